@@ -1,0 +1,52 @@
+"""A tensor as it lies in a file: described, not read."""
+
+from dataclasses import dataclass
+from math import prod
+from pathlib import Path
+
+import numpy as np
+
+from formats.errors import FormatError
+
+
+@dataclass(frozen=True)
+class StoredTensor:
+    """One tensor of a file, readable by ranges of rows.
+
+    A tensor is a matrix of `row_count` rows: the last axis of `shape` lies along a row, the others are counted
+    together. A vector is one row, a scalar one row of one.
+    """
+
+    name: str
+    shape: tuple[int, ...]
+    """Row-major, as numpy has it."""
+    dtype: str
+    """As the file spells it: "BF16", "Q4_K"."""
+    path: Path
+    offset: int
+    """Of the first byte, from the start of the file."""
+    nbytes: int
+    element: np.dtype
+    """What `rows` returns an array of: the number type, or uint8 for block types."""
+
+    @property
+    def row_count(self) -> int:
+        return prod(self.shape[:-1])
+
+    def rows(self, start: int, stop: int) -> np.ndarray:
+        """Rows [start, stop) as (stop - start, columns) of `element`; FormatError if the file ends before them.
+
+        Reads into memory of its own instead of mapping the file: a mapped page counts as the process's own
+        while it is resident, and a file cut short under a mapping kills the process.
+        """
+        count = max(self.row_count, 1)
+        width = self.nbytes // self.element.itemsize // count
+        wanted = (stop - start) * width
+        begin = self.offset + start * width * self.element.itemsize
+        found = np.fromfile(self.path, dtype=self.element, count=wanted, offset=begin) if wanted else np.empty(0, self.element)
+        if found.size != wanted:
+            raise FormatError(
+                f"{self.path}: tensor '{self.name}' needs {wanted * self.element.itemsize} bytes at {begin}, "
+                f"the file ends after {found.size * self.element.itemsize}"
+            )
+        return found.reshape(stop - start, width)

@@ -1,0 +1,1 @@
+"""How a scale is chosen before bytes are: one file per method."""

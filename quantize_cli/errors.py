@@ -1,0 +1,46 @@
+"""Errors a person can act on, each with the exit code a script can branch on."""
+
+from enum import IntEnum
+
+
+class ExitCode(IntEnum):
+    """What the process's exit status means."""
+
+    DONE = 0
+    ANSWER_IS_NO = 1
+    """It worked, and the answer is no: a quality gate failed."""
+    USAGE = 2
+    """The command line makes no sense."""
+    INPUT = 3
+    """An input is missing, corrupt or unsupported."""
+    OUTPUT = 4
+    """The output cannot be written."""
+    INTERRUPTED = 130
+
+
+class QuantizeError(Exception):
+    """The base of every error we raise on purpose: one line, an exit code, and perhaps a hint."""
+
+    exit_code = ExitCode.INPUT
+
+    def __init__(self, message: str, hint: str | None = None) -> None:
+        super().__init__(message)
+        self.hint = hint
+
+
+class UsageError(QuantizeError):
+    """The command line makes no sense."""
+
+    exit_code = ExitCode.USAGE
+
+
+class InputError(QuantizeError):
+    """An input is missing, corrupt or unsupported."""
+
+    exit_code = ExitCode.INPUT
+
+
+class OutputError(QuantizeError):
+    """The output cannot be written."""
+
+    exit_code = ExitCode.OUTPUT

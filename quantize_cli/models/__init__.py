@@ -1,0 +1,1 @@
+"""What names mean: one file per `model_type` of config.json."""

@@ -1,0 +1,8 @@
+"""What numbers mean: one file per GGML type, each with one `QUANT`.
+
+`encode` and `decode` go all the way between float32 weights and the bytes of a file, for any type by its number.
+"""
+
+from quantize_cli.quants._type import QuantType, decode, encode, find
+
+__all__ = ["QuantType", "decode", "encode", "find"]

@@ -1,0 +1,90 @@
+"""A tensor to write: a name, a shape, and a function that yields row chunks. Nothing is read until asked for."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from math import prod
+
+import numpy as np
+
+from formats.ggml import GgmlType
+from formats.stored import StoredTensor
+
+_NUMBER = {
+    "F32": GgmlType.F32, "F16": GgmlType.F16, "BF16": GgmlType.BF16, "F64": GgmlType.F64,
+    "I8": GgmlType.I8, "I16": GgmlType.I16, "I32": GgmlType.I32, "I64": GgmlType.I64,
+}  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Tensor:
+    """A matrix of rows that a model file names, in the type its source stores.
+
+    `read(start, stop)` gives rows [start, stop) as (stop - start, columns) of numbers for F32, F16, BF16 and the
+    integers, or (stop - start, row bytes) of uint8 for block types. It may be called from several threads.
+    """
+
+    name: str
+    shape: tuple[int, ...]
+    """Row-major. The last axis is the row; the others are counted together."""
+    type: GgmlType
+    read: Callable[[int, int], np.ndarray]
+    origin: str
+    """The file and the name there, for messages."""
+
+    @property
+    def row_count(self) -> int:
+        return prod(self.shape[:-1])
+
+    @property
+    def columns(self) -> int:
+        return self.shape[-1] if self.shape else 1
+
+    def renamed(self, name: str) -> "Tensor":
+        return replace(self, name=name)
+
+    def reordered(self, order: np.ndarray) -> "Tensor":
+        """The same rows in another order: row i of the result is row `order[i]` of this tensor."""
+
+        def read(start: int, stop: int) -> np.ndarray:
+            wanted = order[start:stop]
+            first, last = int(wanted.min()), int(wanted.max())
+            return self.read(first, last + 1)[wanted - first]
+
+        return replace(self, read=read)
+
+    def transposed(self, strip_nbytes: int = 16 << 20) -> "Tensor":
+        """The matrix with rows and columns exchanged, read in strips so that it is never whole in memory."""
+        rows, columns = self.shape
+
+        def read(start: int, stop: int) -> np.ndarray:
+            strip = max(1, strip_nbytes // max(1, columns * 4))
+            parts = [self.read(at, min(at + strip, rows))[:, start:stop] for at in range(0, rows, strip)]
+            return np.concatenate(parts).T
+
+        return replace(self, shape=(columns, rows), read=read)
+
+
+def from_stored(stored: StoredTensor) -> Tensor:
+    """The tensor as its file has it, under its own name."""
+    type_ = _NUMBER.get(stored.dtype) or GgmlType[stored.dtype]
+    return Tensor(stored.name, stored.shape, type_, stored.rows, f"{stored.path}: tensor '{stored.name}'")
+
+
+def from_array(name: str, values: np.ndarray) -> Tensor:
+    """A tensor computed here rather than read: `values` is float32."""
+    matrix = values.reshape(-1, values.shape[-1])
+    return Tensor(name, values.shape, GgmlType.F32, lambda start, stop: matrix[start:stop], f"computed tensor '{name}'")
+
+
+def stack(name: str, parts: Sequence[Tensor]) -> Tensor:
+    """Equal matrices as one tensor with a leading axis, in the order given (the experts of a layer)."""
+    rows = parts[0].row_count
+
+    def read(start: int, stop: int) -> np.ndarray:
+        pieces = []
+        for index in range(start // rows, -(-stop // rows)):
+            base = index * rows
+            pieces.append(parts[index].read(max(start - base, 0), min(stop - base, rows)))
+        return np.concatenate(pieces)
+
+    return Tensor(name, (len(parts), *parts[0].shape), parts[0].type, read, parts[0].origin)
