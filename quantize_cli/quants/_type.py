@@ -1,13 +1,73 @@
-"""What a quantization type is: functions over plain arrays, and the way to find one by its GGML number."""
+"""What a quantization type is: functions over plain arrays, and how to find one by its GGML number."""
 
-import ml_dtypes
+from collections.abc import Callable
+from dataclasses import dataclass
+
 import numpy as np
 
-from formats.ggml import GgmlType
+from formats.ggml import BLOCK_SHAPE, GgmlType
+from quantize_cli import plugins
+from quantize_cli.errors import InputError
+
+_TILE_WEIGHTS = 1 << 16
+"""Weights quantized before they are packed: 256 KiB of float32, so that the codes between are still in cache."""
+
+
+@dataclass(frozen=True)
+class QuantType:
+    """One GGML type. quantize decides, pack only moves bits: unpack(pack(codes)) == codes."""
+
+    type: GgmlType
+    block: np.dtype
+    """One block as the file stores it."""
+    quantize: Callable[[np.ndarray, np.ndarray | None], np.ndarray]
+    """Weights (rows, columns) f32 and importance (columns,) f32 or None -> codes, a structured array of all blocks."""
+    pack: Callable[[np.ndarray], np.ndarray]
+    """Codes (n,) -> blocks (n,)."""
+    unpack: Callable[[np.ndarray], np.ndarray]
+    """Blocks (n,) -> codes (n,)."""
+    dequantize: Callable[[np.ndarray], np.ndarray]
+    """Codes (n,) -> weights (n, block weights) f32."""
+
+    def __post_init__(self) -> None:
+        expected = BLOCK_SHAPE[self.type].nbytes
+        if self.block.itemsize != expected:
+            raise AssertionError(f"{self.type.name}: block of {self.block.itemsize} bytes, the table says {expected}")
+
+
+def supported() -> tuple[GgmlType, ...]:
+    """The types that can be written, by name."""
+    return tuple(GgmlType[name.upper()] for name in plugins.names("quants"))
+
+
+def find(type_: GgmlType) -> QuantType:
+    """The implementation of a type; InputError when there is none."""
+    if type_ not in supported():
+        raise InputError(f"type {type_.name.lower()} is not supported", hint="known: " + ", ".join(plugins.names("quants")))
+    quant: QuantType = plugins.load("quants", type_.name.lower()).QUANT
+    return quant
+
+
+def encode(type_: GgmlType, weights: np.ndarray, importance: np.ndarray | None = None) -> np.ndarray:
+    """Weights (rows, columns) f32 -> the bytes a file holds for them, (rows, row bytes) uint8.
+
+    `importance` (columns,) f32 says what an error in each column costs; None leaves the choice to the weights alone.
+    """
+    quant = find(type_)
+    rows, columns = weights.shape
+    blocks = np.empty((rows, columns // BLOCK_SHAPE[type_].weights), quant.block)
+    weights = np.ascontiguousarray(weights, np.float32)
+    tile = max(1, _TILE_WEIGHTS // columns)
+    for start in range(0, rows, tile):
+        codes = quant.quantize(weights[start : start + tile], importance)
+        blocks[start : start + tile] = quant.pack(codes).reshape(-1, blocks.shape[1])
+    return blocks.view(np.uint8).reshape(rows, -1)
 
 
 def decode(type_: GgmlType, stored: np.ndarray) -> np.ndarray:
-    """Rows as `Tensor.read` gives them -> float32 weights (rows, columns)."""
-    if type_ in (GgmlType.F32, GgmlType.F16, GgmlType.BF16):
-        return stored.astype(np.float32)
-    raise NotImplementedError
+    """Rows as `Tensor.read` gives them, numbers or block bytes -> weights (rows, columns) f32."""
+    if type_ is GgmlType.F32 and stored.dtype == np.float32:
+        return stored
+    quant = find(type_)
+    blocks = np.ascontiguousarray(stored).view(np.uint8).reshape(-1, quant.block.itemsize).view(quant.block)[:, 0]
+    return quant.dequantize(quant.unpack(blocks)).reshape(len(stored), -1)

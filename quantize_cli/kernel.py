@@ -1,0 +1,53 @@
+"""How every numba function of the project is compiled and cached."""
+
+import hashlib
+import os
+import sys
+from collections.abc import Callable
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import numba
+from numba.core import config
+
+_PACKAGE = Path(__file__).parent
+
+
+def kernel(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Compile an array kernel: strict IEEE arithmetic, C's division, the GIL released, machine code kept on disk."""
+    directory = _cache_directory()
+    before, config.CACHE_DIR = config.CACHE_DIR, directory or config.CACHE_DIR
+    try:
+        return numba.njit(nogil=True, error_model="numpy", cache=directory is not None)(function)
+    finally:
+        config.CACHE_DIR = before
+
+
+def inlined(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Compile a part of kernels: the same arithmetic, merged into its callers and not kept on its own."""
+    return numba.njit(nogil=True, error_model="numpy")(function)
+
+
+@cache
+def _cache_directory() -> str | None:
+    """Where compiled kernels are kept, named by a digest of all their sources; None where nothing can be written.
+
+    numba looks only at the file of the function itself, so a change in a helper elsewhere would go unnoticed.
+    """
+    sources = sorted([*_PACKAGE.glob("*.py"), *_PACKAGE.glob("quants/*.py"), *_PACKAGE.glob("runtime/*.py")])
+    digest = hashlib.sha256(numba.__version__.encode())
+    for source in sources:
+        digest.update(source.read_bytes())
+    directory = _user_cache() / "quantize" / digest.hexdigest()[:16]
+    try:
+        directory.mkdir(parents=True, exist_ok=True)
+    except OSError:
+        return None
+    return str(directory) if os.access(directory, os.W_OK) else None
+
+
+def _user_cache() -> Path:
+    if chosen := os.environ.get("XDG_CACHE_HOME"):
+        return Path(chosen)
+    return Path.home() / ("Library/Caches" if sys.platform == "darwin" else ".cache")

@@ -1,0 +1,139 @@
+"""Q6_K: 256 weights in 210 bytes, 6.5625 bits each; sixteen groups of 16 with 8-bit scales.
+
+    byte   0                       128           192        208  210
+           |  low nibbles           | high pairs  | scales   | d  |
+    d: f16. scales: 16 x i8. For each half h = 0, 1 of 128 codes and l = 0..31: nibble byte 64 * h + l holds the low
+    four bits of codes 128 * h + l (low) and + 64 (high), byte 64 * h + 32 + l those of + 32 and + 96; pair byte
+    32 * h + l holds the high two bits of codes + 0, + 32, + 64, + 96, from low to high.
+
+    weight = d * scale_code * (code - 32)        code in 0..63
+
+Source: block_q6_K, quantize_row_q6_K_ref, quantize_row_q6_K_impl, dequantize_row_q6_K.
+"""
+
+import numpy as np
+
+from formats.ggml import GgmlType
+from quantize_cli.kernel import inlined, kernel
+from quantize_cli.quants._search import (
+    IMPORTANCE, INVERSE, SCALE, SMALLEST, WEIGHTS, WORK_ROWS, gather, nearest_int, search_scale,
+)  # fmt: skip
+from quantize_cli.quants._type import QuantType
+from quantize_cli.simd import from_half, load, maximum, minimum, nearest, store, to_float, to_half
+
+f32 = np.float32
+BLOCK = np.dtype([("low", "u1", 128), ("high", "u1", 64), ("scale_code", "i1", 16), ("scale", "<f2")])
+CODES = np.dtype([("scale", "<f2"), ("scale_code", "i1", 16), ("code", "u1", 256)])
+_GROUPS, _GROUP = 16, 16
+
+
+def quantize(weights: np.ndarray, importance: np.ndarray | None) -> np.ndarray:
+    weights = weights.reshape(-1, 256)
+    codes = np.empty(len(weights), CODES)
+    costs = weights if importance is None else importance.reshape(-1, 256)
+    fields = (codes["scale"].view(np.uint16), codes["scale_code"], codes["code"])
+    _quantize(weights, costs, importance is None, *fields)
+    return codes
+
+
+def pack(codes: np.ndarray) -> np.ndarray:
+    blocks = np.empty(len(codes), BLOCK)
+    blocks["scale"], blocks["scale_code"] = codes["scale"], codes["scale_code"]
+    _pack_codes(codes["code"], blocks["low"], blocks["high"])
+    return blocks
+
+
+def unpack(blocks: np.ndarray) -> np.ndarray:
+    codes = np.empty(len(blocks), CODES)
+    codes["scale"], codes["scale_code"] = blocks["scale"], blocks["scale_code"]
+    _unpack_codes(blocks["low"], blocks["high"], codes["code"])
+    return codes
+
+
+def dequantize(codes: np.ndarray) -> np.ndarray:
+    weights = np.empty((len(codes), 256), np.float32)
+    _dequantize(codes["scale"].view(np.uint16), codes["scale_code"], codes["code"], weights)
+    return weights
+
+
+@kernel
+def _quantize(weights, importance, squared, scale, scale_code, code):
+    """One super-block's groups fill the sixteen lanes; `squared` says that a weight's importance is its square."""
+    blocks = weights.shape[0]
+    work = np.empty((WORK_ROWS, 16), np.float32)
+    for block in range(blocks):
+        gather(work, WEIGHTS, weights, blocks, block, _GROUP, _GROUPS)
+        if squared:
+            for i in range(_GROUP):
+                w = load(work, WEIGHTS + i, 0)
+                store(work, IMPORTANCE + i, 0, w * w)
+        else:
+            gather(work, IMPORTANCE, importance, blocks, block, _GROUP, _GROUPS)
+        search_scale(work, _GROUP, 32)
+        extreme = f32(0)
+        for lane in range(16):
+            if abs(work[SCALE, lane]) > abs(extreme):
+                extreme = work[SCALE, lane]
+        if abs(extreme) < SMALLEST:
+            scale[block] = 0
+            for i in range(0, 256, 16):
+                store(code, block, i, load(code, block, i) & 0)
+            scale_code[block] = 0
+        else:
+            inverse = f32(-128) / extreme
+            scale[block] = to_half(f32(1) / inverse)
+            for group in range(_GROUPS):
+                scale_code[block, group] = min(127, nearest_int(inverse * work[SCALE, group]))
+            _encode(work, weights, block, scale, scale_code, code)
+
+
+@inlined
+def _encode(work, weights, block, scale, scale_code, code):
+    """The codes of one super-block, from its scales as they will be stored."""
+    for group in range(_GROUPS):
+        d = from_half(scale[block]) * f32(scale_code[block, group])
+        start = group * _GROUP
+        if d == f32(0):
+            for i in range(_GROUP):
+                found = nearest_int(work[INVERSE, group] * work[WEIGHTS + i, group])
+                silent = work[INVERSE, group] == f32(0)  # the search left such a group's codes at zero
+                code[block, start + i] = 0 if silent else max(-32, min(31, found)) + 32
+        else:
+            found = nearest(load(weights, block, start) / d)
+            store(code, block, start, maximum(minimum(found, 31), -32) + 32)
+
+
+@kernel
+def _dequantize(scale, scale_code, code, weights):
+    for block in range(code.shape[0]):
+        for group in range(_GROUPS):
+            d = from_half(scale[block]) * f32(scale_code[block, group])
+            store(weights, block, 16 * group, d * to_float(load(code, block, 16 * group) - 32))
+
+
+@kernel
+def _pack_codes(code, low, high):
+    for block in range(code.shape[0]):
+        for start in range(2):
+            for i in range(0, 32, 16):
+                a, b = load(code, block, 128 * start + i), load(code, block, 128 * start + 32 + i)
+                c, d = load(code, block, 128 * start + 64 + i), load(code, block, 128 * start + 96 + i)
+                store(low, block, 64 * start + i, (a & 15) | (c & 15) << 4)
+                store(low, block, 64 * start + 32 + i, (b & 15) | (d & 15) << 4)
+                store(high, block, 32 * start + i, a >> 4 | (b >> 4) << 2 | (c >> 4) << 4 | (d >> 4) << 6)
+
+
+@kernel
+def _unpack_codes(low, high, code):
+    for block in range(code.shape[0]):
+        for start in range(2):
+            for i in range(0, 32, 16):
+                ac, bd = load(low, block, 64 * start + i), load(low, block, 64 * start + 32 + i)
+                pairs = load(high, block, 32 * start + i)
+                store(code, block, 128 * start + i, (ac & 15) | (pairs & 3) << 4)
+                store(code, block, 128 * start + 32 + i, (bd & 15) | (pairs >> 2 & 3) << 4)
+                store(code, block, 128 * start + 64 + i, ac >> 4 | (pairs >> 4 & 3) << 4)
+                store(code, block, 128 * start + 96 + i, bd >> 4 | (pairs >> 6) << 4)
+
+
+QUANT = QuantType(GgmlType.Q6_K, BLOCK, quantize, pack, unpack, dequantize)

@@ -1,0 +1,334 @@
+"""A 16-lane vector type for numba: one source becomes AVX-512, AVX2, SSE2 or NEON, and every lane keeps scalar order.
+
+`floats` (f32), `ints` (i32) and `mask` (i1) are values a kernel may hold, add, compare and select; a scalar beside a
+vector is copied to all lanes. `load` and `store` move sixteen neighbours of one row of a 2-D array whose rows are
+contiguous (a field of a structured array will do). Nothing here contracts, reassociates or assumes away a NaN, so a
+lane computes what the same C expression computes without -ffast-math.
+"""
+
+import operator
+from collections.abc import Callable
+from typing import Any
+
+from llvmlite import ir
+from numba import types
+from numba.core import cgutils
+from numba.core.typing.templates import AbstractTemplate, infer_global, signature
+from numba.extending import intrinsic, lower_builtin, models, register_model
+
+LANES = 16
+_I1, _I16, _I32 = ir.IntType(1), ir.IntType(16), ir.IntType(32)
+
+
+class Vector(types.Type):
+    """Sixteen lanes of one LLVM number type."""
+
+    def __init__(self, name: str, element: types.Type, lane: ir.Type) -> None:
+        self.element, self.lane, self.llvm = element, lane, ir.VectorType(lane, LANES)
+        super().__init__(name=name)
+
+
+floats = Vector("f32x16", types.float32, ir.FloatType())
+ints = Vector("i32x16", types.int32, _I32)
+mask = Vector("i1x16", types.boolean, _I1)
+
+
+@register_model(Vector)
+class _VectorModel(models.PrimitiveModel):
+    def __init__(self, manager: Any, frontend: Vector) -> None:
+        super().__init__(manager, frontend, frontend.llvm)
+
+
+def _constant(kind: Vector, number: float) -> ir.Constant:
+    return ir.Constant(kind.llvm, [number] * LANES)
+
+
+def _spread(builder: ir.IRBuilder, scalar: ir.Value, kind: Vector) -> ir.Value:
+    undefined = ir.Constant(kind.llvm, ir.Undefined)
+    first = builder.insert_element(undefined, scalar, ir.Constant(_I32, 0))
+    return builder.shuffle_vector(first, undefined, ir.Constant(ir.VectorType(_I32, LANES), [0] * LANES))
+
+
+def _call(builder: ir.IRBuilder, name: str, result: ir.Type, *args: ir.Value) -> ir.Value:
+    kind = ir.FunctionType(result, [a.type for a in args])
+    return builder.call(cgutils.get_or_insert_function(builder.module, kind, name), args)
+
+
+# --- operators ---------------------------------------------------------------------------------------------------
+
+
+def _define(op: Callable[..., Any], kind: Vector, result: Vector, emit: Callable[..., ir.Value]) -> None:
+    """Give `op` a meaning for two vectors of `kind`, and for one beside a scalar of its element type.
+
+    A float vector takes a float32 only: a float64 literal beside it is a typing error, not a silent widening.
+    """
+    scalar_types = types.Integer if kind is ints else type(kind.element)
+
+    @infer_global(op)
+    class _Template(AbstractTemplate):
+        def generic(self, args: tuple[types.Type, ...], kws: dict[str, Any]) -> Any:
+            if len(args) == 2 and kind in args and all(a is kind or _fits(a) for a in args):
+                return signature(result, *(a if a is kind else kind.element for a in args))
+            return None
+
+    def _fits(argument: types.Type) -> bool:
+        return isinstance(argument, scalar_types) and (kind is ints or argument == kind.element)
+
+    for left, right in ((kind, kind), (kind, kind.element), (kind.element, kind)):
+
+        @lower_builtin(op, left, right)
+        def _lower(context: Any, builder: ir.IRBuilder, sig: Any, args: Any) -> ir.Value:
+            a, b = (v if t is kind else _spread(builder, v, kind) for v, t in zip(args, sig.args, strict=True))
+            return emit(builder, a, b)
+
+
+for _op, _name in ((operator.add, "fadd"), (operator.sub, "fsub"), (operator.mul, "fmul"), (operator.truediv, "fdiv")):
+    _define(_op, floats, floats, lambda b, x, y, n=_name: getattr(b, n)(x, y))
+for _op, _name in (
+    (operator.add, "add"), (operator.sub, "sub"), (operator.mul, "mul"), (operator.and_, "and_"),
+    (operator.or_, "or_"), (operator.xor, "xor"), (operator.lshift, "shl"), (operator.rshift, "ashr"),
+):  # fmt: skip
+    _define(_op, ints, ints, lambda b, x, y, n=_name: getattr(b, n)(x, y))
+for _op, _sign in ((operator.lt, "<"), (operator.gt, ">"), (operator.le, "<="), (operator.ge, ">="), (operator.eq, "==")):
+    _define(_op, floats, mask, lambda b, x, y, s=_sign: b.fcmp_ordered(s, x, y))
+    _define(_op, ints, mask, lambda b, x, y, s=_sign: b.icmp_signed(s, x, y))
+for _op, _name in ((operator.and_, "and_"), (operator.or_, "or_"), (operator.xor, "xor")):
+    _define(_op, mask, mask, lambda b, x, y, n=_name: getattr(b, n)(x, y))
+
+
+# --- memory ------------------------------------------------------------------------------------------------------
+
+
+def _address(context: Any, builder: ir.IRBuilder, array_type: Any, args: Any, lane: ir.Type) -> ir.Value:
+    """Pointer to sixteen `lane`s at array[row, start]; only the row stride is looked at."""
+    array = context.make_array(array_type)(context, builder, args[0])
+    row_stride = builder.extract_value(array.strides, 0)
+    base = builder.ptrtoint(array.data, row_stride.type)
+    itemsize = ir.Constant(row_stride.type, context.get_abi_sizeof(context.get_data_type(array_type.dtype)))
+    at = builder.add(base, builder.add(builder.mul(args[1], row_stride), builder.mul(args[2], itemsize)))
+    return builder.inttoptr(at, ir.VectorType(lane, LANES).as_pointer())
+
+
+def _lane_of(dtype: types.Type) -> ir.Type:
+    return ir.FloatType() if dtype == types.float32 else ir.IntType(dtype.bitwidth)
+
+
+@intrinsic
+def load(typing: Any, array: Any, row: Any, start: Any) -> Any:
+    """array[row, start : start + 16] -> floats from float32, ints from any narrower integer."""
+    kind, lane = (floats if array.dtype == types.float32 else ints), _lane_of(array.dtype)
+
+    def codegen(context: Any, builder: ir.IRBuilder, sig: Any, args: Any) -> ir.Value:
+        value = builder.load(_address(context, builder, sig.args[0], args, lane))
+        value.align = 1
+        if kind is floats or lane == _I32:
+            return value
+        return (builder.sext if array.dtype.signed else builder.zext)(value, ints.llvm)
+
+    return kind(array, types.intp, types.intp), codegen
+
+
+@intrinsic
+def store(typing: Any, array: Any, row: Any, start: Any, value: Any) -> Any:
+    """array[row, start : start + 16] = value; ints keep the low bits a narrower element has room for."""
+    lane = _lane_of(array.dtype)
+
+    def codegen(context: Any, builder: ir.IRBuilder, sig: Any, args: Any) -> ir.Value:
+        narrow = args[3] if lane == value.lane else builder.trunc(args[3], ir.VectorType(lane, LANES))
+        builder.store(narrow, _address(context, builder, sig.args[0], args, lane)).align = 1
+        return context.get_dummy_value()
+
+    return types.void(array, types.intp, types.intp, value), codegen
+
+
+_HALVES = ir.VectorType(ir.HalfType(), LANES)
+
+
+@intrinsic
+def load_half(typing: Any, array: Any, row: Any, start: Any) -> Any:
+    """Sixteen IEEE halves of a uint16 array -> floats."""
+
+    def codegen(context: Any, builder: ir.IRBuilder, sig: Any, args: Any) -> ir.Value:
+        value = builder.load(_address(context, builder, sig.args[0], args, _I16))
+        value.align = 1
+        return builder.fpext(builder.bitcast(value, _HALVES), floats.llvm)
+
+    return floats(array, types.intp, types.intp), codegen
+
+
+@intrinsic
+def store_half(typing: Any, array: Any, row: Any, start: Any, value: Any) -> Any:
+    """Floats -> sixteen IEEE halves of a uint16 array, rounded to nearest even."""
+
+    def codegen(context: Any, builder: ir.IRBuilder, sig: Any, args: Any) -> ir.Value:
+        halves = builder.bitcast(builder.fptrunc(args[3], _HALVES), ir.VectorType(_I16, LANES))
+        builder.store(halves, _address(context, builder, sig.args[0], args, _I16)).align = 1
+        return context.get_dummy_value()
+
+    return types.void(array, types.intp, types.intp, value), codegen
+
+
+@intrinsic
+def to_half(typing: Any, number: Any) -> Any:
+    """float32 -> the bits of the nearest IEEE half, as uint16."""
+
+    def codegen(context: Any, builder: ir.IRBuilder, sig: Any, args: Any) -> ir.Value:
+        return builder.bitcast(builder.fptrunc(args[0], ir.HalfType()), _I16)
+
+    return types.uint16(types.float32), codegen
+
+
+@intrinsic
+def from_half(typing: Any, bits_: Any) -> Any:
+    """The bits of an IEEE half (uint16) -> float32."""
+
+    def codegen(context: Any, builder: ir.IRBuilder, sig: Any, args: Any) -> ir.Value:
+        return builder.fpext(builder.bitcast(args[0], ir.HalfType()), ir.FloatType())
+
+    return types.float32(types.uint16), codegen
+
+
+# --- functions of lanes ------------------------------------------------------------------------------------------
+
+
+@intrinsic
+def splat(typing: Any, scalar: Any) -> Any:
+    """A float32 or an integer in all sixteen lanes."""
+    kind = ints if isinstance(scalar, types.Integer) else floats
+    return kind(kind.element), lambda context, builder, sig, args: _spread(builder, args[0], kind)
+
+
+@intrinsic
+def select(typing: Any, condition: Any, a: Any, b: Any) -> Any:
+    """Lanes of `a` where the condition holds, of `b` elsewhere."""
+    return a(mask, a, a), lambda context, builder, sig, args: builder.select(*args)
+
+
+def _choose(comparison: str) -> Any:
+    @intrinsic
+    def chosen(typing: Any, a: Any, b: Any) -> Any:
+        kind = a if isinstance(a, Vector) else b
+
+        def codegen(context: Any, builder: ir.IRBuilder, sig: Any, args: Any) -> ir.Value:
+            x, y = (v if t is kind else _spread(builder, v, kind) for v, t in zip(args, sig.args, strict=True))
+            compare = builder.fcmp_ordered if kind is floats else builder.icmp_signed
+            return builder.select(compare(comparison, x, y), x, y)
+
+        return kind(*(t if t is kind else kind.element for t in (a, b))), codegen
+
+    return chosen
+
+
+minimum = _choose("<")
+"""`a < b ? a : b` per lane, so a NaN on either side gives `b`."""
+maximum = _choose(">")
+"""`a > b ? a : b` per lane."""
+
+
+def _unary(name: str) -> Any:
+    @intrinsic
+    def function(typing: Any, a: Any) -> Any:
+        return floats(floats), lambda context, builder, sig, args: _call(
+            builder, f"llvm.{name}.v16f32", floats.llvm, args[0]
+        )
+
+    return function
+
+
+absolute, square_root = _unary("fabs"), _unary("sqrt")
+round_half_even = _unary("rint")
+round_half_away = _unary("round")
+"""C's roundf: halves go away from zero."""
+
+
+@intrinsic
+def to_float(typing: Any, value: Any) -> Any:
+    """Signed integers -> the nearest floats."""
+    return floats(ints), lambda context, builder, sig, args: builder.sitofp(args[0], floats.llvm)
+
+
+@intrinsic
+def to_int(typing: Any, value: Any) -> Any:
+    """Truncation toward zero; what does not fit, NaN included, becomes -2**31, as x86's cvttps2dq has it."""
+
+    def codegen(context: Any, builder: ir.IRBuilder, sig: Any, args: Any) -> ir.Value:
+        magnitude = _call(builder, "llvm.fabs.v16f32", floats.llvm, args[0])
+        fits = builder.fcmp_ordered("<", magnitude, _constant(floats, 2.0**31))
+        safe = builder.select(fits, args[0], _constant(floats, 0.0))
+        return builder.select(fits, builder.fptosi(safe, ints.llvm), _constant(ints, -(2**31)))
+
+    return ints(floats), codegen
+
+
+@intrinsic
+def bits(typing: Any, value: Any) -> Any:
+    """The IEEE bits of each lane, as ints."""
+    return ints(floats), lambda context, builder, sig, args: builder.bitcast(args[0], ints.llvm)
+
+
+@intrinsic
+def from_bits(typing: Any, value: Any) -> Any:
+    """Ints taken as the IEEE bits of floats."""
+    return floats(ints), lambda context, builder, sig, args: builder.bitcast(args[0], floats.llvm)
+
+
+@intrinsic
+def shift_right(typing: Any, value: Any, count: Any) -> Any:
+    """Ints shifted right by a scalar count, zeros coming in."""
+
+    def codegen(context: Any, builder: ir.IRBuilder, sig: Any, args: Any) -> ir.Value:
+        return builder.lshr(args[0], _spread(builder, args[1], ints))
+
+    return ints(ints, types.int32), codegen
+
+
+@intrinsic
+def any_lane(typing: Any, condition: Any) -> Any:
+    """Whether the condition holds in any lane."""
+
+    def codegen(context: Any, builder: ir.IRBuilder, sig: Any, args: Any) -> ir.Value:
+        return builder.icmp_unsigned("!=", builder.bitcast(args[0], _I16), ir.Constant(_I16, 0))
+
+    return types.boolean(mask), codegen
+
+
+@intrinsic
+def all_lanes(typing: Any, condition: Any) -> Any:
+    """Whether the condition holds in every lane."""
+
+    def codegen(context: Any, builder: ir.IRBuilder, sig: Any, args: Any) -> ir.Value:
+        return builder.icmp_unsigned("==", builder.bitcast(args[0], _I16), ir.Constant(_I16, 0xFFFF))
+
+    return types.boolean(mask), codegen
+
+
+@intrinsic
+def largest(typing: Any, value: Any) -> Any:
+    """The largest of sixteen ints, as int32. On the bits of non-negative floats it finds the largest float."""
+
+    def codegen(context: Any, builder: ir.IRBuilder, sig: Any, args: Any) -> ir.Value:
+        return _call(builder, "llvm.vector.reduce.smax.v16i32", _I32, args[0])
+
+    return types.int32(ints), codegen
+
+
+@intrinsic
+def float_from_bits(typing: Any, value: Any) -> Any:
+    """An int32 taken as the IEEE bits of a float32."""
+    return types.float32(types.int32), lambda context, builder, sig, args: builder.bitcast(args[0], ir.FloatType())
+
+
+@intrinsic
+def nearest(typing: Any, value: Any) -> Any:
+    """ggml's nearest_int, bit for bit: round to nearest even by adding 1.5 * 2**23 and keeping the low 23 bits.
+
+    Past +-4194303 the low bits are what they are; infinities give -4194304 and NaN gives 0. The reference computes
+    the same in those cases, and files depend on it.
+    """
+
+    def codegen(context: Any, builder: ir.IRBuilder, sig: Any, args: Any) -> ir.Value:
+        shifted = builder.fadd(args[0], _constant(floats, 12582912.0))
+        low = builder.and_(builder.bitcast(shifted, ints.llvm), _constant(ints, 0x007FFFFF))
+        return builder.sub(low, _constant(ints, 0x00400000))
+
+    return ints(floats), codegen
