@@ -312,6 +312,20 @@ def largest(typing: Any, value: Any) -> Any:
     return types.int32(ints), codegen
 
 
+def _reduce(name: str) -> Any:
+    @intrinsic
+    def function(typing: Any, value: Any) -> Any:
+        return types.float32(floats), lambda context, builder, sig, args: _call(
+            builder, f"llvm.vector.reduce.{name}.v16f32", ir.FloatType(), args[0]
+        )
+
+    return function
+
+
+highest, lowest = _reduce("fmax"), _reduce("fmin")
+"""The largest and smallest of sixteen floats, as float32. Which of two zeros is found is not defined."""
+
+
 @intrinsic
 def float_from_bits(typing: Any, value: Any) -> Any:
     """An int32 taken as the IEEE bits of a float32."""

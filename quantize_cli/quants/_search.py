@@ -8,7 +8,8 @@ import numpy as np
 
 from quantize_cli.kernel import inlined
 from quantize_cli.simd import (
-    absolute, all_lanes, load, maximum, minimum, nearest, round_half_even, select, splat, store, to_float,
+    absolute, all_lanes, load, maximum, minimum, nearest, round_half_even, select, splat, square_root, store,
+    to_float,
 )  # fmt: skip
 
 f32 = np.float32
@@ -36,6 +37,17 @@ def gather(work, row, source, blocks, first, count, per_block):
         start = lane % per_block * count
         for i in range(count):
             work[row + i, lane] = source[block, start + i]
+
+
+@inlined
+def weigh_by_row(work, variance, first, blocks, per_row):
+    """Multiply IMPORTANCE by sqrt(variance of the row + weight^2); lanes hold blocks from `first` on."""
+    sigma = np.empty((1, 16), np.float32)
+    for lane in range(16):
+        sigma[0, lane] = variance[min(first + lane, blocks - 1) // per_row]
+    for i in range(32):
+        w = load(work, WEIGHTS + i, 0)
+        store(work, IMPORTANCE + i, 0, load(work, IMPORTANCE + i, 0) * square_root(load(sigma, 0, 0) + w * w))
 
 
 @inlined
@@ -93,7 +105,7 @@ def search_scale_and_minimum(work, count, top, first, step, steps):
         best_inverse, best_bottom = select(better, inverse, best_inverse), select(better, bottom, best_bottom)
         best, scale, bottom = select(better, total, best), select(better, a, scale), select(better, b, bottom)
     store(work, SCALE, 0, scale)
-    store(work, MINIMUM, 0, zero - bottom)
+    store(work, MINIMUM, 0, bottom * f32(-1))  # exactly turned: the sign of a zero reaches the file
     store(work, INVERSE, 0, best_inverse)
     store(work, ORIGIN, 0, best_bottom)
 

@@ -1,0 +1,40 @@
+"""Q4_1: 32 weights in 20 bytes, 5 bits each.
+
+    byte   0    2    4                 20
+           | d  | m  | 16 x nibbles    |
+    d, m: f16. Nibbles: see _nibbles.py.
+
+    weight = d * code + m        code in 0..15; see _affine.py
+
+Source: block_q4_1, quantize_row_q4_1_ref, quantize_row_q4_1_impl, dequantize_row_q4_1.
+"""
+
+import numpy as np
+
+from formats.ggml import GgmlType
+from quantize_cli.quants import _affine
+from quantize_cli.quants._nibbles import pack_nibbles, unpack_nibbles
+from quantize_cli.quants._type import QuantType
+
+BLOCK = np.dtype([("scale", "<f2"), ("minimum", "<f2"), ("nibbles", "u1", 16)])
+
+
+def quantize(weights: np.ndarray, importance: np.ndarray | None) -> np.ndarray:
+    return _affine.quantize(weights, importance, 15)
+
+
+def pack(codes: np.ndarray) -> np.ndarray:
+    blocks = np.empty(len(codes), BLOCK)
+    blocks["scale"], blocks["minimum"] = codes["scale"], codes["minimum"]
+    pack_nibbles(codes["code"], blocks["nibbles"])
+    return blocks
+
+
+def unpack(blocks: np.ndarray) -> np.ndarray:
+    codes = np.empty(len(blocks), _affine.CODES)
+    codes["scale"], codes["minimum"] = blocks["scale"], blocks["minimum"]
+    unpack_nibbles(blocks["nibbles"], codes["code"])
+    return codes
+
+
+QUANT = QuantType(GgmlType.Q4_1, BLOCK, quantize, pack, unpack, _affine.dequantize)

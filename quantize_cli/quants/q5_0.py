@@ -1,0 +1,46 @@
+"""Q5_0: 32 weights in 22 bytes, 5.5 bits each.
+
+    byte   0    2            6                 22
+           | d  | fifth bits | 16 x nibbles    |
+    d: f16. Fifth bits and nibbles: see _nibbles.py.
+
+    weight = d * (code - 16)        code in 0..31; see _symmetric.py
+
+Source: block_q5_0, quantize_row_q5_0_ref, quantize_row_q5_0_impl, dequantize_row_q5_0.
+"""
+
+import numpy as np
+
+from formats.ggml import GgmlType
+from quantize_cli.quants import _symmetric
+from quantize_cli.quants._nibbles import add_fifth_bits, pack_fifth_bits, pack_nibbles, unpack_nibbles
+from quantize_cli.quants._type import QuantType
+
+BLOCK = np.dtype([("scale", "<f2"), ("fifth_bits", "<u4"), ("nibbles", "u1", 16)])
+
+
+def quantize(weights: np.ndarray, importance: np.ndarray | None) -> np.ndarray:
+    return _symmetric.quantize(weights, importance, 16)
+
+
+def pack(codes: np.ndarray) -> np.ndarray:
+    blocks = np.empty(len(codes), BLOCK)
+    blocks["scale"] = codes["scale"]
+    pack_fifth_bits(codes["code"], blocks["fifth_bits"])
+    pack_nibbles(codes["code"], blocks["nibbles"])
+    return blocks
+
+
+def unpack(blocks: np.ndarray) -> np.ndarray:
+    codes = np.empty(len(blocks), _symmetric.CODES)
+    codes["scale"] = blocks["scale"]
+    unpack_nibbles(blocks["nibbles"], codes["code"])
+    add_fifth_bits(blocks["fifth_bits"], codes["code"])
+    return codes
+
+
+def dequantize(codes: np.ndarray) -> np.ndarray:
+    return _symmetric.dequantize(codes, 16)
+
+
+QUANT = QuantType(GgmlType.Q5_0, BLOCK, quantize, pack, unpack, dequantize)
