@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from formats.errors import FormatError
+from formats.quoted import quoted
 
 
 @dataclass(frozen=True)
@@ -31,7 +32,8 @@ class StoredTensor:
 
     @property
     def row_count(self) -> int:
-        return prod(self.shape[:-1])
+        """None when rows are empty: a hostile header can claim 2**60 of those in a file of no bytes."""
+        return prod(self.shape[:-1]) if self.nbytes else 0
 
     def rows(self, start: int, stop: int) -> np.ndarray:
         """Rows [start, stop) as (stop - start, columns) of `element`; FormatError if the file ends before them.
@@ -43,10 +45,12 @@ class StoredTensor:
         width = self.nbytes // self.element.itemsize // count
         wanted = (stop - start) * width
         begin = self.offset + start * width * self.element.itemsize
-        found = np.fromfile(self.path, dtype=self.element, count=wanted, offset=begin) if wanted else np.empty(0, self.element)
+        found = np.empty(0, self.element)
+        if wanted:
+            found = np.fromfile(self.path, dtype=self.element, count=wanted, offset=begin)
         if found.size != wanted:
             raise FormatError(
-                f"{self.path}: tensor '{self.name}' needs {wanted * self.element.itemsize} bytes at {begin}, "
+                f"{self.path}: tensor {quoted(self.name)} needs {wanted * self.element.itemsize} bytes at {begin}, "
                 f"the file ends after {found.size * self.element.itemsize}"
             )
         return found.reshape(stop - start, width)

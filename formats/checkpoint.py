@@ -1,0 +1,214 @@
+"""A Hugging Face checkpoint: a directory with config.json, tokenizer files and safetensors shards, or one such file.
+
+Nothing in a checkpoint is executed, and no name or link in it leads out of its directory.
+"""
+
+import os
+import re
+from collections import Counter
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from formats.errors import FormatError
+from formats.json_object import parse_object
+from formats.quoted import quoted
+from formats.safetensors import read_header
+from formats.source import open_input
+from formats.stored import StoredTensor
+
+_WEIGHTS = ".safetensors"
+_PICKLES = (".bin", ".pt", ".pth", ".ckpt", ".pkl")
+_PICKLE_HINT = "convert it to safetensors first: a pickle can run code, so none is ever loaded"
+_SHARD = re.compile(r"(?P<stem>.+)-(?P<number>\d{5})-of-(?P<count>\d{5})\.safetensors")
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """What a checkpoint holds, described; the other files beside the weights are read when asked for."""
+
+    path: Path
+    """As the user named it."""
+    directory: Path
+    config: dict[str, Any] | None
+    """config.json, or None when there is none."""
+    tensors: tuple[StoredTensor, ...]
+    """By shard, then by name: the order in which llama.cpp's converter meets them."""
+
+    def file(self, name: str) -> Path | None:
+        """A file of the checkpoint, or None when it has no such; FormatError when the name leads elsewhere."""
+        return _find(self.directory, name)
+
+    def text(self, name: str) -> str | None:
+        """A file's UTF-8 text exactly as stored, line ends included, or None when there is no such file."""
+        path = self.file(name)
+        if path is None:
+            return None
+        stored = _read(path)
+        try:
+            return stored.decode()
+        except UnicodeDecodeError as error:
+            raise FormatError(f"{path}: not utf-8 at byte {error.start} of {len(stored)}") from error
+
+    def json(self, name: str) -> dict[str, Any] | None:
+        """A file's JSON object, or None when there is no such file."""
+        return _object(self.directory, name)
+
+
+def open_checkpoint(path: Path) -> Checkpoint:
+    """The checkpoint at `path`: a directory, a .safetensors file, or a shard that stands for all of its index.
+
+    FormatError when there are no weights we read, a shard is missing, or the index and the shards disagree.
+    """
+    if not path.exists():
+        raise FormatError(f"{path}: no such file or directory")
+    directory = path if path.is_dir() else path.parent
+    index = _index_of(path, directory)
+    if index is not None:
+        tensors = _indexed(directory, index)
+    elif path.is_dir():
+        tensors = _merged(_parts(path))
+    else:
+        _refuse_other_formats(path)
+        tensors = _merged([path])
+    return Checkpoint(path, directory, _object(directory, "config.json"), tensors)
+
+
+def _index_of(path: Path, directory: Path) -> str | None:
+    """The name of the index that lists the shards, if there is one."""
+    shard = _SHARD.fullmatch(path.name)
+    if path.is_dir():
+        stem = "model"
+    elif shard:
+        stem = shard["stem"]
+    else:
+        return None
+    name = f"{stem}{_WEIGHTS}.index.json"
+    return name if _find(directory, name) else None
+
+
+def _indexed(directory: Path, index: str) -> tuple[StoredTensor, ...]:
+    """The tensors of all shards, which must be exactly those that the index lists."""
+    where = directory / index
+    weight_map = (_object(directory, index, unique_keys=True) or {}).get("weight_map")
+    if not isinstance(weight_map, dict) or not weight_map:
+        raise FormatError(f"{where}: 'weight_map' is no json object of tensor and shard names")
+    for name, shard in weight_map.items():
+        if not isinstance(shard, str) or not shard.endswith(_WEIGHTS):
+            raise FormatError(f"{where}: tensor {quoted(name)} is in {quoted(str(shard))}, not a {_WEIGHTS} file")
+    sizes = Counter(weight_map.values())
+    shards = []
+    for shard, count in sorted(sizes.items()):
+        found = _find(directory, shard)
+        if found is None:
+            raise FormatError(
+                f"{where}: shard {quoted(shard)} with {count} of {len(weight_map)} tensors is missing",
+                hint=f"download it to {directory}",
+            )
+        shards.append(found)
+    tensors = _merged(shards)
+    _refuse_differences(where, weight_map, tensors)
+    return tensors
+
+
+def _refuse_differences(where: Path, weight_map: dict[str, str], tensors: tuple[StoredTensor, ...]) -> None:
+    """Each tensor is in the shard the index says, and no shard has more."""
+    held = {tensor.name: tensor.path.name for tensor in tensors}
+    differing = sorted(weight_map.items() ^ held.items())
+    if differing:
+        name = differing[0][0]
+        listed = quoted(weight_map[name]) if name in weight_map else "no shard"
+        stored = quoted(held[name]) if name in held else "no shard"
+        count = len({name for name, _ in differing})
+        raise FormatError(
+            f"{where}: lists {len(weight_map)} tensors, the shards hold {len(held)}, {count} differ: "
+            f"tensor {quoted(name)} is listed in {listed} and stored in {stored}"
+        )
+
+
+def _merged(shards: list[Path]) -> tuple[StoredTensor, ...]:
+    """The tensors of files in the order given, by name within each; FormatError when two files hold one tensor."""
+    found: dict[str, StoredTensor] = {}
+    for path in shards:
+        for tensor in sorted(read_header(path).tensors, key=lambda tensor: tensor.name):
+            if tensor.name in found:
+                first = found[tensor.name].path.name
+                raise FormatError(f"{path}: tensor {quoted(tensor.name)} is also in {quoted(first)}")
+            found[tensor.name] = tensor
+    return tuple(found.values())
+
+
+def _parts(directory: Path) -> list[Path]:
+    """The weight files of a directory without an index; FormatError when there are none, or a series has a gap."""
+    try:
+        names = sorted(entry.name for entry in directory.iterdir())
+    except OSError as error:
+        raise FormatError(f"{directory}: {(error.strerror or 'cannot be listed').lower()}") from error
+    parts = [name for name in names if name.startswith("model") and name.endswith(_WEIGHTS)]
+    if not parts:
+        raise _no_weights(directory, names)
+    for series in filter(None, map(_SHARD.fullmatch, parts)):
+        for number in range(1, int(series["count"]) + 1):
+            wanted = f"{series['stem']}-{number:05d}-of-{series['count']}{_WEIGHTS}"
+            if wanted not in parts:
+                raise FormatError(f"{directory}: shard {quoted(wanted)} is missing", hint=f"download it to {directory}")
+    return [_required(directory, name) for name in parts]
+
+
+def _no_weights(directory: Path, names: list[str]) -> FormatError:
+    """Why a directory is no checkpoint, with what to do about it."""
+    for suffixes, what, hint in (
+        ((_WEIGHTS,), f"no model*{_WEIGHTS}", "name the file itself: {}"),
+        (_PICKLES, "weights only as pickles", _PICKLE_HINT),
+        ((".gguf",), "weights only as gguf", "name the file itself: {}"),
+    ):
+        found = [name for name in names if name.endswith(suffixes)]
+        if found:
+            return FormatError(f"{directory}: {what}, but {quoted(found[0])}", hint=hint.format(quoted(found[0])))
+    return FormatError(f"{directory}: no model*{_WEIGHTS} among its {len(names)} files")
+
+
+def _refuse_other_formats(path: Path) -> None:
+    if path.name.endswith(_PICKLES):
+        raise FormatError(f"{path}: a pickle, not {_WEIGHTS}", hint=_PICKLE_HINT)
+    if not path.name.endswith(_WEIGHTS):
+        raise FormatError(f"{path}: neither a directory nor a {_WEIGHTS} file")
+
+
+def _object(directory: Path, name: str, unique_keys: bool = False) -> dict[str, Any] | None:
+    path = _find(directory, name)
+    return None if path is None else parse_object(str(path), _read(path), unique_keys)
+
+
+def _read(path: Path) -> bytes:
+    with open_input(path) as file:
+        return file.read()
+
+
+def _required(directory: Path, name: str) -> Path:
+    path = _find(directory, name)
+    if path is None:
+        raise FormatError(f"{directory}: {quoted(name)} is a link to a file that is missing")
+    return path
+
+
+def _find(directory: Path, name: str) -> Path | None:
+    """The file called `name` in the directory, or None; FormatError when the name or a link leads out of it."""
+    if not name.isprintable() or "/" in name or "\\" in name or name in ("", ".", ".."):
+        raise FormatError(f"{directory}: {quoted(name)} is no plain file name")
+    path = directory / name
+    # realpath, because Path.resolve raises on a loop of links before Python 3.13.
+    target = Path(os.path.realpath(path))
+    home = directory.resolve()
+    if not any(target.is_relative_to(allowed) for allowed in (home, *_blobs(home))):
+        raise FormatError(f"{path}: links to {quoted(str(target))}, outside of the checkpoint")
+    return path if path.exists() else None
+
+
+def _blobs(home: Path) -> list[Path]:
+    """Where the Hugging Face cache keeps what links in <repository>/snapshots/<revision> point at."""
+    return [
+        repository / "blobs"
+        for repository, snapshots in zip(home.parents[1:], home.parents, strict=False)
+        if snapshots.name == "snapshots" and repository.name.startswith(("models--", "datasets--", "spaces--"))
+    ]

@@ -1,0 +1,221 @@
+"""What a GGUF file says: its metadata, and its tensors described (ggml/docs/gguf.md). Trusts nothing.
+
+Everything llama.cpp's reader refuses is refused here (ggml/src/gguf.cpp), each with a message that names the place.
+"""
+
+import mmap
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import ml_dtypes
+import numpy as np
+
+from formats.errors import FormatError
+from formats.ggml import REMOVED_TYPES, GgmlType
+from formats.gguf.cursor import Cursor
+from formats.gguf.layout import MAGIC, TensorInfo, Value, ValueType
+from formats.gguf.rules import (
+    MAX_ARRAY_ITEMS,
+    NUMBER,
+    alignment_of,
+    check_dimension_count,
+    check_key,
+    check_name,
+    checked_nbytes,
+    padded,
+)
+from formats.quoted import quoted
+from formats.source import open_input, size_of
+from formats.stored import StoredTensor
+
+READABLE_VERSIONS = (2, 3)
+
+_SMALLEST_FILE_NBYTES = 24
+_SMALLEST_VALUE_NBYTES = 14
+"""A key of one letter, a type, and one byte."""
+_SMALLEST_TENSOR_NBYTES = 24
+"""An empty name, no dimensions, a type and an offset."""
+
+_BLOCK_BYTES = np.dtype("u1")
+_ELEMENT = {
+    GgmlType.F32: np.dtype("<f4"),
+    GgmlType.F16: np.dtype("<f2"),
+    GgmlType.BF16: np.dtype(ml_dtypes.bfloat16),
+    GgmlType.F64: np.dtype("<f8"),
+    GgmlType.I8: np.dtype("i1"),
+    GgmlType.I16: np.dtype("<i2"),
+    GgmlType.I32: np.dtype("<i4"),
+    GgmlType.I64: np.dtype("<i8"),
+}
+
+
+@dataclass(frozen=True)
+class GgufFile:
+    """What the header of one file says."""
+
+    path: Path
+    version: int
+    metadata: dict[str, Value]
+    """In the file's order. Arrays of numbers are read-only numpy arrays, arrays of strings are lists."""
+    tensors: tuple[StoredTensor, ...]
+    """In the file's order, which is that of their data."""
+    alignment: int
+    data_offset: int
+    """Where the first tensor begins, from the start of the file."""
+
+
+def read_gguf(path: Path) -> GgufFile:
+    """The header of a file; FormatError at the first thing llama.cpp would refuse. No tensor data is touched.
+
+    One file of several (`split.count`) is read like any other: it holds the tensors it says it holds.
+    """
+    with open_input(path) as file:
+        size = size_of(file)
+        if size < _SMALLEST_FILE_NBYTES:
+            raise FormatError(f"{path}: {size} bytes, a gguf file has at least {_SMALLEST_FILE_NBYTES}")
+        with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
+            return _read(Cursor(path, data))
+
+
+def _read(cursor: Cursor) -> GgufFile:
+    source = f"{cursor.path}: "
+    version = _version(cursor)
+    tensor_count = cursor.number("Q", "tensor count")
+    value_count = cursor.number("Q", "metadata count")
+    metadata = _metadata(cursor, value_count)
+    alignment = alignment_of(source, metadata)
+    infos = _infos(cursor, tensor_count)
+    data_offset = padded(cursor.position, alignment)
+    tensors = _stored(cursor, infos, data_offset, alignment)
+    return GgufFile(cursor.path, version, metadata, tensors, alignment, data_offset)
+
+
+def _version(cursor: Cursor) -> int:
+    magic = cursor.take(len(MAGIC), "magic")
+    if magic != MAGIC:
+        raise FormatError(f"{cursor.path}: begins with {magic!r}, a gguf file with {MAGIC!r}")
+    version: int = cursor.number("I", "version")
+    if version not in READABLE_VERSIONS:
+        swapped = int.from_bytes(version.to_bytes(4, "little"), "big")
+        if 0 < swapped < 1 << 16 <= version:
+            raise FormatError(f"{cursor.path}: a big-endian gguf file of version {swapped}, only little-endian is read")
+        known = " and ".join(map(str, READABLE_VERSIONS))
+        raise FormatError(f"{cursor.path}: gguf version {version}, readable are {known}")
+    return version
+
+
+def _metadata(cursor: Cursor, count: int) -> dict[str, Value]:
+    _refuse_count(cursor, count, "metadata values", _SMALLEST_VALUE_NBYTES)
+    metadata: dict[str, Value] = {}
+    for index in range(count):
+        key = cursor.string(f"metadata key {index}")
+        check_key(f"{cursor.path}: ", key)
+        if key in metadata:
+            raise FormatError(f"{cursor.path}: metadata key {quoted(key)} occurs again as number {index}")
+        metadata[key] = _value(cursor, f"metadata {quoted(key)}")
+    return metadata
+
+
+def _refuse_count(cursor: Cursor, count: int, what: str, smallest: int) -> None:
+    """A count is believed only if the bytes left could hold so many."""
+    if count * smallest > cursor.left:
+        raise FormatError(
+            f"{cursor.path}: {count} {what} need at least {count * smallest} bytes at {cursor.position}, "
+            f"{cursor.left} are left"
+        )
+
+
+def _value(cursor: Cursor, what: str) -> Value:
+    type_ = _value_type(cursor, what)
+    if type_ is not ValueType.ARRAY:
+        return Value(type_, _scalar(cursor, type_, what))
+    element = _value_type(cursor, what)
+    if element is ValueType.ARRAY:
+        raise FormatError(f"{cursor.path}: {what} is an array of arrays")
+    count = cursor.number("Q", what)
+    if count > MAX_ARRAY_ITEMS:
+        raise FormatError(f"{cursor.path}: {what} has {count} items, at most {MAX_ARRAY_ITEMS} are allowed")
+    return Value(type_, _items(cursor, element, count, what), element)
+
+
+def _value_type(cursor: Cursor, what: str) -> ValueType:
+    number = cursor.number("I", what)
+    try:
+        return ValueType(number)
+    except ValueError as error:
+        raise FormatError(f"{cursor.path}: {what} is of type {number}, known are 0 to {max(ValueType)}") from error
+
+
+def _scalar(cursor: Cursor, type_: ValueType, what: str) -> Any:
+    if type_ is ValueType.STRING:
+        return cursor.string(what)
+    if type_ is ValueType.BOOL:
+        return bool(_truths(cursor, 1, what)[0])
+    return cursor.number(NUMBER[type_], what)
+
+
+def _items(cursor: Cursor, element: ValueType, count: int, what: str) -> list[str] | np.ndarray:
+    if element is ValueType.STRING:
+        return cursor.strings(count, what)
+    if element is ValueType.BOOL:
+        return _truths(cursor, count, what)
+    return cursor.numbers(NUMBER[element], count, what)
+
+
+def _truths(cursor: Cursor, count: int, what: str) -> np.ndarray:
+    stored = cursor.numbers("B", count, what)
+    if count and stored.max() > 1:
+        raise FormatError(f"{cursor.path}: {what} is a bool of {stored.max()}, only 0 and 1 are")
+    return stored.view(np.bool_)
+
+
+def _infos(cursor: Cursor, count: int) -> list[tuple[TensorInfo, int]]:
+    """The table of contents: each tensor with the offset it claims."""
+    _refuse_count(cursor, count, "tensors", _SMALLEST_TENSOR_NBYTES)
+    infos: dict[str, tuple[TensorInfo, int]] = {}
+    for index in range(count):
+        info = _info(cursor, index)
+        if info.name in infos:
+            raise FormatError(f"{cursor.path}: tensor name {quoted(info.name)} occurs again as number {index}")
+        infos[info.name] = info, cursor.number("Q", f"offset of tensor {quoted(info.name)}")
+    return list(infos.values())
+
+
+def _info(cursor: Cursor, index: int) -> TensorInfo:
+    source = f"{cursor.path}: "
+    name = cursor.string(f"name of tensor {index}")
+    check_name(source, name, len(name.encode()))
+    what = f"tensor {quoted(name)}"
+    dimension_count = cursor.number("I", what)
+    check_dimension_count(source, name, dimension_count)
+    stored_shape = cursor.numbers("Q", dimension_count, what).tolist()
+    number = cursor.number("I", what)
+    if number in REMOVED_TYPES:
+        raise FormatError(f"{source}{what} is of type {number}, which the format no longer has")
+    try:
+        type_ = GgmlType(number)
+    except ValueError as error:
+        raise FormatError(f"{source}{what} is of type {number}, known are 0 to {max(GgmlType)}") from error
+    return TensorInfo(name, tuple(reversed(stored_shape)), type_)
+
+
+def _stored(
+    cursor: Cursor, infos: list[tuple[TensorInfo, int]], data_offset: int, alignment: int
+) -> tuple[StoredTensor, ...]:
+    """The tensors where they lie: one after the other, each padded to the alignment, all within the file."""
+    source = f"{cursor.path}: "
+    size = cursor.position + cursor.left
+    expected = 0
+    tensors = []
+    for info, offset in infos:
+        nbytes = checked_nbytes(source, info)
+        if offset != expected:
+            raise FormatError(f"{source}tensor {quoted(info.name)} begins at {offset} of the data, expected {expected}")
+        begin = data_offset + offset
+        if begin + nbytes > size:
+            raise FormatError(f"{source}tensor {quoted(info.name)} ends at byte {begin + nbytes}, file at {size}")
+        element = _ELEMENT.get(info.type, _BLOCK_BYTES)
+        tensors.append(StoredTensor(info.name, info.shape, info.type.name, cursor.path, begin, nbytes, element))
+        expected += padded(nbytes, alignment)
+    return tuple(tensors)

@@ -1,0 +1,76 @@
+"""What makes a GGUF file valid, where reader and writer must agree (ggml/src/gguf.cpp).
+
+`source` begins the message of each FormatError: the file and ": " when reading, nothing when writing.
+"""
+
+from collections.abc import Mapping
+from math import prod
+
+from formats.errors import FormatError
+from formats.gguf.layout import DEFAULT_ALIGNMENT, MAX_DIMENSIONS, MAX_NAME_NBYTES, TensorInfo, Value, ValueType
+from formats.quoted import quoted
+
+ALIGNMENT_KEY = "general.alignment"
+MAX_STRING_NBYTES = 1 << 30
+MAX_ARRAY_ITEMS = 1 << 30
+
+NUMBER = {
+    ValueType.UINT8: "B",
+    ValueType.INT8: "b",
+    ValueType.UINT16: "H",
+    ValueType.INT16: "h",
+    ValueType.UINT32: "I",
+    ValueType.INT32: "i",
+    ValueType.FLOAT32: "f",
+    ValueType.UINT64: "Q",
+    ValueType.INT64: "q",
+    ValueType.FLOAT64: "d",
+}
+"""Number types by the letter that both `struct` and numpy call them, after a "<"."""
+
+
+def padded(nbytes: int, alignment: int) -> int:
+    """The next multiple of `alignment`."""
+    return -(-nbytes // alignment) * alignment
+
+
+def alignment_of(source: str, metadata: Mapping[str, Value]) -> int:
+    """What every tensor's offset is a multiple of."""
+    value = metadata.get(ALIGNMENT_KEY)
+    if value is None:
+        return DEFAULT_ALIGNMENT
+    if value.type is not ValueType.UINT32:
+        raise FormatError(f"{source}'{ALIGNMENT_KEY}' is of type {value.type.name.lower()}, not uint32")
+    alignment = int(value.data)
+    if alignment <= 0 or alignment & (alignment - 1):
+        raise FormatError(f"{source}'{ALIGNMENT_KEY}' is {alignment}, not a power of two")
+    return alignment
+
+
+def check_key(source: str, key: str) -> None:
+    if not key:
+        raise FormatError(f"{source}a metadata key is empty")
+
+
+def check_name(source: str, name: str, nbytes: int) -> None:
+    """A tensor name as llama.cpp can hold it: it would cut one at a zero byte, and two could become one."""
+    if nbytes > MAX_NAME_NBYTES:
+        raise FormatError(f"{source}tensor name {quoted(name)} has {nbytes} bytes, at most {MAX_NAME_NBYTES} fit")
+    if "\0" in name:
+        raise FormatError(f"{source}tensor name {quoted(name)} has a zero byte at {name.index(chr(0))}")
+
+
+def check_dimension_count(source: str, name: str, count: int) -> None:
+    if count > MAX_DIMENSIONS:
+        raise FormatError(f"{source}tensor {quoted(name)} has {count} dimensions, at most {MAX_DIMENSIONS} are allowed")
+
+
+def checked_nbytes(source: str, info: TensorInfo) -> int:
+    """Bytes of the tensor's data; FormatError when the dimensions multiply beyond 63 bits or leave a block unfilled."""
+    where = f"{source}tensor {quoted(info.name)}"
+    if any(n < 0 for n in info.shape) or prod(int(n) or 1 for n in info.shape) >= 1 << 63:
+        raise FormatError(f"{where} has shape {list(info.shape)}, its element count does not fit 63 bits")
+    try:
+        return info.nbytes
+    except FormatError as error:
+        raise FormatError(f"{where}: {error}") from error

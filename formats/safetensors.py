@@ -1,0 +1,142 @@
+"""The header of a safetensors file, checked in full before a tensor is believed.
+
+An eight-byte length, that many bytes of JSON, then the tensors without holes. The checks are those of the format's
+own library (safetensors/src/tensor.rs) and a few it leaves to its JSON parser. Data is read by StoredTensor.
+"""
+
+from dataclasses import dataclass
+from math import prod
+from pathlib import Path
+from typing import Any
+
+import ml_dtypes
+import numpy as np
+
+from formats.errors import FormatError
+from formats.json_object import parse_object
+from formats.quoted import quoted
+from formats.source import open_input, size_of
+from formats.stored import StoredTensor
+
+MAX_HEADER_NBYTES = 100_000_000
+MAX_DIMENSIONS = 32
+"""As many as every numpy can hold; a million dimensions would be a product that takes for ever."""
+
+_LENGTH_NBYTES = 8
+_ENTRY_KEYS = {"dtype", "shape", "data_offsets"}
+_ELEMENT = {
+    "F64": np.dtype("<f8"),
+    "F32": np.dtype("<f4"),
+    "F16": np.dtype("<f2"),
+    "BF16": np.dtype(ml_dtypes.bfloat16),
+    "F8_E4M3": np.dtype(ml_dtypes.float8_e4m3fn),
+    "F8_E5M2": np.dtype(ml_dtypes.float8_e5m2),
+    "I64": np.dtype("<i8"),
+    "I32": np.dtype("<i4"),
+    "I16": np.dtype("<i2"),
+    "I8": np.dtype("i1"),
+    "U64": np.dtype("<u8"),
+    "U32": np.dtype("<u4"),
+    "U16": np.dtype("<u2"),
+    "U8": np.dtype("u1"),
+    # A byte that is neither 0 nor 1 is no valid numpy bool.
+    "BOOL": np.dtype("u1"),
+}
+
+
+@dataclass(frozen=True)
+class SafetensorsFile:
+    """What the header of one file says."""
+
+    path: Path
+    metadata: dict[str, str]
+    """The free text under `__metadata__`."""
+    tensors: tuple[StoredTensor, ...]
+    """In the order of their data."""
+
+
+def read_header(path: Path) -> SafetensorsFile:
+    """The tensors of a file, described; FormatError at the first thing the format does not allow."""
+    with open_input(path) as file:
+        size = size_of(file)
+        length = int.from_bytes(file.read(_LENGTH_NBYTES), "little")
+        begin = _LENGTH_NBYTES + length
+        if size < _LENGTH_NBYTES:
+            raise FormatError(f"{path}: {size} bytes, a safetensors file has at least {_LENGTH_NBYTES}")
+        if length > MAX_HEADER_NBYTES:
+            raise FormatError(f"{path}: header of {length} bytes, at most {MAX_HEADER_NBYTES} are allowed")
+        if begin > size:
+            raise FormatError(f"{path}: header ends at byte {begin}, file at {size}")
+        text = file.read(length)
+    if not text.startswith(b"{"):
+        raise FormatError(f"{path}: header begins with {text[:1]!r}, not {b'{'!r}")
+    entries = parse_object(f"{path}: header", text, unique_keys=True)
+    metadata = _metadata(path, entries.pop("__metadata__", {}))
+    tensors = [_tensor(path, begin, name, entry) for name, entry in entries.items()]
+    tensors.sort(key=lambda tensor: (tensor.offset, tensor.nbytes))
+    _refuse_holes(path, begin, size, tensors)
+    return SafetensorsFile(path, metadata, tuple(tensors))
+
+
+def _metadata(path: Path, found: Any) -> dict[str, str]:
+    if not isinstance(found, dict):
+        raise FormatError(f"{path}: '__metadata__' is a json {type(found).__name__}, not an object")
+    for key, value in found.items():
+        if not isinstance(value, str):
+            kind = type(value).__name__
+            raise FormatError(f"{path}: '__metadata__' key {quoted(key)} is a json {kind}, not a string")
+        _refuse_surrogates(path, key)
+        _refuse_surrogates(path, value)
+    return found
+
+
+def _refuse_surrogates(path: Path, text: str) -> None:
+    """JSON can spell half a character; nothing can print or store it."""
+    try:
+        text.encode()
+    except UnicodeEncodeError as error:
+        raise FormatError(f"{path}: header text {quoted(text)} is not unicode at character {error.start}") from error
+
+
+def _tensor(path: Path, begin: int, name: str, entry: Any) -> StoredTensor:
+    """One entry of the header as a tensor whose data lies after `begin`."""
+    where = f"{path}: tensor {quoted(name)}"
+    _refuse_surrogates(path, name)
+    if not isinstance(entry, dict) or entry.keys() != _ENTRY_KEYS:
+        found = sorted(entry) if isinstance(entry, dict) else type(entry).__name__
+        raise FormatError(f"{where} has {quoted(str(found))}, not dtype, shape and data_offsets")
+    dtype, shape, offsets = entry["dtype"], entry["shape"], entry["data_offsets"]
+    if not isinstance(dtype, str) or dtype not in _ELEMENT:
+        raise FormatError(f"{where} has unknown dtype {quoted(str(dtype))}")
+    if not _are_counts(shape) or len(shape) > MAX_DIMENSIONS or prod(n or 1 for n in shape) >= 1 << 63:
+        raise FormatError(f"{where} has shape {quoted(str(shape))}, not the dimensions of an array")
+    if not _are_counts(offsets) or len(offsets) != 2:
+        raise FormatError(f"{where} has data_offsets {quoted(str(offsets))}, not two byte counts")
+    first, last = offsets
+    element = _ELEMENT[dtype]
+    nbytes = prod(shape) * element.itemsize
+    if last < first:
+        raise FormatError(f"{where} ends at {last}, before it begins at {first}")
+    if last - first != nbytes:
+        raise FormatError(f"{where} has {last - first} bytes, shape {shape} of {dtype} needs {nbytes}")
+    return StoredTensor(name, tuple(shape), dtype, path, begin + first, nbytes, element)
+
+
+def _are_counts(found: Any) -> bool:
+    """Whether this is a list of non-negative integers; to JSON's reader `true` is one, to us it is not."""
+    return isinstance(found, list) and all(type(item) is int and item >= 0 for item in found)
+
+
+def _refuse_holes(path: Path, begin: int, size: int, tensors: list[StoredTensor]) -> None:
+    """Every byte of the file belongs to exactly one tensor: room for a second meaning is room for an attack."""
+    end = begin
+    for tensor in tensors:
+        if tensor.offset != end:
+            problem = "overlaps the one before it" if tensor.offset < end else "leaves a hole before it"
+            raise FormatError(
+                f"{path}: tensor {quoted(tensor.name)} begins at byte {tensor.offset - begin} of the data, "
+                f"expected {end - begin}: it {problem}"
+            )
+        end += tensor.nbytes
+    if end != size:
+        raise FormatError(f"{path}: tensors end at byte {end}, file at {size}")
