@@ -1,6 +1,6 @@
 """What a quantization type is: functions over plain arrays, and how to find one by its GGML number."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 import numpy as np
@@ -62,6 +62,14 @@ def encode(type_: GgmlType, weights: np.ndarray, importance: np.ndarray | None =
         codes = quant.quantize(weights[start : start + tile], importance)
         blocks[start : start + tile] = quant.pack(codes).reshape(-1, blocks.shape[1])
     return blocks.view(np.uint8).reshape(rows, -1)
+
+
+def compile(types: Iterable[GgmlType]) -> None:  # noqa: A001 - the word for it
+    """Have the machine code of these types ready, from the cache or made now."""
+    for type_ in types:
+        if type_ in supported():
+            width = BLOCK_SHAPE[type_].weights
+            decode(type_, encode(type_, np.zeros((1, width), np.float32)))
 
 
 def decode(type_: GgmlType, stored: np.ndarray) -> np.ndarray:

@@ -1,0 +1,33 @@
+"""Arguments and options that several commands take, said once."""
+
+from pathlib import Path
+from typing import Annotated, Optional
+
+import typer
+
+Source = Annotated[
+    Path, typer.Argument(metavar="SRC", help="A checkpoint directory, a .safetensors file, or a float .gguf file.")
+]
+ModelPath = Annotated[Path, typer.Argument(metavar="MODEL", help="A .gguf file, or a float checkpoint.")]
+Bits = Annotated[
+    Optional[int],  # noqa: UP045 - typer on Python 3.10
+    typer.Option("--bits", "-b", metavar="16|8|6|5|4", help="Bits per weight, by llama.cpp's usual mix. Default 4."),
+]
+TypeName = Annotated[
+    Optional[str],  # noqa: UP045
+    typer.Option("--type", "-t", metavar="TYPE", help="A mix (q4_k_m, q4_0) or one block type for all (q4_k)."),
+]
+RecipeFile = Annotated[
+    Optional[Path],  # noqa: UP045
+    typer.Option("--recipe", metavar="FILE", help="A recipe of your own, in TOML."),
+]
+Pure = Annotated[bool, typer.Option("--pure", help="Take the default type of the mix for every tensor.")]
+TensorTypes = Annotated[
+    Optional[list[str]],  # noqa: UP045
+    typer.Option("--tensor", metavar="GLOB=TYPE", help="A type for the tensors whose names match; repeatable."),
+]
+ImportanceFile = Annotated[
+    Optional[Path],  # noqa: UP045
+    typer.Option("--imatrix", metavar="FILE", help="An importance matrix made by llama-imatrix."),
+]
+Json = Annotated[bool, typer.Option("--json", help="Print one JSON document.")]

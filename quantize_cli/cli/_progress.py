@@ -1,0 +1,36 @@
+"""A bar where a person watches, plain lines where a log is kept."""
+
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+_LINE_EVERY_SECONDS = 10.0
+
+
+@contextmanager
+def progress(total: int, unit: str, what: str, quiet: bool = False) -> Iterator[Callable[[int], None]]:
+    """A function to call with each further amount done, out of `total`; safe to call from several threads."""
+    if quiet:
+        yield lambda amount: None
+    elif sys.stderr.isatty():
+        from tqdm import tqdm
+
+        with tqdm(total=total, unit=unit, unit_scale=True, desc=what, leave=False, dynamic_ncols=True) as bar:
+            yield bar.update
+    else:
+        yield _lines(total, what)
+
+
+def _lines(total: int, what: str) -> Callable[[int], None]:
+    """A line every few seconds of long work; nothing for short work."""
+    done, said = 0, time.monotonic()
+
+    def advance(amount: int) -> None:
+        nonlocal done, said
+        done += amount
+        if time.monotonic() - said >= _LINE_EVERY_SECONDS:
+            said = time.monotonic()
+            sys.stderr.write(f"{what} {100 * done / max(1, total):.0f} %\n")
+
+    return advance

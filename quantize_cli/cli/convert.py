@@ -1,0 +1,78 @@
+"""quantize convert: a checkpoint becomes a GGUF file."""
+
+import time
+from pathlib import Path
+from typing import Annotated, Any, Optional
+
+import typer
+
+from quantize_cli.cli._options import Bits, ImportanceFile, Json, Pure, RecipeFile, Source, TensorTypes, TypeName
+
+
+def command(
+    source: Source,
+    output: Annotated[
+        Optional[Path],  # noqa: UP045
+        typer.Option("-o", "--output", metavar="OUT", help="Default: SRC-TYPE.gguf in the current directory."),
+    ] = None,
+    bits: Bits = None,
+    type_name: TypeName = None,
+    recipe: RecipeFile = None,
+    pure: Pure = False,
+    tensor: TensorTypes = None,
+    imatrix: ImportanceFile = None,
+    threads: Annotated[
+        Optional[int],  # noqa: UP045
+        typer.Option("--threads", "-j", min=1, help="Cores to compute on. Default: all."),
+    ] = None,
+    force: Annotated[bool, typer.Option("--force", "-f", help="Replace OUT if it is there.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Plan, check and say what would be done; write nothing.")] = False,
+    json: Json = False,
+) -> None:
+    """Convert SRC to a GGUF file that llama.cpp runs."""
+    from quantize_cli.cli._request import Planned, choose_recipe, planned
+
+    chosen = choose_recipe(bits, type_name, recipe, pure, tensor)
+    request: Planned = planned(source, output, chosen, imatrix)
+    _refuse_output(source, request.output, force)
+    seconds = 0.0 if dry_run else _write(request, threads, quiet=json)
+    _report(request, seconds, dry_run, json)
+
+
+def _refuse_output(source: Path, output: Path, force: bool) -> None:
+    from quantize_cli.errors import OutputError
+
+    if output.is_dir():
+        raise OutputError(f"{output}: is a directory")
+    if output.exists() and not force:
+        raise OutputError(f"{output}: already exists", hint="--force replaces it")
+    if output.exists() and output.samefile(source):
+        raise OutputError(f"{output}: is the source itself")
+
+
+def _write(request: Any, threads: int | None, quiet: bool) -> float:
+    from quantize_cli.cli._progress import progress
+    from quantize_cli.cli._text import note
+    from quantize_cli.pipeline import Report, default_threads, write
+
+    start = time.monotonic()
+    with progress(sum(step.nbytes for step in request.plan.steps), "B", request.output.name, quiet) as advance:
+        write(request.plan, request.output, request.importance, threads or default_threads(), Report(note, advance))
+    return time.monotonic() - start
+
+
+def _report(request: Any, seconds: float, dry_run: bool, json: bool) -> None:
+    from quantize_cli.cli._text import note, print_json, size, type_counts
+
+    made = request.plan
+    if json:
+        print_json({
+            "output": str(request.output), "written": not dry_run, "nbytes": made.nbytes, "recipe": made.recipe.name,
+            "file_type": made.recipe.file_type.name, "bits_per_weight": made.bits_per_weight, "weights": made.weights,
+            "types": {type_.name: count for type_, count in made.types.items()}, "seconds": round(seconds, 3),
+        })  # fmt: skip
+    else:
+        did = "would write" if dry_run else "wrote"
+        took = "" if dry_run else f", in {seconds:.1f} s"
+        note(f"{did} {request.output}: {size(made.nbytes)}, {made.bits_per_weight:.2f} bits per weight{took}")
+        note(f"tensors: {type_counts(made.types)}")

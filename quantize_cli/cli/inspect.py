@@ -1,0 +1,90 @@
+"""quantize inspect: what a model file says."""
+
+from collections.abc import Sequence
+from math import prod
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from quantize_cli.cli._options import Json
+
+_SHOWN_ITEMS = 4
+_SHOWN_CHARACTERS = 70
+
+
+def command(
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="A .gguf or .safetensors file, or a checkpoint directory.")],
+    json: Json = False,
+) -> None:
+    """Show the metadata and tensors of FILE: types, shapes, sizes, bits per weight."""
+    from quantize_cli.cli._text import print_json
+
+    document = _gguf(file) if file.suffix == ".gguf" and not file.is_dir() else _checkpoint(file)
+    if json:
+        print_json(document)
+    else:
+        _print(document)
+
+
+def _gguf(path: Path) -> dict[str, Any]:
+    from formats.gguf.reader import read_gguf
+
+    found = read_gguf(path)
+    metadata = {key: value.data for key, value in found.metadata.items()}
+    return _document(path, f"GGUF v{found.version}", metadata, found.tensors)
+
+
+def _checkpoint(path: Path) -> dict[str, Any]:
+    from formats.checkpoint import open_checkpoint
+
+    found = open_checkpoint(path)
+    return _document(path, "safetensors", found.config or {}, found.tensors)
+
+
+def _document(path: Path, kind: str, metadata: dict[str, Any], tensors: Sequence[Any]) -> dict[str, Any]:
+    weights, nbytes = sum(prod(t.shape) for t in tensors), sum(t.nbytes for t in tensors)
+    types: dict[str, int] = {}
+    for tensor in tensors:
+        types[tensor.dtype] = types.get(tensor.dtype, 0) + 1
+    return {
+        "path": str(path), "format": kind, "nbytes": sum(f.stat().st_size for f in {t.path for t in tensors} | _self(path)),
+        "weights": weights, "bits_per_weight": 8 * nbytes / weights if weights else 0.0, "types": types,
+        "metadata": metadata,
+        "tensors": [
+            {"name": t.name, "shape": t.shape, "type": t.dtype, "nbytes": t.nbytes, "offset": t.offset} for t in tensors
+        ],
+    }  # fmt: skip
+
+
+def _self(path: Path) -> set[Path]:
+    return {path} if path.is_file() else set()
+
+
+def _print(document: dict[str, Any]) -> None:
+    from quantize_cli.cli._text import print_table, size
+
+    print_table(
+        (document["path"], document["format"]),
+        [
+            ("size", f"{document['nbytes']} bytes ({size(document['nbytes'])})"),
+            ("weights", f"{document['weights']} ({document['weights'] / 1e6:.1f} million)"),
+            ("bits per weight", f"{document['bits_per_weight']:.4f}"),
+            ("tensors", ", ".join(f"{count} {name.lower()}" for name, count in document["types"].items())),
+        ],
+    )
+    print_table(("metadata", "value"), [(key, _shown(value)) for key, value in document["metadata"].items()])
+    rows = [
+        (t["name"], " x ".join(map(str, t["shape"])), t["type"].lower(), str(t["nbytes"]), str(t["offset"]))
+        for t in document["tensors"]
+    ]
+    print_table(("tensor", "shape", "type", "bytes", "offset"), rows, frozenset({"bytes", "offset"}))
+
+
+def _shown(value: Any) -> str:
+    """A metadata value on one line, long ones cut."""
+    if hasattr(value, "__len__") and not isinstance(value, str | dict):
+        items = ", ".join(_shown(item) for item in value[:_SHOWN_ITEMS])
+        return f"[{items}, ...] ({len(value)} items)" if len(value) > _SHOWN_ITEMS else f"[{items}]"
+    text = str(value)
+    return text if len(text) <= _SHOWN_CHARACTERS else f"{text[:_SHOWN_CHARACTERS]}... ({len(text)} characters)"

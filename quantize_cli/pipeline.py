@@ -1,0 +1,147 @@
+"""load -> calibrate -> quantize -> pack -> write: the story, and nothing else."""
+
+import os
+import shutil
+from collections.abc import Callable, Iterator
+from concurrent.futures import FIRST_EXCEPTION, Future, ThreadPoolExecutor, wait
+from dataclasses import dataclass
+from pathlib import Path
+from threading import BoundedSemaphore, Event, Timer
+from typing import NamedTuple
+
+import numpy as np
+
+from formats.ggml import FLOAT_TYPES, row_nbytes
+from formats.output import Output, replacing
+from quantize_cli import quants
+from quantize_cli.errors import InputError, OutputError
+from quantize_cli.plan import Importance, Plan, Step
+
+_CHUNK_WEIGHTS = 1 << 21
+"""Weights one worker holds at a time: 8 MiB of float32."""
+
+
+@dataclass(frozen=True)
+class Report:
+    """What the pipeline tells whoever watches. Called from several threads."""
+
+    note: Callable[[str], None] = lambda text: None
+    """Something a person may want to know."""
+    written: Callable[[int], None] = lambda nbytes: None
+    """That many more bytes of tensors are in the file."""
+
+
+_PATIENCE_SECONDS = 1.0
+"""How long kernels may take to load before the wait is explained."""
+
+
+class Rows(NamedTuple):
+    """Rows [start, stop) of one step: the unit of work. Never crosses from one matrix of a stack to the next."""
+
+    step: Step
+    start: int
+    stop: int
+    importance: np.ndarray | None
+
+
+def write(plan: Plan, path: Path, importance: Importance | None, threads: int, report: Report) -> None:
+    """Make the file the plan describes.
+
+    Reading, computing and writing overlap: there are more workers than cores, and each reads and writes freely but
+    computes only while it holds one of `threads` places. Memory is bounded by the workers' chunks.
+    """
+    _refuse_small_disk(plan, path)
+    try:
+        with replacing(path, plan.nbytes) as output:
+            output.write(plan.layout.header, 0)
+            _run(plan, output, importance, threads, report)
+    except OSError as error:
+        raise OutputError(f"{path}: {(error.strerror or str(error)).lower()}") from error
+
+
+def _refuse_small_disk(plan: Plan, path: Path) -> None:
+    """Say before the work what would be found out after it."""
+    free = free_nbytes(path)
+    if free < plan.nbytes:
+        raise OutputError(f"{path}: needs {plan.nbytes} bytes, its disk has {free} free")
+
+
+def free_nbytes(path: Path) -> int:
+    """Bytes free where `path` is to be written; OutputError when its directory is not there."""
+    try:
+        return shutil.disk_usage(path.parent).free
+    except OSError as error:
+        raise OutputError(f"{path.parent}: {(error.strerror or str(error)).lower()}") from error
+
+
+def _run(plan: Plan, output: Output, importance: Importance | None, threads: int, report: Report) -> None:
+    cores, stopped = BoundedSemaphore(threads), Event()
+    types = {step.type for step in plan.steps}
+
+    def work(rows: Rows) -> None:
+        if not stopped.is_set():
+            _convert(rows, output, cores)
+            report.written((rows.stop - rows.start) * row_nbytes(rows.step.type, rows.step.tensor.columns))
+
+    with ThreadPoolExecutor(threads + 2) as pool:
+        compiling = Timer(_PATIENCE_SECONDS, report.note, ["compiling kernels for this processor, kept for next time"])
+        compiling.start()
+        try:
+            ready = pool.submit(quants.compile, types)
+            ready.add_done_callback(lambda _: compiling.cancel())
+            futures: list[Future[None]] = [ready, *(pool.submit(work, rows) for rows in _rows(plan, importance))]
+            for done in wait(futures, return_when=FIRST_EXCEPTION).done:
+                done.result()
+        finally:
+            stopped.set()
+
+
+def _rows(plan: Plan, importance: Importance | None) -> Iterator[Rows]:
+    """All the work of a plan, in file order."""
+    for step in plan.steps:
+        costs = None if importance is None else importance.get(step.tensor.name)
+        per_matrix = step.tensor.shape[-2] if costs is not None else step.tensor.row_count
+        chunk = max(1, _CHUNK_WEIGHTS // max(1, step.tensor.columns))
+        for matrix in range(step.tensor.row_count // max(1, per_matrix)):
+            end = (matrix + 1) * per_matrix
+            for start in range(matrix * per_matrix, end, chunk):
+                yield Rows(step, start, min(start + chunk, end), None if costs is None else costs[matrix])
+
+
+def _convert(rows: Rows, output: Output, cores: BoundedSemaphore) -> None:
+    """Read, quantize, pack and write some rows."""
+    step = rows.step
+    try:
+        stored = step.tensor.read(rows.start, rows.stop)
+    except OSError as error:
+        raise InputError(f"{step.tensor.origin}: {(error.strerror or str(error)).lower()}") from error
+    with cores:
+        packed = _pack(rows, stored)
+    output.write(packed, step.offset + rows.start * row_nbytes(step.type, step.tensor.columns))
+
+
+def _pack(rows: Rows, stored: np.ndarray) -> np.ndarray:
+    """Rows as their source stores them -> the bytes of the file."""
+    step = rows.step
+    if step.tensor.type in FLOAT_TYPES:
+        weights = quants.decode(step.tensor.type, stored)
+        _refuse_not_finite(weights, rows)
+        if step.type is not step.tensor.type:
+            return quants.encode(step.type, weights, rows.importance)
+    return np.ascontiguousarray(stored)
+
+
+def _refuse_not_finite(weights: np.ndarray, rows: Rows) -> None:
+    """InputError that names the first weight that is NaN or infinite."""
+    if np.isfinite(weights.min()) and np.isfinite(weights.max()):  # NaN wins both; no array of flags is needed
+        return
+    row, column = np.argwhere(~np.isfinite(weights))[0]
+    raise InputError(
+        f"{rows.step.tensor.origin}: {weights[row, column]} at row {rows.start + row}, column {column}",
+        hint="the checkpoint is damaged or its training diverged",
+    )
+
+
+def default_threads() -> int:
+    """The cores this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

@@ -1,0 +1,123 @@
+"""The plan: every tensor's type, size and offset, with reasons, before a byte is read or written."""
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from math import prod
+
+import numpy as np
+
+from formats.ggml import FLOAT_TYPES, QUANTIZATION_VERSION, FileType, GgmlType
+from formats.gguf.layout import TensorInfo, Value, u32
+from formats.gguf.writer import FileLayout, lay_out
+from formats.quoted import quoted
+from quantize_cli import plugins
+from quantize_cli.errors import InputError, UsageError
+from quantize_cli.recipe import Recipe, fitting
+from quantize_cli.roles import why_kept
+from quantize_cli.source import Model
+from quantize_cli.tensor import Tensor
+
+Importance = Mapping[str, np.ndarray]
+"""By tensor name, (matrices, columns) f32: what an error in each column of each matrix costs."""
+
+
+@dataclass(frozen=True)
+class Step:
+    """One tensor of the file to be: what it is made from, in which type and why, and where it goes."""
+
+    tensor: Tensor
+    type: GgmlType
+    reason: str
+    offset: int = 0
+    """From the start of the file."""
+
+    @property
+    def info(self) -> TensorInfo:
+        return TensorInfo(self.tensor.name, self.tensor.shape, self.type)
+
+    @property
+    def nbytes(self) -> int:
+        return self.info.nbytes
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A whole file before it is written."""
+
+    recipe: Recipe
+    steps: tuple[Step, ...]
+    metadata: Mapping[str, Value]
+    layout: FileLayout
+
+    @property
+    def nbytes(self) -> int:
+        return self.layout.nbytes
+
+    @property
+    def weights(self) -> int:
+        return sum(prod(step.tensor.shape) for step in self.steps)
+
+    @property
+    def bits_per_weight(self) -> float:
+        """Of the tensors alone, without metadata."""
+        return 8 * sum(step.nbytes for step in self.steps) / self.weights if self.weights else 0.0
+
+    @property
+    def types(self) -> dict[GgmlType, int]:
+        """How many tensors of each type, most first."""
+        return dict(Counter(step.type for step in self.steps).most_common())
+
+
+def make(model: Model, recipe: Recipe, importance: Importance | None = None) -> Plan:
+    """Decide everything about the file that `model` becomes under `recipe`.
+
+    InputError for a tensor that cannot be read as numbers or has no implementation for its type, UsageError for an
+    override that names nothing, FormatError for names and shapes no GGUF file may hold.
+    """
+    kept = {tensor.name: reason for tensor in model.tensors if (reason := why_kept(tensor)) is not None}
+    candidates = [tensor for tensor in model.tensors if tensor.name not in kept]
+    _refuse_idle_overrides(recipe, candidates)
+    chosen = recipe.choose(candidates, model.metadata, importance is not None)
+    steps = [
+        _keep(model, tensor, recipe, kept[tensor.name])
+        if tensor.name in kept
+        else _fit(tensor, *chosen[tensor.name], recipe)
+        for tensor in model.tensors
+    ]
+    metadata = dict(model.metadata)
+    metadata["general.file_type"] = u32(recipe.file_type)
+    metadata["general.quantization_version"] = u32(QUANTIZATION_VERSION)
+    layout = lay_out(metadata, [step.info for step in steps])
+    placed = tuple(replace(step, offset=offset) for step, offset in zip(steps, layout.offsets, strict=True))
+    return Plan(recipe, placed, metadata, layout)
+
+
+def _keep(model: Model, tensor: Tensor, recipe: Recipe, reason: str) -> Step:
+    """A tensor that is not quantized: float32 out of a checkpoint, as it is out of a GGUF file."""
+    if recipe.file_type is FileType.F32 and tensor.type in FLOAT_TYPES:
+        return Step(tensor, GgmlType.F32, reason)
+    if model.is_gguf or tensor.type not in FLOAT_TYPES:
+        return Step(tensor, tensor.type, f"{reason}, kept as it is")
+    return Step(tensor, GgmlType.F32, f"{reason}, kept in f32")
+
+
+def _fit(tensor: Tensor, type_: GgmlType, reason: str, recipe: Recipe) -> Step:
+    if tensor.type not in FLOAT_TYPES and tensor.type is not type_:
+        raise InputError(
+            f"{tensor.origin}: already {tensor.type.name.lower()}, not a float type",
+            hint="quantize from the original weights; each quantization adds its own error",
+        )
+    substitute, misfit = fitting(type_, tensor.columns)
+    if substitute.name.lower() not in plugins.names("quants"):
+        raise InputError(
+            f"tensor {quoted(tensor.name)}: writing {substitute.name.lower()} is not supported",
+            hint="supported: " + ", ".join(plugins.names("quants")),
+        )
+    return Step(tensor, substitute, f"{reason}; {misfit}" if misfit else reason)
+
+
+def _refuse_idle_overrides(recipe: Recipe, candidates: Sequence[Tensor]) -> None:
+    for rule in recipe.overrides:
+        if not any(rule.names(tensor) for tensor in candidates):
+            raise UsageError(f"--tensor {quoted(rule.tensors)}: matches no tensor that is quantized")
