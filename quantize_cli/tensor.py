@@ -6,7 +6,9 @@ from math import prod
 
 import numpy as np
 
+from formats.errors import FormatError
 from formats.ggml import GgmlType
+from formats.quoted import quoted
 from formats.stored import StoredTensor
 
 _NUMBER = {
@@ -43,12 +45,18 @@ class Tensor:
         return replace(self, name=name)
 
     def reordered(self, order: np.ndarray) -> "Tensor":
-        """The same rows in another order: row i of the result is row `order[i]` of this tensor."""
+        """The same rows in another order: row i of the result is row `order[i]` of this tensor.
+
+        Of a vector, which is one row, the elements.
+        """
+        if len(self.shape) == 1:
+            return replace(self, read=lambda start, stop: self.read(start, stop)[:, order])
 
         def read(start: int, stop: int) -> np.ndarray:
             wanted = order[start:stop]
             first, last = int(wanted.min()), int(wanted.max())
-            return self.read(first, last + 1)[wanted - first]
+            rows: np.ndarray = self.read(first, last + 1)[wanted - first]
+            return rows
 
         return replace(self, read=read)
 
@@ -65,9 +73,15 @@ class Tensor:
 
 
 def from_stored(stored: StoredTensor) -> Tensor:
-    """The tensor as its file has it, under its own name."""
-    type_ = _NUMBER.get(stored.dtype) or GgmlType[stored.dtype]
-    return Tensor(stored.name, stored.shape, type_, stored.rows, f"{stored.path}: tensor '{stored.name}'")
+    """The tensor as its file has it, under its own name; FormatError when no GGML type is its dtype."""
+    origin = f"{stored.path}: tensor {quoted(stored.name)}"
+    if stored.dtype in _NUMBER:
+        type_ = _NUMBER[stored.dtype]
+    elif stored.dtype in GgmlType.__members__:
+        type_ = GgmlType[stored.dtype]
+    else:
+        raise FormatError(f"{origin} has dtype {quoted(stored.dtype)}, which is not supported")
+    return Tensor(stored.name, stored.shape, type_, stored.rows, origin)
 
 
 def from_array(name: str, values: np.ndarray) -> Tensor:

@@ -55,6 +55,8 @@ def _quantize(weights, limit, scale, code):
 def _extreme(weights, block, first, second):
     """The weight of largest magnitude, the first of several."""
     magnitude = float_from_bits(largest(bits(maximum(absolute(first), absolute(second)))))
+    if magnitude == f32(0):
+        return f32(0)  # whatever the signs of the zeros
     above = any_lane((first == splat(magnitude)) | (second == splat(magnitude)))
     below = any_lane((first == splat(-magnitude)) | (second == splat(-magnitude)))
     if above and below:

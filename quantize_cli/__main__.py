@@ -1,0 +1,5 @@
+"""`python -m quantize_cli` is `quantize`."""
+
+from quantize_cli.cli import main
+
+main()

@@ -1,0 +1,65 @@
+"""A text file as the chunks of tokens a perplexity is measured on, cut as llama-perplexity cuts it."""
+
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+
+from quantize_cli.errors import InputError, UsageError
+
+LEAST_CONTEXT = 5
+"""The shortest context of which two tokens are scored, so that even one chunk has a spread."""
+
+
+class Encoder(Protocol):
+    """What is needed of a tokenizer."""
+
+    @property
+    def bos_id(self) -> int | None: ...
+
+    @property
+    def adds_bos(self) -> bool: ...
+
+    @property
+    def adds_eos(self) -> bool: ...
+
+    def encode(self, text: str, add_special: bool = True, parse_special: bool = False) -> list[int]: ...
+
+
+def read_text(path: Path) -> str:
+    """The file's text, without one newline at its end, which llama.cpp's tools drop too; InputError if unreadable."""
+    try:
+        raw = path.read_bytes()
+    except OSError as error:
+        raise InputError(f"{path}: cannot read the text: {(error.strerror or 'unknown error').lower()}") from error
+    try:
+        text = raw.decode()
+    except UnicodeDecodeError as error:
+        raise InputError(f"{path}: byte {error.start} of {len(raw)} is not utf-8 text") from error
+    return text.removesuffix("\n")
+
+
+def read_chunks(path: Path, tokenizer: Encoder, context: int = 512, limit: int | None = None) -> np.ndarray:
+    """The text's tokens as whole chunks, (chunks, context) int32, the first `limit` of them.
+
+    Where the vocabulary puts a token in front of a text, that token takes the place of each chunk's first. Tokens
+    behind the last whole chunk are dropped. InputError when the text does not fill two chunks, which llama-perplexity
+    asks for, however few are wanted, and for a vocabulary that ends texts with a token, which it refuses too.
+    """
+    if context < LEAST_CONTEXT:
+        raise UsageError(f"a context of {context} tokens is too short to score, at least {LEAST_CONTEXT} are needed")
+    if limit is not None and limit < 1:
+        raise UsageError(f"cannot measure {limit} chunks, at least 1 is needed")
+    if tokenizer.adds_eos:
+        raise InputError("the vocabulary ends every text with a token, which chunks of a text cannot have")
+    tokens = tokenizer.encode(read_text(path))
+    if len(tokens) < 2 * context:
+        raise InputError(
+            f"{path}: the text is {len(tokens)} tokens long, {2 * context} are needed for a context of {context}",
+            hint="use a longer text or a shorter context",
+        )
+    whole = len(tokens) // context
+    chunks = np.array(tokens[: whole * context], np.int32).reshape(whole, context)[:limit]
+    if tokenizer.adds_bos and tokenizer.bos_id is not None:
+        chunks[:, 0] = tokenizer.bos_id
+    return chunks

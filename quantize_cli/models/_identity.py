@@ -1,0 +1,114 @@
+"""What a model's name says: "org/Base-7B-Chat-v1.2" is organization, basename, size, finetune and version."""
+
+import re
+from dataclasses import dataclass
+
+_VERSION = re.compile(r"(v|iter)?\d+([.]\d+)*", re.IGNORECASE)
+_NUMBER_TYPE = re.compile(r"i?q\d(_\w)*|b?fp?(16|32)", re.IGNORECASE)
+_SIZE = re.compile(r"((A|\d+x)?\d+([._]\d+)?[KMBT]\d?|small|mini|medium|large|x?xl)", re.IGNORECASE)
+_FINETUNE = re.compile(r"chat|instruct|vision|lora", re.IGNORECASE)
+_KEEPS_CASE = re.compile(r"(v\d+(?:\.\d+)*|\d.*)")
+
+
+@dataclass(frozen=True)
+class Identity:
+    """The parts of a model's name; None for those it does not have."""
+
+    name: str | None = None
+    organization: str | None = None
+    basename: str | None = None
+    finetune: str | None = None
+    version: str | None = None
+    size_label: str | None = None
+
+
+def title(name: str) -> str:
+    """A name as a heading: tiny-llama-1b-v1 is "Tiny Llama 1b v1", as versions and sizes keep their case."""
+    words = name.strip().replace("-", " ").split()
+    return " ".join(w.title() if w.islower() and not _KEEPS_CASE.fullmatch(w) else w for w in words)
+
+
+def identify(model: str, parameter_count: int) -> Identity:
+    """The parts of a Hugging Face id or a directory's name (gguf-py's `Metadata.get_model_id_components`).
+
+    A size far from `parameter_count` is taken for a context length, which belongs to the finetune's name.
+    """
+    if " " in model:
+        return Identity(name=model)
+    organization, slash, name = model.partition("/")
+    if not slash:
+        name = model
+    known_organization = organization if slash and not organization.startswith(".") else None
+    words = [word for word in name.split("-") if word]
+    kinds: list[set[str]] = []
+    for position, word in enumerate(words):
+        words[position], kind = _kind(word, position, parameter_count)
+        kinds.append({kind} if kind else set())
+    _drop_worded_sizes(words, kinds)
+    _find_basename(words, kinds)
+    return _assemble(name, known_organization, words, kinds)
+
+
+def _kind(word: str, position: int, parameter_count: int) -> tuple[str, str]:
+    """One word in its usual spelling, and what it is: version, type, size_label, finetune, or "" for unknown."""
+    if _VERSION.fullmatch(word):
+        return word, "version"
+    if _NUMBER_TYPE.fullmatch(word):
+        return word.upper(), "type"
+    if position and _SIZE.fullmatch(word):
+        return _size(word, parameter_count)
+    if position and _FINETUNE.fullmatch(word):
+        return word, "finetune"
+    return word, ""
+
+
+def _size(word: str, parameter_count: int) -> tuple[str, str]:
+    word = word.replace("_", ".")
+    if word[-1].isdecimal():
+        # bloom-7b1 is 7.1b
+        word = f"{word[:-2]}.{word[-1]}{word[-2]}"
+    if len(word) > 1 and word[-2].isdecimal() and word[-1] in "kmbt":
+        word = word[:-1] + word[-1].upper()
+    try:
+        claimed = float(word[:-1]) * pow(1000, " KMBT".find(word[-1]))
+    except ValueError:
+        # "large", "8x7B": no number to compare.
+        return word, "size_label"
+    if parameter_count and abs(claimed - parameter_count) > 7 * parameter_count // 8:
+        return word[:-1] + word[-1].lower(), "finetune"
+    return word, "size_label"
+
+
+def _drop_worded_sizes(words: list[str], kinds: list[set[str]]) -> None:
+    """A number says more than "large": beside one, worded sizes are no sizes."""
+    sizes = [word for word, kind in zip(words, kinds, strict=True) if "size_label" in kind]
+    if any(character.isdecimal() for word in sizes for character in word):
+        for word, kind in zip(words, kinds, strict=True):
+            if "size_label" in kind and word.isalpha():
+                kind.discard("size_label")
+
+
+def _find_basename(words: list[str], kinds: list[set[str]]) -> None:
+    """The leading words and versions are the basename; a version at its end is only the version."""
+    leading = True
+    for word, kind in zip(words, kinds, strict=True):
+        leading = leading and ((not kind and word[0].isalpha()) or "version" in kind)
+        if leading:
+            kind.add("basename")
+        elif not kind:
+            kind.add("finetune")
+    for kind in reversed(kinds):
+        if "basename" not in kind or len(kind) == 1:
+            break
+        kind.discard("basename")
+
+
+def _assemble(name: str, organization: str | None, words: list[str], kinds: list[set[str]]) -> Identity:
+    def joined(wanted: str, unless: str = "") -> str | None:
+        found = [w for w, kind in zip(words, kinds, strict=True) if wanted in kind and unless not in kind]
+        return "-".join(dict.fromkeys(found) if wanted == "size_label" else found) or None
+
+    finetune, version, size_label = joined("finetune"), joined("version", unless="basename"), joined("size_label")
+    # A name with nothing but a basename says too little to split it.
+    basename = joined("basename") if finetune or version or size_label else None
+    return Identity(name, organization, basename, finetune, version, size_label)

@@ -1,0 +1,33 @@
+"""Qwen 1.5, 2 and 2.5: biased projections to queries, keys and values."""
+
+from collections.abc import Sequence
+
+from formats.gguf.layout import Value
+from quantize_cli.models import _decoder
+from quantize_cli.models._config import Config, with_defaults
+from quantize_cli.tensor import Tensor
+
+ARCHITECTURE = "qwen2"
+TOKENIZERS = ("spm", "bpe")
+DEFAULTS = {
+    "vocab_size": 151936,
+    "hidden_size": 4096,
+    "intermediate_size": 22016,
+    "num_hidden_layers": 32,
+    "num_attention_heads": 32,
+    "num_key_value_heads": 32,
+    "max_position_embeddings": 32768,
+    "rms_norm_eps": 1e-6,
+    "tie_word_embeddings": False,
+}
+"""What transformers' Qwen2Config fills in; it knows no `head_dim`."""
+
+_SLOTS = {**_decoder.EMBEDDING, **_decoder.ATTENTION, **_decoder.ATTENTION_BIASES, **_decoder.FEED_FORWARD}
+
+
+def metadata(config: Config) -> dict[str, Value]:
+    return _decoder.metadata(ARCHITECTURE, with_defaults(config, DEFAULTS))
+
+
+def tensors(config: Config, stored: Sequence[Tensor]) -> list[Tensor]:
+    return _decoder.tensors(_SLOTS, with_defaults(config, DEFAULTS), stored)

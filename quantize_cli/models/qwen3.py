@@ -1,0 +1,41 @@
+"""Qwen 3, dense: queries and keys are normalised per head, and nothing is biased unless the config asks for it."""
+
+from collections.abc import Sequence
+
+from formats.gguf.layout import Value
+from quantize_cli.models import _decoder
+from quantize_cli.models._config import Config, with_defaults
+from quantize_cli.models._slots import optional
+from quantize_cli.tensor import Tensor
+
+ARCHITECTURE = "qwen3"
+TOKENIZERS = ("spm", "bpe")
+DEFAULTS = {
+    "vocab_size": 151936,
+    "hidden_size": 4096,
+    "intermediate_size": 22016,
+    "num_hidden_layers": 32,
+    "num_attention_heads": 32,
+    "num_key_value_heads": 32,
+    "head_dim": 128,
+    "max_position_embeddings": 32768,
+    "rms_norm_eps": 1e-6,
+    "tie_word_embeddings": False,
+}
+"""What transformers' Qwen3Config fills in."""
+
+_SLOTS = {
+    **_decoder.EMBEDDING,
+    **_decoder.ATTENTION,
+    **optional({**_decoder.ATTENTION_BIASES, **_decoder.OUTPUT_BIAS}),
+    **_decoder.HEAD_NORMS,
+    **_decoder.FEED_FORWARD,
+}
+
+
+def metadata(config: Config) -> dict[str, Value]:
+    return _decoder.metadata(ARCHITECTURE, with_defaults(config, DEFAULTS))
+
+
+def tensors(config: Config, stored: Sequence[Tensor]) -> list[Tensor]:
+    return _decoder.tensors(_SLOTS, with_defaults(config, DEFAULTS), stored)

@@ -1,0 +1,83 @@
+"""Metadata and tensors equal llama.cpp's converter's, which wrote down what it made of the same checkpoints."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from formats.gguf.layout import Value, ValueType
+from quantize_cli.source import Model, open_model
+from quantize_cli.tensor import Tensor
+from tests import checkpoints
+from tests.golden.converter.make_golden import HERE, SHARED, SHARED_MODELS, described, digest
+from tests.golden.converter.variants import VARIANTS
+
+DECIDED_BY_THE_RECIPE = {"general.file_type", "general.quantization_version"}
+DELIBERATE = {
+    "gpt2-inner": {"gpt2.feed_forward_length": "the converter writes four times the embedding, whatever n_inner says"},
+    "shared-capp-gpt2": {"tokenizer.ggml.merges": "without the key, which may be empty, llama.cpp refuses the file"},
+}
+"""By variant, the keys that differ, and why."""
+
+
+def golden(name: str) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads((HERE / f"{name}.json").read_text(encoding="utf-8"))
+    return found
+
+
+def as_golden(value: Value) -> list[Any]:
+    """A value as the golden file spells it: float32 as the nearest double, names in no order of their own."""
+    if value.type is not ValueType.ARRAY:
+        return [[value.type.name], as_stored(value.type, value.data)]
+    assert value.element is not None
+    items = [as_stored(value.element, item) for item in value.data]
+    return [["ARRAY", value.element.name], described(items)]
+
+
+def as_stored(type_: ValueType, item: Any) -> Any:
+    return float(np.float32(item)) if type_ is ValueType.FLOAT32 else item
+
+
+def f32_bytes(tensor: Tensor) -> bytes:
+    return np.asarray(tensor.read(0, tensor.row_count)).astype("<f4").tobytes()
+
+
+def assert_equal(name: str, model: Model) -> None:
+    expected = golden(name)
+    skipped = DECIDED_BY_THE_RECIPE | set(DELIBERATE.get(name, {}))
+    metadata = {key: as_golden(value) for key, value in model.metadata.items() if key not in skipped}
+    assert {key: value for key, value in expected["metadata"].items() if key not in skipped} == metadata
+    assert list(expected["tensors"]) == [tensor.name for tensor in model.tensors]
+    for tensor in model.tensors:
+        stored = expected["tensors"][tensor.name]
+        assert (tensor.name, *stored["shape"]) == (tensor.name, *tensor.shape)
+        assert (tensor.name, stored["f32"]) == (tensor.name, ["F32", digest(f32_bytes(tensor))])
+
+
+@pytest.mark.parametrize("name", VARIANTS)
+def test_a_checkpoint_becomes_what_the_converter_makes_of_it(name: str, tmp_path: Path) -> None:
+    assert_equal(name, open_model(VARIANTS[name].build(tmp_path)))
+
+
+def test_an_inner_size_of_its_own_is_written(tmp_path: Path) -> None:
+    inner = open_model(VARIANTS["gpt2-inner"].build(tmp_path))
+    assert inner.metadata["gpt2.feed_forward_length"].data == 128
+
+
+@pytest.mark.parametrize("dtype", ["?", "u1", "<f4"])
+def test_masks_and_rotary_buffers_are_left_out(dtype: str, tmp_path: Path) -> None:
+    mask = np.ones((1, 1, 128, 128), dtype)
+    checkpoints.build("gpt2", tmp_path / "gpt2-made-up", dtype="F16", tensors={"h.0.attn.bias": mask})
+    assert_equal("gpt2", open_model(tmp_path / "gpt2-made-up"))
+    frequencies = {"model.layers.0.self_attn.rotary_emb.inv_freq": np.ones(8, "<f4")}
+    checkpoints.build("llama", tmp_path / "made-up-llama", tensors=frequencies)
+    assert_equal("llama", open_model(tmp_path / "made-up-llama"))
+
+
+@pytest.mark.parametrize("name", SHARED_MODELS)
+def test_a_real_model_becomes_what_the_converter_makes_of_it(name: str) -> None:
+    if not (SHARED / name).is_dir():
+        pytest.skip(f"{name} is not in the project's shared folder, or there is none")
+    assert_equal(f"shared-{name}", open_model((SHARED / name).resolve()))

@@ -1,0 +1,208 @@
+"""llama.cpp as the xllamacpp wheel carries it, called through ctypes: what tests compare bytes and logits with."""
+
+import ctypes
+import importlib.util
+import os
+import weakref
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from formats.ggml import BLOCK_SHAPE, GgmlType, row_nbytes
+
+_F32, _F16 = GgmlType.F32, GgmlType.F16
+
+
+class _TypeTraits(ctypes.Structure):
+    """struct ggml_type_traits (ggml.h), up to the function used here."""
+
+    _fields_ = (
+        ("type_name", ctypes.c_char_p),
+        ("block_weights", ctypes.c_int64),
+        ("block_interleave", ctypes.c_int64),
+        ("block_nbytes", ctypes.c_size_t),
+        ("is_quantized", ctypes.c_bool),
+        ("to_float", ctypes.CFUNCTYPE(None, ctypes.c_void_p, ctypes.c_void_p, ctypes.c_int64)),
+    )
+
+
+class _ModelParameters(ctypes.Structure):
+    """struct llama_model_params (llama.h) as an opaque value, with room to spare."""
+
+    _fields_ = (("words", ctypes.c_uint64 * 64),)
+
+
+class _ContextParameters(ctypes.Structure):
+    """struct llama_context_params (llama.h), its first fields by name, with room to spare for the others."""
+
+    _fields_ = (
+        ("context", ctypes.c_uint32),
+        ("batch", ctypes.c_uint32),
+        ("unit_batch", ctypes.c_uint32),
+        ("sequences", ctypes.c_uint32),
+        ("unused_counts", ctypes.c_uint32 * 3),
+        ("threads", ctypes.c_int32),
+        ("batch_threads", ctypes.c_int32),
+        ("unused_kinds", ctypes.c_int32 * 4),
+        ("flash_attention", ctypes.c_int32),
+        ("unused_rotary", ctypes.c_float * 8),
+        ("unused_callback", ctypes.c_void_p * 2),
+        ("key_type", ctypes.c_int32),
+        ("value_type", ctypes.c_int32),
+        ("rest", ctypes.c_uint64 * 64),
+    )
+
+
+class _Batch(ctypes.Structure):
+    """struct llama_batch (llama.h)."""
+
+    _fields_ = (
+        ("count", ctypes.c_int32),
+        ("tokens", ctypes.POINTER(ctypes.c_int32)),
+        ("embeddings", ctypes.c_void_p),
+        ("positions", ctypes.POINTER(ctypes.c_int32)),
+        ("sequence_counts", ctypes.POINTER(ctypes.c_int32)),
+        ("sequences", ctypes.POINTER(ctypes.POINTER(ctypes.c_int32))),
+        ("wanted", ctypes.POINTER(ctypes.c_int8)),
+    )
+
+
+_POINTER, _SIZE, _INT, _BOOL = ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int32, ctypes.c_bool
+_SIGNATURES: dict[str, tuple[Any, list[Any]]] = {
+    "ggml_quantize_chunk": (_SIZE, [_INT, _POINTER, _POINTER, *[ctypes.c_int64] * 3, _POINTER]),
+    "ggml_get_type_traits": (ctypes.POINTER(_TypeTraits), [_INT]),
+    "llama_model_default_params": (_ModelParameters, []),
+    "llama_context_default_params": (_ContextParameters, []),
+    "llama_model_load_from_file": (_POINTER, [ctypes.c_char_p, _ModelParameters]),
+    "llama_init_from_model": (_POINTER, [_POINTER, _ContextParameters]),
+    "llama_model_get_vocab": (_POINTER, [_POINTER]),
+    "llama_model_free": (None, [_POINTER]),
+    "llama_free": (None, [_POINTER]),
+    "llama_vocab_n_tokens": (_INT, [_POINTER]),
+    "llama_vocab_bos": (_INT, [_POINTER]),
+    "llama_vocab_get_add_bos": (_BOOL, [_POINTER]),
+    "llama_tokenize": (_INT, [_POINTER, ctypes.c_char_p, _INT, _POINTER, _INT, _BOOL, _BOOL]),
+    "llama_detokenize": (_INT, [_POINTER, _POINTER, _INT, _POINTER, _INT, _BOOL, _BOOL]),
+    "llama_batch_init": (_Batch, [_INT, _INT, _INT]),
+    "llama_batch_free": (None, [_Batch]),
+    "llama_decode": (_INT, [_POINTER, _Batch]),
+    "llama_get_logits": (_POINTER, [_POINTER]),
+    "llama_get_memory": (_POINTER, [_POINTER]),
+    "llama_memory_clear": (None, [_POINTER, _BOOL]),
+}
+_LOG = ctypes.CFUNCTYPE(None, ctypes.c_int, ctypes.c_char_p, ctypes.c_void_p)
+_silent = _LOG(lambda level, message, data: None)
+
+
+@cache
+def library() -> ctypes.CDLL:
+    """llama.cpp, ready to call and silent; the test is skipped where xllamacpp is not installed."""
+    found = importlib.util.find_spec("xllamacpp")
+    if found is None or found.origin is None:
+        pytest.skip("xllamacpp is not installed, so there is no llama.cpp to compare with")
+    loaded = ctypes.CDLL(str(next(Path(found.origin).parent.glob("xllamacpp*.so"))))
+    for name, (result, arguments) in _SIGNATURES.items():
+        function = getattr(loaded, name)
+        function.restype, function.argtypes = result, arguments
+    loaded.llama_log_set(_silent, None)
+    loaded.llama_backend_init()
+    defaults = loaded.llama_context_default_params()
+    if (defaults.batch, defaults.key_type, defaults.value_type) != (2048, _F16, _F16):
+        pytest.skip("this xllamacpp lays out llama_context_params in another order")
+    return loaded
+
+
+def quantize(type_: GgmlType, weights: np.ndarray, importance: np.ndarray | None = None) -> np.ndarray:
+    """Weights (rows, columns) f32 -> the blocks ggml writes for them, (rows, row bytes) u8."""
+    rows, columns = weights.shape
+    weights = np.ascontiguousarray(weights, np.float32)
+    stored = np.zeros((rows, row_nbytes(type_, columns)), np.uint8)
+    weighting = None if importance is None else np.ascontiguousarray(importance, np.float32)
+    pointer = None if weighting is None else weighting.ctypes.data
+    written = library().ggml_quantize_chunk(type_, weights.ctypes.data, stored.ctypes.data, 0, rows, columns, pointer)
+    assert written == stored.size
+    return stored
+
+
+def dequantize(type_: GgmlType, stored: np.ndarray) -> np.ndarray:
+    """Blocks (..., row bytes) u8 -> the weights ggml reads from them, (..., columns) f32."""
+    block = BLOCK_SHAPE[type_]
+    stored = np.ascontiguousarray(stored)
+    weights = np.empty((*stored.shape[:-1], stored.shape[-1] // block.nbytes * block.weights), np.float32)
+    traits = library().ggml_get_type_traits(type_).contents
+    assert (traits.block_weights, traits.block_nbytes) == block
+    if type_ == _F32:
+        weights[...] = stored.view(np.float32)
+    else:
+        traits.to_float(stored.ctypes.data, weights.ctypes.data, weights.size)
+    return weights
+
+
+class Model:
+    """A GGUF file as llama.cpp runs it; `exact` keeps keys and values in float32 instead of its usual float16."""
+
+    def __init__(self, path: Path, context: int = 512, exact: bool = False) -> None:
+        llama = library()
+        self._model = llama.llama_model_load_from_file(str(path).encode(), llama.llama_model_default_params())
+        assert self._model, f"llama.cpp does not load {path}"
+        parameters = llama.llama_context_default_params()
+        parameters.context = parameters.batch = parameters.unit_batch = context
+        parameters.threads = parameters.batch_threads = os.cpu_count() or 1
+        if exact:
+            parameters.key_type = parameters.value_type = _F32
+            parameters.flash_attention = 0
+        self._context = llama.llama_init_from_model(self._model, parameters)
+        weakref.finalize(self, _free, llama, self._context, self._model)
+        self._vocabulary = llama.llama_model_get_vocab(self._model)
+        self.vocabulary: int = llama.llama_vocab_n_tokens(self._vocabulary)
+
+    @property
+    def bos(self) -> int | None:
+        """The token llama.cpp puts in front of a text, if it puts one."""
+        llama = library()
+        return llama.llama_vocab_bos(self._vocabulary) if llama.llama_vocab_get_add_bos(self._vocabulary) else None
+
+    def tokenize(self, text: str, add_special: bool = True, parse_special: bool = False) -> list[int]:
+        raw = text.encode()
+        tokens = np.zeros(len(raw) + 16, np.int32)
+        count = library().llama_tokenize(
+            self._vocabulary, raw, len(raw), tokens.ctypes.data, tokens.size, add_special, parse_special
+        )
+        assert count >= 0
+        found: list[int] = tokens[:count].tolist()
+        return found
+
+    def detokenize(self, tokens: list[int], remove_special: bool = False, unparse_special: bool = True) -> bytes:
+        ids = np.array(tokens, np.int32)
+        raw = np.zeros(64 * len(tokens) + 64, np.uint8)
+        count = library().llama_detokenize(
+            self._vocabulary, ids.ctypes.data, ids.size, raw.ctypes.data, raw.size, remove_special, unparse_special
+        )
+        assert count >= 0
+        return raw[:count].tobytes()
+
+    def logits(self, tokens: np.ndarray) -> np.ndarray:
+        """Tokens (n,), n <= context -> logits (n, vocabulary) f32, each text from position zero."""
+        llama = library()
+        llama.llama_memory_clear(llama.llama_get_memory(self._context), True)
+        count = len(tokens)
+        batch = llama.llama_batch_init(count, 0, 1)
+        batch.count = count
+        for index, token in enumerate(tokens):
+            batch.tokens[index], batch.positions[index] = int(token), index
+            batch.sequence_counts[index], batch.wanted[index] = 1, 1
+            batch.sequences[index][0] = 0
+        status = llama.llama_decode(self._context, batch)
+        llama.llama_batch_free(batch)
+        assert status == 0, f"llama_decode returned {status}"
+        address = llama.llama_get_logits(self._context)
+        found = np.ctypeslib.as_array((ctypes.c_float * (count * self.vocabulary)).from_address(address))
+        return found.reshape(count, self.vocabulary).copy()
+
+
+def _free(llama: ctypes.CDLL, context: int, model: int) -> None:
+    llama.llama_free(context)
+    llama.llama_model_free(model)

@@ -1,0 +1,45 @@
+"""Every type's bytes are ggml's, for weights of every kind, with and without importance."""
+
+import numpy as np
+import pytest
+
+from formats.ggml import FLOAT_TYPES, GgmlType
+from quantize_cli import quants
+from tests import distributions, oracle
+
+TYPES = [type_ for type_ in quants.supported() if type_ is not GgmlType.F32]
+BLOCK_TYPES = [type_ for type_ in TYPES if type_ not in FLOAT_TYPES]
+
+
+@pytest.mark.parametrize("kind", distributions.NAMES)
+@pytest.mark.parametrize("type_", TYPES, ids=lambda t: t.name)
+def test_bytes_are_those_of_ggml(type_: GgmlType, kind: str) -> None:
+    weights = distributions.weights(kind)
+    np.testing.assert_array_equal(quants.encode(type_, weights).reshape(-1), oracle.quantize(type_, weights).reshape(-1))
+
+
+@pytest.mark.parametrize("kind", distributions.NAMES)
+@pytest.mark.parametrize("costs", ["random", "with zeros"])
+@pytest.mark.parametrize("type_", BLOCK_TYPES, ids=lambda t: t.name)
+def test_bytes_with_importance_are_those_of_ggml(type_: GgmlType, costs: str, kind: str) -> None:
+    weights, importance = distributions.weights(kind, 1 << 18), distributions.importance(costs)
+    expected = oracle.quantize(type_, weights, importance)
+    np.testing.assert_array_equal(quants.encode(type_, weights, importance).reshape(-1), expected.reshape(-1))
+
+
+@pytest.mark.parametrize("kind", distributions.NAMES)
+@pytest.mark.parametrize("type_", TYPES, ids=lambda t: t.name)
+def test_dequantized_weights_are_those_of_ggml_bit_for_bit(type_: GgmlType, kind: str) -> None:
+    packed = quants.encode(type_, distributions.weights(kind, 1 << 18))
+    ours, theirs = quants.decode(type_, packed), oracle.dequantize(type_, packed)
+    np.testing.assert_array_equal(ours.reshape(-1).view(np.uint32), theirs.reshape(-1).view(np.uint32))
+
+
+@pytest.mark.parametrize("type_", TYPES, ids=lambda t: t.name)
+def test_any_block_at_all_dequantizes_as_in_ggml(type_: GgmlType) -> None:
+    nbytes = quants.find(type_).block.itemsize
+    packed = np.random.default_rng(5).integers(0, 256, (4096, nbytes), np.uint8)
+    ours, theirs = quants.decode(type_, packed).reshape(-1), oracle.dequantize(type_, packed).reshape(-1)
+    both_nan = np.isnan(ours) & np.isnan(theirs)  # the sign of a NaN depends on how its sum was compiled
+    np.testing.assert_array_equal(ours.view(np.uint32)[~both_nan], theirs.view(np.uint32)[~both_nan])
+    np.testing.assert_array_equal(np.isnan(ours), np.isnan(theirs))

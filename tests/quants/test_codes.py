@@ -1,0 +1,65 @@
+"""quantize decides, pack only moves bits; and no answer depends on how the work is cut."""
+
+import numpy as np
+import pytest
+
+from formats.ggml import BLOCK_SHAPE, GgmlType
+from quantize_cli import quants
+from tests import distributions
+
+TYPES = quants.supported()
+
+
+def _blocks(type_: GgmlType, count: int) -> np.ndarray:
+    """Blocks of random bytes: every one of them is a block."""
+    block = quants.find(type_).block
+    raw = np.random.default_rng(3).integers(0, 256, (count, block.itemsize), np.uint8)
+    return raw.view(block)[:, 0]
+
+
+@pytest.mark.parametrize("type_", TYPES, ids=lambda t: t.name)
+def test_pack_undoes_unpack(type_: GgmlType) -> None:
+    quant, blocks = quants.find(type_), _blocks(type_, 100)
+    assert quant.pack(quant.unpack(blocks)).tobytes() == blocks.tobytes()
+
+
+@pytest.mark.parametrize("kind", ["normal", "denormal", "huge", "mostly zero groups"])
+@pytest.mark.parametrize("type_", TYPES, ids=lambda t: t.name)
+def test_unpack_undoes_pack(type_: GgmlType, kind: str) -> None:
+    quant = quants.find(type_)
+    codes = quant.quantize(distributions.weights(kind, 1 << 14), None)
+    assert quant.unpack(quant.pack(codes)).tobytes() == codes.tobytes()
+
+
+@pytest.mark.parametrize("costs", distributions.IMPORTANCES)
+@pytest.mark.parametrize("type_", TYPES, ids=lambda t: t.name)
+def test_rows_quantize_alone_as_among_others(type_: GgmlType, costs: str) -> None:
+    weights, importance = distributions.weights("heavy-tailed", 17 * 1024), distributions.importance(costs)
+    alone = [quants.encode(type_, row[None], importance) for row in weights]
+    np.testing.assert_array_equal(quants.encode(type_, weights, importance), np.concatenate(alone))
+
+
+@pytest.mark.parametrize("type_", TYPES, ids=lambda t: t.name)
+def test_quantize_leaves_its_weights_alone(type_: GgmlType) -> None:
+    weights = distributions.weights("normal", 1 << 12)
+    before = weights.copy()
+    quants.encode(type_, weights, distributions.importance("random"))
+    np.testing.assert_array_equal(weights, before)
+
+
+@pytest.mark.parametrize("type_", TYPES, ids=lambda t: t.name)
+def test_block_size_is_the_table_s(type_: GgmlType) -> None:
+    assert quants.find(type_).block.itemsize == BLOCK_SHAPE[type_].nbytes
+
+
+@pytest.mark.parametrize("type_", TYPES, ids=lambda t: t.name)
+def test_dequantized_weights_are_near_the_originals(type_: GgmlType) -> None:
+    weights = distributions.weights("normal", 1 << 16)
+    restored = quants.decode(type_, quants.encode(type_, weights).view(_stored_dtype(type_)))
+    bits = 8 * BLOCK_SHAPE[type_].nbytes / BLOCK_SHAPE[type_].weights
+    error = np.sqrt(np.mean((restored - weights) ** 2)) / np.sqrt(np.mean(weights**2))
+    assert error < 3 * 2.0**-bits + 2.0**-8  # a uniform quantizer's error halves with each bit; bf16 keeps eight
+
+
+def _stored_dtype(type_: GgmlType) -> type:
+    return np.float32 if type_ is GgmlType.F32 else np.uint8

@@ -1,0 +1,189 @@
+"""The forward pass is llama.cpp's: the same logits from the same file, up to the order of float32 sums."""
+
+import dataclasses
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from formats.ggml import GgmlType
+from quantize_cli.errors import InputError
+from quantize_cli.runtime.cache import Cache
+from quantize_cli.runtime.transformer import from_model
+from quantize_cli.source import open_model
+from tests import oracle
+from tests.runtime.synthetic import Decoder, tokens, weights, write
+
+DECODERS = {
+    "llama": Decoder("llama"),
+    "llama, one key-value head per head, tied": Decoder("llama", key_value_heads=4, tied=True),
+    "llama with biases, heads wider than the model": Decoder("llama", biased=True, head_width=32),
+    "llama, rope_freqs": Decoder("llama", rotary_divisors=True),
+    "llama, linear scaling": Decoder("llama", metadata={"rope.scaling.type": "linear", "rope.scaling.factor": 4.0}),
+    "llama, old linear key": Decoder("llama", metadata={"rope.scale_linear": 2.0}),
+    "llama, scaling off": Decoder("llama", metadata={"rope.scaling.type": "none", "rope.scaling.factor": 4.0}),
+    "llama, head widths unsaid": Decoder(
+        "llama", metadata={"attention.key_length": None, "attention.value_length": None}
+    ),
+    "llama, another base": Decoder("llama", metadata={"rope.freq_base": 500000.0}),
+    "qwen2": Decoder("qwen2", biased=True, tied=True, metadata={"rope.freq_base": 1000000.0}),
+    "qwen2, yarn": Decoder(
+        "qwen2",
+        biased=True,
+        metadata={
+            "rope.scaling.type": "yarn",
+            "rope.scaling.factor": 4.0,
+            "rope.scaling.original_context_length": 32,
+            "rope.scaling.attn_factor": 0.9,
+        },
+    ),
+    "qwen3": Decoder("qwen3", head_width=32),
+    "qwen3, yarn": Decoder("qwen3", metadata={"rope.scaling.type": "yarn", "rope.scaling.factor": 8.0}),
+    "gpt2": Decoder("gpt2", key_value_heads=4, fused=True, tied=True),
+    "gpt2 with an output matrix": Decoder("gpt2", key_value_heads=4, fused=True),
+}
+
+ROUNDED_ACTIVATIONS = 1e-4
+"""Normalized squared error: a sum in another order moves some activations by one step of their eight bits."""
+REORDERED_SUMS = 1e-4
+"""Logits are near one; float32 sums in another order move them by some 1e-6."""
+TABLED_GELU = 2e-2
+"""ggml looks GELU up in a table of float16."""
+
+
+@pytest.mark.parametrize("name", DECODERS)
+def test_logits_are_those_of_llama_cpp(name: str, tmp_path: Path) -> None:
+    decoder = DECODERS[name]
+    path = write(tmp_path / "model.gguf", decoder, weights(decoder))
+    text = tokens(100)
+    expected = oracle.Model(path, exact=True).logits(text)
+    actual = from_model(open_model(path)).logits(text)
+    assert np.abs(actual - expected).max() < (TABLED_GELU if decoder.architecture == "gpt2" else REORDERED_SUMS)
+
+
+@pytest.mark.parametrize("type_", [GgmlType.Q8_0, GgmlType.Q4_0, GgmlType.Q4_K, GgmlType.Q5_K, GgmlType.Q6_K])
+def test_block_types_run_with_activations_rounded_as_llama_cpp_rounds_them(type_: GgmlType, tmp_path: Path) -> None:
+    decoder = Decoder("qwen3", width=256, heads=8, head_width=32, feed_forward=512)
+    blocks = write(tmp_path / "blocks.gguf", decoder, weights(decoder), lambda name: type_)
+    expected = oracle.Model(blocks, exact=True).logits(tokens(64))
+    found = from_model(open_model(blocks)).logits(tokens(64))
+    error = np.square(found - expected).sum() / np.square(expected).sum()
+    assert error < ROUNDED_ACTIVATIONS
+
+
+def small(tmp_path: Path, **changes: Any) -> Path:
+    decoder = dataclasses.replace(Decoder("llama"), **changes)
+    return write(tmp_path / "model.gguf", decoder, weights(decoder))
+
+
+def test_a_model_decoded_at_every_use_gives_the_same_logits(tmp_path: Path) -> None:
+    model = open_model(small(tmp_path, tied=True))
+    assert np.array_equal(from_model(model).logits(tokens(40)), from_model(model, hold_nbytes=0).logits(tokens(40)))
+
+
+def test_a_cached_text_continues_as_if_it_were_whole(tmp_path: Path) -> None:
+    transformer = from_model(open_model(small(tmp_path)))
+    text = tokens(60)
+    cache = Cache(transformer.hyperparameters, 60)
+    parts = [transformer.logits(part, cache) for part in np.split(text, [37, 38, 50])]
+    assert np.abs(np.concatenate(parts) - transformer.logits(text)).max() < REORDERED_SUMS
+    assert cache.length == 60
+
+
+def test_texts_run_together_do_not_see_each_other(tmp_path: Path) -> None:
+    transformer = from_model(open_model(small(tmp_path)))
+    texts = tokens(120).reshape(3, 40)
+    together = transformer.logits(texts)
+    apart = np.stack([transformer.logits(text) for text in texts])
+    assert together.shape == (3, 40, 96)
+    assert np.abs(together - apart).max() < REORDERED_SUMS
+
+
+def test_a_token_outside_the_vocabulary_is_named(tmp_path: Path) -> None:
+    transformer = from_model(open_model(small(tmp_path)))
+    with pytest.raises(InputError, match="token 96 is not in a vocabulary of 96"):
+        transformer.logits(np.array([1, 96]))
+
+
+def test_learned_positions_end_where_their_table_ends(tmp_path: Path) -> None:
+    decoder = DECODERS["gpt2"]
+    transformer = from_model(open_model(write(tmp_path / "model.gguf", decoder, weights(decoder))))
+    with pytest.raises(InputError, match="the model has 128 positions, 129 are needed"):
+        transformer.logits(tokens(129))
+
+
+def test_a_cache_too_small_names_both_sizes(tmp_path: Path) -> None:
+    transformer = from_model(open_model(small(tmp_path)))
+    with pytest.raises(ValueError, match="a cache of 1 x 8 cannot hold 1 x 9"):
+        transformer.logits(tokens(9), Cache(transformer.hyperparameters, 8))
+
+
+REFUSED_SETTINGS = {
+    "expert_count": (8, "'llama.expert_count' is 8"),
+    "attention.causal": (False, "'llama.attention.causal' is false"),
+    "attention.value_length": (8, "heads of 16 key and 8 value columns"),
+    "attention.head_count_kv": (3, "4 heads cannot share 3 key-value heads evenly"),
+    "attention.head_count": (0, "'llama.attention.head_count' is not one number of at least 1"),
+    "block_count": ("two", "'llama.block_count' is not one number"),
+    "rope.scaling.type": ("longrope", "cannot run rotary scaling 'longrope'"),
+    "rope.dimension_count": (8, "cannot rotate 8 of 16 columns"),
+    "rope.scaling.factor": (-2.0, "base 10000.0 and scaling factor -2.0"),
+    "rope.freq_base": ("high", "'llama.rope.freq_base' is not one number"),
+    "embedding_length": (32, r"tensor 'token_embd.weight' has shape \(96, 64\), its metadata says \(96, 32\)"),
+    "feed_forward_length": (64, r"has shape \(96, 64\), its metadata says \(64, 64\)"),
+}
+
+
+@pytest.mark.parametrize("key", REFUSED_SETTINGS)
+def test_a_setting_the_runtime_would_get_wrong_is_refused(key: str, tmp_path: Path) -> None:
+    value, message = REFUSED_SETTINGS[key]
+    with pytest.raises(InputError, match=message):
+        from_model(open_model(small(tmp_path, metadata={key: value})))
+
+
+@pytest.mark.parametrize("base", [0.0, 1.0, float("nan"), float("inf")])
+def test_a_rotary_base_without_a_rotation_is_refused(base: float, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=f"cannot rotate with base {base}"):
+        from_model(open_model(small(tmp_path, metadata={"rope.freq_base": base})))
+
+
+def test_heads_that_have_no_pairs_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="cannot rotate pairs of a head's 15 columns"):
+        from_model(open_model(small(tmp_path, head_width=15)))
+
+
+def test_no_tokens_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="there are no tokens to run"):
+        from_model(open_model(small(tmp_path))).logits(np.array([], np.int32))
+
+
+def test_an_unknown_architecture_is_named_and_escaped(tmp_path: Path) -> None:
+    decoder = Decoder("mamba\x1b")
+    with pytest.raises(InputError, match=r"cannot run architecture 'mamba\\x1b'"):
+        from_model(open_model(write(tmp_path / "model.gguf", decoder, weights(decoder))))
+
+
+@pytest.mark.parametrize("name", ["token_embd.weight", "blk.1.ffn_up.weight", "blk.0.attn_norm.weight"])
+def test_a_missing_tensor_is_named(name: str, tmp_path: Path) -> None:
+    tensors = weights(Decoder("llama"))
+    del tensors[name]
+    with pytest.raises(InputError, match=f"tensor '{name}' is missing"):
+        from_model(open_model(write(tmp_path / "model.gguf", Decoder("llama"), tensors)))
+
+
+def test_a_tensor_the_runtime_would_ignore_is_refused(tmp_path: Path) -> None:
+    tensors = weights(Decoder("llama")) | {"blk.0.ffn_gate_inp.weight": np.zeros((4, 64), np.float32)}
+    with pytest.raises(InputError, match=r"tensor 'blk.0.ffn_gate_inp.weight' has no place"):
+        from_model(open_model(write(tmp_path / "model.gguf", Decoder("llama"), tensors)))
+
+
+def test_rotary_divisors_are_refused_where_llama_cpp_has_none(tmp_path: Path) -> None:
+    decoder = Decoder("qwen2", rotary_divisors=True)
+    with pytest.raises(InputError, match=r"tensor 'rope_freqs.weight' has no place"):
+        from_model(open_model(write(tmp_path / "model.gguf", decoder, weights(decoder))))
+
+
+def test_a_missing_setting_is_named(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"metadata key 'llama.context_length' is missing"):
+        from_model(open_model(small(tmp_path, metadata={"context_length": None})))
