@@ -34,19 +34,26 @@ _LAYERS: dict[str, Callable[[int, int], bool]] = {
     "first_sixteenth": lambda i, n: i < n // 16,
     "first_2": lambda i, n: i < 2,
     "first_4": lambda i, n: i < 4,
+    "first_eighth_met": lambda i, n: i < n // 8,
     "middle": lambda i, n: n // 8 <= i < 7 * n // 8,
     "ends_and_thirds": _ends_and_thirds,
 }
-"""Named parts of a stack of n layers. `ends_and_thirds` is llama.cpp's use_more_bits."""
+"""Named parts of a stack of n layers. `ends_and_thirds` is llama.cpp's use_more_bits.
+
+`first_eighth_met` counts tensors as they are met even in a mixture of experts, where the others go by layer number.
+"""
 
 
 @dataclass(frozen=True)
 class Place:
-    """A tensor among those of its role: the `index`-th of `count`, in the order of layers."""
+    """A tensor among those of its role, in the order of layers."""
 
     role: str
     index: int
+    """Its number among `count`, by which most rules go."""
     count: int
+    met: int
+    """How many of its role came before it."""
 
 
 @dataclass(frozen=True)
@@ -77,7 +84,8 @@ class Rule:
     def holds(self, tensor: Tensor, place: Place, facts: ModelFacts, has_importance: bool, fills: bool) -> bool:
         if place.role != self.tensors and not self.names(tensor):
             return False
-        if self.layers is not None and not _LAYERS[self.layers](place.index, place.count):
+        index = place.met if self.layers == "first_eighth_met" else place.index
+        if self.layers is not None and not _LAYERS[self.layers](index, place.count):
             return False
         wanted = (
             (self.experts, facts.experts), (self.importance, has_importance), (self.architecture, facts.architecture),
@@ -146,7 +154,8 @@ def _places(tensors: Sequence[Tensor], facts: ModelFacts, overridden: Callable[[
         role = role_of(tensor.name, facts.tied)
         by_layer = (facts.experts > 1 and role.startswith("ffn_")) or role in ("other", "output", "embedding")
         index = layer_of(tensor.name) if by_layer else counts[role]
-        places[tensor.name] = Place(role, index, values if role == "attention_value" else facts.layers)
+        count = values if role == "attention_value" else facts.layers
+        places[tensor.name] = Place(role, index, count, counts[role])
         counts[role] += not overridden(tensor)
     return places
 

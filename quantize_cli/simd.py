@@ -261,6 +261,28 @@ def to_int(typing: Any, value: Any) -> Any:
 
 
 @intrinsic
+def fitting_int(typing: Any, value: Any) -> Any:
+    """Truncation toward zero of floats known to fit; anything else is not defined."""
+    return ints(floats), lambda context, builder, sig, args: builder.fptosi(args[0], ints.llvm)
+
+
+@intrinsic
+def fitting_int_away(typing: Any, value: Any) -> Any:
+    """C's roundf of floats known to be below 2**22 in magnitude, as ints.
+
+    The largest float below a half is added: a half itself would carry 0.49999997 over.
+    """
+
+    def codegen(context: Any, builder: ir.IRBuilder, sig: Any, args: Any) -> ir.Value:
+        sign = builder.and_(builder.bitcast(args[0], ints.llvm), _constant(ints, -(2**31)))
+        below_half = builder.bitcast(_constant(floats, 0.49999997019767761), ints.llvm)
+        half = builder.bitcast(builder.or_(sign, below_half), floats.llvm)
+        return builder.fptosi(builder.fadd(args[0], half), ints.llvm)
+
+    return ints(floats), codegen
+
+
+@intrinsic
 def bits(typing: Any, value: Any) -> Any:
     """The IEEE bits of each lane, as ints."""
     return ints(floats), lambda context, builder, sig, args: builder.bitcast(args[0], ints.llvm)
@@ -290,6 +312,18 @@ def any_lane(typing: Any, condition: Any) -> Any:
         return builder.icmp_unsigned("!=", builder.bitcast(args[0], _I16), ir.Constant(_I16, 0))
 
     return types.boolean(mask), codegen
+
+
+@intrinsic
+def lane_bits(typing: Any, condition: Any) -> Any:
+    """A mask as uint16: bit i says whether it holds in lane i."""
+    return types.uint16(mask), lambda context, builder, sig, args: builder.bitcast(args[0], _I16)
+
+
+@intrinsic
+def lanes_where(typing: Any, bits_: Any) -> Any:
+    """The mask whose lane i is bit i of a uint16."""
+    return mask(types.uint16), lambda context, builder, sig, args: builder.bitcast(args[0], mask.llvm)
 
 
 @intrinsic

@@ -11,7 +11,7 @@ from quantize_cli.quants._search import (
     IMPORTANCE, MINIMUM, SCALE, WEIGHTS, WORK_ROWS, gather, search_scale_and_minimum, searched_code, weigh_by_row,
 )  # fmt: skip
 from quantize_cli.simd import (
-    from_half, highest, load, lowest, maximum, minimum, store, to_float, to_half, to_int,
+    fitting_int, from_half, highest, load, lowest, maximum, minimum, store, to_float, to_half, to_int,
 )  # fmt: skip
 
 f32 = np.float32
@@ -47,10 +47,12 @@ def _quantize(weights, top, scale, low, code):
         d = spread / f32(top) if spread != f32(0) else f32(0)  # of two zeros the reference keeps the first
         inverse = f32(1) / d if d != f32(0) else f32(0)
         scale[block], low[block] = to_half(d), to_half(smallest)
-        store(code, block, 0, to_int((first - smallest) * inverse + f32(0.5)) & 255)
-        store(code, block, 16, to_int((second - smallest) * inverse + f32(0.5)) & 255)
-        for i in range(0, 32, 16):
-            store(code, block, i, minimum(load(code, block, i), top))
+        if inverse < f32(np.inf):
+            store(code, block, 0, minimum(fitting_int((first - smallest) * inverse + f32(0.5)), top))
+            store(code, block, 16, minimum(fitting_int((second - smallest) * inverse + f32(0.5)), top))
+        else:  # d is denormal: infinities, and NaN from zeros; the reference keeps their lowest byte
+            store(code, block, 0, minimum(to_int((first - smallest) * inverse + f32(0.5)) & 255, top))
+            store(code, block, 16, minimum(to_int((second - smallest) * inverse + f32(0.5)) & 255, top))
 
 
 @inlined

@@ -4,8 +4,10 @@ Byte i of sixteen holds the low four bits of code i (low nibble) and of code 16 
 i is bit i of a little-endian u32.
 """
 
+import numpy as np
+
 from quantize_cli.kernel import kernel
-from quantize_cli.simd import load, store
+from quantize_cli.simd import lane_bits, lanes_where, load, select, splat, store
 
 
 @kernel
@@ -28,15 +30,15 @@ def unpack_nibbles(nibbles, code):
 def pack_fifth_bits(code, fifth_bits):
     """Codes (n, 32) u8 below 32 -> their fifth bits (n,) u32."""
     for block in range(code.shape[0]):
-        found = 0
-        for i in range(32):
-            found |= (code[block, i] >> 4) << i
-        fifth_bits[block] = found
+        low, high = lane_bits(load(code, block, 0) > 15), lane_bits(load(code, block, 16) > 15)
+        fifth_bits[block] = np.uint32(low) | np.uint32(high) << np.uint32(16)
 
 
 @kernel
 def add_fifth_bits(fifth_bits, code):
     """Add to codes (n, 32) u8 of four bits the fifth bits (n,) u32."""
+    none, sixteen = splat(np.int32(0)), splat(np.int32(16))
     for block in range(code.shape[0]):
-        for i in range(32):
-            code[block, i] |= (fifth_bits[block] >> i & 1) << 4
+        for start in range(0, 32, 16):
+            fifth = lanes_where(np.uint16(fifth_bits[block] >> np.uint32(start)))
+            store(code, block, start, load(code, block, start) | select(fifth, sixteen, none))

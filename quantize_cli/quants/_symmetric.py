@@ -11,7 +11,7 @@ from quantize_cli.quants._search import (
     IMPORTANCE, INVERSE, SCALE, WEIGHTS, WORK_ROWS, gather, nearest_int, search_scale, weigh_by_row,
 )  # fmt: skip
 from quantize_cli.simd import (
-    absolute, any_lane, bits, float_from_bits, from_half, largest, load, maximum, minimum, splat, store, to_float,
+    absolute, any_lane, bits, fitting_int, float_from_bits, from_half, largest, load, maximum, minimum, splat, store, to_float,
     to_half, to_int,
 )  # fmt: skip
 
@@ -46,9 +46,12 @@ def _quantize(weights, limit, scale, code):
         d = _extreme(weights, block, first, second) / f32(-limit)
         inverse = f32(1) / d if d != f32(0) else f32(0)
         scale[block] = to_half(d)
-        # the reference truncates to a byte before it takes the minimum
-        store(code, block, 0, minimum(to_int(first * inverse + half_up) & 255, top))
-        store(code, block, 16, minimum(to_int(second * inverse + half_up) & 255, top))
+        if abs(inverse) < f32(np.inf):
+            store(code, block, 0, minimum(fitting_int(first * inverse + half_up), top))
+            store(code, block, 16, minimum(fitting_int(second * inverse + half_up), top))
+        else:  # d is denormal: infinities, and NaN from zeros; the reference keeps their lowest byte
+            store(code, block, 0, minimum(to_int(first * inverse + half_up) & 255, top))
+            store(code, block, 16, minimum(to_int(second * inverse + half_up) & 255, top))
 
 
 @inlined

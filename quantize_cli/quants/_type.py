@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from formats.ggml import BLOCK_SHAPE, GgmlType
+from formats.ggml import BLOCK_SHAPE, GgmlType, row_nbytes
 from quantize_cli import plugins
 from quantize_cli.errors import InputError
 
@@ -55,13 +55,13 @@ def encode(type_: GgmlType, weights: np.ndarray, importance: np.ndarray | None =
     """
     quant = find(type_)
     rows, columns = weights.shape
-    blocks = np.empty((rows, columns // BLOCK_SHAPE[type_].weights), quant.block)
+    stored = np.empty((rows, row_nbytes(type_, columns)), np.uint8)
     weights = np.ascontiguousarray(weights, np.float32)
     tile = max(1, _TILE_WEIGHTS // columns)
     for start in range(0, rows, tile):
-        codes = quant.quantize(weights[start : start + tile], importance)
-        blocks[start : start + tile] = quant.pack(codes).reshape(-1, blocks.shape[1])
-    return blocks.view(np.uint8).reshape(rows, -1)
+        packed = quant.pack(quant.quantize(weights[start : start + tile], importance))
+        stored[start : start + tile] = packed.view(np.uint8).reshape(-1, stored.shape[1])
+    return stored
 
 
 def compile(types: Iterable[GgmlType]) -> None:  # noqa: A001 - the word for it

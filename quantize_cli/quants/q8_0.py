@@ -15,7 +15,7 @@ from formats.ggml import GgmlType
 from quantize_cli.kernel import kernel
 from quantize_cli.quants._type import QuantType
 from quantize_cli.simd import (
-    absolute, bits, float_from_bits, from_half, largest, load, maximum, round_half_away, store, to_float, to_half, to_int,
+    absolute, bits, fitting_int_away, float_from_bits, from_half, largest, load, maximum, store, to_float, to_half, to_int,
 )  # fmt: skip
 
 f32 = np.float32
@@ -52,8 +52,12 @@ def _quantize(weights, scale, code):
         d = float_from_bits(largest(bits(maximum(absolute(first), absolute(second))))) / f32(127)
         inverse = f32(1) / d if d != f32(0) else f32(0)
         scale[block] = to_half(d)
-        store(code, block, 0, to_int(round_half_away(first * inverse)))
-        store(code, block, 16, to_int(round_half_away(second * inverse)))
+        if inverse < f32(np.inf):
+            store(code, block, 0, fitting_int_away(first * inverse))
+            store(code, block, 16, fitting_int_away(second * inverse))
+        else:  # d is denormal: infinities, and NaN from zeros
+            store(code, block, 0, to_int(first * inverse))
+            store(code, block, 16, to_int(second * inverse))
 
 
 @kernel
