@@ -196,7 +196,7 @@ def override(text: str) -> Rule:
     pattern, equals, name = text.rpartition("=")
     if not (equals and pattern):
         raise UsageError(f"--tensor {quoted(text)}: not of the form PATTERN=TYPE", hint="--tensor '*ffn_down*=q6_k'")
-    return Rule(_type(name, f"--tensor {quoted(text)}"), pattern)
+    return Rule(block_type(name, f"--tensor {quoted(text)}"), pattern)
 
 
 def parse(text: str, name: str, origin: str | None = None) -> Recipe:
@@ -213,7 +213,7 @@ def parse(text: str, name: str, origin: str | None = None) -> Recipe:
     if not (isinstance(rules, list) and all(isinstance(table, dict) for table in rules)):
         raise InputError(f"{origin}: 'rule' is not a list of tables", hint="write [[rule]] before each rule")
     found = tuple(_rule(table, f"{origin}, rule {number}") for number, table in enumerate(rules, 1))
-    uniform = _uniform(_type(document["default"], origin))
+    uniform = _uniform(block_type(document["default"], origin))
     file_type = document.get("file_type", uniform.file_type.name)
     if not isinstance(file_type, str) or file_type.upper() not in FileType.__members__:
         raise InputError(f"{origin}: unknown file_type {file_type!r}")
@@ -232,7 +232,7 @@ def _rule(table: dict[str, Any], origin: str) -> Rule:
             raise InputError(f"{origin}: {key} = {value!r} is not a {expected.__name__}")
     if table.get("layers", "middle") not in _LAYERS:
         raise InputError(f"{origin}: unknown layers {table['layers']!r}", hint="known: " + ", ".join(_LAYERS))
-    return Rule(**{**table, "type": _type(table["type"], origin)})
+    return Rule(**{**table, "type": block_type(table["type"], origin)})
 
 
 def _refuse_unknown(table: dict[str, Any], known: set[str], origin: str) -> None:
@@ -240,7 +240,8 @@ def _refuse_unknown(table: dict[str, Any], known: set[str], origin: str) -> None
         raise InputError(f"{origin}: unknown key {quoted(unknown[0])}", hint="known: " + ", ".join(sorted(known)))
 
 
-def _type(name: str, origin: str) -> GgmlType:
+def block_type(name: str, origin: str) -> GgmlType:
+    """A block type by its name, in any letter case; UsageError that begins with `origin` for an unknown one."""
     if name.upper() not in GgmlType.__members__:
         raise UsageError(f"{origin}: unknown type {quoted(name)}", hint="a block type such as q4_k or f16")
     return GgmlType[name.upper()]

@@ -89,7 +89,8 @@ for _op, _name in (
     (operator.or_, "or_"), (operator.xor, "xor"), (operator.lshift, "shl"), (operator.rshift, "ashr"),
 ):  # fmt: skip
     _define(_op, ints, ints, lambda b, x, y, n=_name: getattr(b, n)(x, y))
-for _op, _sign in ((operator.lt, "<"), (operator.gt, ">"), (operator.le, "<="), (operator.ge, ">="), (operator.eq, "==")):
+_COMPARISONS = ((operator.lt, "<"), (operator.gt, ">"), (operator.le, "<="), (operator.ge, ">="), (operator.eq, "=="))
+for _op, _sign in _COMPARISONS:
     _define(_op, floats, mask, lambda b, x, y, s=_sign: b.fcmp_ordered(s, x, y))
     _define(_op, ints, mask, lambda b, x, y, s=_sign: b.icmp_signed(s, x, y))
 for _op, _name in ((operator.and_, "and_"), (operator.or_, "or_"), (operator.xor, "xor")):

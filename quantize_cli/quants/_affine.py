@@ -1,6 +1,8 @@
 """What Q4_1 and Q5_1 share: 32 weights on a line of their own, an f16 scale and an f16 minimum.
 
-    weight = scale * code + minimum        code in 0..top; scale = (largest - smallest) / top, minimum = smallest
+    weight = scale * code + minimum        code in 0..top
+
+Without importance the scale is (largest - smallest) / top and the minimum the smallest weight.
 """
 
 import numpy as np
@@ -8,10 +10,28 @@ import numpy as np
 from quantize_cli.kernel import inlined, kernel
 from quantize_cli.quants._row import mean_square
 from quantize_cli.quants._search import (
-    IMPORTANCE, MINIMUM, SCALE, WEIGHTS, WORK_ROWS, gather, search_scale_and_minimum, searched_code, weigh_by_row,
+    IMPORTANCE,
+    MINIMUM,
+    SCALE,
+    WEIGHTS,
+    WORK_ROWS,
+    gather,
+    search_scale_and_minimum,
+    searched_code,
+    weigh_by_row,
 )  # fmt: skip
 from quantize_cli.simd import (
-    fitting_int, from_half, highest, load, lowest, maximum, minimum, store, to_float, to_half, to_int,
+    fitting_int,
+    from_half,
+    highest,
+    load,
+    lowest,
+    maximum,
+    minimum,
+    store,
+    to_float,
+    to_half,
+    to_int,
 )  # fmt: skip
 
 f32 = np.float32

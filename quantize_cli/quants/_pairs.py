@@ -12,10 +12,28 @@ import numpy as np
 from quantize_cli.kernel import inlined, kernel
 from quantize_cli.quants._positive import search_positive_scale
 from quantize_cli.quants._search import (
-    IMPORTANCE, MINIMUM, SCALE, WEIGHTS, WORK_ROWS, gather, nearest_int, search_scale_and_minimum, searched_code,
+    IMPORTANCE,
+    MINIMUM,
+    SCALE,
+    WEIGHTS,
+    WORK_ROWS,
+    gather,
+    nearest_int,
+    search_scale_and_minimum,
+    searched_code,
 )  # fmt: skip
 from quantize_cli.simd import (
-    absolute, from_half, load, maximum, minimum, nearest, splat, square_root, store, to_float, to_half,
+    absolute,
+    from_half,
+    load,
+    maximum,
+    minimum,
+    nearest,
+    splat,
+    square_root,
+    store,
+    to_float,
+    to_half,
 )  # fmt: skip
 
 f32 = np.float32
@@ -27,14 +45,21 @@ CODES = np.dtype(
 _WEIGHTED_SEARCH = (f32(-0.9), f32(0.05), 36)
 
 
-def quantize(weights: np.ndarray, importance: np.ndarray | None, top: int, search: tuple[np.float32, np.float32, int]) -> np.ndarray:
+def quantize(
+    weights: np.ndarray, importance: np.ndarray | None, top: int, search: tuple[np.float32, np.float32, int]
+) -> np.ndarray:
     """Weights (rows, columns) f32, importance (columns,) or None -> CODES with codes in 0..top.
 
     `search` is the (first, step, steps) of the ranges tried without importance; with it the reference has its own.
     """
     weights = weights.reshape(-1, WIDTH)
     codes = np.empty(len(weights), CODES)
-    fields = (codes["scale"].view(np.uint16), codes["minimum"].view(np.uint16), codes["scale_code"], codes["minimum_code"])
+    fields = (
+        codes["scale"].view(np.uint16),
+        codes["minimum"].view(np.uint16),
+        codes["scale_code"],
+        codes["minimum_code"],
+    )
     if importance is None:
         _quantize(weights, top, *search, *fields, codes["code"])
     else:

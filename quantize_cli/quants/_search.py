@@ -8,7 +8,17 @@ import numpy as np
 
 from quantize_cli.kernel import inlined
 from quantize_cli.simd import (
-    absolute, all_lanes, load, maximum, minimum, nearest, round_half_even, select, splat, square_root, store,
+    absolute,
+    all_lanes,
+    load,
+    maximum,
+    minimum,
+    nearest,
+    round_half_even,
+    select,
+    splat,
+    square_root,
+    store,
     to_float,
 )  # fmt: skip
 

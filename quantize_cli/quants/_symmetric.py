@@ -1,6 +1,8 @@
 """What Q4_0 and Q5_0 share: 32 weights on a line through zero, one f16 scale.
 
-    weight = scale * (code - limit)        code in 0..2*limit-1; scale = the weight of largest magnitude / -limit
+    weight = scale * (code - limit)        code in 0..2*limit-1
+
+Without importance the scale is the weight of largest magnitude / -limit.
 """
 
 import numpy as np
@@ -8,11 +10,32 @@ import numpy as np
 from quantize_cli.kernel import inlined, kernel
 from quantize_cli.quants._row import mean_square
 from quantize_cli.quants._search import (
-    IMPORTANCE, INVERSE, SCALE, WEIGHTS, WORK_ROWS, gather, nearest_int, search_scale, weigh_by_row,
+    IMPORTANCE,
+    INVERSE,
+    SCALE,
+    WEIGHTS,
+    WORK_ROWS,
+    gather,
+    nearest_int,
+    search_scale,
+    weigh_by_row,
 )  # fmt: skip
 from quantize_cli.simd import (
-    absolute, any_lane, bits, fitting_int, float_from_bits, from_half, largest, load, maximum, minimum, splat, store, to_float,
-    to_half, to_int,
+    absolute,
+    any_lane,
+    bits,
+    fitting_int,
+    float_from_bits,
+    from_half,
+    largest,
+    load,
+    maximum,
+    minimum,
+    splat,
+    store,
+    to_float,
+    to_half,
+    to_int,
 )  # fmt: skip
 
 f32 = np.float32

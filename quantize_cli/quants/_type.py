@@ -12,6 +12,8 @@ from quantize_cli.errors import InputError
 _TILE_WEIGHTS = 1 << 16
 """Weights quantized before they are packed: 256 KiB of float32, so that the codes between are still in cache."""
 
+IMPORTANCE_HINT = "--imatrix FILE, made by llama-imatrix from the float model and a text"
+
 
 @dataclass(frozen=True)
 class QuantType:
@@ -28,6 +30,8 @@ class QuantType:
     """Blocks (n,) -> codes (n,)."""
     dequantize: Callable[[np.ndarray], np.ndarray]
     """Codes (n,) -> weights (n, block weights) f32."""
+    needs_importance: bool = False
+    """Whether `quantize` cannot do without: too few bits to choose well from the weights alone."""
 
     def __post_init__(self) -> None:
         expected = BLOCK_SHAPE[self.type].nbytes
@@ -54,6 +58,8 @@ def encode(type_: GgmlType, weights: np.ndarray, importance: np.ndarray | None =
     `importance` (columns,) f32 says what an error in each column costs; None leaves the choice to the weights alone.
     """
     quant = find(type_)
+    if quant.needs_importance and importance is None:
+        raise InputError(f"type {type_.name.lower()} needs an importance matrix", hint=IMPORTANCE_HINT)
     rows, columns = weights.shape
     stored = np.empty((rows, row_nbytes(type_, columns)), np.uint8)
     weights = np.ascontiguousarray(weights, np.float32)

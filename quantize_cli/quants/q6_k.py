@@ -16,7 +16,15 @@ import numpy as np
 from formats.ggml import GgmlType
 from quantize_cli.kernel import inlined, kernel
 from quantize_cli.quants._search import (
-    IMPORTANCE, INVERSE, SCALE, SMALLEST, WEIGHTS, WORK_ROWS, gather, nearest_int, search_scale,
+    IMPORTANCE,
+    INVERSE,
+    SCALE,
+    SMALLEST,
+    WEIGHTS,
+    WORK_ROWS,
+    gather,
+    nearest_int,
+    search_scale,
 )  # fmt: skip
 from quantize_cli.quants._type import QuantType
 from quantize_cli.simd import from_half, load, maximum, minimum, nearest, store, to_float, to_half

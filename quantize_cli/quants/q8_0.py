@@ -15,7 +15,18 @@ from formats.ggml import GgmlType
 from quantize_cli.kernel import kernel
 from quantize_cli.quants._type import QuantType
 from quantize_cli.simd import (
-    absolute, bits, fitting_int_away, float_from_bits, from_half, largest, load, maximum, store, to_float, to_half, to_int,
+    absolute,
+    bits,
+    fitting_int_away,
+    float_from_bits,
+    from_half,
+    largest,
+    load,
+    maximum,
+    store,
+    to_float,
+    to_half,
+    to_int,
 )  # fmt: skip
 
 f32 = np.float32

@@ -31,7 +31,8 @@ def main() -> None:
         )  # fmt: skip
         seconds = time.monotonic() - start
     peak = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss * 1024
-    print(f"{nbytes / 1e9:.2f} GB of weights to {arguments.type} in {seconds:.1f} s; peak resident memory {peak / 1e6:.0f} MB")
+    print(f"{nbytes / 1e9:.2f} GB of weights to {arguments.type} in {seconds:.1f} s, on {arguments.threads} threads")
+    print(f"peak resident memory {peak / 1e6:.0f} MB")
 
 
 if __name__ == "__main__":

@@ -1,0 +1,34 @@
+"""ggml's own quantizers, where the xllamacpp wheel carries them: called through ctypes, to compare with."""
+
+import ctypes
+import importlib.util
+from functools import cache
+from pathlib import Path
+
+import numpy as np
+
+from formats.ggml import GgmlType, row_nbytes
+
+
+@cache
+def library() -> ctypes.CDLL | None:
+    """llama.cpp's shared library, or None where xllamacpp is not installed."""
+    found = importlib.util.find_spec("xllamacpp")
+    if found is None or found.origin is None:
+        return None
+    loaded = ctypes.CDLL(str(next(Path(found.origin).parent.glob("xllamacpp*.so"))))
+    pointer, size = ctypes.c_void_p, ctypes.c_int64
+    loaded.ggml_quantize_chunk.restype = ctypes.c_size_t
+    loaded.ggml_quantize_chunk.argtypes = [ctypes.c_int, pointer, pointer, size, size, size, pointer]
+    return loaded
+
+
+def quantize(
+    reference: ctypes.CDLL, type_: GgmlType, weights: np.ndarray, importance: np.ndarray | None
+) -> np.ndarray:
+    """Weights (rows, columns) f32, contiguous -> the bytes ggml_quantize_chunk writes, (rows, row bytes) u8."""
+    rows, columns = weights.shape
+    stored = np.empty((rows, row_nbytes(type_, columns)), np.uint8)
+    costs = None if importance is None else importance.ctypes.data
+    reference.ggml_quantize_chunk(type_, weights.ctypes.data, stored.ctypes.data, 0, rows, columns, costs)
+    return stored
