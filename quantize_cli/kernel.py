@@ -35,7 +35,7 @@ def _cache_directory() -> str | None:
 
     numba looks only at the file of the function itself, so a change in a helper elsewhere would go unnoticed.
     """
-    sources = [_PACKAGE / "kernel.py", _PACKAGE / "simd.py", *sorted(_PACKAGE.glob("quants/*.py"))]
+    sources = [_PACKAGE / "kernel.py", _PACKAGE / "simd.py", _PACKAGE / "half.py", *sorted(_PACKAGE.glob("quants/*.py"))]
     digest = hashlib.sha256(numba.__version__.encode())
     for source in sources:
         digest.update(source.read_bytes())

@@ -16,6 +16,8 @@ from numba.core import cgutils
 from numba.core.typing.templates import AbstractTemplate, infer_global, signature
 from numba.extending import intrinsic, lower_builtin, models, register_model
 
+from quantize_cli import half
+
 LANES = 16
 _I1, _I16, _I32 = ir.IntType(1), ir.IntType(16), ir.IntType(32)
 
@@ -142,9 +144,6 @@ def store(typing: Any, array: Any, row: Any, start: Any, value: Any) -> Any:
     return types.void(array, types.intp, types.intp, value), codegen
 
 
-_HALVES = ir.VectorType(ir.HalfType(), LANES)
-
-
 @intrinsic
 def load_half(typing: Any, array: Any, row: Any, start: Any) -> Any:
     """Sixteen IEEE halves of a uint16 array -> floats."""
@@ -152,7 +151,7 @@ def load_half(typing: Any, array: Any, row: Any, start: Any) -> Any:
     def codegen(context: Any, builder: ir.IRBuilder, sig: Any, args: Any) -> ir.Value:
         value = builder.load(_address(context, builder, sig.args[0], args, _I16))
         value.align = 1
-        return builder.fpext(builder.bitcast(value, _HALVES), floats.llvm)
+        return half.widen(builder, value)
 
     return floats(array, types.intp, types.intp), codegen
 
@@ -162,7 +161,7 @@ def store_half(typing: Any, array: Any, row: Any, start: Any, value: Any) -> Any
     """Floats -> sixteen IEEE halves of a uint16 array, rounded to nearest even."""
 
     def codegen(context: Any, builder: ir.IRBuilder, sig: Any, args: Any) -> ir.Value:
-        halves = builder.bitcast(builder.fptrunc(args[3], _HALVES), ir.VectorType(_I16, LANES))
+        halves = half.narrow(builder, args[3])
         builder.store(halves, _address(context, builder, sig.args[0], args, _I16)).align = 1
         return context.get_dummy_value()
 
@@ -172,21 +171,13 @@ def store_half(typing: Any, array: Any, row: Any, start: Any, value: Any) -> Any
 @intrinsic
 def to_half(typing: Any, number: Any) -> Any:
     """float32 -> the bits of the nearest IEEE half, as uint16."""
-
-    def codegen(context: Any, builder: ir.IRBuilder, sig: Any, args: Any) -> ir.Value:
-        return builder.bitcast(builder.fptrunc(args[0], ir.HalfType()), _I16)
-
-    return types.uint16(types.float32), codegen
+    return types.uint16(types.float32), lambda context, builder, sig, args: half.narrow(builder, args[0])
 
 
 @intrinsic
 def from_half(typing: Any, bits_: Any) -> Any:
     """The bits of an IEEE half (uint16) -> float32."""
-
-    def codegen(context: Any, builder: ir.IRBuilder, sig: Any, args: Any) -> ir.Value:
-        return builder.fpext(builder.bitcast(args[0], ir.HalfType()), ir.FloatType())
-
-    return types.float32(types.uint16), codegen
+    return types.float32(types.uint16), lambda context, builder, sig, args: half.widen(builder, args[0])
 
 
 # --- functions of lanes ------------------------------------------------------------------------------------------
@@ -203,6 +194,20 @@ def splat(typing: Any, scalar: Any) -> Any:
 def select(typing: Any, condition: Any, a: Any, b: Any) -> Any:
     """Lanes of `a` where the condition holds, of `b` elsewhere."""
     return a(mask, a, a), lambda context, builder, sig, args: builder.select(*args)
+
+
+@intrinsic
+def lookup(typing: Any, table: Any, index: Any) -> Any:
+    """In each lane the lane of `table` its index names; an index past 15 is not defined."""
+
+    def codegen(context: Any, builder: ir.IRBuilder, sig: Any, args: Any) -> ir.Value:
+        found = ir.Constant(sig.return_type.llvm, ir.Undefined)
+        for lane in range(LANES):  # LLVM makes one permutation of this where the machine has it
+            at = builder.extract_element(args[1], ir.Constant(_I32, lane))
+            found = builder.insert_element(found, builder.extract_element(args[0], at), ir.Constant(_I32, lane))
+        return found
+
+    return table(table, ints), codegen
 
 
 def _choose(comparison: str) -> Any:
