@@ -7,8 +7,8 @@ from pathlib import Path
 from types import ModuleType
 
 from formats.checkpoint import Checkpoint, open_checkpoint
+from formats.gguf import shards
 from formats.gguf.layout import Value, text
-from formats.gguf.reader import read_gguf
 from formats.quoted import quoted
 from quantize_cli import plugins
 from quantize_cli.errors import InputError
@@ -89,12 +89,13 @@ def _tokenizer(checkpoint: Checkpoint, config: dict[str, object], family: Module
 
 
 def _from_gguf(path: Path) -> Model:
-    file = read_gguf(path)
+    file, stored = shards.read_model(path)
     architecture = file.metadata.get("general.architecture")
-    metadata = {key: value for key, value in file.metadata.items() if key not in _OF_THE_MIX}
+    own = shards.without_marks(file.metadata)
+    metadata = {key: value for key, value in own.items() if key not in _OF_THE_MIX}
     name = None if architecture is None else str(architecture.data)
     warnings = () if name else (f"{path}: no 'general.architecture', so no engine will know the model",)
-    return Model(path, name, metadata, [from_stored(tensor) for tensor in file.tensors], warnings)
+    return Model(path, name, metadata, [from_stored(tensor) for tensor in stored], warnings)
 
 
 def _without_config(checkpoint: Checkpoint) -> Model:

@@ -1,0 +1,92 @@
+"""One model in several GGUF files: `name-00001-of-00003.gguf`, as llama-gguf-split names and marks them.
+
+Every file holds split.no (u16, from 0), split.count (u16) and split.tensors.count (i32, of all files together); only
+the first holds the model's own metadata.
+"""
+
+import re
+from collections.abc import Mapping
+from pathlib import Path
+
+from formats.errors import FormatError
+from formats.gguf.layout import Value, ValueType
+from formats.gguf.reader import GgufFile, read_gguf
+from formats.quoted import quoted
+from formats.stored import StoredTensor
+
+NUMBER, COUNT, TENSORS = "split.no", "split.count", "split.tensors.count"
+KEYS = (NUMBER, COUNT, TENSORS)
+
+_NAME = re.compile(r"(?P<stem>.+)-(?P<number>\d{5})-of-(?P<count>\d{5})\.gguf")
+
+
+def shard_path(path: Path, number: int, count: int) -> Path:
+    """Where shard `number` (from 0) of a model called `path` goes."""
+    return path.with_name(f"{path.stem}-{number + 1:05d}-of-{count:05d}.gguf")
+
+
+def marks(number: int, count: int, tensors: int) -> dict[str, Value]:
+    """The metadata that says which part of a model a file is."""
+    return {
+        NUMBER: Value(ValueType.UINT16, number),
+        COUNT: Value(ValueType.UINT16, count),
+        TENSORS: Value(ValueType.INT32, tensors),
+    }
+
+
+def read_model(path: Path) -> tuple[GgufFile, tuple[StoredTensor, ...]]:
+    """The file that holds a model's metadata, and the tensors of all its files; `path` is any one of them.
+
+    FormatError for a shard that is missing or belongs elsewhere, and for a tensor that two of them hold.
+    """
+    named = read_gguf(path)
+    count = _mark(named, COUNT)
+    if count <= 1:
+        return named, named.tensors
+    match = _NAME.fullmatch(path.name)
+    if match is None or int(match["count"]) != count:
+        raise FormatError(
+            f"{path}: one of {count} files of a model, but its name does not say which",
+            hint=f"name it like model-00001-of-{count:05d}.gguf",
+        )
+    stem = path.with_name(match["stem"] + ".gguf")
+    files = [_shard(shard_path(stem, number, count), number, count) for number in range(count)]
+    tensors = tuple(tensor for file in files for tensor in file.tensors)
+    _check(files[0], tensors)
+    return files[0], tensors
+
+
+def without_marks(metadata: Mapping[str, Value]) -> dict[str, Value]:
+    """The model's own metadata."""
+    return {key: value for key, value in metadata.items() if key not in KEYS}
+
+
+def _shard(path: Path, number: int, count: int) -> GgufFile:
+    if not path.exists():
+        raise FormatError(f"{path}: missing, one of {count} files of a model", hint=f"download it to {path.parent}")
+    file = read_gguf(path)
+    if (_mark(file, NUMBER), _mark(file, COUNT)) != (number, count):
+        raise FormatError(
+            f"{path}: says it is file {_mark(file, NUMBER)} of {_mark(file, COUNT)}, not {number} of {count}"
+        )
+    return file
+
+
+def _check(first: GgufFile, tensors: tuple[StoredTensor, ...]) -> None:
+    stated = _mark(first, TENSORS)
+    if stated != len(tensors):
+        raise FormatError(f"{first.path}: states {stated} tensors, its files hold {len(tensors)}")
+    seen: dict[str, StoredTensor] = {}
+    for tensor in tensors:
+        if tensor.name in seen:
+            raise FormatError(f"{tensor.path}: tensor {quoted(tensor.name)} is in {seen[tensor.name].path.name} too")
+        seen[tensor.name] = tensor
+
+
+def _mark(file: GgufFile, key: str) -> int:
+    value = file.metadata.get(key)
+    if value is None:
+        return 0
+    if not isinstance(value.data, int) or isinstance(value.data, bool) or value.data < 0:
+        raise FormatError(f"{file.path}: {key} is {value.data!r}, not a count")
+    return value.data
