@@ -10,6 +10,7 @@ Source: common/imatrix-loader.cpp.
 
 import struct
 from dataclasses import dataclass
+from math import prod
 from pathlib import Path
 from typing import BinaryIO
 
@@ -22,6 +23,7 @@ from formats.quoted import quoted
 from formats.source import open_input, size_of
 
 _SUMS, _COUNTS = ".in_sum2", ".counts"
+_HINT = "an importance matrix is an imatrix.gguf or .dat made by llama-imatrix"
 
 
 @dataclass(frozen=True)
@@ -44,10 +46,10 @@ def read_imatrix(path: Path) -> ImportanceFile:
         file.seek(0)
         found = _from_gguf(path) if is_gguf else _from_dat(path, file)
     if not found.means:
-        raise FormatError(f"{path}: no importance in it", hint="an imatrix.gguf or .dat made by llama-imatrix")
+        raise FormatError(f"{path}: no importance in it", _HINT)
     for name, means in found.means.items():
-        if not (np.isfinite(means).all() and (means >= 0).all()):
-            raise FormatError(f"{path}: the importance of {quoted(name)} is negative or not finite")
+        if not (means.size and np.isfinite(means).all() and (means >= 0).all()):
+            raise FormatError(f"{path}: the importance of {quoted(name)} is empty, negative or not finite")
     return found
 
 
@@ -55,22 +57,24 @@ def _from_gguf(path: Path) -> ImportanceFile:
     file = read_gguf(path)
     kind = file.metadata.get("general.type")
     if kind is None or kind.data != "imatrix":
-        raise FormatError(f"{path}: a GGUF file, but its general.type is not 'imatrix'")
+        raise FormatError(f"{path}: a gguf file, but its general.type is not 'imatrix'", _HINT)
     stored = {tensor.name: tensor for tensor in file.tensors}
     means = {}
     for name, tensor in stored.items():
         if not name.endswith(_SUMS):
             continue
         counts = stored.get(name.removesuffix(_SUMS) + _COUNTS)
-        if counts is None or tensor.dtype != "F32" or counts.dtype != "F32" or counts.row_count != tensor.row_count:
+        if counts is None or tensor.dtype != "F32" or counts.dtype != "F32" or prod(counts.shape) != tensor.row_count:
             raise FormatError(f"{path}: {quoted(name)} has no float32 counts of as many matrices beside it")
-        sums, count = tensor.rows(0, tensor.row_count), counts.rows(0, counts.row_count)
-        means[name.removesuffix(_SUMS)] = _mean(sums, count)
+        sums, count = tensor.rows(0, tensor.row_count), counts.rows(0, counts.row_count).reshape(-1, 1)
+        if not (np.isfinite(count).all() and (count >= 0).all()):
+            raise FormatError(f"{path}: {quoted(counts.name)} is negative or not finite")
+        means[name.removesuffix(_SUMS)] = _mean(sums, np.floor(count + np.float32(0.5)))
     return ImportanceFile(means, _datasets(file), _number(file, "imatrix.chunk_count"))
 
 
 def _mean(sums: np.ndarray, count: np.ndarray) -> np.ndarray:
-    """Sums over counts; ones for a matrix that no token reached (load_imatrix)."""
+    """Sums over whole counts; ones for a matrix that no token reached (load_imatrix)."""
     safe: np.ndarray = np.where(count > 0, sums / np.where(count > 0, count, 1), np.float32(1))
     return safe
 
@@ -90,7 +94,7 @@ def _from_dat(path: Path, file: BinaryIO) -> ImportanceFile:
 
     def take(nbytes: int, what: str) -> bytes:
         if not 0 <= nbytes <= size - file.tell():
-            raise FormatError(f"{path}: {what} of {nbytes} bytes at byte {file.tell()}, the file ends at {size}")
+            raise FormatError(f"{path}: {what} of {nbytes} bytes at byte {file.tell()}, the file ends at {size}", _HINT)
         return file.read(nbytes)
 
     def integer(what: str) -> int:
@@ -109,5 +113,7 @@ def _from_dat(path: Path, file: BinaryIO) -> ImportanceFile:
             raise FormatError(f"{path}: {quoted(name)} is there twice")
         means[name] = (values / np.float32(calls) if calls > 0 else values)[None]
     chunks = integer("the last chunk") if file.tell() < size else 0
-    dataset = (take(integer("a length"), "the name of the text").decode(errors="replace"),) if file.tell() < size else ()
-    return ImportanceFile(means, dataset, chunks)
+    if file.tell() == size:
+        return ImportanceFile(means, (), chunks)
+    dataset = take(integer("the length of a name"), "the name of the text").decode(errors="replace")
+    return ImportanceFile(means, (dataset,) if dataset else (), chunks)

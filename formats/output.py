@@ -17,7 +17,7 @@ class Output:
 
     def write(self, data: bytes | np.ndarray, offset: int) -> None:
         """Put `data` at `offset`; OSError when the disk does not take all of it."""
-        left = memoryview(data).cast("B") if isinstance(data, bytes) else memoryview(data.reshape(-1).view(np.uint8))
+        left = memoryview(data).cast("B") if isinstance(data, bytes) else data.reshape(-1).view(np.uint8).data
         while left:
             written = os.pwrite(self._descriptor, left, offset)
             left, offset = left[written:], offset + written
@@ -35,7 +35,7 @@ def replacing(path: Path, nbytes: int) -> Iterator[Output]:
         os.truncate(descriptor, nbytes)
         yield Output(descriptor)
         os.fsync(descriptor)
-        os.replace(unfinished, path)
+        unfinished.replace(path)
         _sync_directory(path.parent)
     except BaseException:
         unfinished.unlink(missing_ok=True)

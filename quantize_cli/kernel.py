@@ -6,27 +6,34 @@ import sys
 from collections.abc import Callable
 from functools import cache
 from pathlib import Path
+from threading import Lock
 from typing import Any
 
 import numba
 from numba.core import config
 
 _PACKAGE = Path(__file__).parent
+_OPTIONS = {"nogil": True, "error_model": "numpy"}
+_CONFIGURING = Lock()
+"""numba takes the directory of its cache from a global that types imported by several threads would fight over."""
 
 
 def kernel(function: Callable[..., Any]) -> Callable[..., Any]:
     """Compile an array kernel: strict IEEE arithmetic, C's division, the GIL released, machine code kept on disk."""
     directory = _cache_directory()
-    before, config.CACHE_DIR = config.CACHE_DIR, directory or config.CACHE_DIR
-    try:
-        return numba.njit(nogil=True, error_model="numpy", cache=directory is not None)(function)
-    finally:
-        config.CACHE_DIR = before
+    with _CONFIGURING:
+        before, config.CACHE_DIR = config.CACHE_DIR, directory or config.CACHE_DIR
+        try:
+            compiled: Callable[..., Any] = numba.njit(**_OPTIONS, cache=directory is not None)(function)
+        finally:
+            config.CACHE_DIR = before
+    return compiled
 
 
 def inlined(function: Callable[..., Any]) -> Callable[..., Any]:
     """Compile a part of kernels: the same arithmetic, merged into its callers and not kept on its own."""
-    return numba.njit(nogil=True, error_model="numpy")(function)
+    compiled: Callable[..., Any] = numba.njit(**_OPTIONS)(function)
+    return compiled
 
 
 @cache

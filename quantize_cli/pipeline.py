@@ -5,6 +5,7 @@ import shutil
 from collections.abc import Callable, Iterator
 from concurrent.futures import FIRST_EXCEPTION, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass
+from math import prod
 from pathlib import Path
 from threading import BoundedSemaphore, Event, Timer
 from typing import NamedTuple
@@ -79,9 +80,14 @@ def _run(plan: Plan, output: Output, importance: Importance | None, threads: int
     types = {step.type for step in plan.steps}
 
     def work(rows: Rows) -> None:
-        if not stopped.is_set():
+        if stopped.is_set():
+            return
+        try:
             _convert(rows, output, cores)
-            report.written((rows.stop - rows.start) * row_nbytes(rows.step.type, rows.step.tensor.columns))
+        except BaseException:  # at once, as the others may be done before anyone looks at this one
+            stopped.set()
+            raise
+        report.written((rows.stop - rows.start) * row_nbytes(rows.step.type, rows.step.tensor.columns))
 
     with ThreadPoolExecutor(threads + 2) as pool:
         compiling = Timer(_PATIENCE_SECONDS, report.note, ["compiling kernels for this processor, kept for next time"])
@@ -94,13 +100,16 @@ def _run(plan: Plan, output: Output, importance: Importance | None, threads: int
                 done.result()
         finally:
             stopped.set()
+            compiling.cancel()
 
 
 def _rows(plan: Plan, importance: Importance | None) -> Iterator[Rows]:
     """All the work of a plan, in file order."""
     for step in plan.steps:
+        if not step.nbytes:
+            continue
         costs = None if importance is None else importance.get(step.tensor.name)
-        per_matrix = step.tensor.shape[-2] if costs is not None else step.tensor.row_count
+        per_matrix = prod(step.tensor.shape[-2:-1]) if costs is not None else step.tensor.row_count
         chunk = max(1, _CHUNK_WEIGHTS // max(1, step.tensor.columns))
         for matrix in range(step.tensor.row_count // max(1, per_matrix)):
             end = (matrix + 1) * per_matrix
@@ -133,7 +142,7 @@ def _pack(rows: Rows, stored: np.ndarray) -> np.ndarray:
 
 def _refuse_not_finite(weights: np.ndarray, rows: Rows) -> None:
     """InputError that names the first weight that is NaN or infinite."""
-    if np.isfinite(weights.min()) and np.isfinite(weights.max()):  # NaN wins both; no array of flags is needed
+    if not weights.size or np.isfinite([weights.min(), weights.max()]).all():  # NaN wins both
         return
     row, column = np.argwhere(~np.isfinite(weights))[0]
     raise InputError(

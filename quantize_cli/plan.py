@@ -7,7 +7,7 @@ from math import prod
 
 import numpy as np
 
-from formats.ggml import FLOAT_TYPES, QUANTIZATION_VERSION, FileType, GgmlType
+from formats.ggml import BLOCK_SHAPE, FLOAT_TYPES, QUANTIZATION_VERSION, FileType, GgmlType
 from formats.gguf.layout import TensorInfo, Value, u32
 from formats.gguf.writer import FileLayout, lay_out
 from formats.quoted import quoted
@@ -17,6 +17,11 @@ from quantize_cli.recipe import Recipe, fitting
 from quantize_cli.roles import why_kept
 from quantize_cli.source import Model
 from quantize_cli.tensor import Tensor
+
+NEED_IMPORTANCE = frozenset(
+    {GgmlType.IQ1_S, GgmlType.IQ1_M, GgmlType.IQ2_XXS, GgmlType.IQ2_XS, GgmlType.IQ2_S, GgmlType.IQ3_XXS}
+)
+"""Types of too few bits to be chosen well from the weights alone (tensor_requires_imatrix)."""
 
 Importance = Mapping[str, np.ndarray]
 """By tensor name, (matrices, columns) f32: what an error in each column of each matrix costs."""
@@ -69,8 +74,10 @@ class Plan:
         return dict(Counter(step.type for step in self.steps).most_common())
 
 
-def make(model: Model, recipe: Recipe, importance: Importance | None = None) -> Plan:
-    """Decide everything about the file that `model` becomes under `recipe`.
+def make(
+    model: Model, recipe: Recipe, importance: Importance | None = None, provenance: Mapping[str, Value] | None = None
+) -> Plan:
+    """Decide everything about the file that `model` becomes under `recipe`; `provenance` is metadata on the importance.
 
     InputError for a tensor that cannot be read as numbers or has no implementation for its type, UsageError for an
     override that names nothing, FormatError for names and shapes no GGUF file may hold.
@@ -85,9 +92,11 @@ def make(model: Model, recipe: Recipe, importance: Importance | None = None) -> 
         else _fit(tensor, *chosen[tensor.name], recipe)
         for tensor in model.tensors
     ]
+    _refuse_unguided(steps, importance or {})
     metadata = dict(model.metadata)
     metadata["general.file_type"] = u32(recipe.file_type)
     metadata["general.quantization_version"] = u32(QUANTIZATION_VERSION)
+    metadata.update(provenance or {})
     layout = lay_out(metadata, [step.info for step in steps])
     placed = tuple(replace(step, offset=offset) for step, offset in zip(steps, layout.offsets, strict=True))
     return Plan(recipe, placed, metadata, layout)
@@ -104,9 +113,10 @@ def _keep(model: Model, tensor: Tensor, recipe: Recipe, reason: str) -> Step:
 
 def _fit(tensor: Tensor, type_: GgmlType, reason: str, recipe: Recipe) -> Step:
     if tensor.type not in FLOAT_TYPES and tensor.type is not type_:
+        quantized = BLOCK_SHAPE[tensor.type].weights > 1
         raise InputError(
-            f"{tensor.origin}: already {tensor.type.name.lower()}, not a float type",
-            hint="quantize from the original weights; each quantization adds its own error",
+            f"{tensor.origin}: {'already ' * quantized}{tensor.type.name.lower()}, not f32, f16 or bf16",
+            hint="quantize from the original weights; each quantization adds its own error" if quantized else None,
         )
     substitute, misfit = fitting(type_, tensor.columns)
     if substitute.name.lower() not in plugins.names("quants"):
@@ -115,6 +125,15 @@ def _fit(tensor: Tensor, type_: GgmlType, reason: str, recipe: Recipe) -> Step:
             hint="supported: " + ", ".join(plugins.names("quants")),
         )
     return Step(tensor, substitute, f"{reason}; {misfit}" if misfit else reason)
+
+
+def _refuse_unguided(steps: Sequence[Step], importance: Importance) -> None:
+    for step in steps:
+        if step.type in NEED_IMPORTANCE and step.type is not step.tensor.type and step.tensor.name not in importance:
+            raise InputError(
+                f"tensor {quoted(step.tensor.name)}: {step.type.name.lower()} needs an importance matrix",
+                hint="--imatrix FILE, made by llama-imatrix from the float model and a text",
+            )
 
 
 def _refuse_idle_overrides(recipe: Recipe, candidates: Sequence[Tensor]) -> None:

@@ -9,7 +9,7 @@ from importlib import resources
 from pathlib import Path
 from typing import Any
 
-from formats.ggml import BLOCK_SHAPE, FLOAT_TYPES, FileType, GgmlType
+from formats.ggml import BLOCK_SHAPE, FileType, GgmlType
 from formats.gguf.layout import Value
 from formats.quoted import quoted
 from quantize_cli.errors import InputError, UsageError
@@ -102,8 +102,8 @@ class Rule:
         )
 
     def __str__(self) -> str:
-        conditions = [f"{f.name} = {getattr(self, f.name)}" for f in fields(self)[2:] if getattr(self, f.name) is not None]
-        return ", ".join([self.tensors, *conditions])
+        conditions = {field.name: getattr(self, field.name) for field in fields(self)[2:]}
+        return ", ".join([self.tensors, *(f"{key} = {want}" for key, want in conditions.items() if want is not None)])
 
 
 @dataclass(frozen=True)
@@ -134,7 +134,7 @@ class Recipe:
             rule = self._override(tensor) or next(
                 (r for r in self.rules if r.holds(tensor, places[tensor.name], facts, has_importance, fills)), None
             )
-            chosen[tensor.name] = (rule.type, f"{self.name}: {rule}") if rule else (self.default, f"{self.name}: default")
+            chosen[tensor.name] = (rule.type if rule else self.default), f"{self.name}: {rule or 'default'}"
         return chosen
 
     def _override(self, tensor: Tensor) -> Rule | None:
@@ -147,7 +147,7 @@ def _places(tensors: Sequence[Tensor], facts: ModelFacts, overridden: Callable[[
     The reference counts tensors as it meets them, sorted by layer and name, and does not count those whose type was
     given by hand; feed-forward parts of a mixture of experts go by the number of their layer instead.
     """
-    counts = {role: 0 for role in ROLES}
+    counts = dict.fromkeys(ROLES, 0)
     values = sum(role_of(tensor.name, facts.tied) == "attention_value" for tensor in tensors)
     places = {}
     for tensor in sorted(tensors, key=lambda t: (layer_of(t.name), t.name)):
@@ -174,21 +174,26 @@ def named(name: str, pure: bool = False) -> Recipe:
     key = name.lower()
     if key in presets():
         found = parse(resources.files("configs").joinpath(f"{key}.toml").read_text(), key)
-        return replace(found, name=f"{key}, pure", rules=()) if pure else found
+        return _pure(found) if pure else found
     try:
         return _uniform(GgmlType[name.upper()])
     except KeyError:
         raise UsageError(f"unknown type or mix {quoted(name)}", hint="known mixes: " + ", ".join(presets())) from None
 
 
-def from_file(path: Path) -> Recipe:
-    """A recipe of the user's own."""
+def from_file(path: Path, pure: bool = False) -> Recipe:
+    """A recipe of the user's own; with `pure`, only its default type."""
     try:
-        return parse(path.read_text(encoding="utf-8"), path.stem, str(path))
+        found = parse(path.read_text(encoding="utf-8"), path.stem, str(path))
     except OSError as error:
         raise InputError(f"{path}: {(error.strerror or 'cannot be read').lower()}") from error
     except UnicodeDecodeError as error:
         raise InputError(f"{path}: not UTF-8 at byte {error.start}") from error
+    return _pure(found) if pure else found
+
+
+def _pure(recipe: Recipe) -> Recipe:
+    return replace(recipe, name=f"{recipe.name}, pure", rules=())
 
 
 def override(text: str) -> Rule:
@@ -206,6 +211,8 @@ def parse(text: str, name: str, origin: str | None = None) -> Recipe:
         document = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
         raise InputError(f"{origin}: {str(error).lower()}") from error
+    except RecursionError as error:
+        raise InputError(f"{origin}: tables or arrays nested too deep") from error
     _refuse_unknown(document, {"default", "file_type", "rule"}, origin)
     if not isinstance(document.get("default"), str):
         raise InputError(f"{origin}: no default type", hint='default = "q4_k"')
@@ -213,10 +220,10 @@ def parse(text: str, name: str, origin: str | None = None) -> Recipe:
     if not (isinstance(rules, list) and all(isinstance(table, dict) for table in rules)):
         raise InputError(f"{origin}: 'rule' is not a list of tables", hint="write [[rule]] before each rule")
     found = tuple(_rule(table, f"{origin}, rule {number}") for number, table in enumerate(rules, 1))
-    uniform = _uniform(block_type(document["default"], origin))
+    uniform = _uniform(_stated_type(document["default"], origin))
     file_type = document.get("file_type", uniform.file_type.name)
     if not isinstance(file_type, str) or file_type.upper() not in FileType.__members__:
-        raise InputError(f"{origin}: unknown file_type {file_type!r}")
+        raise InputError(f"{origin}: unknown file_type {quoted(str(file_type))}")
     return replace(uniform, name=name, file_type=FileType[file_type.upper()], rules=found)
 
 
@@ -229,10 +236,20 @@ def _rule(table: dict[str, Any], origin: str) -> Rule:
     for key, value in table.items():
         expected = {"bool | None": bool, "int | None": int}.get(str(kinds[key]), str)
         if type(value) is not expected:
-            raise InputError(f"{origin}: {key} = {value!r} is not a {expected.__name__}")
+            raise InputError(f"{origin}: {key} = {quoted(str(value))} is not a {expected.__name__}")
     if table.get("layers", "middle") not in _LAYERS:
-        raise InputError(f"{origin}: unknown layers {table['layers']!r}", hint="known: " + ", ".join(_LAYERS))
-    return Rule(**{**table, "type": block_type(table["type"], origin)})
+        raise InputError(f"{origin}: unknown layers {quoted(table['layers'])}", hint="known: " + ", ".join(_LAYERS))
+    if table["tensors"] not in ROLES and not set(table["tensors"]) & set("*?[."):
+        raise InputError(f"{origin}: unknown tensors {quoted(table['tensors'])}", hint="known: " + ", ".join(ROLES))
+    return Rule(**{**table, "type": _stated_type(table["type"], origin)})
+
+
+def _stated_type(name: str, origin: str) -> GgmlType:
+    """A type that a recipe names: a mistake there is one of the file, not of the command line."""
+    try:
+        return block_type(name, origin)
+    except UsageError as error:
+        raise InputError(str(error), error.hint) from error
 
 
 def _refuse_unknown(table: dict[str, Any], known: set[str], origin: str) -> None:

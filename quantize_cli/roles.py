@@ -3,7 +3,8 @@
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+
+import numpy as np
 
 from formats.gguf.layout import Value
 from quantize_cli.tensor import Tensor
@@ -52,12 +53,14 @@ class ModelFacts:
 
 
 def facts_of(metadata: Mapping[str, Value], tensors: Sequence[Tensor]) -> ModelFacts:
-    """The facts of a model, from its metadata; zeros where it says nothing."""
+    """The facts of a model, from its metadata: of layer 0 where layers differ, zeros where it says nothing."""
     architecture = metadata["general.architecture"].data if "general.architecture" in metadata else None
 
     def number(key: str) -> int:
-        found: Any = metadata[f"{architecture}.{key}"].data if f"{architecture}.{key}" in metadata else 0
-        return int(found if isinstance(found, int | float) else found[0])
+        value = metadata.get(f"{architecture}.{key}")
+        found = value.data if value is not None else 0
+        first = found if isinstance(found, int) else next(iter(found), 0) if isinstance(found, list | np.ndarray) else 0
+        return int(first) if isinstance(first, int | np.integer) else 0
 
     layers, heads = number("block_count"), number("attention.head_count")
     kv_heads = number("attention.head_count_kv") or heads
@@ -83,7 +86,7 @@ def role_of(name: str, tied: bool) -> str:
 
 def layer_of(name: str) -> int:
     """The number of the layer a tensor belongs to, -1 for none."""
-    found = _LAYER.search(name)
+    found = _LAYER.match(name)
     return int(found[1]) if found else -1
 
 

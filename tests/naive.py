@@ -58,7 +58,13 @@ def affine(weights: Sequence[np.float32], top: int) -> Codes:
 
 
 def scale_and_minimum(
-    weights: Sequence[np.float32], costs: Sequence[np.float32], top: int, first: float, step: float, steps: int
+    weights: Sequence[np.float32],
+    costs: Sequence[np.float32],
+    top: int,
+    first: float,
+    step: float,
+    steps: int,
+    by_magnitude: bool = False,
 ) -> tuple[np.float32, np.float32]:
     """The weighted least-squares line of the best of steps + 1 ranges, the plain range to beat."""
     low, high = min(f32(0), min(weights)), max(weights)
@@ -72,7 +78,7 @@ def scale_and_minimum(
         total = f32(0)
         for w, cost, code in zip(weights, costs, codes, strict=True):
             error = scale * code + origin - w
-            total += cost * (error * error)
+            total += cost * (abs(error) if by_magnitude else error * error)
         return total
 
     inverse = f32(top) / (high - low)

@@ -4,6 +4,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from threading import Lock
 
 _LINE_EVERY_SECONDS = 10.0
 
@@ -24,13 +25,14 @@ def progress(total: int, unit: str, what: str, quiet: bool = False) -> Iterator[
 
 def _lines(total: int, what: str) -> Callable[[int], None]:
     """A line every few seconds of long work; nothing for short work."""
-    done, said = 0, time.monotonic()
+    done, said, alone = 0, time.monotonic(), Lock()
 
     def advance(amount: int) -> None:
         nonlocal done, said
-        done += amount
-        if time.monotonic() - said >= _LINE_EVERY_SECONDS:
-            said = time.monotonic()
-            sys.stderr.write(f"{what} {100 * done / max(1, total):.0f} %\n")
+        with alone:
+            done += amount
+            if time.monotonic() - said >= _LINE_EVERY_SECONDS:
+                said = time.monotonic()
+                sys.stderr.write(f"{what} {100 * done / max(1, total):.0f} %\n")
 
     return advance

@@ -29,8 +29,8 @@ def planned(source: Path, output: Path | None, chosen: Recipe, imatrix: Path | N
     model = open_model(source)
     for warning in model.warnings:
         warn(warning)
-    importance = imatrix_method.importance(model, imatrix) if imatrix else None
-    made = plan.make(model, chosen, importance)
+    importance, provenance = imatrix_method.importance(model, imatrix) if imatrix else (None, {})
+    made = plan.make(model, chosen, importance, provenance)
     return Planned(made, importance, output or _derived(source, chosen))
 
 
@@ -38,16 +38,16 @@ def choose_recipe(
     bits: int | None, type_name: str | None, recipe_file: Path | None, pure: bool, tensor_types: Sequence[str] | None
 ) -> Recipe:
     """The recipe a command line asks for; UsageError when it asks for two, or for bits there is no mix for."""
-    given = [name for name, value in (("--bits", bits), ("--type", type_name), ("--recipe", recipe_file)) if value]
+    choices = (("--bits", bits), ("--type", type_name), ("--recipe", recipe_file))
+    given = [name for name, value in choices if value is not None]
     if len(given) > 1:
         raise UsageError(f"{given[0]} and {given[1]} both choose the recipe", hint="give one of them")
     if bits is not None and bits not in BITS:
         raise UsageError(f"--bits {bits}: not one of {', '.join(map(str, BITS))}")
-    if recipe_file:
-        found = recipe.from_file(recipe_file)
-        found = replace(found, rules=()) if pure else found
+    if recipe_file is not None:
+        found = recipe.from_file(recipe_file, pure)
     else:
-        found = recipe.named(type_name or BITS[bits or _DEFAULT_BITS], pure)
+        found = recipe.named(BITS[bits or _DEFAULT_BITS] if type_name is None else type_name, pure)
     return replace(found, overrides=tuple(recipe.override(text) for text in tensor_types or ()))
 
 

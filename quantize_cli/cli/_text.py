@@ -1,10 +1,12 @@
 """How things are said: data on stdout, words on stderr, sizes for people, names safe for a terminal."""
 
+import io
 import json
 import math
 import sys
 from collections.abc import Iterable, Sequence
 from typing import Any
+from unicodedata import category
 
 import numpy as np
 
@@ -13,17 +15,22 @@ from formats.ggml import GgmlType
 
 def warn(message: str) -> None:
     """Say something a person should know; not data."""
-    sys.stderr.write(f"warning: {message}\n")
+    sys.stderr.write(f"warning: {printable(message)}\n")
 
 
 def note(message: str) -> None:
     """Say how things go; not data."""
-    sys.stderr.write(f"{message}\n")
+    sys.stderr.write(f"{printable(message)}\n")
 
 
 def printable(text: str) -> str:
     """Text from a file with what a terminal would obey or hide escaped."""
     return text if text.isprintable() else "".join(c if c.isprintable() else repr(c)[1:-1] for c in text)
+
+
+def harmless(text: str) -> str:
+    """Text a model wrote with what a terminal would obey escaped; lines and tabs stay."""
+    return "".join(repr(c)[1:-1] if category(c) == "Cc" and c not in "\n\t" else c for c in text)
 
 
 def size(nbytes: float) -> str:
@@ -37,7 +44,9 @@ def size(nbytes: float) -> str:
 
 def print_json(document: dict[str, Any]) -> None:
     """One document on stdout."""
-    sys.stdout.write(json.dumps(_plain(document), ensure_ascii=False, indent=1) + "\n")
+    text = json.dumps(_plain(document), ensure_ascii=False, indent=1)
+    # Half a character, as a file name of other than UTF-8 has, is spelled in JSON as backslashreplace spells it.
+    sys.stdout.write(text.encode("utf-8", "backslashreplace").decode() + "\n")
 
 
 def _plain(value: Any) -> Any:
@@ -63,11 +72,13 @@ def print_table(headings: Sequence[str], rows: Iterable[Sequence[str]], right: f
 
     table = Table(box=None, pad_edge=False, header_style="bold")
     for heading in headings:
-        table.add_column(heading, justify="right" if heading in right else "left", overflow="fold")
+        table.add_column(Text(printable(heading)), justify="right" if heading in right else "left", overflow="fold")
     for row in rows:
         table.add_row(*(Text(printable(cell)) for cell in row))
-    console = Console(highlight=False) if sys.stdout.isatty() else Console(highlight=False, width=1 << 16)
-    console.print(table)
+    # Not straight to stdout: rich answers a closed pipe by leaving with exit code 1.
+    watched, drawn = sys.stdout.isatty(), io.StringIO()
+    Console(file=drawn, force_terminal=watched, width=None if watched else 1 << 16, highlight=False).print(table)
+    sys.stdout.writelines(f"{line.rstrip()}\n" for line in drawn.getvalue().splitlines())
 
 
 def type_counts(types: dict[GgmlType, int]) -> str:

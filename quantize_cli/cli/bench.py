@@ -14,7 +14,9 @@ def command(
         typer.Option("--type", "-t", metavar="TYPE", help="Measure this type alone; repeatable. Default: all."),
     ] = None,
     turns: Annotated[int, typer.Option("--turns", min=1, help="Measurements of each; the median counts.")] = 5,
-    importance: Annotated[bool, typer.Option("--importance", help="Quantize with an importance for each column.")] = False,
+    importance: Annotated[
+        bool, typer.Option("--importance", help="Quantize with an importance for each column.")
+    ] = False,
     json: Json = False,
 ) -> None:
     """Measure the speed of each type on one core, beside ggml's own C where xllamacpp is installed."""

@@ -1,5 +1,6 @@
 """quantize convert: a checkpoint becomes a GGUF file."""
 
+import os
 import time
 from pathlib import Path
 from typing import Annotated, Any, Optional
@@ -26,7 +27,9 @@ def command(
         typer.Option("--threads", "-j", min=1, help="Cores to compute on. Default: all."),
     ] = None,
     force: Annotated[bool, typer.Option("--force", "-f", help="Replace OUT if it is there.")] = False,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Plan, check and say what would be done; write nothing.")] = False,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Plan, check and say what would be done; write nothing.")
+    ] = False,
     json: Json = False,
 ) -> None:
     """Convert SRC to a GGUF file that llama.cpp runs."""
@@ -42,12 +45,16 @@ def command(
 def _refuse_output(source: Path, output: Path, force: bool) -> None:
     from quantize_cli.errors import OutputError
 
-    if output.is_dir():
-        raise OutputError(f"{output}: is a directory")
-    if output.exists() and not force:
-        raise OutputError(f"{output}: already exists", hint="--force replaces it")
-    if output.exists() and output.samefile(source):
+    if not os.path.lexists(output):
+        return
+    if not output.is_file():
+        raise OutputError(f"{output}: {'is a directory' if output.is_dir() else 'not a regular file'}")
+    if output.samefile(source):
         raise OutputError(f"{output}: is the source itself")
+    if output.suffix != ".gguf" and source.is_dir() and output.parent.samefile(source):
+        raise OutputError(f"{output}: is a part of the source")
+    if not force:
+        raise OutputError(f"{output}: already exists", hint="--force replaces it")
 
 
 def _write(request: Any, threads: int | None, quiet: bool) -> float:

@@ -1,5 +1,6 @@
 """quantize inspect: what a model file says."""
 
+import sys
 from collections.abc import Sequence
 from math import prod
 from pathlib import Path
@@ -14,7 +15,9 @@ _SHOWN_CHARACTERS = 70
 
 
 def command(
-    file: Annotated[Path, typer.Argument(metavar="FILE", help="A .gguf or .safetensors file, or a checkpoint directory.")],
+    file: Annotated[
+        Path, typer.Argument(metavar="FILE", help="A .gguf or .safetensors file, or a checkpoint directory.")
+    ],
     json: Json = False,
 ) -> None:
     """Show the metadata and tensors of FILE: types, shapes, sizes, bits per weight."""
@@ -31,8 +34,17 @@ def _gguf(path: Path) -> dict[str, Any]:
     from formats.gguf.reader import read_gguf
 
     found = read_gguf(path)
-    metadata = {key: value.data for key, value in found.metadata.items()}
+    metadata = {key: _plain(value) for key, value in found.metadata.items()}
     return _document(path, f"GGUF v{found.version}", metadata, found.tensors)
+
+
+def _plain(value: Any) -> Any:
+    """A metadata value as its writer spelled it: 1e-05, not the double next to the float32 that is stored."""
+    from numpy import float32
+
+    from formats.gguf.layout import ValueType
+
+    return float(str(float32(value.data))) if value.type is ValueType.FLOAT32 else value.data
 
 
 def _checkpoint(path: Path) -> dict[str, Any]:
@@ -44,21 +56,18 @@ def _checkpoint(path: Path) -> dict[str, Any]:
 
 def _document(path: Path, kind: str, metadata: dict[str, Any], tensors: Sequence[Any]) -> dict[str, Any]:
     weights, nbytes = sum(prod(t.shape) for t in tensors), sum(t.nbytes for t in tensors)
+    files = {path} if path.is_file() else {tensor.path for tensor in tensors}
     types: dict[str, int] = {}
     for tensor in tensors:
         types[tensor.dtype] = types.get(tensor.dtype, 0) + 1
     return {
-        "path": str(path), "format": kind, "nbytes": sum(f.stat().st_size for f in {t.path for t in tensors} | _self(path)),
+        "path": str(path), "format": kind, "nbytes": sum(file.stat().st_size for file in files),
         "weights": weights, "bits_per_weight": 8 * nbytes / weights if weights else 0.0, "types": types,
         "metadata": metadata,
         "tensors": [
             {"name": t.name, "shape": t.shape, "type": t.dtype, "nbytes": t.nbytes, "offset": t.offset} for t in tensors
         ],
     }  # fmt: skip
-
-
-def _self(path: Path) -> set[Path]:
-    return {path} if path.is_file() else set()
 
 
 def _print(document: dict[str, Any]) -> None:
@@ -73,11 +82,13 @@ def _print(document: dict[str, Any]) -> None:
             ("tensors", ", ".join(f"{count} {name.lower()}" for name, count in document["types"].items())),
         ],
     )
+    sys.stdout.write("\n")
     print_table(("metadata", "value"), [(key, _shown(value)) for key, value in document["metadata"].items()])
     rows = [
         (t["name"], " x ".join(map(str, t["shape"])), t["type"].lower(), str(t["nbytes"]), str(t["offset"]))
         for t in document["tensors"]
     ]
+    sys.stdout.write("\n")
     print_table(("tensor", "shape", "type", "bytes", "offset"), rows, frozenset({"bytes", "offset"}))
 
 

@@ -1,5 +1,6 @@
 """quantize plan: what convert would do."""
 
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -56,6 +57,7 @@ def _print(request: Any) -> None:
         for step in made.steps
     ]  # fmt: skip
     print_table(("tensor", "shape", "from", "type", "bytes", "offset", "reason"), rows, frozenset({"bytes", "offset"}))
+    sys.stdout.write("\n")
     free = free_nbytes(Path(request.output))
     print_table(
         ("file", str(request.output)),

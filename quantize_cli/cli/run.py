@@ -15,7 +15,9 @@ def command(
     json: Json = False,
 ) -> None:
     """Continue a text with MODEL, always by its likeliest token."""
-    from quantize_cli.cli._text import print_json, warn
+    import numpy as np
+
+    from quantize_cli.cli._text import harmless, print_json, warn
     from quantize_cli.errors import InputError
     from quantize_cli.runtime.sample import generate
     from quantize_cli.runtime.transformer import from_model
@@ -30,20 +32,22 @@ def command(
     if not ids:
         raise InputError(f"{model}: an empty prompt, and the vocabulary has no token to begin with")
     said, made = "", []
-    for token in generate(from_model(opened), ids, tokens, tokenizer.end_ids):
+    for token in generate(from_model(opened), np.array(ids), tokens, tokenizer.end_ids):
         made.append(token)
         if not json:
             said = _print_new(tokenizer.decode([*ids, *made]), said)
     if json:
-        text = tokenizer.decode(made)
+        text = tokenizer.decode([*ids, *made]).removeprefix(tokenizer.decode(ids))
         print_json({"model": str(model), "prompt": prompt, "prompt_tokens": ids, "tokens": made, "text": text})
     else:
-        sys.stdout.write(tokenizer.decode([*ids, *made])[len(said) :] + "\n")
+        sys.stdout.write(harmless(tokenizer.decode([*ids, *made])[len(said) :]) + "\n")
 
 
 def _print_new(text: str, said: str) -> str:
     """Print what `text` adds to `said`, except an unfinished character at its end; gives what has been said."""
+    from quantize_cli.cli._text import harmless
+
     whole = text.rstrip("�")
-    sys.stdout.write(whole[len(said) :])
+    sys.stdout.write(harmless(whole[len(said) :]))
     sys.stdout.flush()
     return whole

@@ -94,7 +94,7 @@ def _quantize_weighted(weights, importance, variance, top, scale, low, code):
         gather(work, WEIGHTS, weights, blocks, block, 32, 1)
         gather(work, IMPORTANCE, importance, blocks, block, 32, 1)
         weigh_by_row(work, variance, block, blocks, importance.shape[0])
-        search_scale_and_minimum(work, 32, top, f32(-0.9), f32(0.05), 36)
+        search_scale_and_minimum(work, 32, top, f32(-0.9), f32(0.05), 36, False)
         for lane in range(min(16, blocks - block)):
             scale[block + lane] = to_half(work[SCALE, lane])
             low[block + lane] = to_half(-work[MINIMUM, lane])

@@ -11,6 +11,7 @@ import numpy as np
 
 from quantize_cli.kernel import inlined, kernel
 from quantize_cli.quants._positive import search_positive_scale
+from quantize_cli.quants._row import sum_of_squares
 from quantize_cli.quants._search import (
     IMPORTANCE,
     MINIMUM,
@@ -21,6 +22,7 @@ from quantize_cli.quants._search import (
     nearest_int,
     search_scale_and_minimum,
     searched_code,
+    weigh,
 )  # fmt: skip
 from quantize_cli.simd import (
     absolute,
@@ -90,7 +92,7 @@ def _quantize(weights, top, first, step, steps, scale, low, scale_code, minimum_
         average = square_root(squares / f32(GROUP))
         for i in range(GROUP):
             store(work, IMPORTANCE + i, 0, average + absolute(load(work, WEIGHTS + i, 0)))
-        search_scale_and_minimum(work, GROUP, top, first, step, steps)
+        search_scale_and_minimum(work, GROUP, top, first, step, steps, False)
         for half in range(min(2, blocks - block)):
             largest_scale = _six_bit_codes(work[SCALE], half * GROUPS, scale_code[block + half])
             largest_minimum = _six_bit_codes(work[MINIMUM], half * GROUPS, minimum_code[block + half])
@@ -132,17 +134,17 @@ def _quantize_weighted(weights, importance, top, first, step, steps, scale, low,
     """quantize_row_q4_K_impl, quantize_row_q5_K_impl."""
     blocks = weights.shape[0]
     work = np.empty((WORK_ROWS, 16), np.float32)
-    total = np.empty(16, np.float32)
+    total = np.empty((1, 16), np.float32)
     for block in range(0, blocks, 2):
         gather(work, WEIGHTS, weights, blocks, block, GROUP, GROUPS)
         gather(work, IMPORTANCE, importance, blocks, block, GROUP, GROUPS)
         _weigh(work, weights, block, total)
-        search_scale_and_minimum(work, GROUP, top, first, step, steps)
+        search_scale_and_minimum(work, GROUP, top, first, step, steps, False)
         for half in range(min(2, blocks - block)):
             lanes = slice(half * GROUPS, (half + 1) * GROUPS)
             at = block + half
-            scale[at] = to_half(search_positive_scale(work[SCALE, lanes], total[lanes], 63, scale_code[at]))
-            low[at] = to_half(search_positive_scale(work[MINIMUM, lanes], total[lanes], 63, minimum_code[at]))
+            scale[at] = to_half(search_positive_scale(work[SCALE, lanes], total[0, lanes], 63, scale_code[at]))
+            low[at] = to_half(search_positive_scale(work[MINIMUM, lanes], total[0, lanes], 63, minimum_code[at]))
             _wrap(scale_code[at])
             _wrap(minimum_code[at])
             _encode(work, weights, block, half, top, scale, low, scale_code, minimum_code, code)
@@ -159,23 +161,11 @@ def _wrap(six_bit_code):
 
 @inlined
 def _weigh(work, weights, block, total):
-    """Importance times sqrt(sigma2 + weight^2), sigma2 twice the super-block's mean square; `total` sums each lane."""
-    variance = np.empty((1, 16), np.float32)
-    for lane in range(16):
-        at = min(block + lane // GROUPS, weights.shape[0] - 1)
-        if lane % GROUPS == 0:
-            squares = f32(0)
-            for i in range(WIDTH):
-                squares += weights[at, i] * weights[at, i]
-        variance[0, lane] = f32(2) * squares / f32(WIDTH)
-    sigma, sums = load(variance, 0, 0), splat(f32(0))
-    for i in range(GROUP):
-        w = load(work, WEIGHTS + i, 0)
-        cost = load(work, IMPORTANCE + i, 0) * square_root(sigma + w * w)
-        store(work, IMPORTANCE + i, 0, cost)
-        sums = sums + cost
-    store(variance, 0, 0, sums)
-    total[:] = variance[0]
+    """Weigh by twice the super-block's mean square; `total` (1, 16) receives each lane's sum."""
+    for half in range(2):
+        squares = sum_of_squares(weights, min(block + half, weights.shape[0] - 1))
+        total[0, half * GROUPS : (half + 1) * GROUPS] = f32(2) * squares / f32(WIDTH)
+    store(total, 0, 0, weigh(work, GROUP, load(total, 0, 0)))
 
 
 @kernel

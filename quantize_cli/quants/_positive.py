@@ -52,7 +52,8 @@ def _best_inverse(values, importance, top, largest):
         scale, error = f32(1) / inverse, f32(0)
         for i in range(len(values)):
             c = nearest_int(inverse * values[i])
-            difference = values[i] - scale * f32(c if turn == 0 else min(top, c))
+            # the plain range goes through a byte, which shows where a value is negative
+            difference = values[i] - scale * f32(c & 255 if turn == 0 else min(top, c))
             error += importance[i] * difference * difference
         if turn == 0 or error < best:
             best_inverse, best = inverse, error

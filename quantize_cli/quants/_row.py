@@ -1,8 +1,8 @@
-"""What the reference measures over a whole row before it looks at a block."""
+"""What the reference measures over a whole row or block before it looks at a group."""
 
 import numpy as np
 
-from quantize_cli.kernel import kernel
+from quantize_cli.kernel import inlined, kernel
 
 
 def mean_square(weights: np.ndarray) -> np.ndarray:
@@ -15,7 +15,13 @@ def mean_square(weights: np.ndarray) -> np.ndarray:
 @kernel
 def _mean_square(weights, result):
     for row in range(weights.shape[0]):
-        squares = np.float32(0)
-        for column in range(weights.shape[1]):
-            squares += weights[row, column] * weights[row, column]
-        result[row] = squares / np.float32(weights.shape[1])
+        result[row] = sum_of_squares(weights, row) / np.float32(weights.shape[1])
+
+
+@inlined
+def sum_of_squares(weights, row):
+    """Sum of squares of one row, in column order."""
+    squares = np.float32(0)
+    for column in range(weights.shape[1]):
+        squares += weights[row, column] * weights[row, column]
+    return squares

@@ -55,9 +55,27 @@ def weigh_by_row(work, variance, first, blocks, per_row):
     sigma = np.empty((1, 16), np.float32)
     for lane in range(16):
         sigma[0, lane] = variance[min(first + lane, blocks - 1) // per_row]
-    for i in range(32):
+    weigh(work, 32, load(sigma, 0, 0))
+
+
+@inlined
+def weigh(work, count, variance):
+    """Multiply IMPORTANCE by sqrt(variance + weight^2); gives the sums of the products."""
+    total = splat(f32(0))
+    for i in range(count):
         w = load(work, WEIGHTS + i, 0)
-        store(work, IMPORTANCE + i, 0, load(work, IMPORTANCE + i, 0) * square_root(load(sigma, 0, 0) + w * w))
+        cost = load(work, IMPORTANCE + i, 0) * square_root(variance + w * w)
+        store(work, IMPORTANCE + i, 0, cost)
+        total = total + cost
+    return total
+
+
+@inlined
+def weigh_by_squares(work, count):
+    """Let IMPORTANCE be each weight's square: the reference's choice where it is told none."""
+    for i in range(count):
+        w = load(work, WEIGHTS + i, 0)
+        store(work, IMPORTANCE + i, 0, w * w)
 
 
 @inlined
@@ -81,11 +99,12 @@ def nearest_int(number):
 
 
 @inlined
-def search_scale_and_minimum(work, count, top, first, step, steps):
+def search_scale_and_minimum(work, count, top, first, step, steps, by_magnitude):
     """Scale and minimum of weights ~ scale * code + minimum, code in 0..top (make_qkx2_quants, make_qkx3_quants).
 
-    Tries steps + 1 ranges, refits both by weighted least squares, keeps the smallest weighted squared error. SCALE
-    and MINIMUM receive the result, the minimum with its sign turned; INVERSE and ORIGIN what `searched_code` needs.
+    Tries steps + 1 ranges, refits both by weighted least squares, keeps the smallest weighted error, which sums
+    squares or magnitudes (use_mad). SCALE and MINIMUM receive the result, the minimum with its sign turned; INVERSE
+    and ORIGIN what `searched_code` needs.
     """
     zero = splat(f32(0))
     low = high = load(work, WEIGHTS, 0)
@@ -100,7 +119,7 @@ def search_scale_and_minimum(work, count, top, first, step, steps):
     inverse = select(spread, f32(top) / (high - low), zero)
     scale, bottom = select(spread, f32(1) / inverse, zero), low
     _encode(work, count, top, inverse, low, high, lowest)
-    best = _squared_error(work, count, scale, low)
+    best = _error(work, count, scale, low, by_magnitude)
     best_inverse, best_bottom = inverse, low
     for s in range(steps + 1):
         inverse = select(spread, splat(first + step * f32(s) + f32(top)) / (high - bottom), zero)  # the range moves
@@ -110,7 +129,7 @@ def search_scale_and_minimum(work, count, top, first, step, steps):
         b = (sum_cc * sum_iw - sum_c * sum_cw) / determinant
         positive = b > zero
         a, b = select(positive, sum_cw / sum_cc, a), select(positive, zero, b)
-        total = _squared_error(work, count, a, b)
+        total = _error(work, count, a, b, by_magnitude)
         better = (determinant > zero) & (total < best)
         best_inverse, best_bottom = select(better, inverse, best_inverse), select(better, bottom, best_bottom)
         best, scale, bottom = select(better, total, best), select(better, a, scale), select(better, b, bottom)
@@ -142,11 +161,11 @@ def _encode_with(code_of, work, count, top, inverse, bottom):
 
 
 @inlined
-def _squared_error(work, count, scale, bottom):
+def _error(work, count, scale, bottom, by_magnitude):
     total = splat(f32(0))
     for i in range(count):
         error = scale * load(work, CODES + i, 0) + bottom - load(work, WEIGHTS + i, 0)
-        total = total + load(work, IMPORTANCE + i, 0) * (error * error)
+        total = total + load(work, IMPORTANCE + i, 0) * (absolute(error) if by_magnitude else error * error)
     return total
 
 
@@ -157,7 +176,7 @@ def searched_code(work, lane, i, top):
     return max(0, min(top, nearest_int(scaled)))
 
 
-# --- scale alone: Q3_K, Q6_K, Q4_0, Q5_0 --------------------------------------------------------------------------
+# --- scale alone: Q6_K, Q4_0, Q5_0, Q3_K with importance ----------------------------------------------------------
 
 
 @inlined
@@ -168,22 +187,19 @@ def search_scale(work, count, limit):
     what gives the codes again; both are zero for a group that counts as all zero.
     """
     zero = splat(f32(0))
-    extreme = magnitude = zero
+    extreme, magnitude = extremes(work, count)
     for i in range(count):
-        w = load(work, WEIGHTS + i, 0)
-        larger = absolute(w) > magnitude
-        extreme, magnitude = select(larger, w, extreme), select(larger, absolute(w), magnitude)
-        store(work, CODES + i, 0, load(work, IMPORTANCE + i, 0) * w)
+        store(work, CODES + i, 0, load(work, IMPORTANCE + i, 0) * load(work, WEIGHTS + i, 0))
     something = magnitude >= SMALLEST
     best_inverse = select(something, f32(-limit) / extreme, zero)
-    sum_cw, sum_cc = _energy(work, count, limit, best_inverse, magnitude)
+    sum_cw, sum_cc = _energy(work, count, limit, best_inverse)
     scale = select(sum_cc == zero, zero, sum_cw / sum_cc)
     best = scale * sum_cw
     for shift in range(-9, 10):
         if shift == 0:
             continue
         inverse = select(something, splat(-(f32(limit) + f32(0.1) * f32(shift))) / extreme, zero)
-        sum_cw, sum_cc = _energy(work, count, limit, inverse, magnitude)
+        sum_cw, sum_cc = _energy(work, count, limit, inverse)
         better = (sum_cc > zero) & (sum_cw * sum_cw > best * sum_cc)
         best_inverse = select(better, inverse, best_inverse)
         scale = select(better, sum_cw / sum_cc, scale)
@@ -193,18 +209,25 @@ def search_scale(work, count, limit):
 
 
 @inlined
-def _energy(work, count, limit, inverse, magnitude):
-    """Importance-weighted sums of codes x weights and of codes squared."""
-    if all_lanes(absolute(inverse) * magnitude < _TAME):
-        return _energy_with(_tame_code, work, count, limit, inverse)
-    return _energy_with(_wild_code, work, count, limit, inverse)
+def extremes(work, count):
+    """The weight of largest magnitude in each lane, the first of several, and that magnitude."""
+    extreme = magnitude = splat(f32(0))
+    for i in range(count):
+        w = load(work, WEIGHTS + i, 0)
+        larger = absolute(w) > magnitude
+        extreme, magnitude = select(larger, w, extreme), select(larger, absolute(w), magnitude)
+    return extreme, magnitude
 
 
 @inlined
-def _energy_with(code_of, work, count, limit, inverse):
+def _energy(work, count, limit, inverse):
+    """Importance-weighted sums of codes x weights and of codes squared.
+
+    What is scaled stays within a step of the limit, so rounding is always plain.
+    """
     sum_cw = sum_cc = splat(f32(0))
     for i in range(count):
-        code = code_of(inverse * load(work, WEIGHTS + i, 0), -limit, limit - 1)
+        code = _tame_code(inverse * load(work, WEIGHTS + i, 0), -limit, limit - 1)
         sum_cw = sum_cw + load(work, CODES + i, 0) * code
         sum_cc = sum_cc + load(work, IMPORTANCE + i, 0) * code * code
     return sum_cw, sum_cc

@@ -70,12 +70,20 @@ def encode(type_: GgmlType, weights: np.ndarray, importance: np.ndarray | None =
     return stored
 
 
-def compile(types: Iterable[GgmlType]) -> None:  # noqa: A001 - the word for it
-    """Have the machine code of these types ready, from the cache or made now."""
-    for type_ in types:
-        if type_ in supported():
+def compile(written: Iterable[GgmlType], read: Iterable[GgmlType] = (), weighted: bool = False) -> None:  # noqa: A001
+    """Have the machine code ready to encode and to decode these types, from the cache or made now.
+
+    `weighted` says that there will be an importance. Two rows are tried, since numba compiles again for arrays of one.
+    """
+    known = supported()
+    for type_ in read:
+        if type_ in known:
+            decode(type_, np.zeros((2, BLOCK_SHAPE[type_].nbytes), np.uint8))
+    for type_ in written:
+        if type_ in known:
             width = BLOCK_SHAPE[type_].weights
-            decode(type_, encode(type_, np.zeros((1, width), np.float32)))
+            importance = np.ones(width, np.float32) if weighted or find(type_).needs_importance else None
+            encode(type_, np.zeros((2, width), np.float32), importance)
 
 
 def decode(type_: GgmlType, stored: np.ndarray) -> np.ndarray:

@@ -16,6 +16,7 @@ from quantize_cli import quants
 from tests import oracle
 
 MIXED = ("F16", "BF16", "Q8_0", "Q4_0", "Q4_1", "Q5_0", "Q5_1", "Q4_K", "Q5_K", "Q6_K")
+MIXED += ("Q2_K", "Q3_K", "IQ4_NL", "IQ4_XS", "Q1_0", "Q2_0", "TQ1_0", "TQ2_0", "MXFP4", "NVFP4")
 
 
 def seconds(action: Callable[[], object]) -> float:

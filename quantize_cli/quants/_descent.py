@@ -1,0 +1,60 @@
+"""The reference's search for a scale by coordinate descent, for sixteen groups of weights at once (see _search.py)."""
+
+import numpy as np
+
+from quantize_cli.kernel import inlined
+from quantize_cli.quants._search import CODES, SCALE, SMALLEST, WEIGHTS, extremes
+from quantize_cli.simd import any_lane, load, maximum, minimum, nearest, select, splat, store, to_float
+
+f32 = np.float32
+
+
+@inlined
+def search_scale_by_descent(work, count, limit):
+    """Scale of weights ~ scale * code, code in -limit..limit-1 (make_q3_quants); a weight costs its square.
+
+    Starts from the range the largest magnitude asks for; then up to five times moves each code, in turn, to where the
+    scale of the others puts it, if that explains more. SCALE and CODES receive the result.
+    """
+    sum_cw, sum_cc = _start(work, count, limit)
+    for _ in range(5):
+        settled = True
+        for i in range(count):
+            w, code = load(work, WEIGHTS + i, 0), load(work, CODES + i, 0)
+            square = w * w
+            rest_cw, rest_cc = sum_cw - square * w * code, sum_cc - square * code * code
+            moved = _code(w * rest_cc / rest_cw, limit)
+            differs = ((moved > code) | (moved < code)) & (rest_cw > f32(0))
+            if any_lane(differs):
+                moved_cw, moved_cc = rest_cw + square * w * moved, rest_cc + square * moved * moved
+                better = moved_cw * moved_cw * sum_cc > sum_cw * sum_cw * moved_cc
+                better = better & differs & (moved_cc > f32(0))
+                store(work, CODES + i, 0, select(better, moved, code))
+                sum_cw, sum_cc = select(better, moved_cw, sum_cw), select(better, moved_cc, sum_cc)
+                settled = settled and not any_lane(better)
+        if settled:
+            break
+    store(work, SCALE, 0, select(sum_cc > f32(0), sum_cw / sum_cc, splat(f32(0))))
+
+
+@inlined
+def _start(work, count, limit):
+    """The codes of the plain range; gives their sums of codes x weights and of codes squared.
+
+    A group that counts as all zero gets the lowest code and sums of zero, which no move can exceed.
+    """
+    extreme, magnitude = extremes(work, count)
+    something, zero = magnitude >= SMALLEST, splat(f32(0))
+    inverse = splat(f32(-limit)) / extreme
+    sum_cw = sum_cc = zero
+    for i in range(count):
+        w = load(work, WEIGHTS + i, 0)
+        code = _code(inverse * w, limit)
+        store(work, CODES + i, 0, select(something, code, splat(f32(-limit))))
+        sum_cw, sum_cc = sum_cw + w * w * w * code, sum_cc + w * w * code * code
+    return select(something, sum_cw, zero), select(something, sum_cc, zero)
+
+
+@inlined
+def _code(scaled, limit):
+    return to_float(maximum(minimum(nearest(scaled), limit - 1), -limit))

@@ -1,0 +1,136 @@
+"""Two searches side by side in one vector: lanes 0..7 belong to one, lanes 8..15 to the other."""
+
+from typing import Any
+
+from llvmlite import binding, ir
+from numba import types
+from numba.core import cgutils
+from numba.extending import intrinsic
+
+from quantize_cli.simd import LANES, floats, ints, mask
+
+HALF = LANES // 2
+_I32 = ir.IntType(32)
+_ROW = ir.VectorType(_I32, HALF)
+_LOW, _HIGH = [ir.Constant(_ROW, list(range(first, first + HALF))) for first in (0, HALF)]
+_BOTH = ir.Constant(ir.VectorType(_I32, LANES), list(range(LANES)))
+_HAS_PERMUTE = binding.get_host_cpu_features().get("avx2", False)
+
+
+def _half(builder: ir.IRBuilder, vector: ir.Value, lanes: ir.Constant) -> ir.Value:
+    return builder.shuffle_vector(vector, ir.Constant(vector.type, ir.Undefined), lanes)
+
+
+def _call(builder: ir.IRBuilder, name: str, result: ir.Type, *args: ir.Value) -> ir.Value:
+    kind = ir.FunctionType(result, [a.type for a in args])
+    return builder.call(cgutils.get_or_insert_function(builder.module, kind, name), args)
+
+
+@intrinsic
+def halves(typing: Any, low: Any, high: Any) -> Any:
+    """One scalar in lanes 0..7 and another in lanes 8..15: float32s -> floats, integers -> ints."""
+    kind = ints if isinstance(low, types.Integer) else floats
+    zeros = ir.Constant(_ROW, [0] * HALF)
+
+    def codegen(context: Any, builder: ir.IRBuilder, sig: Any, args: Any) -> ir.Value:
+        undefined = ir.Constant(ir.VectorType(kind.lane, HALF), ir.Undefined)
+        first = (builder.insert_element(undefined, scalar, ir.Constant(_I32, 0)) for scalar in args)
+        return builder.shuffle_vector(*(builder.shuffle_vector(one, undefined, zeros) for one in first), _BOTH)
+
+    return kind(kind.element, kind.element), codegen
+
+
+@intrinsic
+def load_halves(typing: Any, rows: Any, low: Any, high: Any) -> Any:
+    """Two rows of a contiguous (n, 8) int32 array, side by side."""
+
+    def codegen(context: Any, builder: ir.IRBuilder, sig: Any, args: Any) -> ir.Value:
+        data = context.make_array(sig.args[0])(context, builder, args[0]).data
+        rows = builder.bitcast(data, _ROW.as_pointer())
+        loaded = [builder.load(builder.gep(rows, [index])) for index in args[1:]]
+        for row in loaded:
+            row.align = 4
+        return builder.shuffle_vector(*loaded, _BOTH)
+
+    return ints(rows, types.intp, types.intp), codegen
+
+
+@intrinsic
+def look_up(typing: Any, table: Any, index: Any) -> Any:
+    """Each lane picks from its own half of `table` (floats) by the low three bits of `index` (ints)."""
+
+    def codegen(context: Any, builder: ir.IRBuilder, sig: Any, args: Any) -> ir.Value:
+        pick = _permute if _HAS_PERMUTE else _extract
+        found = [pick(builder, _half(builder, args[0], lanes), _half(builder, args[1], lanes)) for lanes in (_LOW, _HIGH)]
+        return builder.shuffle_vector(*found, _BOTH)
+
+    return floats(floats, ints), codegen
+
+
+def _permute(builder: ir.IRBuilder, entries: ir.Value, wanted: ir.Value) -> ir.Value:
+    """One instruction, which looks at no more than three bits."""
+    return _call(builder, "llvm.x86.avx2.permps", entries.type, entries, wanted)
+
+
+def _extract(builder: ir.IRBuilder, entries: ir.Value, wanted: ir.Value) -> ir.Value:
+    wanted = builder.and_(wanted, ir.Constant(_ROW, [HALF - 1] * HALF))
+    found = ir.Constant(entries.type, ir.Undefined)
+    for lane in (ir.Constant(_I32, i) for i in range(HALF)):
+        entry = builder.extract_element(entries, builder.extract_element(wanted, lane))
+        found = builder.insert_element(found, entry, lane)
+    return found
+
+
+@intrinsic
+def least_of_halves(typing: Any, rows: Any) -> Any:
+    """The smallest of each half row of a contiguous (8, 16) float32 array: row r's in lanes r and r + 8. No NaN may be.
+
+    Each step folds two vectors into one, so that all sixteen answers cost little more than one alone.
+    """
+
+    def codegen(context: Any, builder: ir.IRBuilder, sig: Any, args: Any) -> ir.Value:
+        data = context.make_array(sig.args[0])(context, builder, args[0]).data
+        data = builder.bitcast(data, floats.llvm.as_pointer())
+        vectors = [builder.load(builder.gep(data, [ir.Constant(_I32, row)])) for row in range(HALF)]
+        for vector in vectors:
+            vector.align = 4
+        for quarters in ((0, 16, 1, 17), (0, 1, 16, 17), None):
+            vectors = [_fold(builder, x, y, quarters) for x, y in zip(vectors[::2], vectors[1::2], strict=True)]
+        return vectors[0]
+
+    return floats(rows), codegen
+
+
+def _fold(builder: ir.IRBuilder, x: ir.Value, y: ir.Value, quarters: tuple[int, ...] | None) -> ir.Value:
+    """Smaller of two shuffles of x and y: of quarters within each four lanes, or of whole fours."""
+    if quarters is None:
+        low, step = [fours * 8 + i + side for fours in (0, 1) for side in (0, 16) for i in range(4)], 4
+    else:
+        low, step = [fours * 4 + i for fours in range(4) for i in quarters], 2
+    a, b = (builder.shuffle_vector(x, y, ir.Constant(_BOTH.type, [i + shift for i in low])) for shift in (0, step))
+    return builder.select(builder.fcmp_ordered("<", a, b), a, b)
+
+
+def _bits_of(lanes: ir.Constant) -> Any:
+    @intrinsic
+    def function(typing: Any, condition: Any) -> Any:
+        def codegen(context: Any, builder: ir.IRBuilder, sig: Any, args: Any) -> ir.Value:
+            return builder.zext(builder.bitcast(_half(builder, args[0], lanes), ir.IntType(HALF)), _I32)
+
+        return types.uint32(mask), codegen
+
+    return function
+
+
+low_bits, high_bits = _bits_of(_LOW), _bits_of(_HIGH)
+"""Where the condition holds among eight lanes: bit i for lane i, as uint32."""
+
+
+@intrinsic
+def lowest_bit(typing: Any, number: Any) -> Any:
+    """The position of the lowest bit set of a uint32 that is not zero."""
+
+    def codegen(context: Any, builder: ir.IRBuilder, sig: Any, args: Any) -> ir.Value:
+        return builder.zext(builder.cttz(args[0], ir.Constant(ir.IntType(1), 1)), ir.IntType(64))
+
+    return types.uint64(types.uint32), codegen

@@ -1,0 +1,60 @@
+"""Q2_0: 64 weights in 18 bytes, 2.25 bits each.
+
+    byte   0    2                 18
+           | d  | 64 pairs        |
+    d: f16. Code i is the pair of bits i % 4, from low to high, of byte i / 4.
+
+    weight = d * (code - 1)        d = largest magnitude; see _ternary.py
+
+Importance changes nothing. Source: block_q2_0, quantize_row_q2_0_ref, dequantize_row_q2_0.
+"""
+
+import numpy as np
+
+from formats.ggml import GgmlType
+from quantize_cli.kernel import kernel
+from quantize_cli.quants import _ternary
+from quantize_cli.quants._type import QuantType
+
+BLOCK = np.dtype([("scale", "<f2"), ("pairs", "u1", 16)])
+CODES = np.dtype([("scale", "<f2"), ("code", "u1", 64)])
+
+
+def quantize(weights: np.ndarray, importance: np.ndarray | None) -> np.ndarray:
+    return _ternary.quantize(weights, np.empty(weights.size // 64, CODES), 0)
+
+
+def pack(codes: np.ndarray) -> np.ndarray:
+    blocks = np.empty(len(codes), BLOCK)
+    blocks["scale"] = codes["scale"]
+    _pack_pairs(codes["code"], blocks["pairs"])
+    return blocks
+
+
+def unpack(blocks: np.ndarray) -> np.ndarray:
+    codes = np.empty(len(blocks), CODES)
+    codes["scale"] = blocks["scale"]
+    _unpack_pairs(blocks["pairs"], codes["code"])
+    return codes
+
+
+@kernel
+def _pack_pairs(code, pairs):
+    for block in range(code.shape[0]):
+        for i in range(16):
+            low, high = (
+                code[block, 4 * i] | code[block, 4 * i + 1] << 2,
+                code[block, 4 * i + 2] | code[block, 4 * i + 3] << 2,
+            )
+            pairs[block, i] = low | high << 4
+
+
+@kernel
+def _unpack_pairs(pairs, code):
+    for block in range(code.shape[0]):
+        for i in range(16):
+            for k in range(4):
+                code[block, 4 * i + k] = pairs[block, i] >> 2 * k & 3
+
+
+QUANT = QuantType(GgmlType.Q2_0, BLOCK, quantize, pack, unpack, _ternary.dequantize)

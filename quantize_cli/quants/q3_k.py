@@ -1,0 +1,187 @@
+"""Q3_K: 256 weights in 110 bytes, 3.4375 bits each; sixteen groups of 16 with 6-bit scales.
+
+    byte   0            32               96       108  110
+           | third bits | quarters       | scales | d  |
+    d: f16. The third bit of code 32 * k + i, k = 0..7, is bit k of byte i; the low two bits are quarters, see
+    _quarters.py. Scales, as codes 0..63 for -32..31: byte i of the first eight holds the low nibbles of scales i (low)
+    and 8 + i (high); byte 8 + i, i = 0..3, the high two bits of scales i, 4 + i, 8 + i and 12 + i from low to high.
+
+    weight = d * scale_code * (code - 4)        code in 0..7, scale_code in -32..31
+
+Source: block_q3_K, quantize_row_q3_K_ref, quantize_row_q3_K_impl, dequantize_row_q3_K.
+"""
+
+import numpy as np
+
+from formats.ggml import GgmlType
+from quantize_cli.kernel import inlined, kernel
+from quantize_cli.quants import _search
+from quantize_cli.quants._descent import search_scale_by_descent
+from quantize_cli.quants._quarters import pack_quarters, unpack_quarters
+from quantize_cli.quants._row import sum_of_squares
+from quantize_cli.quants._search import (
+    IMPORTANCE,
+    INVERSE,
+    SCALE,
+    WEIGHTS,
+    WORK_ROWS,
+    gather,
+    nearest_int,
+    search_scale,
+    weigh,
+)
+from quantize_cli.quants._type import QuantType
+from quantize_cli.simd import from_half, load, maximum, minimum, nearest, splat, store, to_float, to_half
+
+f32 = np.float32
+BLOCK = np.dtype([("third_bits", "u1", 32), ("quarters", "u1", 64), ("scales", "u1", 12), ("scale", "<f2")])
+CODES = np.dtype([("scale", "<f2"), ("scale_code", "i1", 16), ("code", "u1", 256)])
+_GROUPS, _GROUP, _LIMIT = 16, 16, 4
+_FOUND = _search.CODES  # rows of the workspace
+
+
+def quantize(weights: np.ndarray, importance: np.ndarray | None) -> np.ndarray:
+    weights = weights.reshape(-1, 256)
+    codes = np.empty(len(weights), CODES)
+    fields = (codes["scale"].view(np.uint16), codes["scale_code"], codes["code"])
+    if importance is None:
+        _quantize(weights, *fields)
+    else:
+        _quantize_weighted(weights, importance.reshape(-1, 256), *fields)
+    return codes
+
+
+def pack(codes: np.ndarray) -> np.ndarray:
+    blocks = np.empty(len(codes), BLOCK)
+    blocks["scale"] = codes["scale"]
+    pack_quarters(codes["code"], blocks["quarters"])
+    _pack_rest(codes["code"], codes["scale_code"], blocks["third_bits"], blocks["scales"])
+    return blocks
+
+
+def unpack(blocks: np.ndarray) -> np.ndarray:
+    codes = np.empty(len(blocks), CODES)
+    codes["scale"] = blocks["scale"]
+    unpack_quarters(blocks["quarters"], codes["code"])
+    _unpack_rest(blocks["third_bits"], blocks["scales"], codes["code"], codes["scale_code"])
+    return codes
+
+
+def dequantize(codes: np.ndarray) -> np.ndarray:
+    weights = np.empty((len(codes), 256), np.float32)
+    _dequantize(codes["scale"].view(np.uint16), codes["scale_code"], codes["code"], weights)
+    return weights
+
+
+@kernel
+def _quantize(weights, scale, scale_code, code):
+    """Without importance: one super-block's groups fill the sixteen lanes."""
+    blocks = weights.shape[0]
+    work = np.empty((WORK_ROWS, 16), np.float32)
+    for block in range(blocks):
+        gather(work, WEIGHTS, weights, blocks, block, _GROUP, _GROUPS)
+        search_scale_by_descent(work, _GROUP, _LIMIT)
+        extreme = f32(0)
+        for group in range(_GROUPS):
+            extreme = work[SCALE, group] if abs(work[SCALE, group]) > abs(extreme) else extreme
+        inverse = f32(-32) / extreme
+        scale[block] = to_half(f32(1) / inverse if extreme != f32(0) else f32(0))
+        for group in range(_GROUPS):
+            found = np.int8(nearest_int(inverse * work[SCALE, group]))  # past a byte the reference wraps
+            scale_code[block, group] = max(-32, min(31, found)) if extreme != f32(0) else -32
+            if not _encode(weights, block, group, scale, scale_code, code):
+                for i in range(_GROUP):
+                    code[block, group * _GROUP + i] = np.int32(work[_FOUND + i, group]) + _LIMIT
+
+
+@inlined
+def _encode(weights, block, group, scale, scale_code, code):
+    """Whether the stored scale of a group is not zero; where it is not, the codes it gives."""
+    d = from_half(scale[block]) * f32(scale_code[block, group])
+    if d != f32(0):
+        found = nearest(load(weights, block, group * _GROUP) / d)
+        store(code, block, group * _GROUP, maximum(minimum(found, _LIMIT - 1), -_LIMIT) + _LIMIT)
+    return d != f32(0)
+
+
+@kernel
+def _quantize_weighted(weights, importance, scale, scale_code, code):
+    """With importance: the scales of sixteen super-blocks, once found, fill the lanes of a second search."""
+    blocks = weights.shape[0]
+    work = np.empty((WORK_ROWS, 16), np.float32)
+    scales = np.zeros((WORK_ROWS, 16), np.float32)
+    inverse = np.empty((16, 16), np.float32)
+    for first in range(0, blocks, 16):
+        together = min(16, blocks - first)
+        for lane in range(together):
+            _search_groups(work, weights, importance, blocks, first + lane)
+            for group in range(_GROUPS):
+                scales[WEIGHTS + group, lane] = work[SCALE, group]
+                scales[IMPORTANCE + group, lane] = work[_FOUND, group]
+                inverse[lane, group] = work[INVERSE, group]
+        search_scale(scales, _GROUPS, 32)
+        for lane in range(together):
+            block = first + lane
+            scale[block] = to_half(scales[SCALE, lane])
+            for group in range(_GROUPS):
+                scale_code[block, group] = _searched_code(scales[INVERSE, lane], scales[WEIGHTS + group, lane], 32)
+                if not _encode(weights, block, group, scale, scale_code, code):
+                    for i in range(group * _GROUP, group * _GROUP + _GROUP):
+                        code[block, i] = _searched_code(inverse[lane, group], weights[block, i], _LIMIT) + _LIMIT
+
+
+@inlined
+def _search_groups(work, weights, importance, blocks, block):
+    """SCALE and INVERSE of the groups of one super-block, and in _FOUND the sums of their importance."""
+    gather(work, WEIGHTS, weights, blocks, block, _GROUP, _GROUPS)
+    gather(work, IMPORTANCE, importance, blocks, block, _GROUP, _GROUPS)
+    total = weigh(work, _GROUP, splat(f32(2) * sum_of_squares(weights, block) / f32(256)))
+    search_scale(work, _GROUP, _LIMIT)
+    store(work, _FOUND, 0, total)
+
+
+@inlined
+def _searched_code(inverse, value, limit):
+    """The code the search itself gave; the lowest in a group that counts as all zero."""
+    return max(-limit, min(limit - 1, nearest_int(inverse * value))) if inverse != f32(0) else -limit
+
+
+@kernel
+def _dequantize(scale, scale_code, code, weights):
+    for block in range(code.shape[0]):
+        for group in range(_GROUPS):
+            d = from_half(scale[block]) * f32(scale_code[block, group])
+            store(weights, block, 16 * group, d * to_float(load(code, block, 16 * group) - _LIMIT))
+
+
+@kernel
+def _pack_rest(code, scale_code, third_bits, scales):
+    for block in range(code.shape[0]):
+        for i in range(0, 32, 16):
+            third = splat(np.int32(0))
+            for k in range(8):
+                third = third | (load(code, block, 32 * k + i) >> 2) << k
+            store(third_bits, block, i, third)
+        for i in range(8):
+            scales[block, i] = ((scale_code[block, i] + 32) & 15) | ((scale_code[block, 8 + i] + 32) & 15) << 4
+        for i in range(4):
+            high = 0
+            for k in range(4):
+                high |= (scale_code[block, 4 * k + i] + 32) >> 4 << 2 * k
+            scales[block, 8 + i] = high
+
+
+@kernel
+def _unpack_rest(third_bits, scales, code, scale_code):
+    """Adds to codes of two bits their third."""
+    for block in range(code.shape[0]):
+        for i in range(0, 32, 16):
+            third = load(third_bits, block, i)
+            for k in range(8):
+                store(code, block, 32 * k + i, load(code, block, 32 * k + i) | (third >> k & 1) << 2)
+        for i in range(16):
+            low, high = scales[block, i % 8] >> 4 * (i // 8) & 15, scales[block, 8 + i % 4] >> 2 * (i // 4) & 3
+            scale_code[block, i] = (low | high << 4) - 32
+
+
+QUANT = QuantType(GgmlType.Q3_K, BLOCK, quantize, pack, unpack, dequantize)

@@ -1,0 +1,41 @@
+"""TQ2_0: 256 weights in 66 bytes, 2.0625 bits each; for models trained with weights of -1, 0 and 1.
+
+    byte   0                64   66
+           | quarters       | d  |
+    d: f16. Quarters: see _quarters.py.
+
+    weight = d * (code - 1)        d = largest magnitude; see _ternary.py
+
+Importance changes nothing. Source: block_tq2_0, quantize_row_tq2_0_ref, dequantize_row_tq2_0.
+"""
+
+import numpy as np
+
+from formats.ggml import GgmlType
+from quantize_cli.quants import _ternary
+from quantize_cli.quants._quarters import pack_quarters, unpack_quarters
+from quantize_cli.quants._type import QuantType
+
+BLOCK = np.dtype([("quarters", "u1", 64), ("scale", "<f2")])
+CODES = np.dtype([("scale", "<f2"), ("code", "u1", 256)])
+
+
+def quantize(weights: np.ndarray, importance: np.ndarray | None) -> np.ndarray:
+    return _ternary.quantize(weights, np.empty(weights.size // 256, CODES), 1)
+
+
+def pack(codes: np.ndarray) -> np.ndarray:
+    blocks = np.empty(len(codes), BLOCK)
+    blocks["scale"] = codes["scale"]
+    pack_quarters(codes["code"], blocks["quarters"])
+    return blocks
+
+
+def unpack(blocks: np.ndarray) -> np.ndarray:
+    codes = np.empty(len(blocks), CODES)
+    codes["scale"] = blocks["scale"]
+    unpack_quarters(blocks["quarters"], codes["code"])
+    return codes
+
+
+QUANT = QuantType(GgmlType.TQ2_0, BLOCK, quantize, pack, unpack, _ternary.dequantize)

@@ -1,0 +1,34 @@
+"""The file name is the registry, and only files of ours are ever imported."""
+
+import sys
+
+import pytest
+
+from quantize_cli import plugins
+from quantize_cli.errors import InputError
+
+PACKAGES = ("quants", "models", "tokenizers", "calibrate", "cli")
+
+
+@pytest.mark.parametrize("package", PACKAGES)
+def test_names_are_the_files_without_an_underscore(package: str) -> None:
+    found = plugins.names(package)
+    assert list(found) == sorted(found)
+    assert found
+    assert not [name for name in found if name.startswith("_")]
+
+
+@pytest.mark.parametrize("package", PACKAGES)
+def test_every_file_loads_and_has_what_its_package_promises(package: str) -> None:
+    promised = {"quants": "QUANT", "models": "ARCHITECTURE", "tokenizers": "metadata", "cli": "command"}
+    for name in plugins.names(package):
+        assert hasattr(plugins.load(package, name), promised.get(package, "importance"))
+
+
+@pytest.mark.parametrize("name", ["_type", "os", "..errors", "", "q4_0.py", "antigravity"])
+def test_nothing_else_is_imported(name: str) -> None:
+    with pytest.raises(InputError, match="unknown quant ") as caught:
+        plugins.load("quants", name)
+    assert caught.value.hint is not None
+    assert "q4_0" in caught.value.hint
+    assert "antigravity" not in sys.modules

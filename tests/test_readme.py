@@ -1,0 +1,257 @@
+"""What the README says is so: its commands run and print what it shows, its tables are those of this version.
+
+`python -m tests.test_readme` renews the two tables of measurements, types and mixes; the words in their last column
+stay as they are.
+"""
+
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import typer
+
+from formats.ggml import BLOCK_SHAPE
+from quantize_cli import cli, plan, plugins, quants, recipe
+from quantize_cli.errors import ExitCode, InputError
+from quantize_cli.evaluate.corpus import read_chunks
+from quantize_cli.evaluate.perplexity import perplexity
+from quantize_cli.pipeline import Report, write
+from quantize_cli.runtime.transformer import from_model
+from quantize_cli.source import open_model
+from quantize_cli.tokenizers import load_tokenizer
+
+ROOT = Path(__file__).resolve().parents[1]
+README = ROOT / "README.md"
+TEXT = README.read_text(encoding="utf-8")
+MODEL, SAMPLE = ROOT / "examples" / "tiny-llama", ROOT / "examples" / "sample.txt"
+NEAR = 0.005
+"""How far a perplexity may be off, as a share: another processor adds in another order."""
+
+_ONCE_ONLY = "compiling kernels for this processor, kept for next time\n"
+_NUMBER = r"(\d+\.\d{4})"
+
+
+def blocks(language: str) -> list[str]:
+    return re.findall(rf"^```{language}\n(.*?)^```$", TEXT, re.M | re.S)
+
+
+def console() -> list[tuple[str, str]]:
+    """Commands and what the README says they print, in order."""
+    entries = [entry for block in blocks("console") for entry in re.split(r"^\$ ", block, flags=re.M)[1:]]
+    return [(command, shown) for command, _, shown in (entry.partition("\n") for entry in entries)]
+
+
+def rows(text: str) -> list[list[str]]:
+    """The cells of a table's rows, without its head."""
+    lines = [line for line in text.splitlines() if line.startswith("| ")]
+    return [[cell.strip() for cell in line.strip("|").split("|")] for line in lines[1:]]
+
+
+def section(title: str) -> str:
+    """From a bold or hash heading to the next."""
+    return re.split(r"^(?:## |\*\*[A-Z])", TEXT.split(title, 1)[1], maxsplit=1, flags=re.M)[0]
+
+
+def marked(name: str) -> str:
+    return TEXT.split(f"<!-- {name} -->\n")[1].split(f"<!-- /{name} -->")[0]
+
+
+def code(cell: str) -> list[str]:
+    return re.findall(r"`([^`]+)`", cell)
+
+
+# --- commands ----------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def directory(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A copy of what the README's commands need, with its recipes."""
+    place = tmp_path_factory.mktemp("readme")
+    shutil.copytree(ROOT / "examples", place / "examples", ignore=shutil.ignore_patterns("*.gguf"))
+    for text in blocks("toml"):
+        (place / text.partition("\n")[0].removeprefix("# ")).write_text(text)
+    return place
+
+
+def printed(command: str, directory: Path) -> str:
+    """What a command of the README prints, both streams, with this environment's `quantize`."""
+    path = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
+    done = subprocess.run(
+        command, shell=True, cwd=directory, env={**os.environ, "PATH": path}, text=True,
+        stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+    )  # fmt: skip
+    assert "Traceback" not in done.stdout
+    return done.stdout.replace(_ONCE_ONLY, "")
+
+
+def pattern(shown: str) -> str:
+    """What output must match: columns of any width, `...` for anything, any time, and perplexities caught apart."""
+    found = re.escape(" ".join(shown.split()))
+    found = re.sub(r"\\\ in\\\ \d+\\\.\d\\\ s", r" in [\\d.]+ s", found)
+    found = re.sub(r"\d+\\\.\d{4}", lambda _: _NUMBER, found)
+    return found.replace(r"\.\.\.", ".*").replace(r"\ ", " ")
+
+
+def test_every_command_prints_what_is_shown(directory: Path) -> None:
+    for command, shown in console():
+        assert command.startswith("quantize "), command
+        output = " ".join(printed(command, directory).split())
+        match = re.fullmatch(pattern(shown), output)
+        assert match, f"{command}\nshown:\n{shown}\nprinted:\n{output}"
+        expected = [float(number) for number in re.findall(_NUMBER, shown)]
+        assert [float(number) for number in match.groups()] == pytest.approx(expected, rel=NEAR), command
+
+
+def test_every_target_named_is_in_the_makefile() -> None:
+    named = set(re.findall(r"\bmake (?:PYTHON=\S+ )?([a-z]+)(?=`|\s{2,}| *#)", TEXT))
+    targets = set(re.findall(r"^([a-z]+):", (ROOT / "Makefile").read_text(), re.M))
+    assert {"demo", "test"} <= named <= targets
+
+
+def test_every_path_named_exists() -> None:
+    inside = re.compile(r"(?:formats|quantize_cli|tests|examples|configs)/[\w./-]*")
+    paths = [path for path in code(TEXT) if inside.fullmatch(path)]
+    assert [path for path in paths if not (ROOT / path).exists()] == []
+    modules = re.findall(r"python -m (tests[\w.]+)", TEXT)
+    assert [name for name in modules if not (ROOT / f"{name.replace('.', '/')}.py").exists()] == []
+
+
+def test_the_tree_is_that_of_the_repository() -> None:
+    (tree,) = blocks("tree")
+    folder, named = "", set()
+    for line in tree.splitlines():
+        name = line.split()[0]
+        folder = folder if line.startswith(" ") else name
+        named.add(folder + name if line.startswith(" ") else name)
+    assert [path for path in named if not (ROOT / path).exists()] == []
+    packages = {f"quantize_cli/{path.parent.name}/" for path in (ROOT / "quantize_cli").glob("*/__init__.py")}
+    assert packages <= named
+
+
+# --- the contract ------------------------------------------------------------------------------------------------
+
+
+def test_every_option_of_every_command_is_listed() -> None:
+    application = typer.main.get_command(cli._application())
+    expected = {
+        (name, option)
+        for name, command in application.commands.items()  # type: ignore[attr-defined]
+        for parameter in command.params
+        if parameter.param_type_name == "option"
+        for option in parameter.opts
+        if option not in ("-h", "--help")
+    }
+    listed = set()
+    for options, of, _ in rows(section("**Options.**")):
+        commands = plugins.names("cli") if of == "every command" else of.split(", ")
+        names = {option.split()[0] for option in code(options)} - {"-h", "--help", "--version"}
+        listed |= {(name, option) for name in commands for option in names}
+    assert listed == expected
+
+
+JSON_COMMANDS = {
+    "convert": "convert examples/tiny-llama --type f16",
+    "plan": "plan examples/tiny-llama",
+    "inspect": "inspect examples/tiny-llama",
+    "eval": "eval examples/tiny-llama --text examples/sample.txt --ctx 256 --chunks 1",
+    "run": "run examples/tiny-llama --prompt Once --tokens 1",
+    "bench": "bench types --type f16 --turns 1",
+}
+
+
+@pytest.mark.parametrize("name", plugins.names("cli"))
+def test_json_has_the_keys_listed(name: str, directory: Path) -> None:
+    document = json.loads(printed(f"quantize {JSON_COMMANDS[name]} --json", directory))
+    keys, item_keys = next((code(keys), code(items)) for of, keys, items in rows(section("**JSON.**")) if of == name)
+    assert keys == list(document)
+    items: list[dict[str, object]]
+    items = next((value for value in document.values() if isinstance(value, list) and isinstance(value[0], dict)), [{}])
+    assert item_keys == list(items[0])
+
+
+def test_exit_codes_are_those_listed() -> None:
+    assert [int(number) for number, _ in rows(section("**Exit codes.**"))] == sorted(ExitCode)
+
+
+# --- tables of measurements --------------------------------------------------------------------------------------
+
+
+def kept(name: str) -> dict[str, str]:
+    """The words that stand in the last column, by the first."""
+    return {row[0]: row[-1] for row in rows(marked(name))}
+
+
+def type_rows() -> Iterator[list[str]]:
+    words = kept("types")
+    for type_ in sorted(quants.supported(), key=lambda type_: BLOCK_SHAPE[type_].nbytes / BLOCK_SHAPE[type_].weights):
+        name, shape = f"`{type_.name.lower()}`", BLOCK_SHAPE[type_]
+        bits = f"{8 * shape.nbytes / shape.weights:g}"
+        what_for = words.get(name) or f"the mixes {_mixes_of(type_.name)}"
+        yield [name, bits, str(shape.weights), str(shape.nbytes), what_for]
+
+
+def _mixes_of(type_name: str) -> str:
+    return ", ".join(f"`{name}`" for name in recipe.presets() if recipe.named(name).default.name == type_name)
+
+
+def mix_rows(directory: Path) -> list[list[str]]:
+    """Every mix that can be made of the example without an importance matrix, the smallest first."""
+    return sorted(_measured_mixes(directory), key=lambda row: int(row[1]))
+
+
+def _measured_mixes(directory: Path) -> Iterator[list[str]]:
+    model = open_model(MODEL)
+    chunks = read_chunks(SAMPLE, load_tokenizer(model.metadata), 256, None)
+    for name in recipe.presets():
+        try:
+            made = plan.make(model, recipe.named(name))
+            path = directory / f"{name}.gguf"
+            write(made, path, None, 2, Report())
+        except InputError:  # how the others refuse
+            continue
+        measured = perplexity(from_model(open_model(path)), chunks).perplexity
+        yield [f"`{name}`", str(path.stat().st_size), f"{made.bits_per_weight:.2f}", f"{measured:.3f}", _words(name)]
+        path.unlink()
+
+
+def _words(name: str) -> str:
+    """What the first line of a recipe says of it."""
+    first = (ROOT / "configs" / f"{name}.toml").read_text().splitlines()[0]
+    return re.sub(r"^# [^:]*: ", "", first).rstrip(".")
+
+
+def test_types_are_those_listed() -> None:
+    assert list(type_rows()) == rows(marked("types"))
+
+
+def test_mixes_have_the_sizes_and_perplexities_listed(tmp_path: Path) -> None:
+    measured, listed = mix_rows(tmp_path), rows(marked("mixes"))
+    assert [[*row[:3], row[4]] for row in measured] == [[*row[:3], row[4]] for row in listed]
+    assert [float(row[3]) for row in measured] == pytest.approx([float(row[3]) for row in listed], rel=NEAR)
+
+
+def renew(directory: Path) -> None:
+    """Write the tables of measurements into the README."""
+    heads = {
+        "types": "| type | bits per weight | weights per block | bytes per block | what for |\n",
+        "mixes": "| mix | bytes | bits per weight | perplexity | what it is |\n",
+    }
+    columns = "|---|---:|---:|---:|---|\n"
+    text = TEXT
+    for name, found in (("types", type_rows()), ("mixes", mix_rows(directory))):
+        table = heads[name] + columns + "".join(f"| {' | '.join(row)} |\n" for row in found)
+        text = text.replace(f"<!-- {name} -->\n{marked(name)}", f"<!-- {name} -->\n{table}")
+    README.write_text(text, encoding="utf-8")
+
+
+if __name__ == "__main__":
+    import tempfile
+
+    with tempfile.TemporaryDirectory() as scratch:
+        renew(Path(scratch))
