@@ -2,8 +2,9 @@
 
 import os
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_EXCEPTION, Future, ThreadPoolExecutor, wait
+from contextlib import ExitStack
 from dataclasses import dataclass
 from math import prod
 from pathlib import Path
@@ -39,32 +40,39 @@ _PATIENCE_SECONDS = 1.0
 class Rows(NamedTuple):
     """Rows [start, stop) of one step: the unit of work. Never crosses from one matrix of a stack to the next."""
 
+    output: Output
     step: Step
     start: int
     stop: int
     importance: np.ndarray | None
 
 
-def write(plan: Plan, path: Path, importance: Importance | None, threads: int, report: Report) -> None:
-    """Make the file the plan describes.
+def write(plans: Mapping[Path, Plan], importance: Importance | None, threads: int, report: Report) -> None:
+    """Make the files the plans describe: all of them, or none.
 
     Reading, computing and writing overlap: there are more workers than cores, and each reads and writes freely but
     computes only while it holds one of `threads` places. Memory is bounded by the workers' chunks.
     """
-    _refuse_small_disk(plan, path)
+    _refuse_small_disk(plans)
+    path = next(iter(plans))
     try:
-        with replacing(path, plan.nbytes) as output:
-            output.write(plan.layout.header, 0)
-            _run(plan, output, importance, threads, report)
+        with ExitStack() as files:
+            work: list[Rows] = []
+            for path, plan in plans.items():
+                output = files.enter_context(replacing(path, plan.nbytes))
+                output.write(plan.layout.header, 0)
+                work += _rows(output, plan, importance)
+            _run(work, threads, report)
     except OSError as error:
         raise OutputError(f"{path}: {(error.strerror or str(error)).lower()}") from error
 
 
-def _refuse_small_disk(plan: Plan, path: Path) -> None:
+def _refuse_small_disk(plans: Mapping[Path, Plan]) -> None:
     """Say before the work what would be found out after it."""
+    path, needed = next(iter(plans)), sum(plan.nbytes for plan in plans.values())
     free = free_nbytes(path)
-    if free < plan.nbytes:
-        raise OutputError(f"{path}: needs {plan.nbytes} bytes, its disk has {free} free")
+    if free < needed:
+        raise OutputError(f"{path}: needs {needed} bytes, its disk has {free} free")
 
 
 def free_nbytes(path: Path) -> int:
@@ -75,15 +83,14 @@ def free_nbytes(path: Path) -> int:
         raise OutputError(f"{path.parent}: {(error.strerror or str(error)).lower()}") from error
 
 
-def _run(plan: Plan, output: Output, importance: Importance | None, threads: int, report: Report) -> None:
+def _run(work: Sequence[Rows], threads: int, report: Report) -> None:
     cores, stopped = BoundedSemaphore(threads), Event()
-    types = {step.type for step in plan.steps}
 
-    def work(rows: Rows) -> None:
+    def convert(rows: Rows) -> None:
         if stopped.is_set():
             return
         try:
-            _convert(rows, output, cores)
+            _convert(rows, cores)
         except BaseException:  # at once, as the others may be done before anyone looks at this one
             stopped.set()
             raise
@@ -93,9 +100,9 @@ def _run(plan: Plan, output: Output, importance: Importance | None, threads: int
         compiling = Timer(_PATIENCE_SECONDS, report.note, ["compiling kernels for this processor, kept for next time"])
         compiling.start()
         try:
-            ready = pool.submit(quants.compile, types)
+            ready = pool.submit(_compile, work)
             ready.add_done_callback(lambda _: compiling.cancel())
-            futures: list[Future[None]] = [ready, *(pool.submit(work, rows) for rows in _rows(plan, importance))]
+            futures: list[Future[None]] = [ready, *(pool.submit(convert, rows) for rows in work)]
             for done in wait(futures, return_when=FIRST_EXCEPTION).done:
                 done.result()
         finally:
@@ -103,7 +110,17 @@ def _run(plan: Plan, output: Output, importance: Importance | None, threads: int
             compiling.cancel()
 
 
-def _rows(plan: Plan, importance: Importance | None) -> Iterator[Rows]:
+def _compile(work: Sequence[Rows]) -> None:
+    """Have the kernels ready that the work needs, and no others."""
+    changed = [rows for rows in work if rows.step.type is not rows.step.tensor.type]
+    read = {rows.step.tensor.type for rows in changed}
+    for weighted in (False, True):
+        quants.compile(
+            {rows.step.type for rows in changed if (rows.importance is not None) is weighted}, read, weighted
+        )
+
+
+def _rows(output: Output, plan: Plan, importance: Importance | None) -> Iterator[Rows]:
     """All the work of a plan, in file order."""
     for step in plan.steps:
         if not step.nbytes:
@@ -114,10 +131,10 @@ def _rows(plan: Plan, importance: Importance | None) -> Iterator[Rows]:
         for matrix in range(step.tensor.row_count // max(1, per_matrix)):
             end = (matrix + 1) * per_matrix
             for start in range(matrix * per_matrix, end, chunk):
-                yield Rows(step, start, min(start + chunk, end), None if costs is None else costs[matrix])
+                yield Rows(output, step, start, min(start + chunk, end), None if costs is None else costs[matrix])
 
 
-def _convert(rows: Rows, output: Output, cores: BoundedSemaphore) -> None:
+def _convert(rows: Rows, cores: BoundedSemaphore) -> None:
     """Read, quantize, pack and write some rows."""
     step = rows.step
     try:
@@ -126,18 +143,18 @@ def _convert(rows: Rows, output: Output, cores: BoundedSemaphore) -> None:
         raise InputError(f"{step.tensor.origin}: {(error.strerror or str(error)).lower()}") from error
     with cores:
         packed = _pack(rows, stored)
-    output.write(packed, step.offset + rows.start * row_nbytes(step.type, step.tensor.columns))
+    rows.output.write(packed, step.offset + rows.start * row_nbytes(step.type, step.tensor.columns))
 
 
 def _pack(rows: Rows, stored: np.ndarray) -> np.ndarray:
     """Rows as their source stores them -> the bytes of the file."""
     step = rows.step
-    if step.tensor.type in FLOAT_TYPES:
-        weights = quants.decode(step.tensor.type, stored)
-        _refuse_not_finite(weights, rows)
-        if step.type is not step.tensor.type:
-            return quants.encode(step.type, weights, rows.importance)
-    return np.ascontiguousarray(stored)
+    stays = step.type is step.tensor.type
+    if stays and step.type not in FLOAT_TYPES:
+        return np.ascontiguousarray(stored)
+    weights = quants.decode(step.tensor.type, stored)
+    _refuse_not_finite(weights, rows)
+    return np.ascontiguousarray(stored) if stays else quants.encode(step.type, weights, rows.importance)
 
 
 def _refuse_not_finite(weights: np.ndarray, rows: Rows) -> None:

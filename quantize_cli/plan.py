@@ -8,13 +8,14 @@ from math import prod
 import numpy as np
 
 from formats.ggml import BLOCK_SHAPE, FLOAT_TYPES, QUANTIZATION_VERSION, FileType, GgmlType
+from formats.gguf import shards
 from formats.gguf.layout import TensorInfo, Value, u32
 from formats.gguf.writer import FileLayout, lay_out
 from formats.quoted import quoted
 from quantize_cli import plugins
 from quantize_cli.errors import InputError, UsageError
 from quantize_cli.recipe import Recipe, fitting
-from quantize_cli.roles import why_kept
+from quantize_cli.roles import layer_of, why_kept
 from quantize_cli.source import Model
 from quantize_cli.tensor import Tensor
 
@@ -75,11 +76,16 @@ class Plan:
 
 
 def make(
-    model: Model, recipe: Recipe, importance: Importance | None = None, provenance: Mapping[str, Value] | None = None
+    model: Model,
+    recipe: Recipe,
+    importance: Importance | None = None,
+    provenance: Mapping[str, Value] | None = None,
+    requantize: bool = False,
 ) -> Plan:
     """Decide everything about the file that `model` becomes under `recipe`; `provenance` is metadata on the importance.
 
-    InputError for a tensor that cannot be read as numbers or has no implementation for its type, UsageError for an
+    InputError for a tensor that cannot be read as numbers or has no implementation for its type, for one already
+    quantized unless `requantize`, and for one whose type needs an importance it does not have; UsageError for an
     override that names nothing, FormatError for names and shapes no GGUF file may hold.
     """
     kept = {tensor.name: reason for tensor in model.tensors if (reason := why_kept(tensor)) is not None}
@@ -89,17 +95,41 @@ def make(
     steps = [
         _keep(model, tensor, recipe, kept[tensor.name])
         if tensor.name in kept
-        else _fit(tensor, *chosen[tensor.name], recipe)
+        else _fit(tensor, *chosen[tensor.name], requantize)
         for tensor in model.tensors
     ]
-    _refuse_unguided(steps, importance or {})
+    _refuse_unguided(steps, recipe, importance or {})
     metadata = dict(model.metadata)
     metadata["general.file_type"] = u32(recipe.file_type)
     metadata["general.quantization_version"] = u32(QUANTIZATION_VERSION)
     metadata.update(provenance or {})
+    return _placed(recipe, steps, metadata)
+
+
+def _placed(recipe: Recipe, steps: Sequence[Step], metadata: Mapping[str, Value]) -> Plan:
     layout = lay_out(metadata, [step.info for step in steps])
     placed = tuple(replace(step, offset=offset) for step, offset in zip(steps, layout.offsets, strict=True))
     return Plan(recipe, placed, metadata, layout)
+
+
+def split(plan: Plan, limit: int) -> tuple[Plan, ...]:
+    """The plan in parts whose tensors are at most `limit` bytes each, one larger tensor alone in its part.
+
+    The first part has the metadata; all are marked as llama-gguf-split marks them. A plan within the limit stays whole.
+    """
+    parts: list[list[Step]] = [[]]
+    room = limit
+    for step in plan.steps:
+        if parts[-1] and step.nbytes > room:
+            parts.append([])
+            room = limit
+        parts[-1].append(step)
+        room -= step.nbytes
+    if len(parts) == 1:
+        return (plan,)
+    marked = [shards.marks(number, len(parts), len(plan.steps)) for number in range(len(parts))]
+    marked[0] = {**plan.metadata, **marked[0]}
+    return tuple(_placed(plan.recipe, steps, marks) for steps, marks in zip(parts, marked, strict=True))
 
 
 def _keep(model: Model, tensor: Tensor, recipe: Recipe, reason: str) -> Step:
@@ -111,14 +141,10 @@ def _keep(model: Model, tensor: Tensor, recipe: Recipe, reason: str) -> Step:
     return Step(tensor, GgmlType.F32, f"{reason}, kept in f32")
 
 
-def _fit(tensor: Tensor, type_: GgmlType, reason: str, recipe: Recipe) -> Step:
-    if tensor.type not in FLOAT_TYPES and tensor.type is not type_:
-        quantized = BLOCK_SHAPE[tensor.type].weights > 1
-        raise InputError(
-            f"{tensor.origin}: {'already ' * quantized}{tensor.type.name.lower()}, not f32, f16 or bf16",
-            hint="quantize from the original weights; each quantization adds its own error" if quantized else None,
-        )
+def _fit(tensor: Tensor, type_: GgmlType, reason: str, requantize: bool) -> Step:
     substitute, misfit = fitting(type_, tensor.columns)
+    if tensor.type not in FLOAT_TYPES and tensor.type is not substitute:
+        _refuse_unreadable(tensor, requantize)
     if substitute.name.lower() not in plugins.names("quants"):
         raise InputError(
             f"tensor {quoted(tensor.name)}: writing {substitute.name.lower()} is not supported",
@@ -127,9 +153,26 @@ def _fit(tensor: Tensor, type_: GgmlType, reason: str, recipe: Recipe) -> Step:
     return Step(tensor, substitute, f"{reason}; {misfit}" if misfit else reason)
 
 
-def _refuse_unguided(steps: Sequence[Step], importance: Importance) -> None:
+def _refuse_unreadable(tensor: Tensor, requantize: bool) -> None:
+    """Numbers that are no weights, and weights that are quantized already, unless that is wanted."""
+    name = tensor.type.name.lower()
+    if BLOCK_SHAPE[tensor.type].weights == 1:
+        raise InputError(f"{tensor.origin}: {name}, not f32, f16 or bf16")
+    if not requantize:
+        raise InputError(
+            f"{tensor.origin}: already {name}, not f32, f16 or bf16",
+            hint="quantize from the original weights; --allow-requantize adds one error to another",
+        )
+    if name not in plugins.names("quants"):
+        raise InputError(f"{tensor.origin}: reading {name} is not supported")
+
+
+def _refuse_unguided(steps: Sequence[Step], recipe: Recipe, importance: Importance) -> None:
     for step in steps:
-        if step.type in NEED_IMPORTANCE and step.type is not step.tensor.type and step.tensor.name not in importance:
+        if step.tensor.name in importance or step.type is step.tensor.type:
+            continue
+        small = recipe.file_type is FileType.Q2_K_S and step.type is GgmlType.Q2_K
+        if step.type in NEED_IMPORTANCE or (small and layer_of(step.tensor.name) >= 0):
             raise InputError(
                 f"tensor {quoted(step.tensor.name)}: {step.type.name.lower()} needs an importance matrix",
                 hint="--imatrix FILE, made by llama-imatrix from the float model and a text",

@@ -37,7 +37,7 @@ def written(
 ) -> dict[str, np.ndarray]:
     """The rows of the file made, by tensor."""
     made = plan.make(model, recipe.named(mix), importance)
-    pipeline.write(made, path, importance, threads, pipeline.Report())
+    pipeline.write({path: made}, importance, threads, pipeline.Report())
     return {tensor.name: tensor.rows(0, tensor.row_count) for tensor in read_gguf(path).tensors}
 
 
@@ -131,7 +131,7 @@ def test_what_is_written_is_reported_to_the_byte(tmp_path: Path, monkeypatch: py
     monkeypatch.setattr(pipeline, "_CHUNK_WEIGHTS", 1000)
     model = open_model(checkpoints.build("llama", tmp_path / "model"))
     made, amounts = plan.make(model, recipe.named("q4_k_m")), []
-    pipeline.write(made, tmp_path / "out.gguf", None, 2, pipeline.Report(written=amounts.append))
+    pipeline.write({tmp_path / "out.gguf": made}, None, 2, pipeline.Report(written=amounts.append))
     assert sum(amounts) == sum(step.nbytes for step in made.steps)
 
 

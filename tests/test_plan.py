@@ -33,7 +33,7 @@ def only_step(source: Tensor, mix: str, path: str = "model.safetensors") -> plan
 
 
 def assert_written_as_planned(made: plan.Plan, path: Path) -> None:
-    pipeline.write(made, path, None, 2, pipeline.Report())
+    pipeline.write({path: made}, None, 2, pipeline.Report())
     file = read_gguf(path)
     assert path.stat().st_size == made.nbytes
     assert [(s.tensor.name, s.type.name, s.offset, s.nbytes) for s in made.steps] == [

@@ -212,7 +212,7 @@ def _measured_mixes(directory: Path) -> Iterator[list[str]]:
         try:
             made = plan.make(model, recipe.named(name))
             path = directory / f"{name}.gguf"
-            write(made, path, None, 2, Report())
+            write({path: made}, None, 2, Report())
         except InputError:  # how the others refuse
             continue
         measured = perplexity(from_model(open_model(path)), chunks).perplexity

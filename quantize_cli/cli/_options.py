@@ -30,4 +30,15 @@ ImportanceFile = Annotated[
     Optional[Path],  # noqa: UP045
     typer.Option("--imatrix", metavar="FILE", help="An importance matrix made by llama-imatrix."),
 ]
+Requantize = Annotated[
+    bool, typer.Option("--allow-requantize", help="Take quantized tensors too, and add one error to another.")
+]
+SplitSize = Annotated[
+    Optional[str],  # noqa: UP045
+    typer.Option("--split-size", metavar="SIZE", help="Several files of at most so many bytes of tensors: 2GB, 500MB."),
+]
+Settings = Annotated[
+    Optional[list[str]],  # noqa: UP045
+    typer.Option("--set", metavar="KEY=VALUE", help="Metadata to write; KEY=TYPE:VALUE for a new key; repeatable."),
+]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON document.")]

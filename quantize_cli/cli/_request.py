@@ -1,10 +1,13 @@
 """What a command line asks to be made: source, recipe, importance, and the plan they lead to."""
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from quantize_cli import plan, recipe
+from formats.gguf.shards import shard_path
+from formats.quoted import quoted
+from quantize_cli import plan, recipe, settings
 from quantize_cli.calibrate import imatrix as imatrix_method
 from quantize_cli.cli._text import warn
 from quantize_cli.errors import UsageError
@@ -13,6 +16,21 @@ from quantize_cli.recipe import BITS, Recipe
 from quantize_cli.source import open_model
 
 _DEFAULT_BITS = 4
+_UNITS = {"": 1, "K": 10**3, "M": 10**6, "G": 10**9}
+_SIZE = re.compile(r"(?P<number>\d{1,15}(?:\.\d{1,6})?) ?(?P<unit>[KMG]?)B?")
+
+
+@dataclass(frozen=True)
+class Request:
+    """What is to be made of what."""
+
+    source: Path
+    recipe: Recipe
+    output: Path | None = None
+    imatrix: Path | None = None
+    requantize: bool = False
+    split_size: str | None = None
+    settings: Sequence[str] | None = None
 
 
 @dataclass(frozen=True)
@@ -20,18 +38,39 @@ class Planned:
     """A plan, what it was made with, and where it goes."""
 
     plan: Plan
+    """Of the model as one file."""
     importance: Importance | None
     output: Path
+    files: dict[Path, Plan]
+    """What is written: `output` itself, or its parts."""
 
 
-def planned(source: Path, output: Path | None, chosen: Recipe, imatrix: Path | None) -> Planned:
+def planned(request: Request) -> Planned:
     """Open the source and plan its conversion; warnings of the way go to stderr."""
-    model = open_model(source)
+    limit = None if request.split_size is None else _nbytes(request.split_size)
+    model = open_model(request.source)
     for warning in model.warnings:
         warn(warning)
-    importance, provenance = imatrix_method.importance(model, imatrix) if imatrix else (None, {})
-    made = plan.make(model, chosen, importance, provenance)
-    return Planned(made, importance, output or _derived(source, chosen))
+    model = replace(model, metadata=settings.apply(model.metadata, request.settings or ()))
+    importance, provenance = imatrix_method.importance(model, request.imatrix) if request.imatrix else (None, {})
+    made = plan.make(model, request.recipe, importance, provenance, request.requantize)
+    output = request.output or _derived(request.source, request.recipe)
+    return Planned(made, importance, output, _files(made, output, limit))
+
+
+def _files(made: Plan, output: Path, limit: int | None) -> dict[Path, Plan]:
+    parts = (made,) if limit is None else plan.split(made, limit)
+    if len(parts) == 1:
+        return {output: made}
+    return {shard_path(output, number, len(parts)): part for number, part in enumerate(parts)}
+
+
+def _nbytes(size: str) -> int:
+    """Bytes of `2GB`, `500 MB` or `123456`, in powers of ten."""
+    match = _SIZE.fullmatch(size.strip().upper())
+    if match is None or not float(match["number"]):
+        raise UsageError(f"--split-size {quoted(size)}: not a size", hint="--split-size 2GB")
+    return int(float(match["number"]) * _UNITS[match["unit"]])
 
 
 def choose_recipe(

@@ -7,7 +7,19 @@ from typing import Annotated, Any, Optional
 
 import typer
 
-from quantize_cli.cli._options import Bits, ImportanceFile, Json, Pure, RecipeFile, Source, TensorTypes, TypeName
+from quantize_cli.cli._options import (
+    Bits,
+    ImportanceFile,
+    Json,
+    Pure,
+    RecipeFile,
+    Requantize,
+    Settings,
+    Source,
+    SplitSize,
+    TensorTypes,
+    TypeName,
+)
 
 
 def command(
@@ -22,6 +34,9 @@ def command(
     pure: Pure = False,
     tensor: TensorTypes = None,
     imatrix: ImportanceFile = None,
+    requantize: Requantize = False,
+    split_size: SplitSize = None,
+    settings: Settings = None,
     threads: Annotated[
         Optional[int],  # noqa: UP045
         typer.Option("--threads", "-j", min=1, help="Cores to compute on. Default: all."),
@@ -33,13 +48,14 @@ def command(
     json: Json = False,
 ) -> None:
     """Convert SRC to a GGUF file that llama.cpp runs."""
-    from quantize_cli.cli._request import Planned, choose_recipe, planned
+    from quantize_cli.cli._request import Request, choose_recipe, planned
 
     chosen = choose_recipe(bits, type_name, recipe, pure, tensor)
-    request: Planned = planned(source, output, chosen, imatrix)
-    _refuse_output(source, request.output, force)
-    seconds = 0.0 if dry_run else _write(request, threads, quiet=json)
-    _report(request, seconds, dry_run, json)
+    made = planned(Request(source, chosen, output, imatrix, requantize, split_size, settings))
+    for path in made.files:
+        _refuse_output(source, path, force)
+    seconds = 0.0 if dry_run else _write(made, threads, quiet=json)
+    _report(made, seconds, dry_run, json)
 
 
 def _refuse_output(source: Path, output: Path, force: bool) -> None:
@@ -57,29 +73,31 @@ def _refuse_output(source: Path, output: Path, force: bool) -> None:
         raise OutputError(f"{output}: already exists", hint="--force replaces it")
 
 
-def _write(request: Any, threads: int | None, quiet: bool) -> float:
+def _write(made: Any, threads: int | None, quiet: bool) -> float:
     from quantize_cli.cli._progress import progress
     from quantize_cli.cli._text import note
     from quantize_cli.pipeline import Report, default_threads, write
 
     start = time.monotonic()
-    with progress(sum(step.nbytes for step in request.plan.steps), "B", request.output.name, quiet) as advance:
-        write(request.plan, request.output, request.importance, threads or default_threads(), Report(note, advance))
+    with progress(sum(step.nbytes for step in made.plan.steps), "B", made.output.name, quiet) as advance:
+        write(made.files, made.importance, threads or default_threads(), Report(note, advance))
     return time.monotonic() - start
 
 
-def _report(request: Any, seconds: float, dry_run: bool, json: bool) -> None:
+def _report(made: Any, seconds: float, dry_run: bool, json: bool) -> None:
     from quantize_cli.cli._text import note, print_json, size, type_counts
 
-    made = request.plan
+    plan, nbytes = made.plan, sum(part.nbytes for part in made.files.values())
     if json:
         print_json({
-            "output": str(request.output), "written": not dry_run, "nbytes": made.nbytes, "recipe": made.recipe.name,
-            "file_type": made.recipe.file_type.name, "bits_per_weight": made.bits_per_weight, "weights": made.weights,
-            "types": {type_.name: count for type_, count in made.types.items()}, "seconds": round(seconds, 3),
+            "output": str(made.output), "files": [str(path) for path in made.files], "written": not dry_run,
+            "nbytes": nbytes, "recipe": plan.recipe.name, "file_type": plan.recipe.file_type.name,
+            "bits_per_weight": plan.bits_per_weight, "weights": plan.weights,
+            "types": {type_.name: count for type_, count in plan.types.items()}, "seconds": round(seconds, 3),
         })  # fmt: skip
     else:
         did = "would write" if dry_run else "wrote"
         took = "" if dry_run else f", in {seconds:.1f} s"
-        note(f"{did} {request.output}: {size(made.nbytes)}, {made.bits_per_weight:.2f} bits per weight{took}")
-        note(f"tensors: {type_counts(made.types)}")
+        what = str(made.output) if len(made.files) == 1 else f"{len(made.files)} files, {next(iter(made.files))} and on"
+        note(f"{did} {what}: {size(nbytes)}, {plan.bits_per_weight:.2f} bits per weight{took}")
+        note(f"tensors: {type_counts(plan.types)}")

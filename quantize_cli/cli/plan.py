@@ -4,7 +4,17 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from quantize_cli.cli._options import Bits, ImportanceFile, Json, Pure, RecipeFile, Source, TensorTypes, TypeName
+from quantize_cli.cli._options import (
+    Bits,
+    ImportanceFile,
+    Json,
+    Pure,
+    RecipeFile,
+    Requantize,
+    Source,
+    TensorTypes,
+    TypeName,
+)
 
 
 def command(
@@ -15,13 +25,15 @@ def command(
     pure: Pure = False,
     tensor: TensorTypes = None,
     imatrix: ImportanceFile = None,
+    requantize: Requantize = False,
     json: Json = False,
 ) -> None:
     """Show what convert would make of SRC: every type with its reason, every offset, the size to the byte."""
-    from quantize_cli.cli._request import choose_recipe, planned
+    from quantize_cli.cli._request import Request, choose_recipe, planned
     from quantize_cli.cli._text import print_json
 
-    request = planned(source, None, choose_recipe(bits, type_name, recipe, pure, tensor), imatrix)
+    chosen = choose_recipe(bits, type_name, recipe, pure, tensor)
+    request = planned(Request(source, chosen, imatrix=imatrix, requantize=requantize))
     if json:
         print_json(_document(request))
     else:

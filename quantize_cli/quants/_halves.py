@@ -42,17 +42,18 @@ def halves(typing: Any, low: Any, high: Any) -> Any:
 
 @intrinsic
 def load_halves(typing: Any, rows: Any, low: Any, high: Any) -> Any:
-    """Two rows of a contiguous (n, 8) int32 array, side by side."""
+    """Two rows of a contiguous (n, 8) array, side by side: float32 -> floats, int32 -> ints."""
+    kind = floats if rows.dtype == types.float32 else ints
 
     def codegen(context: Any, builder: ir.IRBuilder, sig: Any, args: Any) -> ir.Value:
         data = context.make_array(sig.args[0])(context, builder, args[0]).data
-        rows = builder.bitcast(data, _ROW.as_pointer())
-        loaded = [builder.load(builder.gep(rows, [index])) for index in args[1:]]
+        data = builder.bitcast(data, ir.VectorType(kind.lane, HALF).as_pointer())
+        loaded = [builder.load(builder.gep(data, [index])) for index in args[1:]]
         for row in loaded:
             row.align = 4
         return builder.shuffle_vector(*loaded, _BOTH)
 
-    return ints(rows, types.intp, types.intp), codegen
+    return kind(rows, types.intp, types.intp), codegen
 
 
 @intrinsic

@@ -27,7 +27,7 @@ def test_the_example_becomes_what_llama_quantize_makes_with_the_same_matrix(
     model = open_model(EXAMPLES / "tiny-llama")
     costs, provenance = importance(model, HERE / file)
     made = plan.make(model, recipe.named(mix), costs, provenance)
-    pipeline.write(made, tmp_path / "out.gguf", costs, 2, pipeline.Report())
+    pipeline.write({tmp_path / "out.gguf": made}, costs, 2, pipeline.Report())
     found = summary(tmp_path / "out.gguf")
     assert golden["tensors"] == found["tensors"]
     assert {**golden["metadata"], "quantize.imatrix.file": file} == found["metadata"]

@@ -37,9 +37,8 @@ def main(folder: str, version: str) -> None:
     tools, golden = Path(folder), {"version": version}
     with tempfile.TemporaryDirectory() as scratch:
         weights, made = Path(scratch) / "f32.gguf", Path(scratch) / "made.gguf"
-        pipeline.write(
-            plan.make(open_model(EXAMPLES / "tiny-llama"), recipe.named("f32")), weights, None, 2, pipeline.Report()
-        )
+        made = plan.make(open_model(EXAMPLES / "tiny-llama"), recipe.named("f32"))
+        pipeline.write({weights: made}, None, 2, pipeline.Report())
         for name, kind in zip(FILES, ("gguf", "dat"), strict=True):
             # Run where the text lies, so that no path of this machine gets into the files.
             asked = ("-m", weights, "-f", "sample.txt", "-c", "256", "--output-format", kind, "-o", HERE / name)
