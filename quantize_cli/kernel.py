@@ -15,7 +15,7 @@ from numba.core import config
 _PACKAGE = Path(__file__).parent
 _OPTIONS = {"nogil": True, "error_model": "numpy"}
 _CONFIGURING = Lock()
-"""numba takes the directory of its cache from a global that types imported by several threads would fight over."""
+"""numba takes the directory of its cache from a global, over which types imported by several threads would fight."""
 
 
 def kernel(function: Callable[..., Any]) -> Callable[..., Any]:
@@ -42,7 +42,12 @@ def _cache_directory() -> str | None:
 
     numba looks only at the file of the function itself, so a change in a helper elsewhere would go unnoticed.
     """
-    sources = [_PACKAGE / "kernel.py", _PACKAGE / "simd.py", _PACKAGE / "half.py", *sorted(_PACKAGE.glob("quants/*.py"))]
+    sources = [
+        _PACKAGE / "kernel.py",
+        _PACKAGE / "simd.py",
+        _PACKAGE / "half.py",
+        *sorted(_PACKAGE.glob("quants/*.py")),
+    ]
     digest = hashlib.sha256(numba.__version__.encode())
     for source in sources:
         digest.update(source.read_bytes())

@@ -34,6 +34,11 @@ def _signed_zeros(rng: np.random.Generator, size: int) -> np.ndarray:
     return np.where(rng.random(size) < 0.5, 0.0, -0.0)
 
 
+def _group_magnitudes(rng: np.random.Generator, size: int) -> np.ndarray:
+    exponents = rng.integers(-149, 126, size // 16)
+    return rng.standard_normal(size) * np.repeat(2.0**exponents, 16)
+
+
 _MAKERS: dict[str, Callable[[np.random.Generator, int], np.ndarray]] = {
     "normal": _normal,
     "heavy-tailed": lambda rng, size: rng.standard_cauchy(size),
@@ -51,6 +56,7 @@ _MAKERS: dict[str, Callable[[np.random.Generator, int], np.ndarray]] = {
     "mostly zero groups": _mostly_zero_groups,
     "three levels": lambda rng, size: rng.choice([-1.0, 0.0, 1.0], size),
     "all magnitudes": lambda rng, size: _normal(rng, size) * np.exp(rng.uniform(-60, 60, size)),
+    "group magnitudes": _group_magnitudes,
 }
 
 NAMES = tuple(_MAKERS)

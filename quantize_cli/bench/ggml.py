@@ -23,9 +23,7 @@ def library() -> ctypes.CDLL | None:
     return loaded
 
 
-def quantize(
-    reference: ctypes.CDLL, type_: GgmlType, weights: np.ndarray, importance: np.ndarray | None
-) -> np.ndarray:
+def quantize(reference: ctypes.CDLL, type_: GgmlType, weights: np.ndarray, importance: np.ndarray | None) -> np.ndarray:
     """Weights (rows, columns) f32, contiguous -> the bytes ggml_quantize_chunk writes, (rows, row bytes) u8."""
     rows, columns = weights.shape
     stored = np.empty((rows, row_nbytes(type_, columns)), np.uint8)

@@ -3,6 +3,6 @@
 `encode` and `decode` go all the way between float32 weights and the bytes of a file, for any type by its number.
 """
 
-from quantize_cli.quants._type import QuantType, compile, decode, encode, find, supported
+from quantize_cli.quants._type import QuantType, compile, decode, encode, find, supported  # noqa: A004
 
 __all__ = ["QuantType", "compile", "decode", "encode", "find", "supported"]

@@ -62,7 +62,9 @@ def look_up(typing: Any, table: Any, index: Any) -> Any:
 
     def codegen(context: Any, builder: ir.IRBuilder, sig: Any, args: Any) -> ir.Value:
         pick = _permute if _HAS_PERMUTE else _extract
-        found = [pick(builder, _half(builder, args[0], lanes), _half(builder, args[1], lanes)) for lanes in (_LOW, _HIGH)]
+        found = [
+            pick(builder, _half(builder, args[0], lanes), _half(builder, args[1], lanes)) for lanes in (_LOW, _HIGH)
+        ]
         return builder.shuffle_vector(*found, _BOTH)
 
     return floats(floats, ints), codegen

@@ -47,7 +47,8 @@ def supported() -> tuple[GgmlType, ...]:
 def find(type_: GgmlType) -> QuantType:
     """The implementation of a type; InputError when there is none."""
     if type_ not in supported():
-        raise InputError(f"type {type_.name.lower()} is not supported", hint="known: " + ", ".join(plugins.names("quants")))
+        known = ", ".join(plugins.names("quants"))
+        raise InputError(f"type {type_.name.lower()} is not supported", hint=f"known: {known}")
     quant: QuantType = plugins.load("quants", type_.name.lower()).QUANT
     return quant
 
