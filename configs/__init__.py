@@ -1,0 +1,1 @@
+"""Recipes a user can copy and edit: one TOML file per mix, shipped as package data."""

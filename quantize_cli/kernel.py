@@ -36,6 +36,12 @@ def inlined(function: Callable[..., Any]) -> Callable[..., Any]:
     return compiled
 
 
+def merged(function: Callable[..., Any]) -> Callable[..., Any]:
+    """As `inlined` where LLVM would not merge by itself: a call that passes six arrays costs as much as a loop."""
+    compiled: Callable[..., Any] = numba.njit(**_OPTIONS, forceinline=True)(function)
+    return compiled
+
+
 @cache
 def _cache_directory() -> str | None:
     """Where compiled kernels are kept, named by a digest of all their sources; None where nothing can be written.

@@ -154,7 +154,12 @@ def _pack(rows: Rows, stored: np.ndarray) -> np.ndarray:
         return np.ascontiguousarray(stored)
     weights = quants.decode(step.tensor.type, stored)
     _refuse_not_finite(weights, rows)
-    return np.ascontiguousarray(stored) if stays else quants.encode(step.type, weights, rows.importance)
+    if stays:
+        return np.ascontiguousarray(stored)
+    try:
+        return quants.encode(step.type, weights, rows.importance)
+    except InputError as error:
+        raise InputError(f"{step.tensor.origin}: {error}", error.hint) from error
 
 
 def _refuse_not_finite(weights: np.ndarray, rows: Rows) -> None:

@@ -60,6 +60,8 @@ _MAKERS: dict[str, Callable[[np.random.Generator, int], np.ndarray]] = {
 }
 
 NAMES = tuple(_MAKERS)
+OVERFLOWING = ("one huge value", "huge", "all magnitudes", "group magnitudes")
+"""Weights whose products with their squares are past float32."""
 IMPORTANCES = ("none", "random", "with zeros")
 
 

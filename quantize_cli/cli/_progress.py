@@ -4,7 +4,12 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from threading import Lock
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from tqdm import tqdm
 
 _LINE_EVERY_SECONDS = 10.0
 
@@ -18,9 +23,13 @@ def progress(total: int, unit: str, what: str, quiet: bool = False) -> Iterator[
         from tqdm import tqdm
 
         with tqdm(total=total, unit=unit, unit_scale=True, desc=what, leave=False, dynamic_ncols=True) as bar:
-            yield bar.update
+            yield partial(_advance, bar)
     else:
         yield _lines(total, what)
+
+
+def _advance(bar: "tqdm[Any]", amount: int) -> None:
+    bar.update(amount)
 
 
 def _lines(total: int, what: str) -> Callable[[int], None]:

@@ -4,7 +4,7 @@ from typing import Any
 
 from llvmlite import binding, ir
 from numba import types
-from numba.core import cgutils
+from numba.core import cgutils, config
 from numba.extending import intrinsic
 
 from quantize_cli.simd import LANES, floats, ints, mask
@@ -14,7 +14,8 @@ _I32 = ir.IntType(32)
 _ROW = ir.VectorType(_I32, HALF)
 _LOW, _HIGH = [ir.Constant(_ROW, list(range(first, first + HALF))) for first in (0, HALF)]
 _BOTH = ir.Constant(ir.VectorType(_I32, LANES), list(range(LANES)))
-_HAS_PERMUTE = binding.get_host_cpu_features().get("avx2", False)
+_HAS_PERMUTE = not (config.CPU_NAME or config.CPU_FEATURES) and binding.get_host_cpu_features().get("avx2", False)
+"""Whether the processor is known to permute eight lanes; one named by NUMBA_CPU_NAME is taken to be unable."""
 
 
 def _half(builder: ir.IRBuilder, vector: ir.Value, lanes: ir.Constant) -> ir.Value:

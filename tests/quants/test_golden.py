@@ -17,6 +17,7 @@ def test_bytes_are_the_golden_ones(type_: GgmlType) -> None:
     with np.load(FOLDER / f"{type_.name.lower()}.npz") as golden:
         weights, importance = golden["weights"], golden["importance"]
         assert str(golden["oracle"]).startswith("xllamacpp ")
-        np.testing.assert_array_equal(quants.encode(type_, weights).reshape(-1), golden["blocks"].reshape(-1))
+        if not quants.find(type_).needs_importance:
+            np.testing.assert_array_equal(quants.encode(type_, weights).reshape(-1), golden["blocks"].reshape(-1))
         weighted = quants.encode(type_, weights, importance)
         np.testing.assert_array_equal(weighted.reshape(-1), golden["weighted_blocks"].reshape(-1))

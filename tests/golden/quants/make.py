@@ -10,7 +10,7 @@ import numpy as np
 
 from formats.ggml import BLOCK_SHAPE, GgmlType
 from quantize_cli import quants
-from tests import distributions, oracle
+from tests import distributions, naive_iq, oracle
 
 FOLDER = Path(__file__).parent
 KINDS = ("normal", "heavy-tailed", "mostly zero groups", "one huge value")
@@ -18,7 +18,8 @@ KINDS = ("normal", "heavy-tailed", "mostly zero groups", "one huge value")
 
 def sample(type_: GgmlType) -> np.ndarray:
     """A few blocks of each kind, (rows, 512) f32."""
-    return np.concatenate([distributions.weights(kind, 2048).reshape(-1, 512)[:2] for kind in KINDS])
+    kinds = [kind for kind in KINDS if type_.name not in naive_iq.TWINS or kind not in distributions.OVERFLOWING]
+    return np.concatenate([distributions.weights(kind, 2048).reshape(-1, 512)[:2] for kind in kinds])
 
 
 def main() -> None:
@@ -27,9 +28,11 @@ def main() -> None:
             continue
         weights, importance = sample(type_), distributions.importance("random", 512)
         assert weights.shape[1] % BLOCK_SHAPE[type_].weights == 0
+        blocks = {"weighted_blocks": oracle.quantize(type_, weights, importance)}
+        if not quants.find(type_).needs_importance:
+            blocks["blocks"] = oracle.quantize(type_, weights)
         np.savez_compressed(
-            FOLDER / f"{type_.name.lower()}.npz", weights=weights, importance=importance,
-            blocks=oracle.quantize(type_, weights), weighted_blocks=oracle.quantize(type_, weights, importance),
+            FOLDER / f"{type_.name.lower()}.npz", weights=weights, importance=importance, **blocks,
             oracle=np.array(f"xllamacpp {version('xllamacpp')}"),
         )  # fmt: skip
 
