@@ -28,7 +28,7 @@ check: .venv/installed-check  ## Lint, formatting and types, then every test.
 	$(MAKE) test
 
 bench: .venv/installed-test  ## Measure speed beside ggml's C, and peak memory (minutes, 10 GB of disk).
-	$(BIN)/python -m tests.bench.types
+	$(BIN)/quantize bench types
 	$(BIN)/python -m tests.bench.memory
 
 compare: .venv/installed-test  ## Compare with llama.cpp, the tests that take minutes.
