@@ -168,7 +168,7 @@ def test_a_quantized_file_is_not_quantized_again(model: Path, tmp_path: Path) ->
     path = tmp_path / "a.gguf"
     assert quantize("convert", model, "--type", "q8_0", "-o", path).returncode == 0
     done = quantize("convert", path, "--type", "q4_0", "-o", tmp_path / "b.gguf")
-    assert_refused(done, INPUT, "a.gguf: tensor 'output.weight': already q8_0", "hint: quantize from the original")
+    assert_refused(done, INPUT, "a.gguf: tensor 'token_embd.weight': already q8_0", "hint: quantize from the original")
 
 
 BAD_USAGE = {
