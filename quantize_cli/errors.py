@@ -16,6 +16,8 @@ class ExitCode(IntEnum):
     OUTPUT = 4
     """The output cannot be written."""
     INTERRUPTED = 130
+    TERMINATED = 143
+    """Told to stop by SIGTERM."""
 
 
 class QuantizeError(Exception):

@@ -113,11 +113,10 @@ def _run(work: Sequence[Rows], threads: int, report: Report) -> None:
 def _compile(work: Sequence[Rows]) -> None:
     """Have the kernels ready that the work needs, and no others."""
     changed = [rows for rows in work if rows.step.type is not rows.step.tensor.type]
-    read = {rows.step.tensor.type for rows in changed}
+    quants.compile((), {rows.step.tensor.type for rows in changed})
     for weighted in (False, True):
-        quants.compile(
-            {rows.step.type for rows in changed if (rows.importance is not None) is weighted}, read, weighted
-        )
+        written = {rows.step.type for rows in changed if (rows.importance is not None) is weighted}
+        quants.compile(written, weighted=weighted)
 
 
 def _rows(output: Output, plan: Plan, importance: Importance | None) -> Iterator[Rows]:

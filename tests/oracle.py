@@ -1,7 +1,6 @@
 """llama.cpp as the xllamacpp wheel carries it, called through ctypes: what tests compare bytes and logits with."""
 
 import ctypes
-import importlib.util
 import os
 import weakref
 from functools import cache
@@ -12,6 +11,7 @@ import numpy as np
 import pytest
 
 from formats.ggml import BLOCK_SHAPE, GgmlType, row_nbytes
+from quantize_cli.bench import ggml
 
 _F32, _F16 = GgmlType.F32, GgmlType.F16
 
@@ -72,7 +72,6 @@ class _Batch(ctypes.Structure):
 
 _POINTER, _SIZE, _INT, _BOOL = ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int32, ctypes.c_bool
 _SIGNATURES: dict[str, tuple[Any, list[Any]]] = {
-    "ggml_quantize_chunk": (_SIZE, [_INT, _POINTER, _POINTER, *[ctypes.c_int64] * 3, _POINTER]),
     "ggml_get_type_traits": (ctypes.POINTER(_TypeTraits), [_INT]),
     "llama_model_default_params": (_ModelParameters, []),
     "llama_context_default_params": (_ContextParameters, []),
@@ -100,10 +99,9 @@ _silent = _LOG(lambda level, message, data: None)
 @cache
 def library() -> ctypes.CDLL:
     """llama.cpp, ready to call and silent; the test is skipped where xllamacpp is not installed."""
-    found = importlib.util.find_spec("xllamacpp")
-    if found is None or found.origin is None:
+    loaded = ggml.library()
+    if loaded is None:
         pytest.skip("xllamacpp is not installed, so there is no llama.cpp to compare with")
-    loaded = ctypes.CDLL(str(next(Path(found.origin).parent.glob("xllamacpp*.so"))))
     for name, (result, arguments) in _SIGNATURES.items():
         function = getattr(loaded, name)
         function.restype, function.argtypes = result, arguments

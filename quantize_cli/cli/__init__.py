@@ -19,7 +19,6 @@ from quantize_cli.errors import ExitCode, QuantizeError
 
 _CONTEXT = {"help_option_names": ["-h", "--help"]}
 _HELP = "Turn a Hugging Face checkpoint into a GGUF file that llama.cpp runs, inspect it, measure it, run it."
-_TERMINATED = 128 + signal.SIGTERM
 _BadUsage: Any = typer.BadParameter.__mro__[1]
 """click's UsageError, by way of typer, which may carry a click of its own."""
 
@@ -40,7 +39,7 @@ def main() -> None:
     except (KeyboardInterrupt, typer.Abort):
         status = _say("interrupted", None, ExitCode.INTERRUPTED)
     except _Terminated:
-        status = _say("terminated", None, _TERMINATED)
+        status = _say("terminated", None, ExitCode.TERMINATED)
     sys.exit(status)
 
 
@@ -55,7 +54,8 @@ def _application() -> typer.Typer:
         context_settings=_CONTEXT,
         pretty_exceptions_enable=False,
         rich_markup_mode=None,
-        epilog="Exit codes: 0 done, 1 the answer is no, 2 usage, 3 bad input, 4 output not written, 130 interrupted.",
+        epilog="Exit codes: 0 done, 1 the answer is no, 2 usage, 3 bad input, 4 output not written, 130 interrupted, "
+        "143 terminated.",
     )
     application.callback(help=_HELP)(_version_option)
     for name in plugins.names("cli"):
@@ -94,7 +94,7 @@ def _translated(command: Callable[..., None]) -> Callable[..., None]:
         except KeyboardInterrupt:
             code = _say("interrupted", None, ExitCode.INTERRUPTED)
         except _Terminated:
-            code = _say("terminated", None, _TERMINATED)
+            code = _say("terminated", None, ExitCode.TERMINATED)
         else:
             return
         raise typer.Exit(code)
