@@ -13,32 +13,41 @@ import numba
 from numba.core import config
 
 _PACKAGE = Path(__file__).parent
-_OPTIONS = {"nogil": True, "error_model": "numpy"}
+OPTIONS = {"nogil": True, "error_model": "numpy"}
+"""Strict IEEE arithmetic (no fastmath), C's division, the GIL released."""
 _CONFIGURING = Lock()
 """numba takes the directory of its cache from a global, over which types imported by several threads would fight."""
 
 
 def kernel(function: Callable[..., Any]) -> Callable[..., Any]:
-    """Compile an array kernel: strict IEEE arithmetic, C's division, the GIL released, machine code kept on disk."""
+    """Compile an array kernel; its machine code is kept on disk."""
+    compiled: Callable[..., Any] = cached(numba.njit(**OPTIONS)(function))
+    return compiled
+
+
+def cached(compiler: Any) -> Any:
+    """The same dispatcher or callback of numba, told to keep its machine code where ours is kept, if anywhere."""
     directory = _cache_directory()
+    if directory is None:
+        return compiler
     with _CONFIGURING:
-        before, config.CACHE_DIR = config.CACHE_DIR, directory or config.CACHE_DIR
+        before, config.CACHE_DIR = config.CACHE_DIR, directory
         try:
-            compiled: Callable[..., Any] = numba.njit(**_OPTIONS, cache=directory is not None)(function)
+            compiler.enable_caching()
         finally:
             config.CACHE_DIR = before
-    return compiled
+    return compiler
 
 
 def inlined(function: Callable[..., Any]) -> Callable[..., Any]:
     """Compile a part of kernels: the same arithmetic, merged into its callers and not kept on its own."""
-    compiled: Callable[..., Any] = numba.njit(**_OPTIONS)(function)
+    compiled: Callable[..., Any] = numba.njit(**OPTIONS)(function)
     return compiled
 
 
 def merged(function: Callable[..., Any]) -> Callable[..., Any]:
     """As `inlined` where LLVM would not merge by itself: a call that passes six arrays costs as much as a loop."""
-    compiled: Callable[..., Any] = numba.njit(**_OPTIONS, forceinline=True)(function)
+    compiled: Callable[..., Any] = numba.njit(**OPTIONS, forceinline=True)(function)
     return compiled
 
 
@@ -52,7 +61,10 @@ def _cache_directory() -> str | None:
         _PACKAGE / "kernel.py",
         _PACKAGE / "simd.py",
         _PACKAGE / "half.py",
+        _PACKAGE / "operation.py",
         *sorted(_PACKAGE.glob("quants/*.py")),
+        *sorted(_PACKAGE.glob("dots/*.py")),
+        *sorted(_PACKAGE.glob("runtime/**/*.py")),
     ]
     digest = hashlib.sha256(numba.__version__.encode())
     for source in sources:

@@ -12,8 +12,8 @@ from quantize_cli.kernel import inlined
 from quantize_cli.simd import absolute, bits, float_from_bits, largest, load, lookup, maximum, select, splat, store
 
 f32 = np.float32
-_MAGNITUDES = np.array([0, 1, 2, 3, 4, 6, 8, 12], np.float32)
-_LEVELS = np.concatenate([_MAGNITUDES, 0 - _MAGNITUDES])[None]
+MAGNITUDES = np.array([0, 1, 2, 3, 4, 6, 8, 12], np.float32)
+_LEVELS = np.concatenate([MAGNITUDES, 0 - MAGNITUDES])[None]
 
 
 @inlined
@@ -32,7 +32,7 @@ def encode(weights, block, start, half_scale, code):
     magnitude = absolute(w)
     found, best = splat(np.int32(0)), magnitude
     for i in range(1, 8):
-        error = absolute(splat(_MAGNITUDES[i] * half_scale) - magnitude)
+        error = absolute(splat(MAGNITUDES[i] * half_scale) - magnitude)
         nearer = error < best
         found, best = select(nearer, splat(i), found), select(nearer, error, best)
     store(code, block, start, select((w < f32(0)) & (found > 0), found + 8, found))  # of the two zeros the positive

@@ -1,49 +1,70 @@
-"""A weight matrix that is applied to activations, decoded once or at every use."""
+"""A weight matrix, left in its file as it is stored, and multiplied from there."""
+
+from functools import lru_cache
+from pathlib import Path
 
 import numpy as np
 
+from formats.ggml import row_nbytes
+from quantize_cli import dots
 from quantize_cli.quants import decode
 from quantize_cli.runtime.activations import rounded
+from quantize_cli.runtime.tape import Tape
 from quantize_cli.tensor import Tensor
 
 _BLOCK = 1 << 23
-"""Weights decoded at once when a matrix is not held: 32 MiB of float32."""
+"""Weights decoded at once where a type has no product of its own: 32 MiB of float32."""
 
 
 class Matrix:
-    """The weights of `tensor` (rows, columns), float32 in memory from the first use on if `held`."""
+    """The weights of `tensor` (rows, columns). What a file does not hold in this order is kept in memory as stored."""
 
-    def __init__(self, tensor: Tensor, held: bool) -> None:
+    def __init__(self, tensor: Tensor) -> None:
         self.tensor = tensor
-        self._held = held
-        self._weights: np.ndarray | None = None
+        self._stored: np.ndarray | None = None
 
-    def apply(self, activations: np.ndarray) -> np.ndarray:
-        """Activations (n, columns) f32 -> (n, rows) f32: each row's product with them, rounded as engines round."""
-        activations = rounded(activations, self.tensor.type)
-        if self._held:
-            product: np.ndarray = activations @ self._decoded().T
-            return product
-        rows, columns = self.tensor.shape
-        step = max(1, _BLOCK // columns)
-        product = np.empty((len(activations), rows), np.float32)
-        for start in range(0, rows, step):
-            stop = min(start + step, rows)
-            np.matmul(activations, self._read(start, stop).T, out=product[:, start:stop])
-        return product
+    @property
+    def stored(self) -> np.ndarray:
+        """The rows as they are stored, u8 (rows, row bytes)."""
+        if self._stored is None:
+            self._stored = _mapped(self.tensor) if self.tensor.place else _read(self.tensor)
+        return self._stored
+
+    def record(self, tape: Tape, x: np.ndarray) -> np.ndarray:
+        """Append the product with activations (n, columns) f32; gives where it will lie, (n, rows) f32."""
+        out = tape.array(len(x), self.tensor.row_count)
+        dot = dots.find(self.tensor.type)
+        if dot is None:
+            tape.call(lambda: self._multiply(x, out))
+        else:
+            tape.multiply(self.stored, dot, x, out)
+        return out
 
     def rows(self, indices: np.ndarray) -> np.ndarray:
-        """The rows `indices` (n,) as (n, columns) f32; only those are decoded if the matrix is not held."""
-        if not self._held:
-            different, place = np.unique(indices, return_inverse=True)
-            return np.concatenate([self._read(int(row), int(row) + 1) for row in different])[place]
-        wanted: np.ndarray = self._decoded()[indices]
-        return wanted
+        """The rows `indices` (n,) as (n, columns) f32."""
+        return decode(self.tensor.type, self.stored[indices])
 
-    def _decoded(self) -> np.ndarray:
-        if self._weights is None:
-            self._weights = self._read(0, self.tensor.row_count)
-        return self._weights
+    def _multiply(self, x: np.ndarray, out: np.ndarray) -> None:
+        """The product by way of float32, some rows at a time."""
+        x = rounded(x, self.tensor.type)
+        step = max(1, _BLOCK // self.tensor.columns)
+        for start in range(0, len(self.stored), step):
+            weights = decode(self.tensor.type, self.stored[start : start + step])
+            np.matmul(x, weights.T, out=out[:, start : start + step])
 
-    def _read(self, start: int, stop: int) -> np.ndarray:
-        return decode(self.tensor.type, self.tensor.read(start, stop))
+
+def _mapped(tensor: Tensor) -> np.ndarray:
+    assert tensor.place is not None
+    path, offset = tensor.place
+    nbytes = row_nbytes(tensor.type, tensor.columns)
+    stored: np.ndarray = _file(path)[offset : offset + tensor.row_count * nbytes].reshape(-1, nbytes)
+    return stored
+
+
+@lru_cache(maxsize=64)
+def _file(path: Path) -> np.ndarray:
+    return np.asarray(np.memmap(path, np.uint8, "r"))
+
+
+def _read(tensor: Tensor) -> np.ndarray:
+    return np.ascontiguousarray(tensor.read(0, tensor.row_count)).view(np.uint8)

@@ -1,0 +1,24 @@
+"""Products of weights as files store them, for many activations or few: one file per GGML type."""
+
+from formats.ggml import GgmlType
+from quantize_cli import plugins
+from quantize_cli.dots._activations import rows_small, rows_super, tiles_small, tiles_super
+from quantize_cli.dots._dot import Dot, FloatDot
+from quantize_cli.dots._floats import float_scratch_nbytes, multiply_floats, tiles_float
+from quantize_cli.dots._gemm import multiply_groups_of_16, multiply_groups_of_32, scratch_nbytes
+from quantize_cli.dots._lanes import TOKENS, instructions
+
+__all__ = [
+    "TOKENS", "Dot", "FloatDot", "find", "float_scratch_nbytes", "instructions", "multiply_floats",
+    "multiply_groups_of_16", "multiply_groups_of_32", "rows_small", "rows_super", "scratch_nbytes", "tiles_float",
+    "tiles_small", "tiles_super",
+]  # fmt: skip
+
+
+def find(type_: GgmlType) -> Dot | FloatDot | None:
+    """The products of a type; None if it has none of its own, and is multiplied as float32."""
+    name = type_.name.lower()
+    if name not in plugins.names("dots"):
+        return None
+    dot: Dot | FloatDot = plugins.load("dots", name).DOT
+    return dot

@@ -1,0 +1,183 @@
+"""Activations as integers, rounded as llama.cpp rounds them before it multiplies (ggml-cpu.c, vec_dot_type).
+
+Weights in blocks of 32 meet 32 codes in -127..127 with one f16 scale (quantize_row_q8_0); weights in blocks of 256 meet
+256 codes with one f32 scale, the activation of largest magnitude at -127 (quantize_row_q8_K_ref). Here both have their
+scale for each 32. There are two layouts.
+
+Rows, for few activations. For blocks of 256: codes i8 (n, columns), scales f32 (n, columns / 32), and sums of sixteen
+codes times their scale f32 (n, columns / 16). For blocks of 32, columns are filled up with zeros to a multiple of 128,
+and four blocks are interleaved, since their weights come as first halves and second halves: of four blocks the first
+sixteen codes each, then the last sixteen each; the scale of each block in four lanes, and four sums that make the sum
+of its codes times its scale: scales and sums f32 (n, columns / 8).
+
+Tiles of TOKENS rows, for many: codes i32 (tiles, columns / 4, TOKENS), four to a number, so that eight rows' next four codes are 32
+bytes; scales f32 (tiles, columns / 32, TOKENS); sums of each group of columns, times their scale, f32
+(tiles, groups, TOKENS). Rows that fill the last tile have scales and sums of zero.
+"""
+
+import numpy as np
+
+from quantize_cli.dots._lanes import TOKENS, four_bytes, sum_of
+from quantize_cli.kernel import merged
+from quantize_cli.operation import f32_array, i8_array, i32_array, operation, share
+from quantize_cli.simd import (
+    absolute,
+    bits,
+    fitting_int,
+    float_from_bits,
+    from_half,
+    largest,
+    load,
+    maximum,
+    minimum,
+    round_half_even,
+    store,
+    to_half,
+)  # fmt: skip
+
+f32 = np.float32
+
+
+@merged
+def _scale_small(x, row, column):
+    """The factor to codes, and the scale back, of the 32 activations from `column`."""
+    first, second = load(x, row, column), load(x, row, column + 16)
+    extreme = float_from_bits(largest(bits(maximum(absolute(first), absolute(second)))))
+    inverse = f32(127) / extreme if extreme > f32(0) else f32(0)
+    return inverse, from_half(to_half(extreme / f32(127)))
+
+
+@merged
+def _scale_super(x, row, column):
+    """The same of the 256 activations from `column`."""
+    extreme = f32(0)
+    for i in range(column, column + 256):
+        if abs(x[row, i]) > abs(extreme):
+            extreme = x[row, i]
+    inverse = f32(-127) / extreme if extreme != f32(0) else f32(0)
+    return inverse, f32(1) / inverse if inverse != f32(0) else f32(0)
+
+
+@operation
+def rows_small(words, thread, threads):
+    """Activations in rows for weights in blocks of 32. Words: 1 x f32; 4 codes; 7 scales; 10 sums, as above."""
+    x, scales = f32_array(words, 1), f32_array(words, 7)
+    blocks = scales.shape[1] // 4
+    start, stop = share(x.shape[0] * blocks, thread, threads)
+    for index in range(start, stop):
+        row, block = index // blocks, index % blocks
+        if block * 32 < x.shape[1]:
+            _round_small(words, row, block)
+        else:
+            _clear_small(words, row, block)
+
+
+@merged
+def _round_small(words, row, block):
+    x, codes, scales, sums = f32_array(words, 1), i8_array(words, 4), f32_array(words, 7), f32_array(words, 10)
+    inverse, scale = _scale_small(x, row, block * 32)
+    place = block // 4 * 128 + block % 4 * 16
+    first, second = _rounded(x, row, block * 32, inverse), _rounded(x, row, block * 32 + 16, inverse)
+    store(codes, row, place, first)
+    store(codes, row, place + 64, second)
+    for lane in range(4):
+        scales[row, block * 4 + lane] = scale
+        sums[row, block * 4 + lane] = f32(0)
+    sums[row, block * 4] = f32(sum_of(first + second)) * scale
+
+
+@merged
+def _clear_small(words, row, block):
+    codes, scales, sums = i8_array(words, 4), f32_array(words, 7), f32_array(words, 10)
+    place = block // 4 * 128 + block % 4 * 16
+    for i in range(16):
+        codes[row, place + i] = codes[row, place + 64 + i] = 0
+    for lane in range(4):
+        scales[row, block * 4 + lane] = sums[row, block * 4 + lane] = f32(0)
+
+
+@operation
+def rows_super(words, thread, threads):
+    """Activations in rows for weights in blocks of 256. Words as of `rows_small`."""
+    x = f32_array(words, 1)
+    start, stop = share(x.size // 256, thread, threads)
+    for block in range(start, stop):
+        row, column = block * 256 // x.shape[1], block * 256 % x.shape[1]
+        inverse, scale = _scale_super(x, row, column)
+        for part in range(column, column + 256, 32):
+            _round_row(words, row, part, inverse, scale)
+
+
+@merged
+def _round_row(words, row, column, inverse, scale):
+    """Round the 32 activations from `column`."""
+    x, codes, scales, sums = f32_array(words, 1), i8_array(words, 4), f32_array(words, 7), f32_array(words, 10)
+    scales[row, column // 32] = scale
+    for at in (column, column + 16):
+        found = _rounded(x, row, at, inverse)
+        store(codes, row, at, found)
+        sums[row, at // 16] = f32(sum_of(found)) * scale
+
+
+@merged
+def _rounded(x, row, column, inverse):
+    return minimum(fitting_int(round_half_even(load(x, row, column) * inverse)), 127)
+
+
+@operation
+def tiles_small(words, thread, threads):
+    """Activations in tiles for weights in blocks of 32. Words: 1 x f32; 4 codes; 7 scales; 10 sums; 13 group."""
+    x, tiles = f32_array(words, 1), f32_array(words, 7).shape[0]
+    start, stop = share(tiles * TOKENS, thread, threads)
+    for row in range(start, stop):
+        for column in range(0, x.shape[1], 32):
+            if row < x.shape[0]:
+                inverse, scale = _scale_small(x, row, column)
+                _round_tile(words, row, column, inverse, scale)
+            else:
+                _clear_tile(words, row, column)
+
+
+@operation
+def tiles_super(words, thread, threads):
+    """Activations in tiles for weights in blocks of 256. Words as of `tiles_small`."""
+    x, tiles = f32_array(words, 1), f32_array(words, 7).shape[0]
+    start, stop = share(tiles * TOKENS, thread, threads)
+    for row in range(start, stop):
+        inverse, scale = f32(0), f32(0)
+        for column in range(0, x.shape[1], 32):
+            if row >= x.shape[0]:
+                _clear_tile(words, row, column)
+                continue
+            if column % 256 == 0:
+                inverse, scale = _scale_super(x, row, column)
+            _round_tile(words, row, column, inverse, scale)
+
+
+@merged
+def _round_tile(words, row, column, inverse, scale):
+    """Round the 32 activations from `column` into their tile."""
+    x, codes, scales, sums = f32_array(words, 1), i32_array(words, 4), f32_array(words, 7), f32_array(words, 10)
+    tile, token, group = row // TOKENS, row % TOKENS, words[13]
+    scales[tile, column // 32 * TOKENS + token] = scale
+    whole = 0
+    for at in (column, column + 16):
+        found = _rounded(x, row, at, inverse)
+        for quarter in range(4):
+            codes[tile, (at // 4 + quarter) * TOKENS + token] = four_bytes(found, quarter)
+        part = sum_of(found)
+        whole += part
+        if group == 16:
+            sums[tile, at // 16 * TOKENS + token] = f32(part) * scale
+    if group == 32:
+        sums[tile, column // 32 * TOKENS + token] = f32(whole) * scale
+
+
+@merged
+def _clear_tile(words, row, column):
+    """Give the last tile's rows that no activations fill no weight."""
+    scales, sums = f32_array(words, 7), f32_array(words, 10)
+    tile, token, group = row // TOKENS, row % TOKENS, words[13]
+    scales[tile, column // 32 * TOKENS + token] = f32(0)
+    for at in range(column // group, (column + 32) // group):
+        sums[tile, at * TOKENS + token] = f32(0)

@@ -1,0 +1,39 @@
+"""Products with IQ4_NL; quants/iq4_nl.py draws its block. Its points are taken 128 higher, to be unsigned."""
+
+import numpy as np
+
+from quantize_cli.dots._dot import Dot
+from quantize_cli.dots._lanes import byte_table, halves_at, join_quarters
+from quantize_cli.dots._small import multiply_rows, open_row
+from quantize_cli.kernel import merged
+from quantize_cli.operation import opener, operation
+from quantize_cli.quants._nonlinear import LEVELS
+
+_NBYTES = 18
+_NIBBLES = np.int32(0x0F0F0F0F)
+_point = byte_table(tuple(int(point) + 128 for point in LEVELS))
+
+
+@merged
+def _codes(a, b, c, d):
+    both = join_quarters(a + 2, b + 2, c + 2, d + 2)
+    return _point(both & _NIBBLES), _point((both >> 4) & _NIBBLES)
+
+
+@merged
+def _scales(a, b, c, d):
+    scale = halves_at(a, b, c, d)
+    return scale, scale * np.float32(-128)
+
+
+@operation
+def _rows(words, thread, threads):
+    multiply_rows(words, thread, threads, _NBYTES, _codes, _scales)
+
+
+@opener
+def _open(row, columns, codes, scales, offsets):
+    open_row(row, columns, codes, scales, offsets, _NBYTES, _codes, _scales)
+
+
+DOT = Dot(_rows, _open, group=32, super_block=False)

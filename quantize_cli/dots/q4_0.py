@@ -1,0 +1,37 @@
+"""Products with Q4_0; quants/q4_0.py draws its block."""
+
+import numpy as np
+
+from quantize_cli.dots._dot import Dot
+from quantize_cli.dots._lanes import halves_at, join_quarters
+from quantize_cli.dots._small import multiply_rows, open_row
+from quantize_cli.kernel import merged
+from quantize_cli.operation import opener, operation
+
+_NBYTES = 18
+_NIBBLES = np.int32(0x0F0F0F0F)
+
+
+@merged
+def _codes(a, b, c, d):
+    both = join_quarters(a + 2, b + 2, c + 2, d + 2)
+    return both & _NIBBLES, (both >> 4) & _NIBBLES
+
+
+@merged
+def _scales(a, b, c, d):
+    scale = halves_at(a, b, c, d)
+    return scale, scale * np.float32(-8)
+
+
+@operation
+def _rows(words, thread, threads):
+    multiply_rows(words, thread, threads, _NBYTES, _codes, _scales)
+
+
+@opener
+def _open(row, columns, codes, scales, offsets):
+    open_row(row, columns, codes, scales, offsets, _NBYTES, _codes, _scales)
+
+
+DOT = Dot(_rows, _open, group=32, super_block=False)

@@ -1,0 +1,38 @@
+"""Products with Q5_1; quants/q5_1.py draws its block."""
+
+import numpy as np
+
+from quantize_cli.dots._dot import Dot
+from quantize_cli.dots._fifth import fifth_bits
+from quantize_cli.dots._lanes import halves_at, join_quarters
+from quantize_cli.dots._small import multiply_rows, open_row
+from quantize_cli.kernel import merged
+from quantize_cli.operation import opener, operation
+
+_NBYTES = 24
+_NIBBLES = np.int32(0x0F0F0F0F)
+
+
+@merged
+def _codes(a, b, c, d):
+    both = join_quarters(a + 8, b + 8, c + 8, d + 8)
+    first, last = fifth_bits(a + 4, b + 4, c + 4, d + 4)
+    return (both & _NIBBLES) | first, ((both >> 4) & _NIBBLES) | last
+
+
+@merged
+def _scales(a, b, c, d):
+    return halves_at(a, b, c, d), halves_at(a + 2, b + 2, c + 2, d + 2)
+
+
+@operation
+def _rows(words, thread, threads):
+    multiply_rows(words, thread, threads, _NBYTES, _codes, _scales)
+
+
+@opener
+def _open(row, columns, codes, scales, offsets):
+    open_row(row, columns, codes, scales, offsets, _NBYTES, _codes, _scales)
+
+
+DOT = Dot(_rows, _open, group=32, super_block=False)

@@ -1,0 +1,124 @@
+"""A forward pass as it is recorded: parts of a model append their operations and say where their results will lie."""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import NamedTuple
+
+import numpy as np
+
+from quantize_cli import dots
+from quantize_cli.operation import Operation
+from quantize_cli.runtime.program import Program, Threads
+
+FEW = 4
+"""Activations fewer than these are multiplied row by row, straight from the blocks; more are worth opening panels."""
+
+
+class Rounded(NamedTuple):
+    """Activations as a product takes them; see dots/activations.py."""
+
+    codes: np.ndarray
+    scales: np.ndarray
+    sums: np.ndarray
+
+
+class Tape:
+    """Records operations and lends the arrays they work on."""
+
+    def __init__(self, threads: Threads) -> None:
+        self.threads = threads
+        self._program = Program()
+        self._free: dict[tuple[int, int], list[np.ndarray]] = {}
+        self._lent: list[np.ndarray] = []
+        self._rounded: dict[tuple[object, ...], Rounded] = {}
+        self._scratch: dict[int, np.ndarray] = {}
+
+    def add(self, operation: Operation, *arguments: np.ndarray | float) -> None:
+        """Append an operation; see operation.py."""
+        self._program.add(operation, *arguments)
+
+    def call(self, function: Callable[[], None]) -> None:
+        """Append a function of Python."""
+        self._program.call(function)
+
+    def run(self) -> None:
+        """Do all that was recorded."""
+        self._program.run(self.threads)
+
+    def array(self, rows: int, columns: int) -> np.ndarray:
+        """An array (rows, columns) f32 of any content, lent until the scope ends."""
+        free = self._free.setdefault((rows, columns), [])
+        found = free.pop() if free else np.empty((rows, columns), np.float32)
+        self._lent.append(found)
+        return found
+
+    @contextmanager
+    def scope(self) -> Iterator[None]:
+        """What is lent inside may be lent again afterwards: operations run in order, so none is overwritten early."""
+        before, self._lent = self._lent, []
+        try:
+            yield
+        finally:
+            for array in self._lent:
+                rows, columns = array.shape
+                self._free[rows, columns].append(array)
+            self._lent = before
+            self._rounded.clear()
+
+    def multiply(self, weights: np.ndarray, dot: dots.Dot | dots.FloatDot, x: np.ndarray, out: np.ndarray) -> None:
+        """Append out = x times the rows of `weights` u8 (rows, row bytes): x (n, columns), out (n, rows) f32."""
+        if isinstance(dot, dots.FloatDot):
+            self._multiply_floats(weights, dot, x, out)
+            return
+        if len(x) < FEW:
+            self.add(dot.rows, weights, *self._rows(x, dot), out)
+            return
+        scratch = self._scratch_of(dots.scratch_nbytes(x.shape[1], dot.group))
+        multiply = dots.multiply_groups_of_16 if dot.group == 16 else dots.multiply_groups_of_32
+        self.add(multiply, weights, dot.opener.address, *self._tiles(x, dot), out, scratch)
+
+    def _multiply_floats(self, weights: np.ndarray, dot: dots.FloatDot, x: np.ndarray, out: np.ndarray) -> None:
+        if len(x) < FEW:
+            self.add(dot.rows, weights, x, out)
+            return
+        key = id(x), "float"
+        if key not in self._rounded:
+            tiles = self.array(-(-len(x) // dots.TOKENS), x.shape[1] * dots.TOKENS)
+            self.add(dots.tiles_float, x, tiles)
+            self._rounded[key] = tiles
+        scratch = self._scratch_of(dots.float_scratch_nbytes(x.shape[1]))
+        self.add(dots.multiply_floats, weights, dot.opener.address, self._rounded[key], out, scratch)
+
+    def _scratch_of(self, nbytes: int) -> np.ndarray:
+        """Bytes for each thread, the same for all operations that want as many."""
+        if nbytes not in self._scratch:
+            self._scratch[nbytes] = np.empty((self.threads.count, nbytes), np.uint8)
+        return self._scratch[nbytes]
+
+    def _rows(self, x: np.ndarray, dot: dots.Dot) -> Rounded:
+        """Rounded once for all products of a scope that take `x` alike."""
+        key = id(x), dot.super_block
+        if key not in self._rounded:
+            count, columns = x.shape
+            filled = columns if dot.super_block else -(-columns // 128) * 128
+            scales, sums = (columns // 32, columns // 16) if dot.super_block else (filled // 8, filled // 8)
+            rounded = Rounded(
+                self.array(count, filled // 4).view(np.int8), self.array(count, scales), self.array(count, sums)
+            )
+            self.add(dots.rows_super if dot.super_block else dots.rows_small, x, *rounded)
+            self._rounded[key] = rounded
+        return self._rounded[key]
+
+    def _tiles(self, x: np.ndarray, dot: dots.Dot) -> Rounded:
+        """The same for many activations."""
+        key = id(x), dot.super_block, dot.group
+        if key not in self._rounded:
+            tiles, columns = -(-len(x) // dots.TOKENS), x.shape[1]
+            rounded = Rounded(
+                self.array(tiles, columns // 4 * dots.TOKENS).view(np.int32),
+                self.array(tiles, columns // 32 * dots.TOKENS),
+                self.array(tiles, columns // dot.group * dots.TOKENS),
+            )
+            self.add(dots.tiles_super if dot.super_block else dots.tiles_small, x, *rounded, dot.group)
+            self._rounded[key] = rounded
+        return self._rounded[key]
