@@ -27,6 +27,7 @@ MAY_IMPORT = {
     "tokenizers": WORDS | {"plugins"},
     "source": WORDS | {"plugins", "tensor", "models"},
     "settings": WORDS,
+    "template": WORDS,
     "roles": WORDS | {"tensor"},
     "recipe": WORDS | {"tensor", "roles"},
     "plan": WORDS | {"plugins", "tensor", "roles", "recipe", "source"},
@@ -37,7 +38,7 @@ MAY_IMPORT = {
     "bench": WORDS | {"quants"},
     "cli": WORDS | {
         "plugins", "plan", "recipe", "source", "calibrate", "pipeline", "runtime", "evaluate", "tokenizers", "quants",
-        "bench", "settings",
+        "bench", "settings", "template",
     },
     "quantize_cli": set(),
     "__main__": {"cli"},

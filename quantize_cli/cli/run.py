@@ -6,24 +6,35 @@ from typing import Annotated
 import typer
 
 from quantize_cli.cli._options import Json, ModelPath
+from quantize_cli.cli._sampling import TEMPERATURE_HELP, MinP, RepeatPenalty, Seed, Stops, TopK, TopP
 
 
 def command(
     model: ModelPath,
     prompt: Annotated[str, typer.Option("-p", "--prompt", help="The text to continue.")],
     tokens: Annotated[int, typer.Option("-n", "--tokens", min=1, help="At most so many tokens more.")] = 128,
+    temperature: Annotated[float, typer.Option("--temperature", metavar="T", help=TEMPERATURE_HELP)] = 0.0,
+    top_k: TopK = 40,
+    top_p: TopP = 0.95,
+    min_p: MinP = 0.05,
+    repeat_penalty: RepeatPenalty = 1.0,
+    seed: Seed = 0,
+    stop: Stops = None,
     json: Json = False,
 ) -> None:
-    """Continue a text with MODEL, always by its likeliest token."""
+    """Continue a text with MODEL, by its likeliest tokens or by tokens drawn."""
     import numpy as np
 
     from quantize_cli.cli._text import harmless, print_json, warn
     from quantize_cli.errors import InputError
+    from quantize_cli.runtime.choice import Sampler, Sampling
     from quantize_cli.runtime.sample import generate
+    from quantize_cli.runtime.speech import Speech
     from quantize_cli.runtime.transformer import from_model
     from quantize_cli.source import open_model
     from quantize_cli.tokenizers import load_tokenizer
 
+    sampler = Sampler(Sampling(temperature, top_k, top_p, min_p, repeat_penalty, seed))
     opened = open_model(model)
     for warning in opened.warnings:
         warn(warning)
@@ -31,23 +42,26 @@ def command(
     ids = tokenizer.encode(prompt)
     if not ids:
         raise InputError(f"{model}: an empty prompt, and the vocabulary has no token to begin with")
-    said, made = "", []
-    for token in generate(from_model(opened), np.array(ids), tokens, tokenizer.end_ids):
-        made.append(token)
+    said = tokenizer.decode(ids)
+    # The space that encoding puts first belongs to the prompt, or where that says nothing to what is made.
+    speech = Speech(tokenizer.decode_bytes, stop or (), drop=" " if tokenizer.adds_space and not said else "")
+    sampler.hear(ids)
+
+    def tell(piece: str) -> None:
         if not json:
-            said = _print_new(tokenizer.decode([*ids, *made]), said)
+            sys.stdout.write(harmless(piece))
+            sys.stdout.flush()
+
+    made: list[int] = []
+    for token in generate(from_model(opened), np.array(ids), tokens, tokenizer.end_ids, sampler):
+        made.append(token)
+        tell(said + speech.take(token))
+        said = ""
+        if speech.stopped:
+            break
+    tell(said + speech.finish() + "\n")
     if json:
-        text = tokenizer.decode([*ids, *made]).removeprefix(tokenizer.decode(ids))
-        print_json({"model": str(model), "prompt": prompt, "prompt_tokens": ids, "tokens": made, "text": text})
-    else:
-        sys.stdout.write(harmless(tokenizer.decode([*ids, *made])[len(said) :]) + "\n")
-
-
-def _print_new(text: str, said: str) -> str:
-    """Print what `text` adds to `said`, except an unfinished character at its end; gives what has been said."""
-    from quantize_cli.cli._text import harmless
-
-    whole = text.rstrip("�")
-    sys.stdout.write(harmless(whole[len(said) :]))
-    sys.stdout.flush()
-    return whole
+        print_json({
+            "model": str(model), "prompt": prompt, "prompt_tokens": ids, "tokens": made, "text": speech.text,
+            "ended_by": speech.ending(len(made) == tokens),
+        })  # fmt: skip

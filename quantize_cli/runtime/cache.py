@@ -37,3 +37,7 @@ class Cache:
 
     def advance(self, positions: int) -> None:
         self.length += positions
+
+    def rewind(self, length: int) -> None:
+        """Forget all but the first `length` positions."""
+        self.length = min(self.length, length)

@@ -1,17 +1,19 @@
 """What a GGUF file's metadata says about the computation, checked: nothing is assumed that would change a result.
 
-One table tells the families apart; everything else is read from the file. Sources: llama.cpp's src/models/*.cpp and
+What the families fix is in `family`; everything else is read from the file. Sources: llama.cpp's src/models/*.cpp and
 the defaults of llama_model_base::load_hparams.
 """
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from math import inf
 from pathlib import Path
 from typing import Protocol
 
 from formats.gguf.layout import Value
 from formats.quoted import quoted
 from quantize_cli.errors import InputError
+from quantize_cli.runtime.family import FAMILIES, Experts, Family
 from quantize_cli.tensor import Tensor
 
 
@@ -29,30 +31,15 @@ class Described(Protocol):
 
 
 @dataclass(frozen=True)
-class Family:
-    """How an architecture differs from a plain decoder with RMS norms and a gated feed-forward."""
+class Mixing:
+    """A mixture of experts, in sizes."""
 
-    rotates: bool = True
-    adjacent_pairs: bool = False
-    """Rotary pairs are neighbours (i, i + 1) rather than halves (i, i + width / 2)."""
-    rotary_divisors: bool = False
-    """The file may say what each pair's angle is divided by (`rope_freqs.weight`)."""
-    head_norms: bool = False
-    """Queries and keys are normed per head before they are rotated."""
-    layer_norms: bool = False
-    """Norms subtract the mean and add a bias."""
-    gated: bool = True
-    """silu(gate) * up, rather than gelu(up)."""
-    learned_positions: bool = False
-
-
-FAMILIES = {
-    "llama": Family(adjacent_pairs=True, rotary_divisors=True),
-    "qwen2": Family(),
-    "qwen3": Family(head_norms=True),
-    "gpt2": Family(rotates=False, layer_norms=True, gated=False, learned_positions=True),
-}
-"""By `general.architecture`. Mistral is stored as "llama": llama.cpp applies no sliding window there, nor do we."""
+    family: Experts
+    count: int
+    used: int
+    """Experts a token is sent to."""
+    feed_forward: int
+    shared_feed_forward: int
 
 
 @dataclass(frozen=True)
@@ -69,6 +56,14 @@ class Hyperparameters:
     context: int
     """Positions it was trained on; a limit only where positions are learned."""
     epsilon: float
+    score_scale: float
+    """What products of queries and keys are multiplied by."""
+    score_cap: float
+    logit_cap: float
+    """Scores and logits are bent to stay below these; 0 if they are left alone."""
+    windows: tuple[int, ...]
+    """Per layer, the last positions it attends to; 0 for all."""
+    mixing: Mixing | None
 
 
 def read_hyperparameters(model: Described) -> Hyperparameters:
@@ -81,38 +76,129 @@ def read_hyperparameters(model: Described) -> Hyperparameters:
         )
     family = FAMILIES[architecture]
     _refuse_unsupported(model, architecture)
+    layers = whole(model, f"{architecture}.block_count")
     width = whole(model, f"{architecture}.embedding_length")
     heads = whole(model, f"{architecture}.attention.head_count")
     head_width = whole(model, f"{architecture}.attention.key_length", width // heads)
     key_value_heads = whole(model, f"{architecture}.attention.head_count_kv", heads)
     if heads % key_value_heads:
         raise InputError(f"{model.path}: {heads} heads cannot share {key_value_heads} key-value heads evenly")
+    feed_forward = whole(model, f"{architecture}.feed_forward_length")
     norm = "layer_norm_epsilon" if family.layer_norms else "layer_norm_rms_epsilon"
     return Hyperparameters(
         family=family,
-        layers=whole(model, f"{architecture}.block_count"),
+        layers=layers,
         width=width,
         heads=heads,
         key_value_heads=key_value_heads,
         head_width=head_width,
-        feed_forward=whole(model, f"{architecture}.feed_forward_length"),
+        feed_forward=feed_forward,
         context=whole(model, f"{architecture}.context_length"),
         epsilon=real(model, f"{architecture}.attention.{norm}"),
+        score_scale=(width // heads if layers == family.layers_of_largest else head_width) ** -0.5,
+        score_cap=_cap(model, f"{architecture}.attn_logit_softcapping", family.score_cap),
+        logit_cap=_cap(model, f"{architecture}.final_logit_softcapping", family.logit_cap),
+        windows=_windows(model, architecture, layers),
+        mixing=_mixing(model, architecture, feed_forward),
     )
 
 
+def _cap(model: Described, key: str, default: float) -> float:
+    cap = real(model, key, default)
+    if not 0 <= cap < inf:
+        raise InputError(f"{model.path}: metadata key '{key}' is {cap}, not a bound")
+    return cap
+
+
+def _windows(model: Described, architecture: str, layers: int) -> tuple[int, ...]:
+    """Per layer the positions it attends to, by the family's rule or the pattern the file states."""
+    rule = FAMILIES[architecture].window
+    if rule is None:
+        return (0,) * layers
+    window = whole(model, f"{architecture}.attention.sliding_window", rule.default, least=0)
+    key = f"{architecture}.attention.sliding_window_pattern"
+    stated = model.metadata.get(key)
+    if stated is not None and stated.element is not None:
+        local = [bool(flag) for flag in stated.data]
+        if len(local) != layers:
+            raise InputError(f"{model.path}: metadata key '{key}' has {len(local)} entries for {layers} layers")
+    else:
+        period = whole(model, key, rule.period, least=0)
+        local = [period == 0 or layer % period < period - 1 for layer in range(layers)]
+    return tuple(window if windowed else 0 for windowed in local)
+
+
+def _mixing(model: Described, architecture: str, feed_forward: int) -> Mixing | None:
+    """The mixture of experts, if there is one; a width that is not stated is llama.cpp's default."""
+    family = FAMILIES[architecture].experts
+    count = whole(model, f"{architecture}.expert_count", 0, least=0)
+    if family is None or (count == 0 and not family.required):
+        return None
+    used = whole(model, f"{architecture}.expert_used_count")
+    if used > count:
+        raise InputError(f"{model.path}: {used} of {count} experts cannot be used")
+    inner = feed_forward
+    if family.required:
+        inner = whole(model, f"{architecture}.expert_feed_forward_length", feed_forward // used)
+    shared = whole(model, f"{architecture}.expert_shared_feed_forward_length", feed_forward) if family.shared else 0
+    return Mixing(family, count, used, inner, shared)
+
+
+_NEUTRAL: dict[str, tuple[float, ...]] = {
+    "nextn_predict_layers": (0,),
+    "expert_group_count": (0, 1),
+    "expert_gating_func": (0, 1),
+    "expert_weights_scale": (0.0, 1.0),
+    "attention.clamp_kqv": (0.0,),
+    "attention.max_alibi_bias": (0.0,),
+    "attention.scale": (0.0,),
+    "embedding_scale": (0.0, 1.0),
+    "residual_scale": (0.0, 1.0),
+    "logit_scale": (0.0, 1.0),
+    "rope.scaling.alpha": (0.0,),
+    "rope.scaling.yarn_log_multiplier": (0.0,),
+    "rope.scaling.yarn_ext_factor": (1.0,),
+    "rope.scaling.yarn_attn_factor": (1.0,),
+    "rope.scaling.yarn_beta_fast": (32.0,),
+    "rope.scaling.yarn_beta_slow": (1.0,),
+}
+"""Settings other architectures heed and these do not, with the values that ask for nothing."""
+_WINDOWED_TWINS = ("attention.key_length_swa", "attention.value_length_swa", "rope.dimension_count_swa")
+
+
 def _refuse_unsupported(model: Described, architecture: str) -> None:
-    """Settings llama.cpp would act on and this runtime does not."""
-    for key in ("expert_count", "nextn_predict_layers"):
-        if number := whole(model, f"{architecture}.{key}", 0, least=0):
-            raise InputError(f"{model.path}: cannot run a model whose '{architecture}.{key}' is {number}")
+    """Settings that would make another computation than the one this runtime knows."""
+    neutral: dict[str, tuple[float, ...]] = dict(_NEUTRAL)
+    family = FAMILIES[architecture]
+    if family.experts is None:
+        neutral["expert_count"] = (0,)
+    if not family.score_cap:
+        neutral["attn_logit_softcapping"] = (0.0,)
+    if family.window is None:
+        neutral |= {"rope.freq_base_swa": (), "final_logit_softcapping": (0.0,)}
+    for key, values in neutral.items():
+        stated = model.metadata.get(f"{architecture}.{key}")
+        if stated is not None and stated.data not in values:
+            said = quoted(stated.data) if isinstance(stated.data, str) else stated.data
+            raise InputError(f"{model.path}: cannot run a model whose '{architecture}.{key}' is {said}")
     causal = model.metadata.get(f"{architecture}.attention.causal")
     if causal is not None and not causal.data:
         raise InputError(f"{model.path}: cannot run a model whose '{architecture}.attention.causal' is false")
+    _refuse_unequal_widths(model, architecture)
+
+
+def _refuse_unequal_widths(model: Described, architecture: str) -> None:
     value_width = whole(model, f"{architecture}.attention.value_length", 0, least=0)
     key_width = whole(model, f"{architecture}.attention.key_length", 0, least=0)
     if value_width != key_width:
         raise InputError(f"{model.path}: cannot run heads of {key_width} key and {value_width} value columns")
+    for key in _WINDOWED_TWINS:
+        if f"{architecture}.{key}" in model.metadata:
+            plain = key.removesuffix("_swa")
+            everywhere = whole(model, f"{architecture}.{plain}", 0, least=0)
+            windowed = whole(model, f"{architecture}.{key}")
+            if windowed != everywhere:
+                raise InputError(f"{model.path}: '{architecture}.{key}' is {windowed}, elsewhere {everywhere}")
 
 
 def whole(model: Described, key: str, default: int | None = None, least: int = 1) -> int:

@@ -1,10 +1,14 @@
 """One block of a decoder: the pieces, each a function of activations (n, width) f32."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
 
 from quantize_cli.runtime.matrix import Matrix
+
+_LOWEST = np.float32(-80)
+"""Below this a sigmoid is zero anyway; the bound keeps exp from overflowing."""
 
 
 @dataclass(frozen=True)
@@ -40,17 +44,23 @@ class Linear:
 
 @dataclass(frozen=True)
 class FeedForward:
-    """silu(gate) * up, or gelu(up) without a gate, brought down to the width again."""
+    """act(gate) * up, or act(up) without a gate, brought down to the width again."""
 
     gate: Linear | None
     up: Linear
     down: Linear
+    act: Callable[[np.ndarray], np.ndarray]
+    gate_in_up: bool = False
+    """The gate is the first half of what goes up."""
 
     def __call__(self, activations: np.ndarray) -> np.ndarray:
         up = self.up(activations)
+        if self.gate_in_up:
+            gate, up = np.split(up, 2, axis=-1)
+            return self.down(self.act(gate) * up)
         if self.gate is None:
-            return self.down(_gelu(up))
-        up *= _silu(self.gate(activations))
+            return self.down(self.act(up))
+        up *= self.act(self.gate(activations))
         return self.down(up)
 
 
@@ -64,17 +74,28 @@ class Layer:
     query_norm: Norm | None
     key_norm: Norm | None
     attention_output: Linear
+    attention_post_norm: Norm | None
     feed_forward_norm: Norm
-    feed_forward: FeedForward
+    feed_forward: Callable[[np.ndarray], np.ndarray]
+    """A `FeedForward`, or a mixture of them."""
+    feed_forward_post_norm: Norm | None
+    window: int
+    """The last positions that attention sees; 0 for all."""
 
 
-def _silu(x: np.ndarray) -> np.ndarray:
-    # Below -80 the result is zero anyway; the bound keeps exp from overflowing.
-    gated: np.ndarray = x / (1 + np.exp(-np.maximum(x, np.float32(-80))))
+def silu(x: np.ndarray) -> np.ndarray:
+    """x * sigmoid(x)."""
+    gated: np.ndarray = x / (1 + np.exp(-np.maximum(x, _LOWEST)))
     return gated
 
 
-def _gelu(x: np.ndarray) -> np.ndarray:
+def sigmoid(x: np.ndarray) -> np.ndarray:
+    """1 / (1 + exp(-x))."""
+    share: np.ndarray = 1 / (1 + np.exp(-np.maximum(x, _LOWEST)))
+    return share
+
+
+def gelu(x: np.ndarray) -> np.ndarray:
     """The tanh form ("gelu_new"), which ggml's GELU is."""
     inner = np.float32(np.sqrt(2 / np.pi)) * x * (1 + np.float32(0.044715) * x * x)
     gated: np.ndarray = np.float32(0.5) * x * (1 + np.tanh(inner))

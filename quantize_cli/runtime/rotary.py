@@ -1,6 +1,7 @@
-"""Rotary position embedding as ggml computes it, with linear and YaRN scaling."""
+"""Rotary position embedding as ggml computes it, with linear, YaRN and LongRoPE scaling."""
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from math import ceil, floor, inf, log, pi
 
 import numpy as np
@@ -14,34 +15,46 @@ _FAST, _SLOW = 32.0, 1.0
 
 
 @dataclass(frozen=True)
+class Divisors:
+    """What each pair's angle is divided by, (rotated columns / 2,) f32, by the room a context has."""
+
+    short: np.ndarray
+    long: np.ndarray
+    original: int
+    """Positions up to which a context is short."""
+
+    def of(self, room: int) -> np.ndarray:
+        return self.long if room > self.original else self.short
+
+
+@dataclass(frozen=True)
 class Rotary:
     """How far each pair of a head turns per position."""
 
     base: float
     adjacent_pairs: bool
-    divisors: np.ndarray
-    """(head width / 2,) f32: what each pair's angle is divided by (`rope_freqs.weight`), else ones."""
+    divisors: Divisors
     scale: float
     """What positions are multiplied by: 1 / the scaling factor."""
     unscaled: np.ndarray
-    """(head width / 2,) f32: the share of each pair's angle that `scale` leaves alone (YaRN), else zeros."""
+    """(rotated columns / 2,) f32: the share of each pair's angle that `scale` leaves alone (YaRN), else zeros."""
     magnitude: float
     """What the rotated vector is multiplied by."""
 
-    def turns(self, positions: np.ndarray) -> np.ndarray:
-        """Positions (n,) -> (n, head width / 2) complex64: the number each pair is multiplied by.
+    def turns(self, positions: np.ndarray, room: int) -> np.ndarray:
+        """Positions (n,) of a context of `room` -> (n, pairs) complex64: the number each pair is multiplied by.
 
         Angles are multiplied up pair by pair in float32, as ggml does: with angles computed directly, logits over
         4,096 positions differed from its by up to 4e-3 instead of 7e-5.
         """
-        pairs = self.divisors.size
+        pairs = self.unscaled.size
         step = np.float32(np.float32(self.base) ** np.float32(-1 / pairs))
         angles = np.empty((positions.size, pairs), np.float32)
         angle = positions.astype(np.float32)
         for pair in range(pairs):
             angles[:, pair] = angle
             angle = angle * step
-        angles /= self.divisors
+        angles /= self.divisors.of(room)
         squeezed = angles * np.float32(self.scale)
         angles = squeezed * (1 - self.unscaled) + angles * self.unscaled
         turns = np.empty(angles.shape, np.complex64)
@@ -50,43 +63,74 @@ class Rotary:
         return turns
 
     def rotate(self, vectors: np.ndarray, turns: np.ndarray) -> np.ndarray:
-        """Turn `vectors` (..., n, heads, head width) f32 by `turns(positions)`."""
+        """Turn the first columns of `vectors` (..., n, heads, head width) f32 by `turns(positions)`."""
+        turned, kept = np.split(vectors, [2 * turns.shape[-1]], axis=-1)
         turns = turns[:, None, :]
         if self.adjacent_pairs:
-            rotated: np.ndarray = np.ascontiguousarray(vectors).view(np.complex64) * turns
-            return rotated.view(np.float32)
-        first, second = np.split(vectors, 2, axis=-1)
-        cosine, sine = turns.real, turns.imag
-        return np.concatenate([first * cosine - second * sine, first * sine + second * cosine], axis=-1)
+            rotated: np.ndarray = (np.ascontiguousarray(turned).view(np.complex64) * turns).view(np.float32)
+        else:
+            first, second = np.split(turned, 2, axis=-1)
+            cosine, sine = turns.real, turns.imag
+            rotated = np.concatenate([first * cosine - second * sine, first * sine + second * cosine], axis=-1)
+        return np.concatenate([rotated, kept], axis=-1) if kept.size else rotated
 
 
-def read_rotary(model: Described, hyperparameters: Hyperparameters, divisors: np.ndarray | None) -> Rotary:
-    """The rotation the metadata asks for; InputError when it is one the runtime does not know."""
-    prefix = f"{text(model, 'general.architecture')}.rope"
+def rotated_columns(model: Described, hyperparameters: Hyperparameters) -> int:
+    """How many columns of a head turn; InputError when they are no pairs, or fewer than the family turns."""
     width = hyperparameters.head_width
-    if (rotated := whole(model, f"{prefix}.dimension_count", width)) != width:
+    rotated = whole(model, f"{text(model, 'general.architecture')}.rope.dimension_count", width)
+    if rotated > width or (rotated < width and not hyperparameters.family.partly_rotated):
         raise InputError(f"{model.path}: cannot rotate {rotated} of {width} columns of a head")
-    if width % 2:
-        raise InputError(f"{model.path}: cannot rotate pairs of a head's {width} columns")
+    if rotated % 2:
+        raise InputError(f"{model.path}: cannot rotate pairs of a head's {rotated} columns")
+    return rotated
+
+
+def read_rotary(model: Described, hyperparameters: Hyperparameters, factors: Mapping[str, np.ndarray]) -> Rotary:
+    """The rotation the metadata asks for; InputError when it is one the runtime does not know.
+
+    `factors` are the file's divisors, "freqs" for every context or "short" and "long".
+    """
+    prefix = f"{text(model, 'general.architecture')}.rope"
+    pairs = rotated_columns(model, hyperparameters) // 2
     kind = text(model, f"{prefix}.scaling.type", "linear")
-    if kind not in ("none", "linear", "yarn"):
+    if kind not in ("none", "linear", "yarn") and not (kind == "longrope" and hyperparameters.family.long_divisors):
         raise InputError(f"{model.path}: cannot run rotary scaling {quoted(kind)}", hint="known: none, linear, yarn")
     factor = real(model, f"{prefix}.scaling.factor", real(model, f"{prefix}.scale_linear", 0.0))
     if kind == "none" or factor == 0:
         factor = 1.0
     base = real(model, f"{prefix}.freq_base", 10000.0)
-    if not (1 < base < inf and 0 < factor < inf):
-        raise InputError(f"{model.path}: cannot rotate with base {base} and scaling factor {factor}")
+    _check_turning(model, base, factor)
     original = whole(model, f"{prefix}.scaling.original_context_length", hyperparameters.context)
     magnitude = real(model, f"{prefix}.scaling.attn_factor", 1.0)
+    everywhere = factors.get("freqs", np.ones(pairs, np.float32))
     return Rotary(
         base=base,
         adjacent_pairs=hyperparameters.family.adjacent_pairs,
-        divisors=np.ones(width // 2, np.float32) if divisors is None else divisors,
+        divisors=Divisors(factors.get("short", everywhere), factors.get("long", everywhere), original),
         scale=1 / factor,
-        unscaled=_yarn_share(width, base, original) if kind == "yarn" else np.zeros(width // 2, np.float32),
+        unscaled=_yarn_share(2 * pairs, base, original) if kind == "yarn" else np.zeros(pairs, np.float32),
         magnitude=magnitude * _yarn_magnitude(factor) if kind == "yarn" else magnitude,
     )
+
+
+def read_local_rotary(model: Described, hyperparameters: Hyperparameters, everywhere: Rotary) -> Rotary:
+    """How windowed layers rotate, given how the others do: perhaps from another base, and then unscaled."""
+    window = hyperparameters.family.window
+    if window is None:
+        return everywhere
+    base = everywhere.base if window.local_base is None else window.local_base
+    scale = everywhere.scale if window.local_base is None else 1.0
+    base = real(model, f"{text(model, 'general.architecture')}.rope.freq_base_swa", base)
+    _check_turning(model, base, 1 / scale)
+    if everywhere.unscaled.any() and (base, scale) != (everywhere.base, everywhere.scale):
+        raise InputError(f"{model.path}: cannot run rotary scaling 'yarn' beside layers that are not scaled")
+    return replace(everywhere, base=base, scale=scale)
+
+
+def _check_turning(model: Described, base: float, factor: float) -> None:
+    if not (1 < base < inf and 0 < factor < inf):
+        raise InputError(f"{model.path}: cannot rotate with base {base} and scaling factor {factor}")
 
 
 def _yarn_share(width: int, base: float, original: int) -> np.ndarray:

@@ -5,12 +5,11 @@ from collections.abc import Callable, Collection, Iterator
 import numpy as np
 
 from quantize_cli.runtime.cache import Cache
+from quantize_cli.runtime.choice import greedy
 from quantize_cli.runtime.transformer import Transformer
 
-
-def greedy(logits: np.ndarray) -> int:
-    """The likeliest token of logits (vocabulary,); the lowest of equals."""
-    return int(np.argmax(logits))
+_PART = 512
+"""Tokens of a prompt run at once, so that what lies between layers does not grow with the prompt."""
 
 
 def generate(
@@ -24,11 +23,61 @@ def generate(
 
     `choose` picks a token given the logits (vocabulary,).
     """
-    cache = Cache(transformer.hyperparameters, len(tokens) + count)
-    latest = np.asarray(tokens)
-    for _ in range(count):
-        chosen = choose(transformer.project(transformer.hidden(latest, cache)[-1]))
-        if chosen in stop_ids:
-            return
-        yield chosen
-        latest = np.array([chosen])
+    text = Text(transformer, len(tokens) + count)
+    yield from text.continued(tokens.tolist(), count, stop_ids, choose)
+
+
+class Text:
+    """Tokens a transformer has read, up to `capacity` of them, and can go on from."""
+
+    def __init__(self, transformer: Transformer, capacity: int) -> None:
+        self._transformer = transformer
+        self._cache = Cache(transformer.hyperparameters, capacity)
+        self._read: list[int] = []
+
+    @property
+    def capacity(self) -> int:
+        return self._cache.capacity
+
+    def continued(
+        self,
+        tokens: list[int],
+        count: int,
+        stop_ids: Collection[int] = (),
+        choose: Callable[[np.ndarray], int] = greedy,
+    ) -> Iterator[int]:
+        """As `generate`, after making the text `tokens`; what it already begins with is not read again.
+
+        An interruption leaves it usable.
+        """
+        latest = self._unread(tokens)
+        for made in range(count):
+            chosen = choose(self._transformer.project(self._hidden(latest)))
+            if chosen in stop_ids:
+                return
+            yield chosen
+            latest = [chosen]
+            if len(tokens) + made + 1 == self.capacity:
+                return
+
+    def _unread(self, tokens: list[int]) -> list[int]:
+        """Forget what `tokens` does not begin with; gives the rest of it, at least the last."""
+        del self._read[self._cache.length :]
+        same = 0
+        for old, new in zip(self._read, tokens[:-1], strict=False):
+            if old != new:
+                break
+            same += 1
+        self._cache.rewind(same)
+        del self._read[same:]
+        return tokens[same:]
+
+    def _hidden(self, tokens: list[int]) -> np.ndarray:
+        """What the last of some further tokens leads to, (width,)."""
+        # Said first: if reading is interrupted, the cache tells how much of it is so.
+        self._read += tokens
+        hidden = np.empty((0, 0), np.float32)
+        for start in range(0, len(tokens), _PART):
+            hidden = self._transformer.hidden(np.array(tokens[start : start + _PART]), self._cache)
+        last: np.ndarray = hidden[-1]
+        return last

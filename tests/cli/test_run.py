@@ -36,5 +36,28 @@ def test_a_number_of_tokens_below_one_is_a_usage_error() -> None:
     assert_refused(quantize("run", MODEL, "-p", PROMPT, "-n", "0"), 2, "--tokens")
 
 
+def test_drawn_text_is_that_of_its_seed() -> None:
+    drawn = ("run", MODEL, "-p", PROMPT, "-n", "24", "--temperature", "1.5")
+    first, second = document(*drawn, "--seed", "1"), document(*drawn, "--seed", "2")
+    assert first == document(*drawn, "--seed", "1")
+    assert first["tokens"] != second["tokens"]
+    assert document(*drawn, "--top-k", "1")["tokens"] == document("run", MODEL, "-p", PROMPT, "-n", "24")["tokens"]
+
+
+def test_a_stop_string_ends_the_text_before_itself() -> None:
+    whole = document("run", MODEL, "-p", PROMPT, "-n", "40")
+    stop = whole["text"][10:14]
+    found = document("run", MODEL, "-p", PROMPT, "-n", "40", "--stop", "never said", "--stop", stop)
+    assert found["text"] == whole["text"][: whole["text"].index(stop)]
+    assert (whole["ended_by"], found["ended_by"]) == ("length", "stop")
+    assert found["tokens"] == whole["tokens"][: len(found["tokens"])]
+    said = succeeded("run", MODEL, "-p", PROMPT, "-n", "40", "--stop", stop)
+    assert said == f"{PROMPT}{found['text']}\n"
+
+
+def test_a_filter_out_of_range_is_a_usage_error() -> None:
+    assert_refused(quantize("run", MODEL, "-p", PROMPT, "--top-p", "1.5"), 2, "--top-p 1.5: not above 0 and at most 1")
+
+
 def test_what_a_terminal_would_obey_is_escaped() -> None:
     assert harmless("a\n\tb\x1b[2J\x07\x9bé👩\u200d👧") == "a\n\tb\\x1b[2J\\x07\\x9bé👩\u200d👧"

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from formats.ggml import GgmlType
-from formats.gguf.layout import TensorInfo, Value, f32, flag, text, u32
+from formats.gguf.layout import TensorInfo, Value, ValueType, array, f32, flag, text, u32
 from formats.gguf.writer import lay_out
 from quantize_cli.quants import decode
 from quantize_cli.source import Model
@@ -33,8 +33,13 @@ class Decoder:
     biased: bool = False
     fused: bool = False
     rotary_divisors: bool = False
+    """The file holds `rope_freqs`."""
+    long_divisors: int = 0
+    """The file holds `rope_factors_short` and `rope_factors_long`, of so many pairs."""
+    experts: int = 0
+    expert_feed_forward: int = 48
     metadata: Mapping[str, Any] = field(default_factory=dict)
-    """More keys, without the architecture in front, as u32, f32, bool or string; None leaves one out."""
+    """More keys, without the architecture in front, as u32, f32, bool, string or bools; None leaves one out."""
 
 
 def weights(decoder: Decoder) -> dict[str, np.ndarray]:
@@ -47,6 +52,9 @@ def weights(decoder: Decoder) -> dict[str, np.ndarray]:
             made[name] = (1 + 0.2 * random.normal(size=shapes[name])).astype(np.float32)
     if decoder.rotary_divisors:
         made["rope_freqs.weight"] = np.linspace(1, 8, decoder.head_width // 2, dtype=np.float32)
+    if decoder.long_divisors:
+        made["rope_factors_short.weight"] = np.linspace(1, 2, decoder.long_divisors, dtype=np.float32)
+        made["rope_factors_long.weight"] = np.linspace(1, 8, decoder.long_divisors, dtype=np.float32)
     return made
 
 
@@ -89,7 +97,7 @@ def _write(
 def _stored(type_: GgmlType, values: np.ndarray) -> np.ndarray:
     if type_ in (GgmlType.F32, GgmlType.F16):
         return values.astype(np.float16 if type_ == GgmlType.F16 else np.float32)
-    return oracle.quantize(type_, values)
+    return oracle.quantize(type_, values.reshape(-1, values.shape[-1]))
 
 
 def tokens(count: int, seed: int = 1) -> np.ndarray:
@@ -109,12 +117,17 @@ def _metadata(decoder: Decoder) -> dict[str, Value]:
         "attention.key_length": decoder.head_width,
         "attention.value_length": decoder.head_width,
         f"attention.{norm}": 1e-5,
+        **({"expert_count": decoder.experts, "expert_used_count": 2} if decoder.experts else {}),
         **decoder.metadata,
     }
-    make: dict[type, Callable[[Any], Value]] = {int: u32, float: f32, str: text, bool: flag}
+    make: dict[type, Callable[[Any], Value]] = {int: u32, float: f32, str: text, bool: flag, list: _flags}
     said = {key: make[type(value)](value) for key, value in common.items() if value is not None}
     prefixed = {f"{decoder.architecture}.{key}": value for key, value in said.items()}
     return {"general.architecture": text(decoder.architecture), "tokenizer.ggml.model": text("no_vocab"), **prefixed}
+
+
+def _flags(truths: list[bool]) -> Value:
+    return array(ValueType.BOOL, truths)
 
 
 def _shapes(decoder: Decoder) -> dict[str, tuple[int, ...]]:
@@ -136,14 +149,32 @@ def _block_shapes(decoder: Decoder) -> dict[str, tuple[int, ...]]:
     if decoder.fused:
         matrices = {"attn_qkv": (query + 2 * key, width)}
     norms = {"attn_norm": width, "ffn_norm": width}
-    if decoder.architecture == "qwen3":
+    if decoder.architecture in ("qwen3", "qwen3moe", "gemma3"):
         norms |= {"attn_q_norm": decoder.head_width, "attn_k_norm": decoder.head_width}
+    if decoder.architecture in ("gemma2", "gemma3"):
+        norms |= {"post_attention_norm": width, "post_ffw_norm": width}
     biased = list(matrices) if decoder.biased else []
-    matrices |= {"attn_output": (width, query), "ffn_up": (inner, width), "ffn_down": (width, inner)}
+    matrices |= {"attn_output": (width, query)}
+    matrices |= _expert_shapes(decoder) if decoder.experts else {"ffn_up": (inner, width), "ffn_down": (width, inner)}
     if decoder.architecture == "gpt2":
         biased = [*matrices, *norms]
-    else:
+    elif decoder.architecture == "phi3":
+        matrices["ffn_up"] = (2 * inner, width)
+    elif not decoder.experts:
         matrices["ffn_gate"] = (inner, width)
     shapes: dict[str, tuple[int, ...]] = {f"{name}.weight": shape for name, shape in matrices.items()}
     shapes |= {f"{name}.weight": (size,) for name, size in norms.items()}
     return shapes | {f"{name}.bias": shapes[f"{name}.weight"][:1] for name in biased}
+
+
+def _expert_shapes(decoder: Decoder) -> dict[str, tuple[int, ...]]:
+    width, inner, count = decoder.width, decoder.expert_feed_forward, decoder.experts
+    if decoder.architecture == "llama":
+        inner = decoder.feed_forward
+    found: dict[str, tuple[int, ...]] = {"ffn_gate_inp": (count, width), "ffn_down_exps": (count, width, inner)}
+    found |= {"ffn_gate_exps": (count, inner, width), "ffn_up_exps": (count, inner, width)}
+    if decoder.architecture == "qwen2moe":
+        shared = decoder.feed_forward
+        found |= {"ffn_gate_shexp": (shared, width), "ffn_up_shexp": (shared, width), "ffn_down_shexp": (width, shared)}
+        found["ffn_gate_inp_shexp"] = (1, width)
+    return found

@@ -9,12 +9,16 @@ import pytest
 
 from formats.ggml import GgmlType
 from quantize_cli.errors import InputError
+from quantize_cli.runtime import parts
 from quantize_cli.runtime.cache import Cache
+from quantize_cli.runtime.family import FAMILIES
+from quantize_cli.runtime.layer import gelu
 from quantize_cli.runtime.transformer import from_model
 from quantize_cli.source import open_model
 from tests import oracle
 from tests.runtime.synthetic import Decoder, tokens, weights, write
 
+F32 = GgmlType.F32
 DECODERS = {
     "llama": Decoder("llama"),
     "llama, one key-value head per head, tied": Decoder("llama", key_value_heads=4, tied=True),
@@ -40,26 +44,96 @@ DECODERS = {
     ),
     "qwen3": Decoder("qwen3", head_width=32),
     "qwen3, yarn": Decoder("qwen3", metadata={"rope.scaling.type": "yarn", "rope.scaling.factor": 8.0}),
+    "llama, experts": Decoder("llama", experts=8),
+    "qwen2moe": Decoder(
+        "qwen2moe", biased=True, experts=6, metadata={"expert_feed_forward_length": 48, "rope.freq_base": 1000000.0}
+    ),
+    "qwen2moe, widths unsaid": Decoder("qwen2moe", experts=6),
+    "qwen3moe": Decoder("qwen3moe", experts=8, head_width=32, metadata={"expert_feed_forward_length": 48}),
+    "gemma2": Decoder("gemma2", tied=True, metadata={"attention.sliding_window": 16}),
+    "gemma2, caps of its own, window unsaid": Decoder(
+        "gemma2",
+        tied=True,
+        layers=4,
+        metadata={"attn_logit_softcapping": 2.0, "final_logit_softcapping": 1.5, "rope.scaling.factor": 2.0},
+    ),
+    "gemma2, the largest": Decoder(
+        "gemma2", tied=True, layers=46, head_width=32, metadata={"attention.sliding_window": 16}
+    ),
+    "gemma3": Decoder(
+        "gemma3", tied=True, layers=7, metadata={"attention.sliding_window": 16, "rope.freq_base": 1000000.0}
+    ),
+    "gemma3, scaled, a pattern and a local base of its own": Decoder(
+        "gemma3",
+        layers=3,
+        metadata={
+            "attention.sliding_window": 9,
+            "attention.sliding_window_pattern": [False, True, True],
+            "rope.scaling.type": "linear",
+            "rope.scaling.factor": 8.0,
+            "rope.freq_base_swa": 5000.0,
+            "final_logit_softcapping": 2.0,
+        },
+    ),
+    "gemma3, every second layer": Decoder(
+        "gemma3",
+        layers=4,
+        tied=True,
+        metadata={"attention.sliding_window": 33, "attention.sliding_window_pattern": 2},
+    ),
+    "gemma3 without a window": Decoder("gemma3", tied=True, metadata={"rope.freq_base": 1000000.0}),
+    "phi3": Decoder("phi3", fused=True, metadata={"attention.sliding_window": 16}),
+    "phi3, three matrices": Decoder("phi3", tied=True),
+    "phi3, heads half rotated": Decoder("phi3", fused=True, metadata={"rope.dimension_count": 8}),
+    "phi3, short factors": Decoder(
+        "phi3",
+        fused=True,
+        long_divisors=8,
+        metadata={"rope.scaling.original_context_length": 1024, "rope.scaling.attn_factor": 1.2},
+    ),
+    "phi3, long factors": Decoder(
+        "phi3",
+        fused=True,
+        long_divisors=6,
+        metadata={
+            "rope.dimension_count": 12,
+            "rope.scaling.original_context_length": 64,
+            "rope.scaling.attn_factor": 1.2,
+        },
+    ),
     "gpt2": Decoder("gpt2", key_value_heads=4, fused=True, tied=True),
     "gpt2 with an output matrix": Decoder("gpt2", key_value_heads=4, fused=True),
 }
 
+SUMS = 1e-11
+"""Normalized squared error: float32 sums in another order."""
+TABLED_GELU = 1e-6
+"""The same, where now and then a sum falls on the other side of a step of ggml's table of GELU."""
 ROUNDED_ACTIVATIONS = 1e-4
-"""Normalized squared error: a sum in another order moves some activations by one step of their eight bits."""
+"""The same: a sum in another order moves some activations by one step of their eight bits."""
 REORDERED_SUMS = 1e-4
 """Logits are near one; float32 sums in another order move them by some 1e-6."""
-TABLED_GELU = 2e-2
-"""ggml looks GELU up in a table of float16."""
+
+
+def tabled_gelu(x: np.ndarray) -> np.ndarray:
+    """GELU as ggml looks it up, in a table of float16 (ggml_vec_gelu_f32)."""
+    half = gelu(x.astype(np.float16).astype(np.float32)).astype(np.float16).astype(np.float32)
+    return np.where(x >= 10, x, np.where(x <= -10, np.float32(0), half))
+
+
+def normalized_error(found: np.ndarray, expected: np.ndarray) -> float:
+    return float(np.square(found - expected).sum() / np.square(expected).sum())
 
 
 @pytest.mark.parametrize("name", DECODERS)
-def test_logits_are_those_of_llama_cpp(name: str, tmp_path: Path) -> None:
+def test_logits_are_those_of_llama_cpp(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(parts, "gelu", tabled_gelu)
     decoder = DECODERS[name]
     path = write(tmp_path / "model.gguf", decoder, weights(decoder))
     text = tokens(100)
     expected = oracle.Model(path, exact=True).logits(text)
     actual = from_model(open_model(path)).logits(text)
-    assert np.abs(actual - expected).max() < (TABLED_GELU if decoder.architecture == "gpt2" else REORDERED_SUMS)
+    assert normalized_error(actual, expected) < (TABLED_GELU if FAMILIES[decoder.architecture].gelu else SUMS)
 
 
 @pytest.mark.parametrize("type_", [GgmlType.Q8_0, GgmlType.Q4_0, GgmlType.Q4_K, GgmlType.Q5_K, GgmlType.Q6_K])
@@ -68,8 +142,18 @@ def test_block_types_run_with_activations_rounded_as_llama_cpp_rounds_them(type_
     blocks = write(tmp_path / "blocks.gguf", decoder, weights(decoder), lambda name: type_)
     expected = oracle.Model(blocks, exact=True).logits(tokens(64))
     found = from_model(open_model(blocks)).logits(tokens(64))
-    error = np.square(found - expected).sum() / np.square(expected).sum()
-    assert error < ROUNDED_ACTIVATIONS
+    assert normalized_error(found, expected) < ROUNDED_ACTIVATIONS
+
+
+@pytest.mark.parametrize("type_", [GgmlType.Q8_0, GgmlType.Q4_K])
+def test_experts_of_block_types_run_each_from_its_own_rows(type_: GgmlType, tmp_path: Path) -> None:
+    decoder = Decoder("qwen2moe", width=256, head_width=64, feed_forward=256, experts=4, expert_feed_forward=256,
+                      metadata={"expert_feed_forward_length": 256})  # fmt: skip
+    path = write(tmp_path / "model.gguf", decoder, weights(decoder), lambda name: type_ if "exps" in name else F32)
+    expected = oracle.Model(path, exact=True).logits(tokens(64))
+    model = open_model(path)
+    assert normalized_error(from_model(model).logits(tokens(64)), expected) < ROUNDED_ACTIVATIONS
+    assert normalized_error(from_model(model, hold_nbytes=0).logits(tokens(64)), expected) < ROUNDED_ACTIVATIONS
 
 
 def small(tmp_path: Path, **changes: Any) -> Path:
@@ -82,13 +166,23 @@ def test_a_model_decoded_at_every_use_gives_the_same_logits(tmp_path: Path) -> N
     assert np.array_equal(from_model(model).logits(tokens(40)), from_model(model, hold_nbytes=0).logits(tokens(40)))
 
 
-def test_a_cached_text_continues_as_if_it_were_whole(tmp_path: Path) -> None:
-    transformer = from_model(open_model(small(tmp_path)))
-    text = tokens(60)
-    cache = Cache(transformer.hyperparameters, 60)
-    parts = [transformer.logits(part, cache) for part in np.split(text, [37, 38, 50])]
-    assert np.abs(np.concatenate(parts) - transformer.logits(text)).max() < REORDERED_SUMS
-    assert cache.length == 60
+@pytest.mark.parametrize("name", ["llama", "llama, experts", "gemma2", "gemma3", "phi3, long factors", "gpt2"])
+def test_a_cached_text_continues_as_if_it_were_whole(name: str, tmp_path: Path) -> None:
+    transformer = from_model(open_model(write(tmp_path / "model.gguf", DECODERS[name], weights(DECODERS[name]))))
+    text = tokens(90)
+    cache = Cache(transformer.hyperparameters, 90)
+    pieces = [transformer.logits(piece, cache) for piece in np.split(text, [37, 38, 50])]
+    assert np.abs(np.concatenate(pieces) - transformer.logits(text)).max() < REORDERED_SUMS
+    assert cache.length == 90
+
+
+def test_a_text_longer_than_the_original_context_turns_by_the_long_factors(tmp_path: Path) -> None:
+    decoder = DECODERS["phi3, long factors"]
+    transformer = from_model(open_model(write(tmp_path / "model.gguf", decoder, weights(decoder))))
+    roomy, tight = (Cache(transformer.hyperparameters, room) for room in (65, 64))
+    expected = transformer.logits(tokens(65))[:64]
+    assert np.abs(transformer.logits(tokens(64), roomy) - expected).max() < REORDERED_SUMS
+    assert np.abs(transformer.logits(tokens(64), tight) - expected).max() > 100 * REORDERED_SUMS
 
 
 def test_texts_run_together_do_not_see_each_other(tmp_path: Path) -> None:
@@ -120,7 +214,15 @@ def test_a_cache_too_small_names_both_sizes(tmp_path: Path) -> None:
 
 
 REFUSED_SETTINGS = {
-    "expert_count": (8, "'llama.expert_count' is 8"),
+    "expert_count": (8, "'llama.expert_used_count' is missing"),
+    "nextn_predict_layers": (1, "'llama.nextn_predict_layers' is 1"),
+    "attention.clamp_kqv": (8.0, "'llama.attention.clamp_kqv' is 8.0"),
+    "logit_scale": (0.5, "'llama.logit_scale' is 0.5"),
+    "attn_logit_softcapping": (50.0, "'llama.attn_logit_softcapping' is 50.0"),
+    "final_logit_softcapping": (30.0, "'llama.final_logit_softcapping' is 30.0"),
+    "rope.freq_base_swa": (5000.0, "'llama.rope.freq_base_swa' is 5000.0"),
+    "rope.scaling.yarn_beta_fast": (16.0, "'llama.rope.scaling.yarn_beta_fast' is 16.0"),
+    "rope.dimension_count_swa": (8, "'llama.rope.dimension_count_swa' is 8, elsewhere 0"),
     "attention.causal": (False, "'llama.attention.causal' is false"),
     "attention.value_length": (8, "heads of 16 key and 8 value columns"),
     "attention.head_count_kv": (3, "4 heads cannot share 3 key-value heads evenly"),
@@ -140,6 +242,51 @@ def test_a_setting_the_runtime_would_get_wrong_is_refused(key: str, tmp_path: Pa
     value, message = REFUSED_SETTINGS[key]
     with pytest.raises(InputError, match=message):
         from_model(open_model(small(tmp_path, metadata={key: value})))
+
+
+REFUSED_MIXTURES: dict[str, tuple[str, dict[str, Any], str]] = {
+    "more used than there are": ("llama", {"expert_used_count": 9}, "9 of 8 experts cannot be used"),
+    "groups": ("qwen3moe", {"expert_group_count": 2}, "'qwen3moe.expert_group_count' is 2"),
+    "sigmoid gates": ("qwen3moe", {"expert_gating_func": 2}, "'qwen3moe.expert_gating_func' is 2"),
+    "weighted": ("llama", {"expert_weights_scale": 2.5}, "'llama.expert_weights_scale' is 2.5"),
+    "none": ("qwen3moe", {"expert_count": 0}, "2 of 0 experts cannot be used"),
+    "where there are none": ("qwen2", {}, "'qwen2.expert_count' is 8"),
+    "another width": (
+        "llama",
+        {"feed_forward_length": 64},
+        r"has shape \(8, 96, 64\), its metadata says \(8, 64, 64\)",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", REFUSED_MIXTURES)
+def test_a_mixture_the_runtime_would_get_wrong_is_refused(name: str, tmp_path: Path) -> None:
+    architecture, metadata, message = REFUSED_MIXTURES[name]
+    decoder = Decoder(architecture, experts=8, metadata=metadata)
+    tensors = weights(dataclasses.replace(decoder, metadata={}))
+    with pytest.raises(InputError, match=message):
+        from_model(open_model(write(tmp_path / "model.gguf", decoder, tensors)))
+
+
+REFUSED_WINDOWS: dict[str, tuple[dict[str, Any], str]] = {
+    "pattern of other layers": ({"attention.sliding_window_pattern": [True]}, "has 1 entries for 2 layers"),
+    "cap without end": ({"final_logit_softcapping": float("inf")}, "'gemma3.final_logit_softcapping' is inf"),
+    "yarn beside unscaled layers": (
+        {"rope.scaling.type": "yarn", "rope.scaling.factor": 4.0},
+        "'yarn' beside layers that are not scaled",
+    ),
+    "local base": ({"rope.freq_base_swa": 0.5}, "cannot rotate with base 0.5"),
+    "other columns": ({"rope.dimension_count": 18}, "cannot rotate 18 of 16 columns"),
+    "no pairs": ({"rope.dimension_count": 7}, "cannot rotate pairs of a head's 7 columns"),
+}
+
+
+@pytest.mark.parametrize("name", REFUSED_WINDOWS)
+def test_a_window_the_runtime_would_get_wrong_is_refused(name: str, tmp_path: Path) -> None:
+    metadata, message = REFUSED_WINDOWS[name]
+    decoder = Decoder("gemma3", metadata={"attention.sliding_window": 8, **metadata})
+    with pytest.raises(InputError, match=message):
+        from_model(open_model(write(tmp_path / "model.gguf", decoder, weights(decoder))))
 
 
 @pytest.mark.parametrize("base", [0.0, 1.0, float("nan"), float("inf")])

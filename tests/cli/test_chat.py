@@ -1,0 +1,158 @@
+"""quantize chat: messages laid out by the model's template, replies streamed and remembered."""
+
+import io
+import json
+import os
+import pty
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from quantize_cli.cli import chat
+from quantize_cli.cli._conversation import Conversation, Voice
+from quantize_cli.errors import InputError
+from quantize_cli.runtime.choice import Sampler, Sampling
+from quantize_cli.runtime.sample import Text
+from quantize_cli.runtime.transformer import from_model
+from quantize_cli.source import open_model
+from quantize_cli.template import KEY
+from quantize_cli.tokenizers import load_tokenizer
+from tests.cli.console import COMMAND, MODEL, assert_refused, document, environment, quantize, succeeded
+
+TEMPLATE = "{% for m in messages %}{{ m.role }}: {{ m.content }}\n{% endfor %}assistant:"
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The example with a chat template."""
+    path = tmp_path_factory.mktemp("chat") / "chat.gguf"
+    succeeded("convert", MODEL, "--type", "f16", "--set", f"{KEY}=str:{TEMPLATE}", "-o", path)
+    return path
+
+
+@pytest.fixture
+def voice(model: Path) -> Voice:
+    opened = open_model(model)
+    text = Text(from_model(opened), 200)
+    return Voice(load_tokenizer(opened.metadata), TEMPLATE, text, Sampler(Sampling()), (), 8)
+
+
+def run_text(model: Path, prompt: str, count: int) -> str:
+    """What `quantize run` makes of a prompt, without the space that begins its answer."""
+    found: str = document("run", model, "-p", prompt, "-n", count)["text"]
+    return found.removeprefix(" ")
+
+
+def test_a_reply_continues_what_the_template_makes_of_the_conversation(model: Path) -> None:
+    chatted = ("chat", model, "-p", "Tell me.", "--system", "Be kind.", "-n", "12", "--temperature", "0")
+    expected = run_text(model, "system: Be kind.\nuser: Tell me.\nassistant:", 12)
+    assert succeeded(*chatted) == f"{expected}\n"
+    found = document(*chatted)
+    (turn,) = found["turns"]
+    assert (found["system"], turn["prompt"], turn["text"], turn["ended_by"]) == (
+        "Be kind.", "Tell me.", expected, "length",
+    )  # fmt: skip
+    assert len(turn["tokens"]) == 12
+
+
+def test_a_pipe_speaks_line_by_line_and_may_clear_and_exit(model: Path) -> None:
+    typed = "One\n\n/clear\nOne\nTwo\n/exit\nThree\n"
+    done = quantize("chat", model, "-n", "6", "--temperature", "0", "--json", input=typed)
+    assert done.returncode == 0, done.stderr
+    turns = json.loads(done.stdout)["turns"]
+    assert [turn["prompt"] for turn in turns] == ["One", "One", "Two"]
+    assert turns[0]["text"] == turns[1]["text"]
+    asked = f"user: One\nassistant: {turns[1]['text']}\nuser: Two\nassistant:"
+    assert turns[2]["text"] == run_text(model, asked, 6)
+
+
+def test_a_seed_and_stops_hold_in_a_chat_too(model: Path) -> None:
+    drawn = ("chat", model, "-p", "Once", "-n", "24", "--temperature", "1.5", "--seed", "3")
+    whole = document(*drawn)
+    assert whole == document(*drawn)
+    text = whole["turns"][0]["text"]
+    stop = text[8:11]
+    (turn,) = document(*drawn, "--stop", stop)["turns"]
+    assert (turn["text"], turn["ended_by"]) == (text[: text.index(stop)], "stop")
+
+
+def test_a_model_without_a_template_is_refused() -> None:
+    assert_refused(quantize("chat", MODEL, "-p", "Hi"), 3, "the model has no chat template", "quantize run")
+
+
+def test_a_conversation_that_does_not_fit_is_refused(model: Path) -> None:
+    done = quantize("chat", model, "-p", "Hi", "--ctx", "4")
+    assert_refused(done, 3, "tokens long, its context holds 4", "--ctx")
+
+
+def test_a_template_that_fails_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "model.gguf"
+    succeeded("convert", MODEL, "--type", "f16", "--set", f"{KEY}=str:{{{{ raise_exception('no') }}}}", "-o", path)
+    assert_refused(quantize("chat", path, "-p", "Hi"), 3, "the chat template fails: 'no'")
+
+
+def test_an_interrupted_reply_is_remembered_as_far_as_it_got(voice: Voice) -> None:
+    conversation = Conversation(voice, None)
+    reply = conversation.reply("One")
+    for _ in range(3):
+        next(reply)
+    reply.close()
+    (turn,) = conversation.turns
+    assert (len(turn.tokens), turn.ended_by) == (3, "interrupt")
+    list(conversation.reply("Two"))
+    expected = f"user: One\nassistant: {turn.text}\nuser: Two\nassistant:"
+    ids = voice.tokenizer.encode(expected, parse_special=True)
+    assert conversation.turns[1].prompt_tokens == len(ids)
+
+
+class Interrupted(Conversation):
+    """Stops in the middle of the first reply, fails at the second."""
+
+    count = 0
+
+    def reply(self, prompt: str) -> Iterator[str]:  # type: ignore[override]
+        self.count += 1
+        if self.count == 2:
+            raise InputError("no room", hint="/clear")
+        for number, piece in enumerate(super().reply(prompt)):
+            if self.count == 1 and number == 2:
+                raise KeyboardInterrupt
+            yield piece
+
+
+def test_neither_ctrl_c_nor_an_error_ends_a_conversation(
+    voice: Voice, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("sys.stdin", io.StringIO("One\nTwo\nThree\n/exit\nFour\n"))
+    conversation = Interrupted(voice, None)
+    chat._talk(conversation)
+    said = capsys.readouterr()
+    assert [turn.prompt for turn in conversation.turns] == ["One", "Three"]
+    assert [line for line in said.err.splitlines()[1:] if line] == ["stopped", "error: no room", "hint: /clear"]
+
+
+def test_at_a_terminal_it_prompts_and_ctrl_d_ends_it(model: Path) -> None:
+    master, terminal = pty.openpty()
+    chatting = subprocess.Popen(
+        [*COMMAND, "chat", str(model), "-n", "4", "--temperature", "0"],
+        stdin=terminal, stdout=terminal, stderr=terminal, env={**environment(), "TERM": "dumb"},
+    )  # fmt: skip
+    os.close(terminal)
+    said = b""
+    for typed in (b"One\n", b"/clear\n", b"\x04"):
+        said += until(master, b"> ")
+        os.write(master, typed)
+    assert chatting.wait(60) == 0
+    os.close(master)
+    assert said.count(b"> ") == 3
+    assert run_text(model, "user: One\nassistant:", 4).encode() in said
+
+
+def until(master: int, mark: bytes) -> bytes:
+    """What a terminal shows up to a mark."""
+    shown = b""
+    while not shown.endswith(mark):
+        shown += os.read(master, 1)
+    return shown

@@ -1,0 +1,111 @@
+"""A chat template gives what transformers gives for it, and a hostile one gives an error in good time."""
+
+import datetime
+from pathlib import Path
+
+import pytest
+
+from formats.gguf.layout import text, u32
+from quantize_cli import template
+from quantize_cli.errors import InputError
+from quantize_cli.template import chat_template, render
+
+USER = [{"role": "user", "content": "Hi <b>é</b>"}]
+TOKENS = {"bos_token": "<s>", "eos_token": "</s>"}
+
+CHATML = """\
+{% for message in messages %}
+    {{ '<|im_start|>' + message['role'] + '\\n' + message['content'] + '<|im_end|>' + '\\n' }}
+{% endfor %}
+{% if add_generation_prompt %}
+{{ '<|im_start|>assistant\\n' }}
+{% endif %}
+"""
+
+
+def test_messages_are_laid_out_as_the_template_says() -> None:
+    said = [{"role": "system", "content": "Be brief."}, *USER]
+    # The line end that follows a `}}` is the template's own and stays; those after a `%}` do not.
+    expected = (
+        "    <|im_start|>system\nBe brief.<|im_end|>\n\n    <|im_start|>user\nHi <b>é</b><|im_end|>\n\n"
+        "<|im_start|>assistant\n\n"
+    )
+    assert render(CHATML, said, TOKENS) == expected
+
+
+@pytest.mark.parametrize(
+    ("source", "expected"),
+    [
+        ("{{ bos_token }}{{ eos_token }}", "<s></s>"),
+        ("{{ messages | tojson }}", '[{"role": "user", "content": "Hi <b>é</b>"}]'),
+        ("{{ {'b': 1, 'a': [2]} | tojson(indent=1, sort_keys=true) }}", '{\n "a": [\n  2\n ],\n "b": 1\n}'),
+        ("{{ tools is none }} {{ documents is none }}", "True True"),
+        ("{% for i in range(9) %}{% if i == 2 %}{% continue %}{% endif %}{% if i == 4 %}{% break %}{% endif %}{{ i }}"
+         "{% endfor %}",
+         "013"),
+        ("{% generation %}{{ messages[0].role }}{% endgeneration %}.", "user."),
+        ("{{ messages[0].content.split(' ')[0] | trim }}{{ undefined }}", "Hi"),
+        ("{% set ns = namespace(n=0) %}{% for m in messages %}{% set ns.n = ns.n + 1 %}{% endfor %}{{ ns.n }}", "1"),
+    ],
+)  # fmt: skip
+def test_a_template_has_what_transformers_offers(source: str, expected: str) -> None:
+    assert render(source, USER, TOKENS) == expected
+
+
+def test_a_template_knows_the_day() -> None:
+    assert render("{{ strftime_now('%Y') }}", USER, {}) in {str(datetime.datetime.now().year + more) for more in (0, 1)}
+
+
+@pytest.mark.parametrize(
+    ("source", "message"),
+    [
+        ("{{ raise_exception('only one system message') }}", "only one system message"),
+        ("{% for %}", "fails"),
+        ("{{ 1 / 0 }}", "division by zero"),
+        ("{{ messages[0].content.__class__.__mro__ }}", "unsafe"),
+        ("{{ ''.__class__ }}{{ cycler.__init__.__globals__.os.system('true') }}", "unsafe"),
+        ("{{ messages.append(1) }}", "not safely callable|unsafe"),
+        ("{% include '/etc/passwd' %}", "no loader"),
+        ("{% import 'os' as os %}", "no loader"),
+        ("{{ undefined.field }}", "is undefined"),
+        ("{{ raise_exception('\x1b[2J') }}", r"\\x1b"),
+        ("{{ range(99999999) }}", "Range too big"),
+    ],
+)
+def test_what_a_template_may_not_do_is_said(source: str, message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        render(source, USER, TOKENS)
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        "{% for a in range(99999) %}{% for b in range(99999) %}{% endfor %}{% endfor %}",
+        "{{ 9 ** (9 ** 9) }}",
+        "{{ 'a' * 10 ** 10 }}",
+        "{% set ns = namespace(s='ab') %}{% for i in range(60) %}{% set ns.s = ns.s ~ ns.s %}{% endfor %}{{ ns.s }}",
+        "{% for a in range(99999) %}{{ 'a' * 100000 }}{% endfor %}",
+        "{% macro again() %}{{ again() }}{% endmacro %}{{ again() }}",
+        "{{ '%9999999999d' % 1 }}",
+        "{{ 'x' | center(9999999999) }}",
+        "{{ '{:9999999999}'.format(1) }}",
+    ],
+)
+def test_a_template_takes_so_much_and_no_more(source: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(template, "_SECONDS", 2)
+    with pytest.raises(InputError, match="the chat template"):
+        render(source, USER, TOKENS)
+
+
+def test_the_current_directory_lends_no_modules(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "json.py").write_text("raise SystemExit(1)")
+    monkeypatch.chdir(tmp_path)
+    assert render("fine", USER, TOKENS) == "fine"
+
+
+def test_a_model_without_a_template_is_named() -> None:
+    with pytest.raises(InputError, match=r"model.gguf: the model has no chat template"):
+        chat_template({}, "model.gguf")
+    with pytest.raises(InputError, match=r"model.gguf: the model has no chat template"):
+        chat_template({template.KEY: u32(1)}, "model.gguf")
+    assert chat_template({template.KEY: text("{{ 1 }}")}, "model.gguf") == "{{ 1 }}"
