@@ -386,3 +386,80 @@ def nearest(typing: Any, value: Any) -> Any:
         return builder.sub(low, _constant(ints, 0x00400000))
 
     return ints(floats), codegen
+
+
+# --- arithmetic that decides no bytes, and rows that do not fill vectors -----------------------------------------
+
+
+@intrinsic
+def multiply_add(typing: Any, a: Any, b: Any, c: Any) -> Any:
+    """a * b + c, rounded once where the processor has an instruction for it, else twice. Not for what files hold."""
+
+    def codegen(context: Any, builder: ir.IRBuilder, sig: Any, args: Any) -> ir.Value:
+        values = [v if t is floats else _spread(builder, v, floats) for v, t in zip(args, sig.args, strict=True)]
+        return _call(builder, "llvm.fmuladd.v16f32", floats.llvm, *values)
+
+    return floats(*(t if t is floats else types.float32 for t in (a, b, c))), codegen
+
+
+@intrinsic
+def total(typing: Any, value: Any) -> Any:
+    """The sum of sixteen floats as float32, halves of the vector added to each other until one lane is left."""
+
+    def codegen(context: Any, builder: ir.IRBuilder, sig: Any, args: Any) -> ir.Value:
+        value = args[0]
+        for count in (8, 4, 2, 1):
+            low, high = (ir.Constant(ir.VectorType(_I32, count), list(range(s, s + count))) for s in (0, count))
+            value = builder.fadd(builder.shuffle_vector(value, value, low), builder.shuffle_vector(value, value, high))
+        return builder.extract_element(value, ir.Constant(_I32, 0))
+
+    return types.float32(floats), codegen
+
+
+@intrinsic
+def lane_numbers(typing: Any) -> Any:
+    """0, 1, ... 15."""
+    return ints(), lambda context, builder, sig, args: ir.Constant(ints.llvm, list(range(LANES)))
+
+
+def picked(order: tuple[int, ...]) -> Any:
+    """A function of two float vectors that gives sixteen of their lanes; those of the second count from 16 on."""
+
+    @intrinsic
+    def function(typing: Any, a: Any, b: Any) -> Any:
+        lanes = ir.Constant(ints.llvm, list(order))
+        return floats(floats, floats), lambda context, builder, sig, args: builder.shuffle_vector(*args, lanes)
+
+    return function
+
+
+def _first_lanes(builder: ir.IRBuilder, count: ir.Value) -> ir.Value:
+    numbers = ir.Constant(ints.llvm, list(range(LANES)))
+    return builder.icmp_signed("<", numbers, _spread(builder, builder.trunc(count, _I32), ints))
+
+
+@intrinsic
+def load_some(typing: Any, array: Any, row: Any, start: Any, count: Any) -> Any:
+    """array[row, start : start + count] of float32 in the first lanes, zeros in the others, whose memory is let be."""
+
+    def codegen(context: Any, builder: ir.IRBuilder, sig: Any, args: Any) -> ir.Value:
+        address = _address(context, builder, sig.args[0], args, floats.lane)
+        wanted = _first_lanes(builder, args[3])
+        name = "llvm.masked.load.v16f32.p0v16f32"
+        return _call(builder, name, floats.llvm, address, ir.Constant(_I32, 4), wanted, _constant(floats, 0.0))
+
+    return floats(array, types.intp, types.intp, types.intp), codegen
+
+
+@intrinsic
+def store_some(typing: Any, array: Any, row: Any, start: Any, value: Any, count: Any) -> Any:
+    """array[row, start : start + count] = the first lanes of floats."""
+
+    def codegen(context: Any, builder: ir.IRBuilder, sig: Any, args: Any) -> ir.Value:
+        address = _address(context, builder, sig.args[0], args, floats.lane)
+        wanted = _first_lanes(builder, args[4])
+        name = "llvm.masked.store.v16f32.p0v16f32"
+        _call(builder, name, ir.VoidType(), args[3], address, ir.Constant(_I32, 4), wanted)
+        return context.get_dummy_value()
+
+    return types.void(array, types.intp, types.intp, floats, types.intp), codegen

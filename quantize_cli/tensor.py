@@ -3,11 +3,12 @@
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from math import prod
+from pathlib import Path
 
 import numpy as np
 
 from formats.errors import FormatError
-from formats.ggml import GgmlType
+from formats.ggml import GgmlType, row_nbytes
 from formats.quoted import quoted
 from formats.stored import StoredTensor
 
@@ -32,6 +33,8 @@ class Tensor:
     read: Callable[[int, int], np.ndarray]
     origin: str
     """The file and the name there, for messages."""
+    place: tuple[Path, int] | None = None
+    """The file, and the byte in it, from which on the rows lie as they are; None if no file holds them so."""
 
     @property
     def row_count(self) -> int:
@@ -44,13 +47,25 @@ class Tensor:
     def renamed(self, name: str) -> "Tensor":
         return replace(self, name=name)
 
+    def slab(self, first: int, count: int) -> "Tensor":
+        """`count` rows from row `first` on, as a matrix."""
+        place = self.place
+        if place is not None:
+            place = place[0], place[1] + first * row_nbytes(self.type, self.columns)
+        return replace(
+            self,
+            shape=(count, self.columns),
+            read=lambda start, stop: self.read(first + start, first + stop),
+            place=place,
+        )
+
     def reordered(self, order: np.ndarray) -> "Tensor":
         """The same rows in another order: row i of the result is row `order[i]` of this tensor.
 
         Of a vector, which is one row, the elements.
         """
         if len(self.shape) == 1:
-            return replace(self, read=lambda start, stop: self.read(start, stop)[:, order])
+            return replace(self, read=lambda start, stop: self.read(start, stop)[:, order], place=None)
 
         def read(start: int, stop: int) -> np.ndarray:
             wanted = order[start:stop]
@@ -58,7 +73,7 @@ class Tensor:
             rows: np.ndarray = self.read(first, last + 1)[wanted - first]
             return rows
 
-        return replace(self, read=read)
+        return replace(self, read=read, place=None)
 
     def transposed(self, strip_nbytes: int = 16 << 20) -> "Tensor":
         """The matrix with rows and columns exchanged, read in strips so that it is never whole in memory."""
@@ -69,7 +84,7 @@ class Tensor:
             parts = [self.read(at, min(at + strip, rows))[:, start:stop] for at in range(0, rows, strip)]
             return np.concatenate(parts).T
 
-        return replace(self, shape=(columns, rows), read=read)
+        return replace(self, shape=(columns, rows), read=read, place=None)
 
 
 def from_stored(stored: StoredTensor) -> Tensor:
@@ -81,7 +96,7 @@ def from_stored(stored: StoredTensor) -> Tensor:
         type_ = GgmlType[stored.dtype]
     else:
         raise FormatError(f"{origin} has dtype {quoted(stored.dtype)}, which is not supported")
-    return Tensor(stored.name, stored.shape, type_, stored.rows, origin)
+    return Tensor(stored.name, stored.shape, type_, stored.rows, origin, (stored.path, stored.offset))
 
 
 def from_array(name: str, values: np.ndarray) -> Tensor:

@@ -1,14 +1,14 @@
-"""One block of a decoder: the pieces, each a function of activations (n, width) f32."""
+"""One block of a decoder: the pieces, each of which records what it does with activations (n, columns) f32."""
 
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
 
+from quantize_cli.runtime.kernels import elementwise, norm
 from quantize_cli.runtime.matrix import Matrix
+from quantize_cli.runtime.tape import Part, Tape
 
-_LOWEST = np.float32(-80)
-"""Below this a sigmoid is zero anyway; the bound keeps exp from overflowing."""
+_NOTHING = np.empty(0, np.float32)
 
 
 @dataclass(frozen=True)
@@ -20,12 +20,11 @@ class Norm:
     epsilon: float
     centres: bool
 
-    def __call__(self, activations: np.ndarray) -> np.ndarray:
-        if self.centres:
-            activations = activations - activations.mean(axis=-1, keepdims=True)
-        square = np.mean(activations * activations, axis=-1, keepdims=True)
-        normed: np.ndarray = activations * (1 / np.sqrt(square + np.float32(self.epsilon))) * self.weight
-        return normed if self.bias is None else normed + self.bias
+    def record(self, tape: Tape, x: np.ndarray) -> np.ndarray:
+        out = tape.array(*x.shape)
+        bias = _NOTHING if self.bias is None else self.bias
+        tape.add(norm.norm, x, self.weight, bias, out, self.epsilon, int(self.centres))
+        return out
 
 
 @dataclass(frozen=True)
@@ -35,33 +34,31 @@ class Linear:
     matrix: Matrix
     bias: np.ndarray | None
 
-    def __call__(self, activations: np.ndarray) -> np.ndarray:
-        product = self.matrix.apply(activations)
+    def record(self, tape: Tape, x: np.ndarray) -> np.ndarray:
+        out = self.matrix.record(tape, x)
         if self.bias is not None:
-            product += self.bias
-        return product
+            tape.add(elementwise.add_row, out, self.bias)
+        return out
 
 
 @dataclass(frozen=True)
 class FeedForward:
-    """act(gate) * up, or act(up) without a gate, brought down to the width again."""
+    """act(gate) * up, or gelu(up) without a gate, brought down to the width again."""
 
     gate: Linear | None
     up: Linear
     down: Linear
-    act: Callable[[np.ndarray], np.ndarray]
-    gate_in_up: bool = False
-    """The gate is the first half of what goes up."""
+    gelu: bool
+    """The activation is GELU rather than SiLU."""
 
-    def __call__(self, activations: np.ndarray) -> np.ndarray:
-        up = self.up(activations)
-        if self.gate_in_up:
-            gate, up = np.split(up, 2, axis=-1)
-            return self.down(self.act(gate) * up)
+    def record(self, tape: Tape, x: np.ndarray) -> np.ndarray:
+        up = self.up.record(tape, x)
         if self.gate is None:
-            return self.down(self.act(up))
-        up *= self.act(self.gate(activations))
-        return self.down(up)
+            tape.add(elementwise.gelu, up)
+        else:
+            gated = elementwise.gate_gelu if self.gelu else elementwise.gate_silu
+            tape.add(gated, up, self.gate.record(tape, x))
+        return self.down.record(tape, up)
 
 
 @dataclass(frozen=True)
@@ -69,34 +66,16 @@ class Layer:
     """The parts of one block, in the order they act."""
 
     attention_norm: Norm
-    projections: tuple[Linear, ...]
-    """Query, key and value; or one whose rows are all three."""
+    query: Linear
+    key: Linear
+    value: Linear
     query_norm: Norm | None
     key_norm: Norm | None
     attention_output: Linear
     attention_post_norm: Norm | None
     feed_forward_norm: Norm
-    feed_forward: Callable[[np.ndarray], np.ndarray]
+    feed_forward: Part
     """A `FeedForward`, or a mixture of them."""
     feed_forward_post_norm: Norm | None
     window: int
     """The last positions that attention sees; 0 for all."""
-
-
-def silu(x: np.ndarray) -> np.ndarray:
-    """x * sigmoid(x)."""
-    gated: np.ndarray = x / (1 + np.exp(-np.maximum(x, _LOWEST)))
-    return gated
-
-
-def sigmoid(x: np.ndarray) -> np.ndarray:
-    """1 / (1 + exp(-x))."""
-    share: np.ndarray = 1 / (1 + np.exp(-np.maximum(x, _LOWEST)))
-    return share
-
-
-def gelu(x: np.ndarray) -> np.ndarray:
-    """The tanh form ("gelu_new"), which ggml's GELU is."""
-    inner = np.float32(np.sqrt(2 / np.pi)) * x * (1 + np.float32(0.044715) * x * x)
-    gated: np.ndarray = np.float32(0.5) * x * (1 + np.tanh(inner))
-    return gated

@@ -4,10 +4,13 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from quantize_cli.runtime.layer import FeedForward, Linear, sigmoid
+from quantize_cli.runtime.layer import FeedForward, Linear
+from quantize_cli.runtime.tape import Tape, applied
 
 _SMALLEST_SUM = np.float32(2.0**-14)
 """What the shares of chosen experts are divided by at least, as llama.cpp has it: the smallest normal float16."""
+_LOWEST = np.float32(-80)
+"""Below this a sigmoid is zero anyway; the bound keeps exp from overflowing."""
 
 
 @dataclass(frozen=True)
@@ -24,19 +27,25 @@ class Mixture:
     shared_gate: Linear | None
     """One row, whose sigmoid weights the shared expert."""
 
-    def __call__(self, activations: np.ndarray) -> np.ndarray:
-        chosen, shares = self._route(activations)
-        mixed = np.zeros_like(activations)
+    def record(self, tape: Tape, x: np.ndarray) -> np.ndarray:
+        """Which experts are chosen is known when the recording runs, so Python sends the tokens to them."""
+        logits, out = self.router.record(tape, x), tape.array(*x.shape)
+        tape.call(lambda: self._mix(tape, x, logits, out))
+        if self.shared is not None and self.shared_gate is not None:
+            shared, gate = self.shared.record(tape, x), self.shared_gate.record(tape, x)
+            tape.call(lambda: _add_shared(out, shared, gate))
+        return out
+
+    def _mix(self, tape: Tape, x: np.ndarray, logits: np.ndarray, out: np.ndarray) -> None:
+        chosen, shares = self._route(logits)
+        out[:] = 0
         for expert in np.unique(chosen):
             tokens, ranks = np.nonzero(chosen == expert)
-            mixed[tokens] += self.experts[expert](activations[tokens]) * shares[tokens, ranks, None]
-        if self.shared is not None and self.shared_gate is not None:
-            mixed += self.shared(activations) * sigmoid(self.shared_gate(activations))
-        return mixed
+            formed = applied(self.experts[expert], x[tokens], tape.threads)
+            out[tokens] += formed * shares[tokens, ranks, None]
 
-    def _route(self, activations: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    def _route(self, logits: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """The experts of each token (n, used) and their shares (n, used) f32."""
-        logits = self.router(activations)
         shares = np.exp(logits - logits.max(axis=-1, keepdims=True))
         shares /= shares.sum(axis=-1, keepdims=True)
         chosen = np.argsort(-shares, axis=-1, kind="stable")[:, : self.used]
@@ -44,3 +53,7 @@ class Mixture:
         if self.normalized:
             shares /= np.maximum(shares.sum(axis=-1, keepdims=True), _SMALLEST_SUM)
         return chosen, shares
+
+
+def _add_shared(out: np.ndarray, shared: np.ndarray, gate: np.ndarray) -> None:
+    out += shared / (1 + np.exp(-np.maximum(gate, _LOWEST)))

@@ -1,5 +1,6 @@
 """Takes a model's tensors one by one, checked, and refuses what is left: an unused tensor means another computation."""
 
+from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -8,23 +9,18 @@ from formats.quoted import quoted
 from quantize_cli.errors import InputError
 from quantize_cli.quants import decode
 from quantize_cli.runtime.hyperparameters import Described, Hyperparameters, Mixing
-from quantize_cli.runtime.layer import FeedForward, Layer, Linear, Norm, gelu, silu
+from quantize_cli.runtime.layer import FeedForward, Layer, Linear, Norm
 from quantize_cli.runtime.matrix import Matrix
 from quantize_cli.runtime.mixture import Mixture
 from quantize_cli.tensor import Tensor
 
-HOLD_NBYTES = 2 << 30
-"""Models whose float32 weights fit this are decoded once: 500 million parameters."""
-
-
 class Parts:
     """The tensors of a model, by name, until they are taken."""
 
-    def __init__(self, model: Described, hyperparameters: Hyperparameters, hold_nbytes: int = HOLD_NBYTES) -> None:
+    def __init__(self, model: Described, hyperparameters: Hyperparameters) -> None:
         self._path = model.path
         self._sizes = hyperparameters
         self._left = {tensor.name: tensor for tensor in model.tensors}
-        self._held = sum(4 * tensor.row_count * tensor.columns for tensor in model.tensors) <= hold_nbytes
 
     def __contains__(self, name: str) -> bool:
         return name in self._left
@@ -33,13 +29,13 @@ class Parts:
         """A required matrix of `rows` (any number if None) and `columns`."""
         tensor = self._take(name)
         self._check(tensor, (tensor.row_count if rows is None else rows, columns))
-        return Matrix(tensor, self._held)
+        return Matrix(tensor)
 
     def matrices(self, name: str, count: int, rows: int, columns: int) -> tuple[Matrix, ...]:
         """A required tensor of `count` matrices, each of which is read alone."""
         tensor = self._take(name)
         self._check(tensor, (count, rows, columns))
-        return tuple(Matrix(_slab(tensor, index), self._held) for index in range(count))
+        return tuple(Matrix(tensor.slab(index * rows, rows)) for index in range(count))
 
     def vector(self, name: str, columns: int) -> np.ndarray | None:
         """A vector of `columns` float32 weights; None if the model has no such tensor."""
@@ -53,6 +49,16 @@ class Parts:
     def linear(self, name: str, rows: int, columns: int) -> Linear:
         return Linear(self.matrix(f"{name}.weight", rows, columns), self.vector(f"{name}.bias", rows))
 
+    def linears(self, name: str, rows: Sequence[int], columns: int) -> tuple[Linear, ...]:
+        """A required matrix of as many `rows` in all, cut into as many parts."""
+        tensor, bias = self._take(f"{name}.weight"), self.vector(f"{name}.bias", sum(rows))
+        self._check(tensor, (sum(rows), columns))
+        starts = np.cumsum([0, *rows[:-1]]).tolist()
+        return tuple(
+            Linear(Matrix(tensor.slab(start, count)), None if bias is None else bias[start : start + count])
+            for start, count in zip(starts, rows, strict=True)
+        )
+
     def norm(self, name: str, columns: int) -> Norm:
         weight = self.vector(f"{name}.weight", columns)
         if weight is None:
@@ -65,7 +71,7 @@ class Parts:
         tensor = self._take(name)
         if tensor.shape != (columns,):
             self._check(tensor, (1, columns))
-        return Matrix(replace(tensor, shape=(1, columns)), self._held)
+        return Matrix(replace(tensor, shape=(1, columns)))
 
     def refuse_leftovers(self) -> None:
         if self._left:
@@ -83,28 +89,25 @@ class Parts:
             raise InputError(f"{where} has shape {tensor.shape}, its metadata says {shape}")
 
 
-def _slab(tensor: Tensor, index: int) -> Tensor:
-    """Matrix `index` of a tensor (matrices, rows, columns), which are stored one after the other."""
-    rows = tensor.shape[1]
-    first = index * rows
-    return replace(tensor, shape=tensor.shape[1:], read=lambda start, stop: tensor.read(first + start, first + stop))
-
-
 def read_layer(parts: Parts, sizes: Hyperparameters, index: int) -> Layer:
     """The parts of block `index`; queries, keys and values may be one fused matrix or three."""
     prefix, family = f"blk.{index}", sizes.family
     query = sizes.heads * sizes.head_width
     key = sizes.key_value_heads * sizes.head_width
-    rows = {"attn_q": query, "attn_k": key, "attn_v": key}
     if f"{prefix}.attn_qkv.weight" in parts:
-        rows = {"attn_qkv": query + 2 * key}
+        projections = parts.linears(f"{prefix}.attn_qkv", (query, key, key), sizes.width)
+    else:
+        rows = {"attn_q": query, "attn_k": key, "attn_v": key}
+        projections = tuple(parts.linear(f"{prefix}.{name}", count, sizes.width) for name, count in rows.items())
 
     def norm(name: str, wanted: bool, columns: int = sizes.width) -> Norm | None:
         return parts.norm(f"{prefix}.{name}", columns) if wanted else None
 
     return Layer(
         attention_norm=parts.norm(f"{prefix}.attn_norm", sizes.width),
-        projections=tuple(parts.linear(f"{prefix}.{name}", count, sizes.width) for name, count in rows.items()),
+        query=projections[0],
+        key=projections[1],
+        value=projections[2],
         query_norm=norm("attn_q_norm", family.head_norms, sizes.head_width),
         key_norm=norm("attn_k_norm", family.head_norms, sizes.head_width),
         attention_output=parts.linear(f"{prefix}.attn_output", sizes.width, query),
@@ -118,14 +121,13 @@ def read_layer(parts: Parts, sizes: Hyperparameters, index: int) -> Layer:
 
 def _feed_forward(parts: Parts, sizes: Hyperparameters, prefix: str) -> FeedForward:
     inner, width, family = sizes.feed_forward, sizes.width, sizes.family
-    separate_gate = family.gated and not family.gate_in_up
-    return FeedForward(
-        gate=parts.linear(f"{prefix}.ffn_gate", inner, width) if separate_gate else None,
-        up=parts.linear(f"{prefix}.ffn_up", 2 * inner if family.gate_in_up else inner, width),
-        down=parts.linear(f"{prefix}.ffn_down", width, inner),
-        act=gelu if family.gelu else silu,
-        gate_in_up=family.gate_in_up,
-    )
+    gate: Linear | None = None
+    if family.gate_in_up:
+        gate, up = parts.linears(f"{prefix}.ffn_up", (inner, inner), width)
+    else:
+        gate = parts.linear(f"{prefix}.ffn_gate", inner, width) if family.gated else None
+        up = parts.linear(f"{prefix}.ffn_up", inner, width)
+    return FeedForward(gate, up, parts.linear(f"{prefix}.ffn_down", width, inner), family.gelu)
 
 
 def _mixture(parts: Parts, sizes: Hyperparameters, prefix: str) -> Mixture:
@@ -138,7 +140,7 @@ def _mixture(parts: Parts, sizes: Hyperparameters, prefix: str) -> Mixture:
     return Mixture(
         router=parts.linear(f"{prefix}.ffn_gate_inp", mixing.count, width),
         experts=tuple(
-            FeedForward(Linear(gate, None), Linear(up, None), Linear(down, None), silu)
+            FeedForward(Linear(gate, None), Linear(up, None), Linear(down, None), gelu=False)
             for gate, up, down in zip(gates, ups, downs, strict=True)
         ),
         used=mixing.used,
@@ -156,5 +158,5 @@ def _shared_expert(parts: Parts, mixing: Mixing, prefix: str, width: int) -> Fee
         gate=parts.linear(f"{prefix}.ffn_gate_shexp", inner, width),
         up=parts.linear(f"{prefix}.ffn_up_shexp", inner, width),
         down=parts.linear(f"{prefix}.ffn_down_shexp", width, inner),
-        act=silu,
+        gelu=False,
     )

@@ -17,6 +17,11 @@ _PATIENCE = 2000
 _give_way = types.ExternalFunction("sched_yield" if os.name == "posix" else "SwitchToThread", types.int32())
 
 
+def processors() -> int:
+    """How many processors this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
 class Program:
     """Operations and, between them, functions of Python; recorded once, run as often as wanted."""
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 import numpy as np
 
@@ -12,6 +12,13 @@ from quantize_cli.runtime.program import Program, Threads
 
 FEW = 4
 """Activations fewer than these are multiplied row by row, straight from the blocks; more are worth opening panels."""
+
+
+class Part(Protocol):
+    """A part of a model."""
+
+    def record(self, tape: "Tape", x: np.ndarray) -> np.ndarray:
+        """Append what it does with activations (n, columns) f32; gives where that will lie."""
 
 
 class Rounded(NamedTuple):
@@ -31,6 +38,7 @@ class Tape:
         self._free: dict[tuple[int, int], list[np.ndarray]] = {}
         self._lent: list[np.ndarray] = []
         self._rounded: dict[tuple[object, ...], Rounded] = {}
+        self._tiled: dict[int, np.ndarray] = {}
         self._scratch: dict[int, np.ndarray] = {}
 
     def add(self, operation: Operation, *arguments: np.ndarray | float) -> None:
@@ -64,6 +72,7 @@ class Tape:
                 self._free[rows, columns].append(array)
             self._lent = before
             self._rounded.clear()
+            self._tiled.clear()
 
     def multiply(self, weights: np.ndarray, dot: dots.Dot | dots.FloatDot, x: np.ndarray, out: np.ndarray) -> None:
         """Append out = x times the rows of `weights` u8 (rows, row bytes): x (n, columns), out (n, rows) f32."""
@@ -81,13 +90,12 @@ class Tape:
         if len(x) < FEW:
             self.add(dot.rows, weights, x, out)
             return
-        key = id(x), "float"
-        if key not in self._rounded:
+        if id(x) not in self._tiled:
             tiles = self.array(-(-len(x) // dots.TOKENS), x.shape[1] * dots.TOKENS)
             self.add(dots.tiles_float, x, tiles)
-            self._rounded[key] = tiles
+            self._tiled[id(x)] = tiles
         scratch = self._scratch_of(dots.float_scratch_nbytes(x.shape[1]))
-        self.add(dots.multiply_floats, weights, dot.opener.address, self._rounded[key], out, scratch)
+        self.add(dots.multiply_floats, weights, dot.opener.address, self._tiled[id(x)], out, scratch)
 
     def _scratch_of(self, nbytes: int) -> np.ndarray:
         """Bytes for each thread, the same for all operations that want as many."""
@@ -122,3 +130,11 @@ class Tape:
             self.add(dots.tiles_super if dot.super_block else dots.tiles_small, x, *rounded, dot.group)
             self._rounded[key] = rounded
         return self._rounded[key]
+
+
+def applied(part: Part, x: np.ndarray, threads: Threads) -> np.ndarray:
+    """What a part makes of activations (n, columns) f32, at once."""
+    tape = Tape(threads)
+    out = part.record(tape, np.ascontiguousarray(x))
+    tape.run()
+    return out

@@ -1,25 +1,53 @@
 """One forward pass for every decoder the runtime knows; families differ by flags and by the parts they have."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 
 from quantize_cli.errors import InputError
-from quantize_cli.runtime.attention import Scoring, attend
 from quantize_cli.runtime.cache import Cache
 from quantize_cli.runtime.hyperparameters import Described, Hyperparameters, read_hyperparameters
+from quantize_cli.runtime.kernels import attend, elementwise, keep, rotate
 from quantize_cli.runtime.layer import Layer, Linear, Norm
 from quantize_cli.runtime.matrix import Matrix
-from quantize_cli.runtime.parts import HOLD_NBYTES, Parts, read_layer
+from quantize_cli.runtime.parts import Parts, read_layer
+from quantize_cli.runtime.program import Threads, processors
 from quantize_cli.runtime.rotary import Rotary, read_local_rotary, read_rotary, rotated_columns
+from quantize_cli.runtime.tape import Tape
 
-_Rotation = tuple[Rotary, np.ndarray] | None
-"""How vectors turn, and the turns of the positions at hand."""
+_KEPT = 2
+"""Recordings kept of each kind: that of one token, and that of the parts a prompt or a text is cut into."""
+
+
+@dataclass
+class _Turns:
+    """How a layer's vectors turn: sines and cosines (n, pairs) f32 of the positions at hand."""
+
+    rotary: Rotary
+    cosines: np.ndarray
+    sines: np.ndarray
+
+    def place(self, positions: np.ndarray, room: int) -> None:
+        turns = self.rotary.turns(positions, room)
+        self.cosines[:], self.sines[:] = turns.real, turns.imag
+
+
+@dataclass
+class _Pass:
+    """A recorded forward pass over a cache, and where what changes from run to run lies."""
+
+    cache: Cache
+    tape: Tape
+    stream: np.ndarray
+    turns: tuple[_Turns, ...]
+    """For layers that see everything, and for those with a window; or none."""
+    hidden: np.ndarray
 
 
 @dataclass(frozen=True)
 class Transformer:
-    """A decoder ready to run. It keeps no state: what was processed before is in a `Cache`."""
+    """A decoder ready to run. What was processed before is in a `Cache`; what is kept here only saves recording."""
 
     hyperparameters: Hyperparameters
     embedding: Matrix
@@ -31,6 +59,9 @@ class Transformer:
     layers: tuple[Layer, ...]
     norm: Norm
     output: Linear
+    threads: Threads
+    _passes: dict[int, _Pass] = field(default_factory=dict)
+    _projections: dict[int, tuple[Tape, np.ndarray, np.ndarray]] = field(default_factory=dict)
 
     @property
     def vocabulary(self) -> int:
@@ -47,56 +78,92 @@ class Transformer:
         """As `logits`, but stops before the output matrix: (..., n, width)."""
         batch = np.atleast_2d(np.asarray(tokens))
         sequences, count = batch.shape
-        cache = Cache(self.hyperparameters, count, sequences) if cache is None else cache
+        cache = self._spare(sequences, count) if cache is None else cache
         self._check(batch, cache)
+        recorded = self._passes.get(count)
+        if recorded is None or recorded.cache is not cache:
+            recorded = self._record(cache, count)
+            _keep(self._passes, count, recorded)
         places = np.arange(cache.length, cache.length + count)
+        recorded.stream[:] = self._embed(batch, places)
+        for turns in recorded.turns:
+            turns.place(places, cache.capacity)
+        recorded.tape.run()
+        cache.advance(count)
+        return recorded.hidden.reshape(*np.shape(tokens), -1).copy()
+
+    def project(self, hidden: np.ndarray) -> np.ndarray:
+        """What `hidden` gives, or some positions of it (..., width) -> logits (..., vocabulary)."""
+        count = hidden.size // hidden.shape[-1]
+        if count not in self._projections:
+            tape, flat = Tape(self.threads), np.empty((count, hidden.shape[-1]), np.float32)
+            logits = self.output.record(tape, flat)
+            if cap := self.hyperparameters.logit_cap:
+                tape.add(elementwise.soft_cap, logits, cap)
+            _keep(self._projections, count, (tape, flat, logits))
+        tape, flat, logits = self._projections[count]
+        flat[:] = hidden.reshape(flat.shape)
+        tape.run()
+        return logits.reshape(*hidden.shape[:-1], -1).copy()
+
+    def _spare(self, sequences: int, count: int) -> Cache:
+        """A cache for texts of which nothing is to be remembered: the last such one if it fits."""
+        recorded = self._passes.get(count)
+        if recorded is not None and (recorded.cache.sequences, recorded.cache.capacity) == (sequences, count):
+            recorded.cache.rewind(0)
+            return recorded.cache
+        return Cache(self.hyperparameters, count, sequences)
+
+    def _embed(self, batch: np.ndarray, places: np.ndarray) -> np.ndarray:
+        """What the first layer is given, (sequences * n, width)."""
         stream = self.embedding.rows(batch.ravel())
         if self.hyperparameters.family.scaled_embedding:
             stream = stream * np.float32(np.sqrt(self.hyperparameters.width))
         if self.positions is not None:
-            stream = stream + np.tile(self.positions.rows(places), (sequences, 1))
-        rotations = self._rotations(places, cache.capacity)
+            stream = stream + np.tile(self.positions.rows(places), (len(batch), 1))
+        return stream
+
+    def _record(self, cache: Cache, count: int) -> _Pass:
+        """Record the pass of `count` more positions of each of the cache's sequences."""
+        tape, width = Tape(self.threads), self.hyperparameters.width
+        stream = np.empty((cache.sequences * count, width), np.float32)
+        turns: tuple[_Turns, ...] = ()
+        if self.rotary is not None and self.local_rotary is not None:
+            turns = tuple(_turns(rotary, count) for rotary in (self.rotary, self.local_rotary))
         for index, layer in enumerate(self.layers):
-            normed = layer.attention_norm(stream).reshape(sequences, count, -1)
-            mixed = self._attention(layer, index, normed, rotations[layer.window > 0], cache)
-            stream = stream + (mixed if layer.attention_post_norm is None else layer.attention_post_norm(mixed))
-            formed = layer.feed_forward(layer.feed_forward_norm(stream))
-            stream += formed if layer.feed_forward_post_norm is None else layer.feed_forward_post_norm(formed)
-        cache.advance(count)
-        return self.norm(stream).reshape(*np.shape(tokens), -1)
+            with tape.scope():
+                mixed = self._record_attention(tape, index, layer.attention_norm.record(tape, stream), turns, cache)
+                post = layer.attention_post_norm
+                tape.add(elementwise.add, stream, mixed if post is None else post.record(tape, mixed))
+            with tape.scope():
+                formed = layer.feed_forward.record(tape, layer.feed_forward_norm.record(tape, stream))
+                post = layer.feed_forward_post_norm
+                tape.add(elementwise.add, stream, formed if post is None else post.record(tape, formed))
+        return _Pass(cache, tape, stream, turns, self.norm.record(tape, stream))
 
-    def project(self, hidden: np.ndarray) -> np.ndarray:
-        """What `hidden` gives, or some positions of it (..., width) -> logits (..., vocabulary)."""
-        flat = self.output(hidden.reshape(-1, hidden.shape[-1]))
-        if cap := self.hyperparameters.logit_cap:
-            flat = np.tanh(flat / np.float32(cap)) * np.float32(cap)
-        return flat.reshape(*hidden.shape[:-1], -1)
-
-    def _rotations(self, places: np.ndarray, room: int) -> tuple[_Rotation, _Rotation]:
-        """How far positions turn in layers that see everything, and in those with a window."""
-        if self.rotary is None or self.local_rotary is None:
-            return None, None
-        everywhere = self.rotary, self.rotary.turns(places, room)
-        if self.local_rotary is self.rotary:
-            return everywhere, everywhere
-        return everywhere, (self.local_rotary, self.local_rotary.turns(places, room))
-
-    def _attention(self, layer: Layer, index: int, normed: np.ndarray, rotation: _Rotation, cache: Cache) -> np.ndarray:
-        """Normed activations (sequences, n, width) -> what attention adds to them, (sequences * n, width)."""
-        sequences, count, width = normed.shape
-        sizes = self.hyperparameters
-        projected = np.concatenate([linear(normed.reshape(-1, width)) for linear in layer.projections], axis=-1)
-        heads = projected.reshape(sequences, count, -1, sizes.head_width)
-        ends = (sizes.heads, sizes.heads + sizes.key_value_heads)
-        queries, keys, values = np.split(heads, ends, axis=2)
+    def _record_attention(
+        self, tape: Tape, index: int, x: np.ndarray, turns: tuple[_Turns, ...], cache: Cache
+    ) -> np.ndarray:
+        """Record what attention makes of normed activations (sequences * n, width), which is as large."""
+        layer, sizes = self.layers[index], self.hyperparameters
+        width = sizes.head_width
+        queries, keys, values = (part.record(tape, x) for part in (layer.query, layer.key, layer.value))
         if layer.query_norm is not None and layer.key_norm is not None:
-            queries, keys = layer.query_norm(queries), layer.key_norm(keys)
-        if rotation is not None:
-            rotary, turns = rotation
-            queries, keys = rotary.rotate(queries, turns), rotary.rotate(keys, turns)
-        scoring = Scoring(sizes.score_scale, sizes.score_cap, layer.window)
-        mixed = attend(queries, *cache.store(index, keys, values), scoring)
-        return layer.attention_output(mixed.reshape(sequences * count, -1))
+            queries = layer.query_norm.record(tape, queries.reshape(-1, width)).reshape(queries.shape)
+            keys = layer.key_norm.record(tape, keys.reshape(-1, width)).reshape(keys.shape)
+        if turns:
+            turn = turns[layer.window > 0]
+            turned = rotate.rotate_adjacent if turn.rotary.adjacent_pairs else rotate.rotate_halves
+            for vectors in (queries, keys):
+                tape.add(turned, vectors, turn.cosines, turn.sines, width, turn.cosines.shape[1])
+        tape.add(keep.keep, keys, values, cache.keys[index], cache.values[index], cache.cell)
+        out = tape.array(*queries.shape)
+        scratch = tape.array(tape.threads.count, attend.scratch_columns(cache.keys.shape[2], width))
+        tape.add(
+            attend.attend, queries, cache.keys[index], cache.values[index], out, cache.cell, scratch,
+            float(sizes.score_scale), float(sizes.score_cap), layer.window, cache.sequences,
+        )  # fmt: skip
+        return layer.attention_output.record(tape, out)
 
     def _check(self, batch: np.ndarray, cache: Cache) -> None:
         sequences, count = batch.shape
@@ -112,13 +179,27 @@ class Transformer:
             raise InputError(f"the model has {self.positions.tensor.row_count} positions, {stop} are needed")
 
 
-def from_model(model: Described, hold_nbytes: int = HOLD_NBYTES) -> Transformer:
+def _turns(rotary: Rotary, count: int) -> _Turns:
+    shape = count, rotary.unscaled.size
+    return _Turns(rotary, np.empty(shape, np.float32), np.empty(shape, np.float32))
+
+
+def _keep(kept: dict[int, Any], count: int, recorded: Any) -> None:
+    """Remember a recording, and forget the oldest of others than that of one position."""
+    kept.pop(count, None)
+    others = [key for key in kept if key != 1]
+    if count != 1 and len(others) >= _KEPT - 1:
+        del kept[others[0]]
+    kept[count] = recorded
+
+
+def from_model(model: Described, threads: int | None = None) -> Transformer:
     """A transformer from a model's metadata and tensors; InputError naming what is missing, extra or misshapen.
 
-    Matrices stay in memory as float32 if all of them fit `hold_nbytes`; otherwise each is decoded at every use.
+    It computes on `threads` threads, all the process may have unless told.
     """
     sizes = read_hyperparameters(model)
-    parts = Parts(model, sizes, hold_nbytes)
+    parts = Parts(model, sizes)
     rotary = _rotary(model, sizes, parts) if sizes.family.rotates else None
     embedding = parts.matrix("token_embd.weight", None, sizes.width)
     vocabulary = embedding.tensor.row_count
@@ -131,6 +212,7 @@ def from_model(model: Described, hold_nbytes: int = HOLD_NBYTES) -> Transformer:
         layers=tuple(read_layer(parts, sizes, index) for index in range(sizes.layers)),
         norm=parts.norm("output_norm", sizes.width),
         output=parts.linear("output", vocabulary, sizes.width) if "output.weight" in parts else Linear(embedding, None),
+        threads=Threads(threads or processors()),
     )
     parts.refuse_leftovers()
     return transformer

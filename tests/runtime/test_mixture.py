@@ -7,9 +7,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from quantize_cli.runtime.layer import FeedForward, Linear, silu
+from quantize_cli.runtime.layer import FeedForward, Linear
 from quantize_cli.runtime.matrix import Matrix
 from quantize_cli.runtime.mixture import Mixture
+from quantize_cli.runtime.program import Threads
+from quantize_cli.runtime.tape import Part, applied
 from quantize_cli.runtime.transformer import from_model
 from quantize_cli.source import open_model
 from quantize_cli.tensor import Tensor, from_array
@@ -20,13 +22,18 @@ WIDTH, INNER, EXPERTS, USED = 8, 12, 5, 2
 
 def linear(random: np.random.Generator, rows: int, columns: int) -> Linear:
     weights = random.normal(0, columns**-0.5, (rows, columns)).astype(np.float32)
-    return Linear(Matrix(from_array("w", weights), True), None)
+    return Linear(Matrix(from_array("w", weights)), None)
+
+
+def of(part: Part, activations: np.ndarray) -> np.ndarray:
+    found = applied(part, np.atleast_2d(activations), Threads(1))
+    return found.reshape(*activations.shape[:-1], -1)
 
 
 def mixture(normalized: bool) -> Mixture:
     random = np.random.default_rng(0)
     expert: Callable[[], FeedForward] = lambda: FeedForward(  # noqa: E731
-        linear(random, INNER, WIDTH), linear(random, INNER, WIDTH), linear(random, WIDTH, INNER), silu
+        linear(random, INNER, WIDTH), linear(random, INNER, WIDTH), linear(random, WIDTH, INNER), gelu=False
     )
     return Mixture(
         linear(random, EXPERTS, WIDTH), tuple(expert() for _ in range(EXPERTS)), USED, normalized,
@@ -40,15 +47,14 @@ def test_a_mixture_is_the_weighted_sum_of_the_likeliest_experts(normalized: bool
     activations = np.random.default_rng(1).normal(size=(20, WIDTH)).astype(np.float32)
     assert mixed.shared is not None
     assert mixed.shared_gate is not None
-    for token, found in zip(activations, mixed(activations), strict=True):
-        alone = token[None]
-        shares = np.exp(mixed.router(alone)[0].astype(float))
+    for token, found in zip(activations, of(mixed, activations), strict=True):
+        shares = np.exp(of(mixed.router, token).astype(float))
         shares /= shares.sum()
         chosen = sorted(range(EXPERTS), key=lambda expert: -shares[expert])[:USED]
         total = sum(shares[expert] for expert in chosen) if normalized else 1
-        expected = sum(shares[expert] / total * mixed.experts[expert](alone)[0] for expert in chosen)
-        gate = 1 / (1 + np.exp(-mixed.shared_gate(alone)[0]))
-        assert np.abs(found - (expected + gate * mixed.shared(alone)[0])).max() < 1e-5
+        expected = sum(shares[expert] / total * of(mixed.experts[expert], token) for expert in chosen)
+        gate = 1 / (1 + np.exp(-of(mixed.shared_gate, token)))
+        assert np.abs(found - (expected + gate * of(mixed.shared, token))).max() < 1e-5
 
 
 def test_experts_no_token_is_sent_to_are_not_read(tmp_path: Path) -> None:
@@ -61,7 +67,7 @@ def test_experts_no_token_is_sent_to_are_not_read(tmp_path: Path) -> None:
             read.update(range(start // decoder.feed_forward, -(-stop // decoder.feed_forward)))
             return tensor.read(start, stop)
 
-        return dataclasses.replace(tensor, read=rows) if "up_exps" in tensor.name else tensor
+        return dataclasses.replace(tensor, read=rows, place=None) if "up_exps" in tensor.name else tensor
 
     model = dataclasses.replace(model, tensors=[watched(tensor) for tensor in model.tensors])
     from_model(model).logits(tokens(1))

@@ -1,0 +1,280 @@
+"""Causal attention with grouped heads, on keys and values as `keep` lays them out.
+
+A unit of work is a tile of eight rows (token, head) that share a key-value head. Its scores, sixteen positions in the
+lanes, are written out for all positions it may see, turned into shares, and multiplied with the values, whose columns
+are in the lanes. Scores lie in blocks of sixteen positions: eight rows of sixteen.
+"""
+
+from typing import NamedTuple
+
+import numpy as np
+
+from quantize_cli.kernel import merged
+from quantize_cli.operation import claim, f32_array, f32_number, operation, place_of
+from quantize_cli.runtime.kernels.elementwise import capped
+from quantize_cli.runtime.kernels.exponential import exponential
+from quantize_cli.runtime.kernels.tile import (
+    ROWS, add_pair, add_single, empty_pair, empty_single, fetch_line, store_pair, store_single,
+)  # fmt: skip
+from quantize_cli.simd import (
+    highest, lane_numbers, load, load_some, maximum, select, splat, store, store_some, total,
+)  # fmt: skip
+
+f32, i32 = np.float32, np.int32
+_LANES = 16
+_BLOCK = ROWS * _LANES
+_RESULTS = 2 * _BLOCK
+_AHEAD = 64
+_INFINITY = f32(np.inf)
+
+
+class _Unit(NamedTuple):
+    """A tile of rows; row r of its pair (sequence, key-value head) is token r // group, head r % group."""
+
+    pair: int
+    group: int
+    first: int
+    count: int
+    query_row: int
+    """Where the sequence begins in the queries, and in which column the group does."""
+    query_column: int
+    stored: int
+    window: int
+
+
+class _Scratch(NamedTuple):
+    """One thread's scratch: its row, and in which columns the parts of it begin; `address` is that of column 0."""
+
+    row: int
+    address: int
+    scores: int
+    queries: int
+    results: int
+    inverses: int
+
+
+def scratch_columns(capacity: int, head_width: int) -> int:
+    """Float32 of scratch that each thread needs."""
+    return ROWS * (capacity + head_width + _LANES) + _RESULTS + 2 * _LANES
+
+
+@operation
+def attend(words_, thread, threads):
+    """Mix values for each query over the positions up to its own.
+
+    Words: queries (sequences * n, heads * head_width) f32; the layer's keys and values; out like queries; the cell
+    (1,) i64, which does not count the n positions yet; scratch (threads, scratch_columns) f32; what scores are
+    multiplied by f32; what they are capped at f32, 0 for nothing; the window, how many positions up to its own a query
+    sees, 0 for all; sequences.
+    """
+    width, sequences, stored = words_[9], words_[22], place_of(words_[13])[0]
+    shared = words_[5] // (sequences * width)
+    group = words_[3] // (shared * width)
+    tokens = words_[2] // sequences
+    tiles = (tokens * group + ROWS - 1) // ROWS
+    scratch = _scratch_of(words_, thread)
+    while True:
+        claimed = claim(words_)
+        if claimed >= sequences * shared * tiles:
+            break
+        # The keys and values of one head stay near while its tiles are done; those that see most come first.
+        pair = claimed // tiles
+        first = (tiles - 1 - claimed % tiles) * ROWS
+        count = min(ROWS, tokens * group - first)
+        row, column = pair // shared * tokens, pair % shared * group * width
+        _attend_unit(words_, scratch, _Unit(pair, group, first, count, row, column, stored, words_[21]))
+
+
+@merged
+def _scratch_of(words_, thread):
+    """The scores begin on a cache line: no block of theirs straddles two."""
+    capacity, width = words_[6], words_[9]
+    address = words_[16] + 4 * words_[18] * thread
+    scores = (-address & 63) // 4
+    queries = scores + ROWS * capacity
+    results = queries + ROWS * _padded(width)
+    return _Scratch(thread, address, scores, queries, results, results + _RESULTS)
+
+
+@merged
+def _padded(width):
+    return (width + _LANES - 1) // _LANES * _LANES
+
+
+@merged
+def _attend_unit(words_, scratch, unit):
+    last = unit.first + unit.count - 1
+    start, stop = _sees_from(unit, unit.first), _sees_to(unit, last)
+    _scale_queries(words_, scratch, unit)
+    _score(words_, scratch, unit, start // _LANES, (stop + _LANES - 1) // _LANES)
+    for row in range(unit.count):
+        _share_out(words_, scratch, unit, row, start // _LANES, (stop + _LANES - 1) // _LANES)
+    width, column = words_[9], 0
+    while column < width:
+        if width < _LANES:
+            _mix_narrow(words_, scratch, unit, start, stop)
+            column = width
+        elif width - column > _LANES and width >= 2 * _LANES:
+            # The last columns may overlap those before: they are computed twice, alike.
+            column = min(column, width - 2 * _LANES)
+            _mix_pair(words_, scratch, unit, column, start, stop)
+            column += 2 * _LANES
+        else:
+            column = min(column, width - _LANES)
+            _mix_single(words_, scratch, unit, column, start, stop)
+            column += _LANES
+
+
+@merged
+def _sees_from(unit, row):
+    """The first position that a row sees."""
+    after = _sees_to(unit, row)
+    return max(0, after - unit.window) if unit.window else 0
+
+
+@merged
+def _sees_to(unit, row):
+    """One past a row's own position."""
+    return unit.stored + row // unit.group + 1
+
+
+@merged
+def _place(unit, row, width):
+    """Row and column in the queries, and in what comes out, of a row of the tile."""
+    token = (unit.first + row) // unit.group
+    return unit.query_row + token, unit.query_column + (unit.first + row - token * unit.group) * width
+
+
+# --- scores ------------------------------------------------------------------------------------------------------
+
+
+@merged
+def _scale_queries(words_, scratch, unit):
+    queries, target, width, scale = f32_array(words_, 1), f32_array(words_, 16), words_[9], f32_number(words_, 19)
+    for row in range(ROWS):
+        # Rows past the last are computed with whatever is there, and dropped.
+        source, column = _place(unit, min(row, unit.count - 1), width)
+        at = scratch.queries + row * _padded(width)
+        for start in range(0, width, _LANES):
+            store(target, scratch.row, at + start, load_some(queries, source, column + start, width - start) * scale)
+
+
+@merged
+def _score(words_, scratch, unit, first_block, last_block):
+    """Scores of blocks of positions, of all rows and with no regard to what each may see."""
+    width, line = words_[9], 4 * words_[6]
+    queries, distance = scratch.address + 4 * scratch.queries, 4 * _padded(width)
+    keys = words_[4] + unit.pair * width * line
+    for block in range(first_block, last_block - 1, 2):
+        sums = empty_pair()
+        for column in range(width):
+            at = keys + column * line + 64 * block
+            fetch_line(at + 256)
+            fetch_line(at + 320)
+            sums = add_pair(sums, queries + 4 * column, distance, at)
+        at = scratch.scores + (block - first_block) * _BLOCK
+        store_pair(sums, scratch.address + 4 * at, 4 * _LANES, 4 * _BLOCK)
+    if (last_block - first_block) % 2:
+        block = last_block - 1
+        single = empty_single()
+        for column in range(width):
+            single = add_single(single, queries + 4 * column, distance, keys + column * line + 64 * block)
+        at = scratch.scores + (block - first_block) * _BLOCK
+        store_single(single, scratch.address + 4 * at, 4 * _LANES, 0)
+
+
+@merged
+def _share_out(words_, scratch, unit, row, first_block, last_block):
+    """Turn one row's scores into e to their power, relative to the highest; keep what makes their sum one."""
+    scores, at = f32_array(words_, 16), scratch.scores + row * _LANES
+    blocks = last_block - first_block
+    cap = f32_number(words_, 20)
+    if cap > f32(0):
+        for block in range(blocks):
+            score = load(scores, scratch.row, at + block * _BLOCK)
+            store(scores, scratch.row, at + block * _BLOCK, capped(score, score, cap))
+    start = _sees_from(unit, unit.first + row) - first_block * _LANES
+    stop = _sees_to(unit, unit.first + row) - first_block * _LANES
+    _hide(scores, scratch.row, at, blocks, start, stop)
+    peaks = splat(-_INFINITY)
+    for block in range(blocks):
+        peaks = maximum(load(scores, scratch.row, at + block * _BLOCK), peaks)
+    peak, sums = highest(peaks), splat(f32(0))
+    for block in range(blocks):
+        power = exponential(load(scores, scratch.row, at + block * _BLOCK) - peak)
+        sums = sums + power
+        store(scores, scratch.row, at + block * _BLOCK, power)
+    scores[scratch.row, scratch.inverses + row] = f32(1) / total(sums)
+
+
+@merged
+def _hide(scores, scratch_row, at, blocks, start, stop):
+    """Minus infinity for all positions outside of start to stop, whatever was computed from what lies there."""
+    for block in range(start // _LANES + 1):
+        score = load(scores, scratch_row, at + block * _BLOCK)
+        outside = lane_numbers() < i32(start - block * _LANES)
+        store(scores, scratch_row, at + block * _BLOCK, select(outside, splat(-_INFINITY), score))
+    for block in range(stop // _LANES, blocks):
+        score = load(scores, scratch_row, at + block * _BLOCK)
+        outside = lane_numbers() >= i32(stop - block * _LANES)
+        store(scores, scratch_row, at + block * _BLOCK, select(outside, splat(-_INFINITY), score))
+
+
+# --- values ------------------------------------------------------------------------------------------------------
+
+
+@merged
+def _mix_pair(words_, scratch, unit, column, start, stop):
+    """32 columns of what comes out."""
+    width = words_[9]
+    values = words_[7] + 4 * (unit.pair * words_[6] * width + column)
+    shares = scratch.address + 4 * (scratch.scores - start // _LANES * _BLOCK)
+    sums = empty_pair()
+    for position in range(start, stop):
+        factors = shares + 4 * (position // _LANES * _BLOCK + position % _LANES)
+        at = values + 4 * width * position
+        fetch_line(at + 4 * width * _AHEAD)
+        fetch_line(at + 4 * width * _AHEAD + 64)
+        sums = add_pair(sums, factors, 4 * _LANES, at)
+    store_pair(sums, scratch.address + 4 * scratch.results, 8 * _LANES, 4 * _LANES)
+    _put(words_, scratch, unit, column, 2)
+
+
+@merged
+def _mix_single(words_, scratch, unit, column, start, stop):
+    """Sixteen columns of what comes out."""
+    width = words_[9]
+    values = words_[7] + 4 * (unit.pair * words_[6] * width + column)
+    shares = scratch.address + 4 * (scratch.scores - start // _LANES * _BLOCK)
+    sums = empty_single()
+    for position in range(start, stop):
+        factors = shares + 4 * (position // _LANES * _BLOCK + position % _LANES)
+        sums = add_single(sums, factors, 4 * _LANES, values + 4 * width * position)
+    store_single(sums, scratch.address + 4 * scratch.results, 8 * _LANES, 0)
+    _put(words_, scratch, unit, column, 1)
+
+
+@merged
+def _put(words_, scratch, unit, column, vectors):
+    """Vectors of results of each row to where they belong, their shares made to sum to one."""
+    source, target, width = f32_array(words_, 16), f32_array(words_, 10), words_[9]
+    for row in range(unit.count):
+        inverse = source[scratch.row, scratch.inverses + row]
+        target_row, target_column = _place(unit, row, width)
+        for vector in range(vectors):
+            result = load(source, scratch.row, scratch.results + (2 * row + vector) * _LANES)
+            store(target, target_row, target_column + column + vector * _LANES, result * inverse)
+
+
+@merged
+def _mix_narrow(words_, scratch, unit, start, stop):
+    """Heads of fewer than sixteen columns, row by row."""
+    source, values, target, width = f32_array(words_, 16), f32_array(words_, 7), f32_array(words_, 10), words_[9]
+    for row in range(unit.count):
+        at = scratch.scores + row * _LANES - start // _LANES * _BLOCK
+        sums = splat(f32(0))
+        for position in range(start, stop):
+            share = source[scratch.row, at + position // _LANES * _BLOCK + position % _LANES]
+            sums = sums + load_some(values, unit.pair * words_[6] + position, 0, width) * share
+        target_row, target_column = _place(unit, row, width)
+        store_some(target, target_row, target_column, sums * source[scratch.row, scratch.inverses + row], width)
