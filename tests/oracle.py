@@ -29,6 +29,20 @@ class _TypeTraits(ctypes.Structure):
     )
 
 
+class _ProductTraits(ctypes.Structure):
+    """struct ggml_type_traits_cpu (ggml-cpu.h)."""
+
+    _fields_ = (
+        ("from_float", ctypes.CFUNCTYPE(None, ctypes.c_void_p, ctypes.c_void_p, ctypes.c_int64)),
+        ("product", ctypes.CFUNCTYPE(
+            None, ctypes.c_int, ctypes.c_void_p, ctypes.c_size_t, ctypes.c_void_p, ctypes.c_size_t, ctypes.c_void_p,
+            ctypes.c_size_t, ctypes.c_int,
+        )),
+        ("partner", ctypes.c_int),
+        ("rows", ctypes.c_int64),
+    )  # fmt: skip
+
+
 class _ModelParameters(ctypes.Structure):
     """struct llama_model_params (llama.h) as an opaque value, with room to spare."""
 
@@ -137,6 +151,27 @@ def dequantize(type_: GgmlType, stored: np.ndarray) -> np.ndarray:
     else:
         traits.to_float(stored.ctypes.data, weights.ctypes.data, weights.size)
     return weights
+
+
+def product(type_: GgmlType, stored: np.ndarray, activations: np.ndarray) -> np.ndarray:
+    """Rows of blocks (rows, row bytes) u8 times activations (n, columns) f32, rounded and multiplied by ggml.
+
+    (n, rows) f32.
+    """
+    llama, columns = library(), activations.shape[1]
+    llama.ggml_cpu_init()
+    llama.ggml_get_type_traits_cpu.restype = ctypes.POINTER(_ProductTraits)
+    traits = llama.ggml_get_type_traits_cpu(type_).contents
+    partner = llama.ggml_get_type_traits_cpu(traits.partner).contents
+    found, rounded = np.empty((len(activations), len(stored)), np.float32), np.empty(8 * columns, np.uint8)
+    for x, row in zip(np.ascontiguousarray(activations), found, strict=True):
+        if traits.partner == GgmlType.F32:
+            rounded[: 4 * columns] = x.view(np.uint8)
+        else:
+            partner.from_float(x.ctypes.data, rounded.ctypes.data, columns)
+        for at, blocks in enumerate(stored):
+            traits.product(columns, row[at:].ctypes.data, 0, blocks.ctypes.data, 0, rounded.ctypes.data, 0, 1)
+    return found
 
 
 class Model:

@@ -40,11 +40,22 @@ f32 = np.float32
 
 @merged
 def _scale_small(x, row, column):
-    """The factor to codes, and the scale back, of the 32 activations from `column`."""
+    """The factor to codes, and the scale back, unrounded, of the 32 activations from `column`."""
     first, second = load(x, row, column), load(x, row, column + 16)
     extreme = float_from_bits(largest(bits(maximum(absolute(first), absolute(second)))))
     inverse = f32(127) / extreme if extreme > f32(0) else f32(0)
-    return inverse, from_half(to_half(extreme / f32(127)))
+    return inverse, extreme / f32(127)
+
+
+@merged
+def _as_half(number):
+    return from_half(to_half(number))
+
+
+@merged
+def _sum_small(total, scale, halved):
+    """The sum of a block's codes times their scale; Q8_1 stores it as a half, from the scale before it became one."""
+    return _as_half(f32(total) * scale) if halved else f32(total) * _as_half(scale)
 
 
 @merged
@@ -60,7 +71,9 @@ def _scale_super(x, row, column):
 
 @operation
 def rows_small(words, thread, threads):
-    """Activations in rows for weights in blocks of 32. Words: 1 x f32; 4 codes; 7 scales; 10 sums, as above."""
+    """Activations in rows for weights in blocks of 32. Words: 1 x f32; 4 codes; 7 scales; 10 sums, as above;
+    13 whether sums are rounded to halves.
+    """
     x, scales = f32_array(words, 1), f32_array(words, 7)
     blocks = scales.shape[1] // 4
     start, stop = share(x.shape[0] * blocks, thread, threads)
@@ -81,9 +94,9 @@ def _round_small(words, row, block):
     store(codes, row, place, first)
     store(codes, row, place + 64, second)
     for lane in range(4):
-        scales[row, block * 4 + lane] = scale
+        scales[row, block * 4 + lane] = _as_half(scale)
         sums[row, block * 4 + lane] = f32(0)
-    sums[row, block * 4] = f32(sum_of(first + second)) * scale
+    sums[row, block * 4] = _sum_small(sum_of(first + second), scale, words[13])
 
 
 @merged
@@ -126,14 +139,17 @@ def _rounded(x, row, column, inverse):
 
 @operation
 def tiles_small(words, thread, threads):
-    """Activations in tiles for weights in blocks of 32. Words: 1 x f32; 4 codes; 7 scales; 10 sums; 13 group."""
-    x, tiles = f32_array(words, 1), f32_array(words, 7).shape[0]
+    """Activations in tiles for weights in blocks of 32. Words: 1 x f32; 4 codes; 7 scales; 10 sums; 13 group;
+    14 whether sums are rounded to halves.
+    """
+    x, sums, tiles = f32_array(words, 1), f32_array(words, 10), words[8]
     start, stop = share(tiles * TOKENS, thread, threads)
     for row in range(start, stop):
         for column in range(0, x.shape[1], 32):
             if row < x.shape[0]:
                 inverse, scale = _scale_small(x, row, column)
-                _round_tile(words, row, column, inverse, scale)
+                total = _round_tile(words, row, column, inverse, _as_half(scale))
+                sums[row // TOKENS, column // 32 * TOKENS + row % TOKENS] = _sum_small(total, scale, words[14])
             else:
                 _clear_tile(words, row, column)
 
@@ -156,7 +172,7 @@ def tiles_super(words, thread, threads):
 
 @merged
 def _round_tile(words, row, column, inverse, scale):
-    """Round the 32 activations from `column` into their tile."""
+    """Round the 32 activations from `column` into their tile; gives the sum of their codes."""
     x, codes, scales, sums = f32_array(words, 1), i32_array(words, 4), f32_array(words, 7), f32_array(words, 10)
     tile, token, group = row // TOKENS, row % TOKENS, words[13]
     scales[tile, column // 32 * TOKENS + token] = scale
@@ -171,6 +187,7 @@ def _round_tile(words, row, column, inverse, scale):
             sums[tile, at // 16 * TOKENS + token] = f32(part) * scale
     if group == 32:
         sums[tile, column // 32 * TOKENS + token] = f32(whole) * scale
+    return whole
 
 
 @merged

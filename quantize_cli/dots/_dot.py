@@ -21,6 +21,8 @@ class Dot:
     """Columns that share a scale and an offset: 16 or 32."""
     super_block: bool
     """Whether activations are rounded in blocks of 256, as they are for weights in such blocks, or of 32."""
+    halved_sums: bool = False
+    """Whether sums of activations are rounded to halves, as they are for Q4_1 and Q5_1 (Q8_1)."""
 
 
 @dataclass(frozen=True)

@@ -35,4 +35,4 @@ def _open(row, columns, codes, scales, offsets):
     open_row(row, columns, codes, scales, offsets, _NBYTES, _codes, _scales)
 
 
-DOT = Dot(_rows, _open, group=32, super_block=False)
+DOT = Dot(_rows, _open, group=32, super_block=False, halved_sums=True)

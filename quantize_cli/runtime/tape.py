@@ -105,7 +105,7 @@ class Tape:
 
     def _rows(self, x: np.ndarray, dot: dots.Dot) -> Rounded:
         """Rounded once for all products of a scope that take `x` alike."""
-        key = id(x), dot.super_block
+        key = id(x), dot.super_block, dot.halved_sums
         if key not in self._rounded:
             count, columns = x.shape
             filled = columns if dot.super_block else -(-columns // 128) * 128
@@ -113,13 +113,13 @@ class Tape:
             rounded = Rounded(
                 self.array(count, filled // 4).view(np.int8), self.array(count, scales), self.array(count, sums)
             )
-            self.add(dots.rows_super if dot.super_block else dots.rows_small, x, *rounded)
+            self.add(dots.rows_super if dot.super_block else dots.rows_small, x, *rounded, int(dot.halved_sums))
             self._rounded[key] = rounded
         return self._rounded[key]
 
     def _tiles(self, x: np.ndarray, dot: dots.Dot) -> Rounded:
         """The same for many activations."""
-        key = id(x), dot.super_block, dot.group
+        key = id(x), dot.super_block, dot.group, dot.halved_sums
         if key not in self._rounded:
             tiles, columns = -(-len(x) // dots.TOKENS), x.shape[1]
             rounded = Rounded(
@@ -127,7 +127,7 @@ class Tape:
                 self.array(tiles, columns // 32 * dots.TOKENS),
                 self.array(tiles, columns // dot.group * dots.TOKENS),
             )
-            self.add(dots.tiles_super if dot.super_block else dots.tiles_small, x, *rounded, dot.group)
+            self.add(dots.tiles_super if dot.super_block else dots.tiles_small, x, *rounded, dot.group, int(dot.halved_sums))
             self._rounded[key] = rounded
         return self._rounded[key]
 
