@@ -3,6 +3,7 @@
 import ctypes
 import os
 import weakref
+from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -84,7 +85,25 @@ class _Batch(ctypes.Structure):
     )
 
 
+class _Candidate(ctypes.Structure):
+    """struct llama_token_data (llama.h)."""
+
+    _fields_ = (("token", ctypes.c_int32), ("logit", ctypes.c_float), ("probability", ctypes.c_float))
+
+
+class _Candidates(ctypes.Structure):
+    """struct llama_token_data_array (llama.h)."""
+
+    _fields_ = (
+        ("data", ctypes.POINTER(_Candidate)),
+        ("size", ctypes.c_size_t),
+        ("selected", ctypes.c_int64),
+        ("sorted", ctypes.c_bool),
+    )
+
+
 _POINTER, _SIZE, _INT, _BOOL = ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int32, ctypes.c_bool
+_FLOAT = ctypes.c_float
 _SIGNATURES: dict[str, tuple[Any, list[Any]]] = {
     "ggml_get_type_traits": (ctypes.POINTER(_TypeTraits), [_INT]),
     "llama_model_default_params": (_ModelParameters, []),
@@ -105,6 +124,11 @@ _SIGNATURES: dict[str, tuple[Any, list[Any]]] = {
     "llama_get_logits": (_POINTER, [_POINTER]),
     "llama_get_memory": (_POINTER, [_POINTER]),
     "llama_memory_clear": (None, [_POINTER, _BOOL]),
+    "llama_sampler_init_top_k": (_POINTER, [_INT]),
+    "llama_sampler_init_top_p": (_POINTER, [_FLOAT, _SIZE]),
+    "llama_sampler_init_min_p": (_POINTER, [_FLOAT, _SIZE]),
+    "llama_sampler_apply": (None, [_POINTER, ctypes.POINTER(_Candidates)]),
+    "llama_sampler_free": (None, [_POINTER]),
 }
 _LOG = ctypes.CFUNCTYPE(None, ctypes.c_int, ctypes.c_char_p, ctypes.c_void_p)
 _silent = _LOG(lambda level, message, data: None)
@@ -172,6 +196,21 @@ def product(type_: GgmlType, stored: np.ndarray, activations: np.ndarray) -> np.
         for at, blocks in enumerate(stored):
             traits.product(columns, row[at:].ctypes.data, 0, blocks.ctypes.data, 0, rounded.ctypes.data, 0, 1)
     return found
+
+
+def filtered(logits: np.ndarray, chain: Sequence[tuple[str, tuple[float, ...]]]) -> list[int]:
+    """The tokens that llama.cpp's samplers leave of logits (vocabulary,), in ascending order.
+
+    `chain` names each sampler as its llama_sampler_init_* function does, with that function's arguments.
+    """
+    llama = library()
+    data = (_Candidate * logits.size)(*((token, float(logit), 0.0) for token, logit in enumerate(logits)))
+    candidates = _Candidates(data, logits.size, -1, False)
+    for name, arguments in chain:
+        sampler = getattr(llama, f"llama_sampler_init_{name}")(*arguments)
+        llama.llama_sampler_apply(sampler, ctypes.byref(candidates))
+        llama.llama_sampler_free(sampler)
+    return sorted(candidates.data[index].token for index in range(candidates.size))
 
 
 class Model:

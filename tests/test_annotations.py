@@ -8,7 +8,7 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
 MODULES = sorted(path for package in ("formats", "quantize_cli") for path in (ROOT / package).rglob("*.py"))
-COMPILED = {"kernel", "inlined", "merged", "intrinsic"}
+COMPILED = {"kernel", "inlined", "merged", "intrinsic", "operation", "opener"}
 
 
 def annotated(function: ast.FunctionDef) -> bool:

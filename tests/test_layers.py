@@ -33,7 +33,9 @@ MAY_IMPORT = {
     "plan": WORDS | {"plugins", "tensor", "roles", "recipe", "source"},
     "calibrate": WORDS | {"plan", "source", "quants", "runtime", "tensor"},
     "pipeline": WORDS | {"plan", "quants", "tensor"},
-    "runtime": WORDS | {"tensor", "quants", "kernel", "simd", "models"},
+    "operation": WORDS | {"kernel"},
+    "dots": WORDS | {"plugins", "half", "kernel", "simd", "operation", "quants"},
+    "runtime": WORDS | {"tensor", "quants", "kernel", "simd", "models", "operation", "dots"},
     "evaluate": WORDS | {"runtime", "tensor", "quants"},
     "bench": WORDS | {"quants"},
     "cli": WORDS | {
@@ -45,7 +47,7 @@ MAY_IMPORT = {
 }  # fmt: skip
 """Besides its own files. One line for each module and package of quantize_cli, and one for `formats` as a whole."""
 
-PLUGINS = ("quants", "models", "tokenizers", "calibrate", "cli")
+PLUGINS = ("quants", "dots", "models", "tokenizers", "calibrate", "cli")
 """Packages of which a file is an option the user can type: such files know nothing of each other."""
 
 DOOR_ONLY = {"typer", "click", "rich", "tqdm"}

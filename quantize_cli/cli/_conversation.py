@@ -89,11 +89,15 @@ class Conversation:
 
 
 def _encoded(voice: Voice, messages: Sequence[Mapping[str, str]]) -> list[int]:
-    """The tokens of a conversation, markers included; a template may write the first of them, or leave it out."""
+    """The tokens of a conversation: markers are the template's, never what was said.
+
+    A template may write the first of them, or leave it out.
+    """
     tokenizer = voice.tokenizer
     special = {"bos_token": tokenizer.bos_id, "eos_token": tokenizer.eos_id}
     named = {name: "" if token is None else tokenizer.pieces[token].decode() for name, token in special.items()}
-    ids = tokenizer.encode(render(voice.template, messages, named), add_special=False, parse_special=True)
+    said = [{**message, "content": tokenizer.shielded(message["content"])} for message in messages]
+    ids = tokenizer.encode_shielded(render(voice.template, said, named))
     if tokenizer.adds_bos and tokenizer.bos_id is not None and ids[:1] != [tokenizer.bos_id]:
         ids = [tokenizer.bos_id, *ids]
     if not ids:

@@ -1,12 +1,16 @@
 """quantize run: a text continued."""
 
 import sys
-from typing import Annotated
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from quantize_cli.cli._options import Json, ModelPath
 from quantize_cli.cli._sampling import TEMPERATURE_HELP, MinP, RepeatPenalty, Seed, Stops, TopK, TopP
+
+if TYPE_CHECKING:
+    from quantize_cli.runtime.speech import Speech
 
 
 def command(
@@ -25,7 +29,7 @@ def command(
     """Continue a text with MODEL, by its likeliest tokens or by tokens drawn."""
     import numpy as np
 
-    from quantize_cli.cli._text import harmless, print_json, warn
+    from quantize_cli.cli._text import print_json, warn
     from quantize_cli.errors import InputError
     from quantize_cli.runtime.choice import Sampler, Sampling
     from quantize_cli.runtime.sample import generate
@@ -46,22 +50,30 @@ def command(
     # The space that encoding puts first belongs to the prompt, or where that says nothing to what is made.
     speech = Speech(tokenizer.decode_bytes, stop or (), drop=" " if tokenizer.adds_space and not said else "")
     sampler.hear(ids)
-
-    def tell(piece: str) -> None:
-        if not json:
-            sys.stdout.write(harmless(piece))
-            sys.stdout.flush()
-
-    made: list[int] = []
-    for token in generate(from_model(opened), np.array(ids), tokens, tokenizer.end_ids, sampler):
-        made.append(token)
-        tell(said + speech.take(token))
-        said = ""
-        if speech.stopped:
-            break
-    tell(said + speech.finish() + "\n")
+    continuation = generate(from_model(opened), np.array(ids), tokens, tokenizer.end_ids, sampler)
+    made = _say(continuation, speech, said, quiet=json)
     if json:
         print_json({
             "model": str(model), "prompt": prompt, "prompt_tokens": ids, "tokens": made, "text": speech.text,
             "ended_by": speech.ending(len(made) == tokens),
         })  # fmt: skip
+
+
+def _say(tokens: Iterator[int], speech: "Speech", first: str, quiet: bool) -> list[int]:
+    """Print `first` and what tokens say as they come, up to a stop string; gives the tokens."""
+    from quantize_cli.cli._text import harmless
+
+    made = []
+    for token in tokens:
+        made.append(token)
+        first += speech.take(token)
+        if not quiet:
+            sys.stdout.write(harmless(first))
+            sys.stdout.flush()
+        first = ""
+        if speech.stopped:
+            break
+    rest = speech.finish()
+    if not quiet:
+        sys.stdout.write(harmless(first + rest) + "\n")
+    return made

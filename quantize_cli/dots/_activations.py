@@ -10,8 +10,8 @@ and four blocks are interleaved, since their weights come as first halves and se
 sixteen codes each, then the last sixteen each; the scale of each block in four lanes, and four sums that make the sum
 of its codes times its scale: scales and sums f32 (n, columns / 8).
 
-Tiles of TOKENS rows, for many: codes i32 (tiles, columns / 4, TOKENS), four to a number, so that eight rows' next four codes are 32
-bytes; scales f32 (tiles, columns / 32, TOKENS); sums of each group of columns, times their scale, f32
+Tiles of TOKENS rows, for many: codes i32 (tiles, columns / 4, TOKENS), four to a number, so that eight rows' next four
+codes are 32 bytes; scales f32 (tiles, columns / 32, TOKENS); sums of each group of columns, times their scale, f32
 (tiles, groups, TOKENS). Rows that fill the last tile have scales and sums of zero.
 """
 

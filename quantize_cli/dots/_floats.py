@@ -34,7 +34,7 @@ def float_scratch_nbytes(columns: int) -> int:
 
 @merged
 def multiply_rows(words, thread, threads, nbytes, load_of, one_of):
-    """Few activations. Words: 1 weights u8 (rows, row bytes) of `nbytes` each; 4 x f32 (n, columns); 7 out (n, rows)."""
+    """Few activations. Words: 1 weights u8 (rows, row bytes), `nbytes` each; 4 x f32 (n, columns); 7 out (n, rows)."""
     out, columns = f32_array(words, 7), words[6]
     start, stop = share(words[2], thread, threads)
     for row in range(start, stop):
@@ -87,8 +87,8 @@ def tiles_float(words, thread, threads):
 
 @operation
 def multiply_floats(words, thread, threads):
-    """Many activations. Words: 1 weights u8 (rows, row bytes); 4 the opener's address; 5 tiles f32; 8 out f32 (n, rows);
-    11 scratch u8 (threads, `float_scratch_nbytes`).
+    """Many activations. Words: 1 weights u8 (rows, row bytes); 4 the opener's address; 5 tiles f32; 8 out f32
+    (n, rows); 11 scratch u8 (threads, `float_scratch_nbytes`).
     """
     rows, columns, scratch = words[2], words[7] // TOKENS, words[11] + thread * words[13]
     padded = (columns + 15) // 16 * 16

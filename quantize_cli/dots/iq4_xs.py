@@ -17,7 +17,10 @@ from quantize_cli.simd import lanes_where, select, splat, to_float
 _NBYTES = 136
 _NIBBLES = np.int32(0x0F0F0F0F)
 _point = byte_table(tuple(int(point) + 128 for point in LEVELS))
-_low, _high = constant(tuple(4 * (lane // 2) for lane in range(16))), constant(tuple(2 * (lane // 2) for lane in range(16)))
+_low, _high = (
+    constant(tuple(4 * (lane // 2) for lane in range(16))),
+    constant(tuple(2 * (lane // 2) for lane in range(16))),
+)
 """Where the low four and the high two bits of each scale begin."""
 _LAST_SIXTEENS = np.uint16(0xF0F0)
 
@@ -27,7 +30,6 @@ def _columns(at):
     """The codes of 64 columns, two groups of sixteen bytes: low nibbles are the first sixteen columns."""
     twice = join_quarters(at, at, at + 16, at + 16)
     return _point(select(lanes_where(_LAST_SIXTEENS), twice >> 4, twice) & _NIBBLES)
-
 
 
 @merged

@@ -1,4 +1,4 @@
-"""Products with MXFP4; quants/mxfp4.py draws its block. Twice its numbers are integers, taken 12 higher to be unsigned."""
+"""Products with MXFP4; quants/mxfp4.py draws its block. Twice its numbers are integers; 12 more, unsigned."""
 
 import numpy as np
 

@@ -14,6 +14,7 @@ from quantize_cli.runtime.matrix import Matrix
 from quantize_cli.runtime.mixture import Mixture
 from quantize_cli.tensor import Tensor
 
+
 class Parts:
     """The tensors of a model, by name, until they are taken."""
 

@@ -11,7 +11,6 @@ from numba import types
 from quantize_cli.kernel import kernel, merged
 from quantize_cli.operation import Operation, add_to, call, look_at, place_of, words
 
-
 _PATIENCE = 2000
 """Looks before a waiting thread gives way: some microseconds, which most waits are shorter than."""
 _give_way = types.ExternalFunction("sched_yield" if os.name == "posix" else "SwitchToThread", types.int32())

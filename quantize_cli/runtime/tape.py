@@ -127,7 +127,9 @@ class Tape:
                 self.array(tiles, columns // 32 * dots.TOKENS),
                 self.array(tiles, columns // dot.group * dots.TOKENS),
             )
-            self.add(dots.tiles_super if dot.super_block else dots.tiles_small, x, *rounded, dot.group, int(dot.halved_sums))
+            self.add(
+                dots.tiles_super if dot.super_block else dots.tiles_small, x, *rounded, dot.group, int(dot.halved_sums)
+            )
             self._rounded[key] = rounded
         return self._rounded[key]
 

@@ -1,7 +1,7 @@
 """Text to tokens and back, as llama.cpp does it; the kinds differ in what they do between markers."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from formats.gguf.layout import Value
@@ -30,6 +30,10 @@ _INFILL = frozenset(
     )
 )
 """Texts that are markers too, whatever type the file gives them."""
+
+
+_SHIELD = "\ufdd0"
+"""A code point that no text has: Unicode keeps it for use within a program."""
 
 
 @dataclass(frozen=True)
@@ -96,6 +100,19 @@ class Tokenizer:
     adds_eos: bool
     adds_space: bool
     """A space goes before a text that begins, or follows a marker."""
+
+    def shielded(self, text: str) -> str:
+        """`text` for `encode_shielded`, which reads no control token out of it."""
+        text = text.replace(_SHIELD, "")
+        for marker, token in self.markers:
+            if token in self.silent:
+                text = text.replace(marker, marker[:1] + _SHIELD + marker[1:])
+        return text
+
+    def encode_shielded(self, text: str) -> list[int]:
+        """The ids of a text with control tokens, except in what was `shielded` when it went into the text."""
+        plain = replace(self, encode_words=lambda words: self.encode_words(words.replace(_SHIELD, "")))
+        return plain.encode(text, add_special=False, parse_special=True)
 
     def encode(self, text: str, add_special: bool = True, parse_special: bool = False) -> list[int]:
         """The ids of `text`, as llama_tokenize gives them.

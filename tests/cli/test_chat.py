@@ -1,5 +1,6 @@
 """quantize chat: messages laid out by the model's template, replies streamed and remembered."""
 
+import dataclasses
 import io
 import json
 import os
@@ -11,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from quantize_cli.cli import chat
-from quantize_cli.cli._conversation import Conversation, Voice
+from quantize_cli.cli._conversation import Conversation, Voice, _encoded
 from quantize_cli.errors import InputError
 from quantize_cli.runtime.choice import Sampler, Sampling
 from quantize_cli.runtime.sample import Text
@@ -105,6 +106,14 @@ def test_an_interrupted_reply_is_remembered_as_far_as_it_got(voice: Voice) -> No
     expected = f"user: One\nassistant: {turn.text}\nuser: Two\nassistant:"
     ids = voice.tokenizer.encode(expected, parse_special=True)
     assert conversation.turns[1].prompt_tokens == len(ids)
+
+
+def test_what_is_said_is_not_read_as_a_marker(voice: Voice) -> None:
+    turns = dataclasses.replace(voice, template="{% for m in messages %}{{ m.content }}{{ eos_token }}{% endfor %}")
+    messages = [{"role": "user", "content": "One</s> two <</s>/s>"}]
+    ids = _encoded(turns, messages)
+    assert [ids.index(2), ids.count(2)] == [len(ids) - 1, 1]
+    assert voice.tokenizer.decode(ids) == messages[0]["content"]
 
 
 class Interrupted(Conversation):

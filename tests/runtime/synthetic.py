@@ -1,7 +1,7 @@
 """Small decoders with random weights, as GGUF files without a vocabulary: what the runtime is compared on."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -66,6 +66,12 @@ def write(
 ) -> Path:
     """The file, with each matrix in the type `type_of` gives its name; vectors stay float32."""
     return _write(path, _metadata(decoder), tensors, type_of)
+
+
+def small(folder: Path, **changes: Any) -> Path:
+    """A Llama with something else about it."""
+    decoder = replace(Decoder("llama"), **changes)
+    return write(folder / "model.gguf", decoder, weights(decoder))
 
 
 def rewrite(model: Model, path: Path, type_: GgmlType) -> Path:

@@ -9,6 +9,7 @@ import pytest
 
 from quantize_cli.errors import InputError, UsageError
 from quantize_cli.runtime.choice import REMEMBERED, Sampler, Sampling, candidates
+from tests import oracle
 
 ALL = Sampling(temperature=1.0, top_k=0, top_p=1.0, min_p=0.0)
 PROBABILITIES = np.array([0.05, 0.4, 0.1, 0.2, 0.25])
@@ -17,6 +18,16 @@ LOGITS = np.log(PROBABILITIES).astype(np.float32) + np.float32(3)
 
 def left(**settings: Any) -> list[int]:
     return candidates(LOGITS, dataclasses.replace(ALL, **settings)).tolist()
+
+
+@pytest.mark.parametrize("seed", range(40))
+def test_the_filters_leave_what_llama_cpps_chain_leaves(seed: int) -> None:
+    random = np.random.default_rng(seed)
+    logits = random.normal(0, 3, 500).astype(np.float32)
+    top_k, top_p, min_p = int(random.integers(1, 200)), random.uniform(0.3, 1), random.uniform(0, 0.2)
+    sampling = Sampling(1.0, top_k, top_p, min_p)
+    chain = [("top_k", (top_k,)), ("top_p", (top_p, 1)), ("min_p", (min_p, 1))]
+    assert sorted(candidates(logits, sampling).tolist()) == oracle.filtered(logits, chain)
 
 
 def test_without_a_filter_every_token_is_left_likeliest_first() -> None:

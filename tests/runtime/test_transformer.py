@@ -1,8 +1,6 @@
 """The forward pass is llama.cpp's: the same logits from the same file, up to the order of float32 sums."""
 
-import dataclasses
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -15,7 +13,7 @@ from quantize_cli.runtime.family import FAMILIES
 from quantize_cli.runtime.transformer import from_model
 from quantize_cli.source import open_model
 from tests import oracle
-from tests.runtime.synthetic import Decoder, tokens, weights, write
+from tests.runtime.synthetic import Decoder, small, tokens, weights, write
 
 F32 = GgmlType.F32
 DECODERS = {
@@ -106,10 +104,12 @@ DECODERS = {
 
 SUMS = 1e-11
 """Normalized squared error: float32 sums in another order."""
-TABLED_GELU = 1e-6
-"""The same, where ggml looks GELU up in a table of float16 (ggml_vec_gelu_f32)."""
-ROUNDED_ACTIVATIONS = 1e-4
-"""The same: a sum in another order moves some activations by one step of their eight bits."""
+TABLED_GELU = 3e-6
+"""The same, where ggml looks GELU up in a table of float16 (ggml_vec_gelu_f32): 46 layers of it reach 1.3e-6."""
+ROUNDED_ACTIVATIONS = 1e-3
+"""The same: a sum in another order moves some activations by one step of their eight bits, and later layers amplify it.
+The products themselves are compared in tests/dots.
+"""
 REORDERED_SUMS = 1e-4
 """Logits are near one; float32 sums in another order move them by some 1e-6."""
 
@@ -146,11 +146,6 @@ def test_experts_of_block_types_run_each_from_its_own_rows(type_: GgmlType, tmp_
     assert normalized_error(from_model(open_model(path)).logits(tokens(64)), expected) < ROUNDED_ACTIVATIONS
 
 
-def small(tmp_path: Path, **changes: Any) -> Path:
-    decoder = dataclasses.replace(Decoder("llama"), **changes)
-    return write(tmp_path / "model.gguf", decoder, weights(decoder))
-
-
 @pytest.mark.parametrize("name", ["llama", "llama, experts", "gemma2", "gemma3", "phi3, long factors", "gpt2"])
 def test_a_cached_text_continues_as_if_it_were_whole(name: str, tmp_path: Path) -> None:
     transformer = from_model(open_model(write(tmp_path / "model.gguf", DECODERS[name], weights(DECODERS[name]))))
@@ -181,7 +176,9 @@ def test_texts_run_together_do_not_see_each_other(tmp_path: Path) -> None:
 
 def test_logits_do_not_depend_on_the_number_of_threads(tmp_path: Path) -> None:
     model = open_model(small(tmp_path))
-    assert np.array_equal(from_model(model, threads=1).logits(tokens(40)), from_model(model, threads=3).logits(tokens(40)))
+    assert np.array_equal(
+        from_model(model, threads=1).logits(tokens(40)), from_model(model, threads=3).logits(tokens(40))
+    )
 
 
 def test_a_token_outside_the_vocabulary_is_named(tmp_path: Path) -> None:
@@ -201,126 +198,3 @@ def test_a_cache_too_small_names_both_sizes(tmp_path: Path) -> None:
     transformer = from_model(open_model(small(tmp_path)))
     with pytest.raises(ValueError, match="a cache of 1 x 8 cannot hold 1 x 9"):
         transformer.logits(tokens(9), Cache(transformer.hyperparameters, 8))
-
-
-REFUSED_SETTINGS = {
-    "expert_count": (8, "'llama.expert_used_count' is missing"),
-    "nextn_predict_layers": (1, "'llama.nextn_predict_layers' is 1"),
-    "attention.clamp_kqv": (8.0, "'llama.attention.clamp_kqv' is 8.0"),
-    "logit_scale": (0.5, "'llama.logit_scale' is 0.5"),
-    "attn_logit_softcapping": (50.0, "'llama.attn_logit_softcapping' is 50.0"),
-    "final_logit_softcapping": (30.0, "'llama.final_logit_softcapping' is 30.0"),
-    "rope.freq_base_swa": (5000.0, "'llama.rope.freq_base_swa' is 5000.0"),
-    "rope.scaling.yarn_beta_fast": (16.0, "'llama.rope.scaling.yarn_beta_fast' is 16.0"),
-    "rope.dimension_count_swa": (8, "'llama.rope.dimension_count_swa' is 8, elsewhere 0"),
-    "attention.causal": (False, "'llama.attention.causal' is false"),
-    "attention.value_length": (8, "heads of 16 key and 8 value columns"),
-    "attention.head_count_kv": (3, "4 heads cannot share 3 key-value heads evenly"),
-    "attention.head_count": (0, "'llama.attention.head_count' is not one number of at least 1"),
-    "block_count": ("two", "'llama.block_count' is not one number"),
-    "rope.scaling.type": ("longrope", "cannot run rotary scaling 'longrope'"),
-    "rope.dimension_count": (8, "cannot rotate 8 of 16 columns"),
-    "rope.scaling.factor": (-2.0, "base 10000.0 and scaling factor -2.0"),
-    "rope.freq_base": ("high", "'llama.rope.freq_base' is not one number"),
-    "embedding_length": (32, r"tensor 'token_embd.weight' has shape \(96, 64\), its metadata says \(96, 32\)"),
-    "feed_forward_length": (64, r"has shape \(96, 64\), its metadata says \(64, 64\)"),
-}
-
-
-@pytest.mark.parametrize("key", REFUSED_SETTINGS)
-def test_a_setting_the_runtime_would_get_wrong_is_refused(key: str, tmp_path: Path) -> None:
-    value, message = REFUSED_SETTINGS[key]
-    with pytest.raises(InputError, match=message):
-        from_model(open_model(small(tmp_path, metadata={key: value})))
-
-
-REFUSED_MIXTURES: dict[str, tuple[str, dict[str, Any], str]] = {
-    "more used than there are": ("llama", {"expert_used_count": 9}, "9 of 8 experts cannot be used"),
-    "groups": ("qwen3moe", {"expert_group_count": 2}, "'qwen3moe.expert_group_count' is 2"),
-    "sigmoid gates": ("qwen3moe", {"expert_gating_func": 2}, "'qwen3moe.expert_gating_func' is 2"),
-    "weighted": ("llama", {"expert_weights_scale": 2.5}, "'llama.expert_weights_scale' is 2.5"),
-    "none": ("qwen3moe", {"expert_count": 0}, "2 of 0 experts cannot be used"),
-    "where there are none": ("qwen2", {}, "'qwen2.expert_count' is 8"),
-    "another width": (
-        "llama",
-        {"feed_forward_length": 64},
-        r"has shape \(8, 96, 64\), its metadata says \(8, 64, 64\)",
-    ),
-}
-
-
-@pytest.mark.parametrize("name", REFUSED_MIXTURES)
-def test_a_mixture_the_runtime_would_get_wrong_is_refused(name: str, tmp_path: Path) -> None:
-    architecture, metadata, message = REFUSED_MIXTURES[name]
-    decoder = Decoder(architecture, experts=8, metadata=metadata)
-    tensors = weights(dataclasses.replace(decoder, metadata={}))
-    with pytest.raises(InputError, match=message):
-        from_model(open_model(write(tmp_path / "model.gguf", decoder, tensors)))
-
-
-REFUSED_WINDOWS: dict[str, tuple[dict[str, Any], str]] = {
-    "pattern of other layers": ({"attention.sliding_window_pattern": [True]}, "has 1 entries for 2 layers"),
-    "cap without end": ({"final_logit_softcapping": float("inf")}, "'gemma3.final_logit_softcapping' is inf"),
-    "yarn beside unscaled layers": (
-        {"rope.scaling.type": "yarn", "rope.scaling.factor": 4.0},
-        "'yarn' beside layers that are not scaled",
-    ),
-    "local base": ({"rope.freq_base_swa": 0.5}, "cannot rotate with base 0.5"),
-    "other columns": ({"rope.dimension_count": 18}, "cannot rotate 18 of 16 columns"),
-    "no pairs": ({"rope.dimension_count": 7}, "cannot rotate pairs of a head's 7 columns"),
-}
-
-
-@pytest.mark.parametrize("name", REFUSED_WINDOWS)
-def test_a_window_the_runtime_would_get_wrong_is_refused(name: str, tmp_path: Path) -> None:
-    metadata, message = REFUSED_WINDOWS[name]
-    decoder = Decoder("gemma3", metadata={"attention.sliding_window": 8, **metadata})
-    with pytest.raises(InputError, match=message):
-        from_model(open_model(write(tmp_path / "model.gguf", decoder, weights(decoder))))
-
-
-@pytest.mark.parametrize("base", [0.0, 1.0, float("nan"), float("inf")])
-def test_a_rotary_base_without_a_rotation_is_refused(base: float, tmp_path: Path) -> None:
-    with pytest.raises(InputError, match=f"cannot rotate with base {base}"):
-        from_model(open_model(small(tmp_path, metadata={"rope.freq_base": base})))
-
-
-def test_heads_that_have_no_pairs_are_refused(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="cannot rotate pairs of a head's 15 columns"):
-        from_model(open_model(small(tmp_path, head_width=15)))
-
-
-def test_no_tokens_are_refused(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="there are no tokens to run"):
-        from_model(open_model(small(tmp_path))).logits(np.array([], np.int32))
-
-
-def test_an_unknown_architecture_is_named_and_escaped(tmp_path: Path) -> None:
-    decoder = Decoder("mamba\x1b")
-    with pytest.raises(InputError, match=r"cannot run architecture 'mamba\\x1b'"):
-        from_model(open_model(write(tmp_path / "model.gguf", decoder, weights(decoder))))
-
-
-@pytest.mark.parametrize("name", ["token_embd.weight", "blk.1.ffn_up.weight", "blk.0.attn_norm.weight"])
-def test_a_missing_tensor_is_named(name: str, tmp_path: Path) -> None:
-    tensors = weights(Decoder("llama"))
-    del tensors[name]
-    with pytest.raises(InputError, match=f"tensor '{name}' is missing"):
-        from_model(open_model(write(tmp_path / "model.gguf", Decoder("llama"), tensors)))
-
-
-def test_a_tensor_the_runtime_would_ignore_is_refused(tmp_path: Path) -> None:
-    tensors = weights(Decoder("llama")) | {"blk.0.ffn_gate_inp.weight": np.zeros((4, 64), np.float32)}
-    with pytest.raises(InputError, match=r"tensor 'blk.0.ffn_gate_inp.weight' has no place"):
-        from_model(open_model(write(tmp_path / "model.gguf", Decoder("llama"), tensors)))
-
-
-def test_rotary_divisors_are_refused_where_llama_cpp_has_none(tmp_path: Path) -> None:
-    decoder = Decoder("qwen2", rotary_divisors=True)
-    with pytest.raises(InputError, match=r"tensor 'rope_freqs.weight' has no place"):
-        from_model(open_model(write(tmp_path / "model.gguf", decoder, weights(decoder))))
-
-
-def test_a_missing_setting_is_named(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match=r"metadata key 'llama.context_length' is missing"):
-        from_model(open_model(small(tmp_path, metadata={"context_length": None})))

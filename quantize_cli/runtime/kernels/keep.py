@@ -24,7 +24,7 @@ def keep(words_, thread, threads):
 
 @merged
 def _keep_keys(keys, all_keys, stored, start, stop):
-    """Sixteen positions at a time: a row of the cache takes them on one or two lines, which are not met again."""
+    """Sixteen positions at a time: a row of the cache takes them on one line or two, which are not met again."""
     columns = keys.shape[1]
     count = keys.shape[0] * columns // all_keys.shape[0]
     for first in range(0, count, 16):

@@ -1,0 +1,20 @@
+"""One operation run by itself."""
+
+from functools import cache
+
+import numpy as np
+
+from quantize_cli.operation import Operation
+from quantize_cli.runtime.program import Program, Threads
+
+threads = cache(Threads)
+
+
+def run(operation: Operation, *arguments: np.ndarray | float, count: int = 1) -> None:
+    program = Program()
+    program.add(operation, *arguments)
+    program.run(threads(count))
+
+
+def numbers(seed: int, *shape: int) -> np.ndarray:
+    return np.random.default_rng(seed).normal(size=shape).astype(np.float32)

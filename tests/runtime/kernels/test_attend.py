@@ -1,0 +1,83 @@
+"""Attention is softmax(cap(q k scale)) v over the positions a query sees, whatever lies in the rest of the cache."""
+
+import numpy as np
+import pytest
+
+from quantize_cli.runtime.kernels.attend import attend, scratch_columns
+from tests.runtime.kernels.machine import numbers, run
+
+CAPACITY = 80
+NEAR = 2e-6
+"""Values are below five, their shares sum to one, and shares are off by a few roundings."""
+
+
+def naive(
+    queries: np.ndarray, keys: np.ndarray, values: np.ndarray, stored: int, scale: float, cap: float, window: int
+) -> np.ndarray:
+    """One loop per sequence, query and head, float64; keys and values (sequences, heads, positions, width)."""
+    sequences, count, heads, width = queries.shape
+    mixed = np.empty((sequences, count, heads, width))
+    for sequence, token, head in np.ndindex(sequences, count, heads):
+        source = head * keys.shape[1] // heads
+        stop = stored + token + 1
+        seen = slice(max(0, stop - window) if window else 0, stop)
+        scores = keys[sequence, source, seen].astype(float) @ queries[sequence, token, head] * scale
+        if cap:
+            scores = cap * np.tanh(scores / cap)
+        shares = np.exp(scores - scores.max())
+        mixed[sequence, token, head] = shares / shares.sum() @ values[sequence, source, seen]
+    return mixed.reshape(sequences * count, heads * width)
+
+
+class Case:
+    """A layer's cache of which only the positions seen hold numbers, and queries for the last of them."""
+
+    def __init__(self, sequences: int, count: int, stored: int, shared: int, group: int, width: int) -> None:
+        self.stored, self.shape = stored, (sequences, count, shared * group, width)
+        self.queries = numbers(0, *self.shape)
+        self.keys, self.values = (numbers(seed, sequences, shared, CAPACITY, width) for seed in (1, 2))
+        self.keys[:, :, stored + count :] = self.values[:, :, stored + count :] = np.nan
+
+    def attend(self, scale: float, cap: float, window: int, threads: int) -> np.ndarray:
+        sequences, count, _, width = self.shape
+        keys = np.ascontiguousarray(self.keys.swapaxes(2, 3)).reshape(-1, CAPACITY)
+        queries = self.queries.reshape(sequences * count, -1)
+        out, cell = np.full_like(queries, np.nan), np.array([self.stored])
+        scratch = np.full((threads, scratch_columns(CAPACITY, width)), np.nan, np.float32)
+        arrays = queries, keys, self.values.reshape(-1, width), out, cell, scratch
+        run(attend, *arrays, scale, cap, window, sequences, count=threads)
+        return out
+
+    def naive(self, scale: float, cap: float, window: int) -> np.ndarray:
+        return naive(self.queries, self.keys, self.values, self.stored, scale, cap, window)
+
+
+@pytest.mark.parametrize("threads", [1, 2])
+@pytest.mark.parametrize("window", [0, 1, 19])
+@pytest.mark.parametrize("cap", [0.0, 2.0])
+@pytest.mark.parametrize(("count", "stored"), [(1, 0), (1, 79), (9, 0), (7, 31), (80, 0)])
+def test_positions_seen(count: int, stored: int, cap: float, window: int, threads: int) -> None:
+    case = Case(2, count, stored, shared=2, group=3, width=16)
+    found = case.attend(0.5, cap, window, threads)
+    np.testing.assert_allclose(found, case.naive(0.5, cap, window), rtol=0, atol=NEAR)
+
+
+@pytest.mark.parametrize("width", [1, 8, 15, 16, 17, 31, 32, 33, 40, 48, 50, 64, 80, 96, 128, 256])
+@pytest.mark.parametrize(("shared", "group"), [(1, 8), (3, 1), (1, 12)])
+def test_widths_and_groups(shared: int, group: int, width: int) -> None:
+    case = Case(1, 3, 40, shared, group, width)
+    scale = width**-0.5
+    found = case.attend(scale, 0.0, 0, 2)
+    np.testing.assert_allclose(found, case.naive(scale, 0.0, 0), rtol=0, atol=NEAR)
+
+
+def test_threads_change_no_byte() -> None:
+    case = Case(1, 33, 5, shared=2, group=4, width=48)
+    assert case.attend(0.2, 0.0, 0, 1).tobytes() == case.attend(0.2, 0.0, 0, 2).tobytes()
+
+
+def test_a_prompt_in_pieces_gives_what_it_gives_at_once() -> None:
+    whole, last = Case(1, 40, 0, 1, 8, 32), Case(1, 1, 39, 1, 8, 32)
+    last.keys, last.values = whole.keys, whole.values
+    last.queries = whole.queries[:, 39:].copy()
+    assert last.attend(0.2, 0.0, 0, 1).tobytes() == whole.attend(0.2, 0.0, 0, 1)[39:].tobytes()
