@@ -42,3 +42,23 @@ Settings = Annotated[
     typer.Option("--set", metavar="KEY=VALUE", help="Metadata to write; KEY=TYPE:VALUE for a new key; repeatable."),
 ]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON document.")]
+Texts = Annotated[
+    Optional[list[Path]],  # noqa: UP045
+    typer.Option("--text", metavar="FILE", help="A UTF-8 text to predict; repeatable."),
+]
+Context = Annotated[
+    Optional[int],  # noqa: UP045
+    typer.Option("--ctx", help="Tokens per chunk; the second half of each is scored. Default 512."),
+]
+Chunks = Annotated[
+    Optional[int],  # noqa: UP045
+    typer.Option("--chunks", help="Measure only the first so many chunks of each text."),
+]
+ReferencePath = Annotated[
+    Optional[Path],  # noqa: UP045
+    typer.Option("--reference", metavar="REF", help="What to compare with: a model, or a saved reference."),
+]
+HtmlFile = Annotated[
+    Optional[Path],  # noqa: UP045
+    typer.Option("--html", metavar="FILE", help="Write a report as one HTML page."),
+]

@@ -1,5 +1,6 @@
 """A text file as the chunks of tokens a perplexity is measured on, cut as llama-perplexity cuts it."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Protocol
 
@@ -63,3 +64,18 @@ def read_chunks(path: Path, tokenizer: Encoder, context: int = 512, limit: int |
     if tokenizer.adds_bos and tokenizer.bos_id is not None:
         chunks[:, 0] = tokenizer.bos_id
     return chunks
+
+
+def read_texts(
+    paths: Sequence[Path], tokenizer: Encoder, context: int = 512, limit: int | None = None
+) -> tuple[np.ndarray, tuple[tuple[str, int], ...]]:
+    """The chunks of several texts one after the other, and each text's name with the number of its own.
+
+    `limit` is for each text. UsageError when one is given twice, as it would count twice.
+    """
+    names = [str(path) for path in paths]
+    twice = next((name for place, name in enumerate(names) if name in names[:place]), None)
+    if twice is not None:
+        raise UsageError(f"--text {twice} is given twice")
+    parts = [read_chunks(path, tokenizer, context, limit) for path in paths]
+    return np.concatenate(parts), tuple(zip(names, map(len, parts), strict=True))

@@ -1,0 +1,82 @@
+"""Base model predictions as llama-perplexity saves them with --kl-divergence-base (tools/perplexity/perplexity.cpp).
+
+    header   8s "_logits_", u32 context, i32 vocabulary, i32 chunks, i32 tokens (chunks, context), without the tokens
+             that are put in front of a chunk
+    row      f32 step, f32 low, u16 code[vocabulary], one more if that is odd: ln p = low + code * step; one row for
+             each position context // 2 and on, but not the last
+
+A token less than e**-16 times as likely as the likeliest has code 0, whatever its probability was, so nothing bounds
+the error of what is computed from the file; and a text's perplexity comes out too low where such a token came.
+"""
+
+import struct
+from pathlib import Path
+
+import numpy as np
+
+from formats.errors import FormatError
+from formats.reference import LEAST_CONTEXT, Header, Rows
+from formats.source import open_input, size_of
+
+MAGIC = b"_logits_"
+_FIXED = struct.Struct("<8sIii")
+_IGNORED = np.float32(-16)
+"""llama-perplexity adds nothing up for tokens of no larger ln p."""
+_NOTHING = np.float32(-1e4)
+"""Stands for their ln p: finite, so that its product with a probability of zero is zero."""
+
+
+class LlamaLogits:
+    """A file of predictions whose counts and size are right; chunks are read when asked for."""
+
+    def __init__(self, path: Path, header: Header, start: int) -> None:
+        self.path, self.header = path, header
+        self._start = start
+
+    def rows(self, chunk: int) -> Rows:
+        """What was predicted in a chunk, as llama-perplexity takes it; FormatError when it is no number."""
+        vocabulary, scored = self.header.vocabulary, self.header.scored
+        type_ = _row_type(vocabulary)
+        nbytes = scored * type_.itemsize
+        with open_input(self.path) as file:
+            file.seek(self._start + chunk * nbytes)
+            body = file.read(nbytes)
+        if len(body) != nbytes:
+            raise FormatError(f"{self.path}: chunk {chunk} needs {nbytes} bytes, the file ends after {len(body)}")
+        stored = np.frombuffer(body, type_)
+        low, step = stored["low"][:, None], stored["step"][:, None]
+        if not (np.isfinite(low).all() and np.isfinite(step).all() and (step >= 0).all() and (low <= 0).all()):
+            raise FormatError(f"{self.path}: chunk {chunk} holds a scale that is negative or not finite")
+        if (low + 65536 * step).max() > 1:
+            raise FormatError(f"{self.path}: chunk {chunk} holds probabilities above one")
+        logits = low + step * stored["code"][:, :vocabulary].astype(np.float32)
+        came = self.header.tokens[chunk, self.header.context // 2 + 1 :]
+        surprise = -np.take_along_axis(logits, came[:, None], axis=1)[:, 0].astype(np.float64)
+        logits[logits <= _IGNORED] = _NOTHING
+        return Rows(logits, True, surprise)
+
+
+def _row_type(vocabulary: int) -> np.dtype:
+    return np.dtype([("step", "<f4"), ("low", "<f4"), ("code", "<u2", (vocabulary + vocabulary % 2,))])
+
+
+def read_llama_logits(path: Path) -> LlamaLogits:
+    """The predictions at `path`; FormatError when the counts are not those of the file."""
+    with open_input(path) as file:
+        size = size_of(file)
+        head = file.read(_FIXED.size)
+        if len(head) != _FIXED.size or head[:8] != MAGIC:
+            raise FormatError(f"{path}: not a file of llama-perplexity's --kl-divergence-base")
+        _, context, vocabulary, chunks = _FIXED.unpack(head)
+        if context < LEAST_CONTEXT or vocabulary < 2 or chunks < 1:
+            raise FormatError(
+                f"{path}: a context of {context}, a vocabulary of {vocabulary} and {chunks} chunks make no reference"
+            )
+        start = _FIXED.size + 4 * chunks * context
+        end = start + chunks * (context - context // 2 - 1) * _row_type(vocabulary).itemsize
+        if end != size:
+            raise FormatError(f"{path}: {chunks} chunks of {context} tokens end at byte {end}, the file at {size}")
+        tokens = np.frombuffer(file.read(4 * chunks * context), "<i4").reshape(chunks, context)
+    if tokens.min() < 0 or tokens.max() >= vocabulary:
+        raise FormatError(f"{path}: holds a token outside of a vocabulary of {vocabulary}")
+    return LlamaLogits(path, Header(path.name, vocabulary, b"", ((path.name, chunks),), tokens), start)

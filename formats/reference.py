@@ -1,0 +1,248 @@
+"""What a model predicted on a text, saved: the reference that others are compared with.
+
+    header   8s "QUANTREF", u32 version (1), u32 context, u32 vocabulary, u32 chunks, u32 texts, u32 exact;
+             32 bytes SHA-256 of the vocabulary; the model's name; per text u32 chunks and its name;
+             i32 tokens (chunks, context); 32 bytes SHA-256 of all the bytes before
+    chunk    u32 CRC-32 of its rows; context - context // 2 - 1 rows, one for each scored position context // 2 and on
+    row      f32 surprise    -ln p of the token that came
+             f32 low, step   of the codes
+             f32 tail        ln of the probability of all tokens that are not among the exact
+             u32 token[exact], f32 log_probability[exact]    the likeliest tokens, exact
+             u16 code[vocabulary]                            ln p = low + code * step, all moved so as to make `tail`
+
+Names are u32 length and UTF-8. Integers and floats are little endian. No ln p behind the exact
+ones is off by more than half a step before the tail is moved to its sum, which bounds the error of a divergence.
+"""
+
+import hashlib
+import struct
+import zlib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import BinaryIO
+
+import numpy as np
+
+from formats.errors import FormatError
+from formats.source import open_input, size_of
+
+MAGIC = b"QUANTREF"
+VERSION = 1
+_FIXED = struct.Struct("<8s6I32s")
+_EXACT = 64
+_CODES = 65535
+LEAST_CONTEXT = 5
+"""As for texts: two tokens of such a chunk are scored."""
+
+
+@dataclass(frozen=True)
+class Header:
+    """What a saved reference is about."""
+
+    model: str
+    vocabulary: int
+    digest: bytes
+    """SHA-256 of the vocabulary."""
+    texts: tuple[tuple[str, int], ...]
+    """Names of the texts in order, each with its number of chunks."""
+    tokens: np.ndarray
+    """(chunks, context) i32, as they were run."""
+
+    @property
+    def context(self) -> int:
+        return int(self.tokens.shape[1])
+
+    @property
+    def scored(self) -> int:
+        """Rows of a chunk."""
+        return self.context - self.context // 2 - 1
+
+
+@dataclass(frozen=True)
+class Rows:
+    """What a model predicted at consecutive positions."""
+
+    logits: np.ndarray
+    """(n, vocabulary) f32; only differences within a row count, unless `are_log_probabilities`."""
+    are_log_probabilities: bool = False
+    """Whether they are ln p as they stand, though they may not add up to one."""
+    surprise: np.ndarray | None = None
+    """(n,) f64: -ln p of the tokens that came, where it is known better than the logits say it."""
+    half_steps: np.ndarray | None = None
+    """(n,) f64: how far ln p of a token that is not among the exact ones may be off; None where nothing bounds it."""
+    exact: np.ndarray | None = None
+    """(n, exact) tokens whose ln p is exact."""
+
+
+def row_type(vocabulary: int) -> np.dtype:
+    """How a row is stored."""
+    exact = min(_EXACT, vocabulary - 1)
+    return np.dtype([
+        ("surprise", "<f4"), ("low", "<f4"), ("step", "<f4"), ("tail", "<f4"),
+        ("token", "<u4", (exact,)), ("log_probability", "<f4", (exact,)), ("code", "<u2", (vocabulary,)),
+    ])  # fmt: skip
+
+
+def encode_header(header: Header) -> bytes:
+    """All that stands in front of the first chunk."""
+    chunks, context = header.tokens.shape
+    exact = min(_EXACT, header.vocabulary - 1)
+    numbers = (VERSION, context, header.vocabulary, chunks, len(header.texts), exact)
+    parts = [_FIXED.pack(MAGIC, *numbers, header.digest), _name(header.model)]
+    parts += [struct.pack("<I", count) + _name(name) for name, count in header.texts]
+    parts.append(header.tokens.astype("<i4").tobytes())
+    body = b"".join(parts)
+    return body + hashlib.sha256(body).digest()
+
+
+def _name(text: str) -> bytes:
+    encoded = text.encode("utf-8", "replace")
+    return struct.pack("<I", len(encoded)) + encoded
+
+
+def chunk_nbytes(header: Header) -> int:
+    """Bytes of one chunk."""
+    return 4 + header.scored * row_type(header.vocabulary).itemsize
+
+
+def encode_chunk(logits: np.ndarray, tokens: np.ndarray) -> bytes:
+    """A chunk's logits (n, vocabulary) f32, finite, and the tokens (n,) that came, as the file has them."""
+    count, vocabulary = logits.shape
+    rows = np.zeros(count, row_type(vocabulary))
+    exact = rows["token"].shape[1]
+    for row, values, token in zip(rows, logits.astype(np.float64), tokens, strict=True):
+        largest = values.max()
+        values -= largest + np.log(np.exp(values - largest).sum())
+        likeliest = np.argpartition(values, vocabulary - exact)[-exact:]
+        row["surprise"] = -values[token]
+        row["token"], row["log_probability"] = likeliest, values[likeliest]
+        others = np.delete(values, likeliest)
+        high = others.max()
+        row["tail"] = high + np.log(np.exp(others - high).sum())
+        row["low"] = others.min()
+        row["step"] = (high - np.float64(row["low"])) / _CODES
+        step = np.float64(row["step"]) or 1.0
+        row["code"] = np.clip(np.rint((values - np.float64(row["low"])) / step), 0, _CODES)
+    body = rows.tobytes()
+    return struct.pack("<I", zlib.crc32(body)) + body
+
+
+class ReferenceFile:
+    """A saved reference whose header has been read and whose size is right; chunks are read when asked for."""
+
+    def __init__(self, path: Path, header: Header, start: int) -> None:
+        self.path, self.header = path, header
+        self._start = start
+
+    def rows(self, chunk: int) -> Rows:
+        """What was predicted in a chunk; FormatError when the bytes are damaged or make no sense."""
+        nbytes = chunk_nbytes(self.header)
+        with open_input(self.path) as file:
+            file.seek(self._start + chunk * nbytes)
+            body = file.read(nbytes)
+        if len(body) != nbytes:
+            raise FormatError(f"{self.path}: chunk {chunk} needs {nbytes} bytes, the file ends after {len(body)}")
+        if zlib.crc32(body[4:]) != struct.unpack_from("<I", body)[0]:
+            raise FormatError(f"{self.path}: chunk {chunk} is damaged: its checksum is another")
+        stored = np.frombuffer(body, row_type(self.header.vocabulary), offset=4)
+        return self._decode(stored, chunk)
+
+    def _decode(self, stored: np.ndarray, chunk: int) -> Rows:
+        self._check(stored, chunk)
+        low, step = (stored[name].astype(np.float64)[:, None] for name in ("low", "step"))
+        logits = low + step * stored["code"]
+        exact = stored["token"].astype(np.int64)
+        np.put_along_axis(logits, exact, -np.inf, axis=1)
+        largest = logits.max(axis=1, keepdims=True)
+        sums = largest + np.log(np.exp(logits - largest).sum(axis=1, keepdims=True))
+        logits += stored["tail"][:, None] - sums
+        np.put_along_axis(logits, exact, stored["log_probability"].astype(np.float64), axis=1)
+        surprise = stored["surprise"].astype(np.float64)
+        # A hundredth more for the step being a float32, and some for the logits being that again.
+        half_steps = step[:, 0] * 0.505 + np.abs(low[:, 0]) * 2.0**-23
+        return Rows(logits.astype(np.float32), False, surprise, half_steps, exact)
+
+    def _check(self, stored: np.ndarray, chunk: int) -> None:
+        where = f"{self.path}: chunk {chunk}"
+        for name in ("surprise", "low", "step", "tail", "log_probability"):
+            values = stored[name]
+            if not (np.isfinite(values).all() and (np.abs(values) < 1e30).all()):
+                raise FormatError(f"{where} holds a {name} that is not a finite number")
+        if (stored["step"] < 0).any() or (stored["surprise"] < 0).any():
+            raise FormatError(f"{where} holds a negative step or surprise")
+        tokens = np.sort(stored["token"], axis=1)
+        if (tokens >= self.header.vocabulary).any() or (np.diff(tokens.astype(np.int64), axis=1) == 0).any():
+            raise FormatError(f"{where} names a token twice, or one outside of {self.header.vocabulary}")
+
+
+def read_reference(path: Path) -> ReferenceFile:
+    """The saved reference at `path`; FormatError when its header, counts or size are not what the format promises."""
+    with open_input(path) as file:
+        return _Reader(path, file).read()
+
+
+class _Reader:
+    """Reads a header; every length is held against the file before anything is made of it."""
+
+    def __init__(self, path: Path, file: BinaryIO) -> None:
+        self._path, self._file = path, file
+        self._size = size_of(file)
+        self._checksum = hashlib.sha256()
+
+    def read(self) -> ReferenceFile:
+        magic, version, *counts, digest = _FIXED.unpack(self._take(_FIXED.size, "the header"))
+        if magic != MAGIC:
+            raise FormatError(f"{self._path}: not a saved reference")
+        if version != VERSION:
+            raise FormatError(f"{self._path}: version {version} of the format, only {VERSION} is known")
+        context, vocabulary, chunks, texts, exact = counts
+        if context < LEAST_CONTEXT or vocabulary < 2 or not chunks or exact != min(_EXACT, vocabulary - 1):
+            raise FormatError(
+                f"{self._path}: a context of {context}, a vocabulary of {vocabulary}, {chunks} chunks and {exact} "
+                "exact tokens make no reference"
+            )
+        self._need(8 * texts + 4 * chunks * context, "the texts and tokens")
+        model = self._text("the model's name")
+        found = [self._one_text() for _ in range(texts)]
+        tokens = np.frombuffer(self._take(4 * chunks * context, "the tokens"), "<i4").reshape(chunks, context)
+        self._check_digest()
+        header = Header(model, vocabulary, digest, tuple(found), tokens)
+        self._check(header)
+        return ReferenceFile(self._path, header, self._file.tell())
+
+    def _check(self, header: Header) -> None:
+        chunks = len(header.tokens)
+        if sum(count for _, count in header.texts) != chunks or not all(count for _, count in header.texts):
+            raise FormatError(f"{self._path}: the chunks of its texts do not add up to {chunks}")
+        if header.tokens.min() < 0 or header.tokens.max() >= header.vocabulary:
+            raise FormatError(f"{self._path}: holds a token outside of a vocabulary of {header.vocabulary}")
+        end = self._file.tell() + chunks * chunk_nbytes(header)
+        if end != self._size:
+            raise FormatError(f"{self._path}: {chunks} chunks end at byte {end}, the file at {self._size}")
+
+    def _check_digest(self) -> None:
+        expected = self._checksum.digest()
+        if self._take(32, "the checksum") != expected:
+            raise FormatError(f"{self._path}: the header is damaged: its checksum is another")
+
+    def _one_text(self) -> tuple[str, int]:
+        chunks: int = struct.unpack("<I", self._take(4, "a text"))[0]
+        return self._text("the name of a text"), chunks
+
+    def _text(self, what: str) -> str:
+        length = struct.unpack("<I", self._take(4, what))[0]
+        try:
+            return self._take(length, what).decode()
+        except UnicodeDecodeError as error:
+            raise FormatError(f"{self._path}: {what} is not UTF-8 at its byte {error.start}") from error
+
+    def _take(self, nbytes: int, what: str) -> bytes:
+        self._need(nbytes, what)
+        data = self._file.read(nbytes)
+        self._checksum.update(data)
+        return data
+
+    def _need(self, nbytes: int, what: str) -> None:
+        if nbytes > self._size - self._file.tell():
+            at = self._file.tell()
+            raise FormatError(f"{self._path}: {what} of {nbytes} bytes at byte {at}, the file ends at {self._size}")

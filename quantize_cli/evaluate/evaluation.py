@@ -1,0 +1,149 @@
+"""An evaluation from its request to its figures: models opened and checked, texts cut, everything run and summed up."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+
+from quantize_cli.errors import InputError, UsageError
+from quantize_cli.evaluate.corpus import Encoder, read_texts
+from quantize_cli.evaluate.saved import SavedReference, choose, open_saved, saving
+from quantize_cli.evaluate.stream import Reference, Scores, measure
+from quantize_cli.evaluate.subject import Subject, open_subject, refuse_other_vocabulary
+from quantize_cli.evaluate.summary import Summary, summarize
+from quantize_cli.tokenizers import load_tokenizer
+
+CONTEXT = 512
+
+
+@dataclass(frozen=True)
+class Request:
+    """What is to be measured, and on what."""
+
+    models: tuple[Path, ...]
+    texts: tuple[Path, ...]
+    """May be empty where the reference is a file of predictions, which holds its tokens."""
+    context: int | None = None
+    limit: int | None = None
+    """Chunks of each text."""
+    reference: Path | None = None
+    save: Path | None = None
+    """Where to save what the first model predicts."""
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """A request whose files are there and fit together."""
+
+    subjects: tuple[Subject, ...]
+    """The models asked for, and behind them the reference if it is another one."""
+    wanted: int
+    """How many were asked for."""
+    chunks: np.ndarray = field(repr=False)
+    texts: tuple[tuple[str, int], ...]
+    reference: Reference
+    reference_name: str | None
+    save: Path | None
+    warnings: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Measured:
+    """A model and its figures."""
+
+    subject: Subject
+    scores: Scores = field(repr=False)
+    overall: Summary
+    """On all texts, each of which counts as much as the others."""
+    by_text: tuple[Summary, ...]
+    is_reference: bool
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """All that was found out."""
+
+    texts: tuple[tuple[str, int], ...]
+    context: int
+    reference_name: str | None
+    models: tuple[Measured, ...]
+    """Those asked for, in order."""
+
+
+def prepare(request: Request) -> Prepared:
+    """Open everything; QuantizeError or FormatError for what is missing, damaged, or does not fit together."""
+    if request.limit is not None and request.limit < 1:
+        raise UsageError(f"cannot measure {request.limit} chunks, at least 1 is needed")
+    saved = None if request.reference is None else open_saved(request.reference)
+    if not request.texts and saved is None:
+        raise UsageError("missing option '--text'", hint="only a saved reference brings a text of its own")
+    subjects = [open_subject(path) for path in request.models]
+    for subject in subjects[1:]:
+        refuse_other_vocabulary(subjects[0], subject)
+    tokenizer = load_tokenizer(subjects[0].model.metadata)
+    reference: Reference = None
+    if saved is not None:
+        reference = choose(saved, subjects[0], tokenizer, request.limit)
+        chunks, texts = _of_saved(request, reference, tokenizer)
+    else:
+        chunks, texts = read_texts(request.texts, tokenizer, request.context or CONTEXT, request.limit)
+        reference = None if request.reference is None else _place(request.reference, subjects)
+    warnings = tuple(warning for subject in subjects for warning in subject.model.warnings)
+    name = None if request.reference is None else str(request.reference)
+    return Prepared(
+        tuple(subjects), len(request.models), chunks, texts, reference, name, request.save, warnings
+    )  # fmt: skip
+
+
+def _place(path: Path, subjects: list[Subject]) -> int:
+    """Where the reference stands among the models; added behind them if it is not there."""
+    for place, subject in enumerate(subjects):
+        if subject.path == path:
+            return place
+    subjects.append(open_subject(path))
+    refuse_other_vocabulary(subjects[0], subjects[-1])
+    return len(subjects) - 1
+
+
+def _of_saved(
+    request: Request, saved: SavedReference, tokenizer: Encoder
+) -> tuple[np.ndarray, tuple[tuple[str, int], ...]]:
+    """The tokens of a saved reference, which those of the texts must be if any are named."""
+    context = saved.tokens.shape[1]
+    if request.context not in (None, context):
+        raise InputError(f"{request.reference}: was made with a context of {context} tokens, not {request.context}")
+    if not request.texts:
+        return saved.tokens, saved.texts
+    chunks, texts = read_texts(request.texts, tokenizer, context, request.limit)
+    if not np.array_equal(chunks, saved.tokens):
+        named = ", ".join(str(path) for path in request.texts)
+        raise InputError(f"{request.reference}: was made of other tokens than those of {named}")
+    return chunks, texts
+
+
+def run(prepared: Prepared, advance: Callable[[int], None]) -> Evaluation:
+    """Measure what was prepared; `advance` is told of each chunk done."""
+    with saving(prepared.save, prepared.subjects[0], prepared.chunks, prepared.texts) as save:
+
+        def on_chunk(index: int, logits: np.ndarray, tokens: np.ndarray) -> None:
+            save(index, logits, tokens)
+            advance(1)
+
+        models = [subject.transformer for subject in prepared.subjects]
+        scores = measure(models, prepared.chunks, prepared.reference, on_chunk)
+    counts = [count for _, count in prepared.texts]
+    found = [
+        _sum_up(subject, of_model, counts, place == prepared.reference)
+        for place, (subject, of_model) in enumerate(zip(prepared.subjects, scores, strict=True))
+    ]
+    context = prepared.chunks.shape[1]
+    return Evaluation(prepared.texts, context, prepared.reference_name, tuple(found[: prepared.wanted]))
+
+
+def _sum_up(subject: Subject, scores: Scores, counts: Sequence[int], is_reference: bool) -> Measured:
+    overall = summarize(scores, counts)
+    stops = np.cumsum(counts)
+    parts = [scores.of_chunks(int(stop) - count, int(stop)) for stop, count in zip(stops, counts, strict=True)]
+    by_text = (overall,) if len(counts) == 1 else tuple(summarize(part, [len(part.surprise)]) for part in parts)
+    return Measured(subject, scores, overall, by_text, is_reference)

@@ -1,0 +1,47 @@
+"""The memory a model takes: measured in a process of its own, that does nothing but run it once."""
+
+import resource
+import sys
+from multiprocessing import get_context
+from multiprocessing.connection import Connection
+from pathlib import Path
+
+import numpy as np
+
+
+def peak_nbytes(path: Path, chunk: np.ndarray) -> int | None:
+    """The largest resident size of a process that opens the model and runs `chunk` (1, context) through it.
+
+    None when that process ended without an answer, as one does that the system killed for its memory.
+    """
+    context = get_context("spawn")
+    receiver, sender = context.Pipe(duplex=False)
+    process = context.Process(target=_run, args=(path, chunk, sender), daemon=True)
+    process.start()
+    sender.close()
+    try:
+        found: int = receiver.recv()
+    except EOFError:
+        return None
+    finally:
+        process.join()
+        receiver.close()
+    return found
+
+
+def _run(path: Path, chunk: np.ndarray, sender: Connection) -> None:
+    from quantize_cli.runtime.transformer import from_model
+    from quantize_cli.source import open_model
+
+    transformer = from_model(open_model(path))
+    transformer.project(transformer.hidden(chunk)[:, chunk.shape[1] // 2 : -1])
+    sender.send(_largest_resident())
+
+
+def _largest_resident() -> int:
+    """Of this process since it became this program; getrusage counts what it was forked from on Linux."""
+    status = Path("/proc/self/status")
+    if status.exists():
+        line = next(line for line in status.read_text().splitlines() if line.startswith("VmHWM:"))
+        return int(line.split()[1]) * 1024
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)

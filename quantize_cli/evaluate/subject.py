@@ -1,0 +1,73 @@
+"""A model that is measured: opened, its vocabulary known, its size counted."""
+
+import hashlib
+import struct
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from formats.ggml import row_nbytes
+from quantize_cli.errors import InputError
+from quantize_cli.runtime.transformer import Transformer, from_model
+from quantize_cli.source import Model, open_model
+
+
+@dataclass(frozen=True)
+class Subject:
+    """A model ready to be measured."""
+
+    path: Path
+    model: Model = field(repr=False)
+    transformer: Transformer = field(repr=False)
+
+    @property
+    def vocabulary(self) -> int:
+        return self.transformer.vocabulary
+
+    @property
+    def digest(self) -> bytes:
+        """SHA-256 of all tokens in order: models with the same one predict the same things."""
+        texts = self.model.metadata["tokenizer.ggml.tokens"].data
+        digest = hashlib.sha256()
+        for text in texts:
+            encoded = str(text).encode("utf-8", "surrogatepass")
+            digest.update(struct.pack("<I", len(encoded)) + encoded)
+        return digest.digest()
+
+    @property
+    def types(self) -> dict[str, int]:
+        """Bytes of the tensors of each type, most first."""
+        found: dict[str, int] = {}
+        for tensor in self.model.tensors:
+            nbytes = tensor.row_count * row_nbytes(tensor.type, tensor.columns)
+            found[tensor.type.name.lower()] = found.get(tensor.type.name.lower(), 0) + nbytes
+        return dict(sorted(found.items(), key=lambda item: -item[1]))
+
+    @property
+    def nbytes(self) -> int:
+        """Of its file; of its tensors alone where it is a directory, or lies in several files."""
+        tensors = sum(self.types.values())
+        return max(tensors, self.path.stat().st_size) if self.path.is_file() else tensors
+
+    @property
+    def bits_per_weight(self) -> float:
+        return 8 * sum(self.types.values()) / sum(t.row_count * t.columns for t in self.model.tensors)
+
+
+def open_subject(path: Path) -> Subject:
+    """The model at `path`; InputError when the runtime cannot run it, or it has no vocabulary to tell others by."""
+    model = open_model(path)
+    tokens = model.metadata.get("tokenizer.ggml.tokens")
+    if tokens is None or not isinstance(tokens.data, list):
+        raise InputError(f"{path}: has no vocabulary, so nothing can be measured on a text")
+    return Subject(path, model, from_model(model))
+
+
+def refuse_other_vocabulary(subject: Subject, other: Subject) -> None:
+    """InputError naming both when two models do not predict the same tokens."""
+    if subject.vocabulary != other.vocabulary:
+        raise InputError(
+            f"{subject.path} predicts {subject.vocabulary} tokens, {other.path} {other.vocabulary}: "
+            "they cannot be compared"
+        )
+    if subject.digest != other.digest:
+        raise InputError(f"{subject.path} and {other.path} have different vocabularies: they cannot be compared")
