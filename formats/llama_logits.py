@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 
 from formats.errors import FormatError
-from formats.reference import LEAST_CONTEXT, Header, Rows
+from formats.reference import LEAST_CONTEXT, MOST_TOKENS, Header, Rows
 from formats.source import open_input, size_of
 
 MAGIC = b"_logits_"
@@ -68,7 +68,7 @@ def read_llama_logits(path: Path) -> LlamaLogits:
         if len(head) != _FIXED.size or head[:8] != MAGIC:
             raise FormatError(f"{path}: not a file of llama-perplexity's --kl-divergence-base")
         _, context, vocabulary, chunks = _FIXED.unpack(head)
-        if context < LEAST_CONTEXT or vocabulary < 2 or chunks < 1:
+        if context < LEAST_CONTEXT or not 2 <= vocabulary <= MOST_TOKENS or chunks < 1:
             raise FormatError(
                 f"{path}: a context of {context}, a vocabulary of {vocabulary} and {chunks} chunks make no reference"
             )

@@ -31,6 +31,8 @@ VERSION = 1
 _FIXED = struct.Struct("<8s6I32s")
 _EXACT = 64
 _CODES = 65535
+MOST_TOKENS = 1 << 24
+"""Sixty times the largest vocabulary there is; rows of it can still be described."""
 LEAST_CONTEXT = 5
 """As for texts: two tokens of such a chunk are scored."""
 
@@ -114,13 +116,13 @@ def encode_chunk(logits: np.ndarray, tokens: np.ndarray) -> bytes:
         largest = values.max()
         values -= largest + np.log(np.exp(values - largest).sum())
         likeliest = np.argpartition(values, vocabulary - exact)[-exact:]
-        row["surprise"] = -values[token]
+        row["surprise"] = max(0.0, -values[token])
         row["token"], row["log_probability"] = likeliest, values[likeliest]
         others = np.delete(values, likeliest)
         high = others.max()
         row["tail"] = high + np.log(np.exp(others - high).sum())
         row["low"] = others.min()
-        row["step"] = (high - np.float64(row["low"])) / _CODES
+        row["step"] = max(0.0, high - np.float64(row["low"])) / _CODES
         step = np.float64(row["step"]) or 1.0
         row["code"] = np.clip(np.rint((values - np.float64(row["low"])) / step), 0, _CODES)
     body = rows.tobytes()
@@ -196,7 +198,12 @@ class _Reader:
         if version != VERSION:
             raise FormatError(f"{self._path}: version {version} of the format, only {VERSION} is known")
         context, vocabulary, chunks, texts, exact = counts
-        if context < LEAST_CONTEXT or vocabulary < 2 or not chunks or exact != min(_EXACT, vocabulary - 1):
+        if (
+            context < LEAST_CONTEXT
+            or not 2 <= vocabulary <= MOST_TOKENS
+            or not chunks
+            or exact != min(_EXACT, vocabulary - 1)
+        ):
             raise FormatError(
                 f"{self._path}: a context of {context}, a vocabulary of {vocabulary}, {chunks} chunks and {exact} "
                 "exact tokens make no reference"

@@ -123,6 +123,7 @@ def _report(found: Any, outcomes: list[Any], passed: bool, json: bool) -> None:
     else:
         _print(found)
         print_texts(found)
+    sys.stdout.flush()  # before what is said of it
     for outcome in outcomes:
         if outcome.verdict is Verdict.FAIL:
             note(f"failed: {describe(outcome)}")

@@ -5,8 +5,8 @@ scale and an offset per group of columns (groups, 16) f32. Activations come in t
 _activations.py). A panel times a tile is 128 sums, which stay in registers.
 
 Words of both operations: 1 weights u8 (rows, row bytes); 4 the opener's address; 5 codes i32
-(tiles, columns / 4 * TOKENS); 8 scales f32 (tiles, columns / 32 * TOKENS); 11 sums f32 (tiles, groups * TOKENS); 14 out f32
-(n, rows); 17 scratch u8 (threads, `scratch_nbytes`).
+(tiles, columns / 4 * TOKENS); 8 scales f32 (tiles, columns / 32 * TOKENS); 11 sums f32 (tiles, groups * TOKENS); 14 out
+f32 (n, rows); 17 scratch u8 (threads, `scratch_nbytes`).
 """
 
 from quantize_cli.dots._lanes import TOKENS, add_group, empty_tile, float_at, load_floats, store_tile, transpose

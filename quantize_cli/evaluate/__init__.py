@@ -1,1 +1,1 @@
-"""What a quantization cost: perplexity now, divergence later."""
+"""What a quantization cost: perplexity, divergence from a reference, and how far to trust either."""
