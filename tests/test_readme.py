@@ -34,6 +34,8 @@ NEAR = 0.005
 """How far a perplexity may be off, as a share: another processor adds in another order."""
 
 _ONCE_ONLY = "compiling kernels for this processor, kept for next time\n"
+_SLOW_ONLY = re.compile(r"^[^%\n]* \d+ %\n", re.M)
+"""Lines of progress, which come after ten seconds."""
 _NUMBER = r"(\d+\.\d{4})"
 
 
@@ -87,7 +89,7 @@ def printed(command: str, directory: Path) -> str:
         stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
     )  # fmt: skip
     assert "Traceback" not in done.stdout
-    return done.stdout.replace(_ONCE_ONLY, "")
+    return _SLOW_ONLY.sub("", done.stdout.replace(_ONCE_ONLY, ""))
 
 
 def pattern(shown: str) -> str:

@@ -30,7 +30,8 @@ def evaluated(request: Request, quiet: bool) -> Evaluation:
     name = " ".join(path.name for path in request.models)
     with progress(len(prepared.chunks), " chunks", name, quiet) as advance:
         found = run(prepared, advance)
-    if 1 < len(prepared.chunks) < _LEAST_CHUNKS:
+    shows_intervals = len(found.models) == 1 and found.models[0].overall.comparison is not None
+    if shows_intervals and 1 < len(prepared.chunks) < _LEAST_CHUNKS:
         note(f"intervals from {len(prepared.chunks)} chunks are rough, a longer text makes them better")
     if isinstance(prepared.reference, SavedReference):
         _say_error(found.models[0].overall.comparison, prepared.reference.file.path)

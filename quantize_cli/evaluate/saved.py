@@ -1,5 +1,6 @@
 """Predictions that were made before and stand in a file: opened, held against the model, chosen from, written."""
 
+import shutil
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -77,8 +78,12 @@ def saving(
         return
     header = Header(str(subject.path), subject.vocabulary, subject.digest, tuple(texts), chunks)
     start, step = reference.encode_header(header), reference.chunk_nbytes(header)
+    nbytes = len(start) + len(chunks) * step
     try:
-        with replacing(path, len(start) + len(chunks) * step) as output:
+        free = shutil.disk_usage(path.parent).free
+        if free < nbytes:  # said before the work, not after it
+            raise OutputError(f"{path}: needs {nbytes} bytes, its disk has {free} free")
+        with replacing(path, nbytes) as output:
             output.write(start, 0)
 
             def save(index: int, logits: np.ndarray, tokens: np.ndarray) -> None:
