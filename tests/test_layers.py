@@ -33,15 +33,10 @@ MAY_IMPORT = {
     "plan": WORDS | {"plugins", "tensor", "roles", "recipe", "source"},
     "calibrate": WORDS | {"plan", "source", "quants", "runtime", "tensor"},
     "pipeline": WORDS | {"plan", "quants", "tensor"},
-<<<<<<< HEAD
     "operation": WORDS | {"kernel"},
     "dots": WORDS | {"plugins", "half", "kernel", "simd", "operation", "quants"},
     "runtime": WORDS | {"tensor", "quants", "kernel", "simd", "models", "operation", "dots"},
-    "evaluate": WORDS | {"runtime", "tensor", "quants"},
-=======
-    "runtime": WORDS | {"tensor", "quants", "kernel", "simd", "models"},
     "evaluate": WORDS | {"runtime", "tensor", "quants", "source", "tokenizers"},
->>>>>>> bdfd777 (Document and test evaluation against a reference)
     "bench": WORDS | {"quants"},
     "cli": WORDS | {
         "plugins", "plan", "recipe", "source", "calibrate", "pipeline", "runtime", "evaluate", "tokenizers", "quants",

@@ -141,7 +141,7 @@ GATES = [
     (("--max-kld", "1"), 0, "passed: "),
     (("--max-kld", "1", "--max-ppl-increase", "50%", "--min-top1", "10%", "--strict"), 0, "passed: "),
     (("--max-kld", "0.000001"), 1, "failed: "),
-    (("--min-top1", "1"), 1, "failed: "),
+    (("--max-kld", "0.000001", "--min-top1", "0.1"), 1, "failed: "),
 ]
 
 
