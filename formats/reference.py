@@ -151,18 +151,14 @@ class ReferenceFile:
 
     def _decode(self, stored: np.ndarray, chunk: int) -> Rows:
         self._check(stored, chunk)
-        low, step = (stored[name].astype(np.float64)[:, None] for name in ("low", "step"))
-        logits = low + step * stored["code"]
+        logits = np.empty((len(stored), self.header.vocabulary), np.float32)
+        for row, into in zip(stored, logits, strict=True):
+            _decode_row(row, into)
         exact = stored["token"].astype(np.int64)
-        np.put_along_axis(logits, exact, -np.inf, axis=1)
-        largest = logits.max(axis=1, keepdims=True)
-        sums = largest + np.log(np.exp(logits - largest).sum(axis=1, keepdims=True))
-        logits += stored["tail"][:, None] - sums
-        np.put_along_axis(logits, exact, stored["log_probability"].astype(np.float64), axis=1)
         surprise = stored["surprise"].astype(np.float64)
         # A hundredth more for the step being a float32, and some for the logits being that again.
-        half_steps = step[:, 0] * 0.505 + np.abs(low[:, 0]) * 2.0**-23
-        return Rows(logits.astype(np.float32), False, surprise, half_steps, exact)
+        half_steps = stored["step"] * 0.505 + np.abs(stored["low"]) * 2.0**-23
+        return Rows(logits, False, surprise, half_steps.astype(np.float64), exact)
 
     def _check(self, stored: np.ndarray, chunk: int) -> None:
         where = f"{self.path}: chunk {chunk}"
@@ -175,6 +171,16 @@ class ReferenceFile:
         tokens = np.sort(stored["token"], axis=1)
         if (tokens >= self.header.vocabulary).any() or (np.diff(tokens.astype(np.int64), axis=1) == 0).any():
             raise FormatError(f"{where} names a token twice, or one outside of {self.header.vocabulary}")
+
+
+def _decode_row(row: np.void, into: np.ndarray) -> None:
+    """One stored row as ln p, (vocabulary,); computed in float64, of which there need be no more than a row."""
+    values = np.float64(row["low"]) + np.float64(row["step"]) * row["code"]
+    values[row["token"]] = -np.inf
+    high = values.max()
+    values += row["tail"] - (high + np.log(np.exp(values - high).sum()))
+    values[row["token"]] = row["log_probability"]
+    into[:] = values
 
 
 def read_reference(path: Path) -> ReferenceFile:
