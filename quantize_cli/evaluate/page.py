@@ -93,14 +93,21 @@ def _interval(estimate: Estimate, scale: float) -> str:
 def _verdicts(outcomes: Sequence[Outcome]) -> str:
     if not outcomes:
         return ""
+    several = len({outcome.text for outcome in outcomes}) > 1
+
+    def text(outcome: Outcome) -> str:
+        return f"<td>{escape(outcome.text)}</td>" if several else ""
+
     rows = "".join(
         f'<tr><td><span class="verdict {outcome.verdict.value}">{outcome.verdict.value}</span></td>'
         f"<td>{escape(outcome.gate.option)} {'from' if outcome.gate.is_least else 'to'} {outcome.gate.limit:g}</td>"
-        f'<td>{escape(interval_text(outcome.estimate))}</td><td class="words">{escape(outcome.text)}</td></tr>'
+        f"<td>{escape(interval_text(outcome.estimate))}</td>{text(outcome)}</tr>"
         for outcome in outcomes
     )
-    head = '<tr><th>verdict</th><th>limit</th><th>measured, 95 % interval</th><th class="words">text</th></tr>'
-    return f'<section><h2>Limits</h2><div class="wide"><table>{head}{rows}</table></div></section>'
+    head = (
+        f"<tr><th>verdict</th><th>limit</th><th>measured, 95 % interval</th>{'<th>text</th>' if several else ''}</tr>"
+    )
+    return f'<section><h2>Limits</h2><div class="wide"><table class="limits">{head}{rows}</table></div></section>'
 
 
 def _table(title: str, columns: Sequence[Column]) -> str:
