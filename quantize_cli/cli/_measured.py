@@ -24,7 +24,7 @@ _LEAST_CHUNKS = 20
 
 def evaluated(request: Request, quiet: bool) -> Evaluation:
     """The request's answer; says what of it deserves less trust than the rest."""
-    prepared = prepare(request)
+    prepared = prepare(request, note)
     for warning in prepared.warnings:
         warn(warning)
     name = " ".join(path.name for path in request.models)

@@ -62,7 +62,7 @@ def command(
 def _voice(model: Path, sampling: "Sampling", ctx: int, stops: list[str], tokens: int) -> "Voice":
     """MODEL, ready to speak."""
     from quantize_cli.cli._conversation import Voice
-    from quantize_cli.cli._text import warn
+    from quantize_cli.cli._text import note, warn
     from quantize_cli.runtime.choice import Sampler
     from quantize_cli.runtime.sample import Text
     from quantize_cli.runtime.transformer import from_model
@@ -76,6 +76,7 @@ def _voice(model: Path, sampling: "Sampling", ctx: int, stops: list[str], tokens
     template = chat_template(opened.metadata, model)
     tokenizer = load_tokenizer(opened.metadata)
     transformer = from_model(opened)
+    transformer.prepare(note)
     room = min(ctx, transformer.hyperparameters.context)
     return Voice(tokenizer, template, Text(transformer, room), Sampler(sampling), stops, tokens)
 

@@ -29,7 +29,7 @@ def command(
     """Continue a text with MODEL, by its likeliest tokens or by tokens drawn."""
     import numpy as np
 
-    from quantize_cli.cli._text import print_json, warn
+    from quantize_cli.cli._text import note, print_json, warn
     from quantize_cli.errors import InputError
     from quantize_cli.runtime.choice import Sampler, Sampling
     from quantize_cli.runtime.sample import generate
@@ -50,7 +50,9 @@ def command(
     # The space that encoding puts first belongs to the prompt, or where that says nothing to what is made.
     speech = Speech(tokenizer.decode_bytes, stop or (), drop=" " if tokenizer.adds_space and not said else "")
     sampler.hear(ids)
-    continuation = generate(from_model(opened), np.array(ids), tokens, tokenizer.end_ids, sampler)
+    transformer = from_model(opened)
+    transformer.prepare(note)
+    continuation = generate(transformer, np.array(ids), tokens, tokenizer.end_ids, sampler)
     made = _say(continuation, speech, said, quiet=json)
     if json:
         print_json({

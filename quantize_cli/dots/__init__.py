@@ -6,7 +6,8 @@ from quantize_cli.dots._activations import rows_small, rows_super, tiles_small, 
 from quantize_cli.dots._dot import Dot, FloatDot
 from quantize_cli.dots._floats import float_scratch_nbytes, multiply_floats, tiles_float
 from quantize_cli.dots._gemm import multiply_groups_of_16, multiply_groups_of_32, scratch_nbytes
-from quantize_cli.dots._lanes import TOKENS, instructions
+from quantize_cli.dots._products import instructions
+from quantize_cli.dots._tiles import TOKENS
 
 __all__ = [
     "TOKENS", "Dot", "FloatDot", "find", "float_scratch_nbytes", "instructions", "multiply_floats",

@@ -17,7 +17,8 @@ codes are 32 bytes; scales f32 (tiles, columns / 32, TOKENS); sums of each group
 
 import numpy as np
 
-from quantize_cli.dots._lanes import TOKENS, four_bytes, sum_of
+from quantize_cli.dots._lanes import four_bytes, sum_of
+from quantize_cli.dots._tiles import TOKENS
 from quantize_cli.kernel import merged
 from quantize_cli.operation import f32_array, i8_array, i32_array, operation, share
 from quantize_cli.simd import (

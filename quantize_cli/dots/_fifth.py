@@ -2,7 +2,8 @@
 
 import numpy as np
 
-from quantize_cli.dots._lanes import byte_where, int_at
+from quantize_cli.dots._lanes import byte_where
+from quantize_cli.dots._memory import int_at
 from quantize_cli.kernel import merged
 
 _SIXTEEN, _LOW = np.int32(16), np.int64(0xFFFF)

@@ -6,19 +6,9 @@ into float32 are a panel (columns, 16), and activations come in tiles (columns, 
 
 import numpy as np
 
-from quantize_cli.dots._lanes import (
-    TOKENS,
-    add_columns,
-    empty_tile,
-    float_at,
-    fused,
-    load_floats,
-    set_float,
-    store_bytes,
-    store_tile,
-    total_of,
-    transpose,
-)  # fmt: skip
+from quantize_cli.dots._lanes import fused, total_of
+from quantize_cli.dots._memory import float_at, load_floats, set_float, store_bytes
+from quantize_cli.dots._tiles import TOKENS, add_columns, empty_tile, store_tile, transpose
 from quantize_cli.kernel import merged
 from quantize_cli.operation import call_opener, claim, f32_array, operation, share
 from quantize_cli.simd import splat

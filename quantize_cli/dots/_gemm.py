@@ -9,7 +9,8 @@ Words of both operations: 1 weights u8 (rows, row bytes); 4 the opener's address
 f32 (n, rows); 17 scratch u8 (threads, `scratch_nbytes`).
 """
 
-from quantize_cli.dots._lanes import TOKENS, add_group, empty_tile, float_at, load_floats, store_tile, transpose
+from quantize_cli.dots._memory import float_at, load_floats
+from quantize_cli.dots._tiles import TOKENS, add_group, empty_tile, store_tile, transpose
 from quantize_cli.kernel import merged
 from quantize_cli.operation import call_opener, claim, f32_array, i32_array, operation, u8_array
 

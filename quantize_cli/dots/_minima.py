@@ -6,17 +6,9 @@ the second and fourth.
 
 import numpy as np
 
-from quantize_cli.dots._lanes import (
-    bytes_of,
-    dot4,
-    fused,
-    half_at,
-    int_at,
-    join_halves,
-    load_floats,
-    shuffled,
-    store_halves,
-)  # fmt: skip
+from quantize_cli.dots._lanes import bytes_of, fused, shuffled
+from quantize_cli.dots._memory import half_at, int_at, join_halves, load_floats, store_halves
+from quantize_cli.dots._products import dot4
 from quantize_cli.kernel import merged
 from quantize_cli.simd import bits, lanes_where, select, splat, to_float
 

@@ -6,7 +6,9 @@ the scales and offsets of its sixteen groups are, `scales_of(block)`.
 
 import numpy as np
 
-from quantize_cli.dots._lanes import dot4, fused, load_bytes, load_floats, shuffled, store_bytes
+from quantize_cli.dots._lanes import fused, shuffled
+from quantize_cli.dots._memory import load_bytes, load_floats, store_bytes
+from quantize_cli.dots._products import dot4
 from quantize_cli.kernel import merged
 from quantize_cli.simd import splat, to_float
 

@@ -6,7 +6,9 @@ bytes) and scales and offsets (each in the four lanes of its block): weight = sc
 
 import numpy as np
 
-from quantize_cli.dots._lanes import dot4, fused, lane_of, load_bytes, load_floats, set_float, store_quarters, total_of
+from quantize_cli.dots._lanes import fused, lane_of, total_of
+from quantize_cli.dots._memory import load_bytes, load_floats, set_float, store_quarters
+from quantize_cli.dots._products import dot4
 from quantize_cli.kernel import merged
 from quantize_cli.operation import f32_array, share, u8_array
 from quantize_cli.simd import splat, to_float

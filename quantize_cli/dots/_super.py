@@ -7,7 +7,8 @@ offsets)`. Both are given addresses.
 
 import numpy as np
 
-from quantize_cli.dots._lanes import float_at, total_of
+from quantize_cli.dots._lanes import total_of
+from quantize_cli.dots._memory import float_at
 from quantize_cli.kernel import merged
 from quantize_cli.operation import f32_array, share
 from quantize_cli.simd import splat

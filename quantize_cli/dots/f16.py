@@ -2,7 +2,7 @@
 
 from quantize_cli.dots._dot import FloatDot
 from quantize_cli.dots._floats import multiply_rows, open_row
-from quantize_cli.dots._lanes import half_at, load_halves
+from quantize_cli.dots._memory import half_at, load_halves
 from quantize_cli.operation import opener, operation
 
 _NBYTES = 2

@@ -7,7 +7,9 @@ import numpy as np
 
 from quantize_cli.dots import _sixteens
 from quantize_cli.dots._dot import Dot
-from quantize_cli.dots._lanes import byte_table, constant, half_at, int_at, join_quarters
+from quantize_cli.dots._lanes import constant
+from quantize_cli.dots._memory import half_at, int_at, join_quarters
+from quantize_cli.dots._products import byte_table
 from quantize_cli.dots._super import multiply_rows, open_row
 from quantize_cli.kernel import merged
 from quantize_cli.operation import opener, operation

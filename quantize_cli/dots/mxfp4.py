@@ -3,7 +3,9 @@
 import numpy as np
 
 from quantize_cli.dots._dot import Dot
-from quantize_cli.dots._lanes import byte_at, byte_table, join_quarters, quarters_of
+from quantize_cli.dots._lanes import quarters_of
+from quantize_cli.dots._memory import byte_at, join_quarters
+from quantize_cli.dots._products import byte_table
 from quantize_cli.dots._small import multiply_rows, open_row
 from quantize_cli.kernel import merged
 from quantize_cli.operation import opener, operation

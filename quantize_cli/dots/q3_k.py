@@ -4,7 +4,8 @@ import numpy as np
 
 from quantize_cli.dots import _sixteens
 from quantize_cli.dots._dot import Dot
-from quantize_cli.dots._lanes import bytes_of, constant, half_at, int_at, join_halves
+from quantize_cli.dots._lanes import bytes_of, constant
+from quantize_cli.dots._memory import half_at, int_at, join_halves
 from quantize_cli.dots._super import multiply_rows, open_row
 from quantize_cli.kernel import merged
 from quantize_cli.operation import opener, operation

@@ -3,7 +3,7 @@
 import numpy as np
 
 from quantize_cli.dots._dot import Dot
-from quantize_cli.dots._lanes import halves_at, join_quarters
+from quantize_cli.dots._memory import halves_at, join_quarters
 from quantize_cli.dots._small import multiply_rows, open_row
 from quantize_cli.kernel import merged
 from quantize_cli.operation import opener, operation

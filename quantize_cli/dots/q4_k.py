@@ -4,7 +4,7 @@ import numpy as np
 
 from quantize_cli.dots import _minima
 from quantize_cli.dots._dot import Dot
-from quantize_cli.dots._lanes import load_bytes
+from quantize_cli.dots._memory import load_bytes
 from quantize_cli.dots._super import multiply_rows, open_row
 from quantize_cli.kernel import merged
 from quantize_cli.operation import opener, operation

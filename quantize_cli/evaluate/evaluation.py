@@ -71,8 +71,11 @@ class Evaluation:
     """Those asked for, in order."""
 
 
-def prepare(request: Request) -> Prepared:
-    """Open everything; QuantizeError or FormatError for what is missing, damaged, or does not fit together."""
+def prepare(request: Request, note: Callable[[str], None]) -> Prepared:
+    """Open everything, telling `note` of what takes long.
+
+    QuantizeError or FormatError for what is missing, damaged, or does not fit together.
+    """
     if request.limit is not None and request.limit < 1:
         raise UsageError(f"cannot measure {request.limit} chunks, at least 1 is needed")
     saved = None if request.reference is None else open_saved(request.reference)
@@ -89,6 +92,8 @@ def prepare(request: Request) -> Prepared:
     else:
         chunks, texts = read_texts(request.texts, tokenizer, request.context or CONTEXT, request.limit)
         reference = None if request.reference is None else _place(request.reference, subjects)
+    for subject in subjects:
+        subject.transformer.prepare(note)
     warnings = tuple(warning for subject in subjects for warning in subject.model.warnings)
     name = None if request.reference is None else str(request.reference)
     return Prepared(

@@ -2,7 +2,7 @@
 
 import os
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from typing import Any
 
 import numpy as np
@@ -13,6 +13,7 @@ from quantize_cli.operation import Operation, add_to, call, look_at, place_of, w
 
 _PATIENCE = 2000
 """Looks before a waiting thread gives way: some microseconds, which most waits are shorter than."""
+_ALL_ARRIVED = 1 << 60
 _give_way = types.ExternalFunction("sched_yield" if os.name == "posix" else "SwitchToThread", types.int32())
 
 
@@ -64,16 +65,23 @@ class Threads:
         self._arrivals = np.zeros(1, np.int64)
 
     def run(self, table: np.ndarray) -> None:
-        """Run operations (n, 2) int64 of addresses of code and of words."""
+        """Run operations (n, 2) int64 of addresses of code and of words.
+
+        Interrupted before its own thread takes part, it lets the others pass and leaves the operations as they were.
+        """
+        started: list[Future[None]] = []
         self._arrivals[0] = 0
-        started = [
-            self._others.submit(_run, table, self._arrivals.ctypes.data, thread, self.count)
-            for thread in range(1, self.count)
-            if self._others is not None
-        ]
-        _run(table, self._arrivals.ctypes.data, 0, self.count)
-        for other in started:
-            other.result()
+        try:
+            if self._others is not None:
+                for thread in range(1, self.count):
+                    started.append(self._others.submit(_run, table, self._arrivals.ctypes.data, thread, self.count))
+            _run(table, self._arrivals.ctypes.data, 0, self.count)
+        except BaseException:
+            self._arrivals[0] = _ALL_ARRIVED
+            wait(started)
+            _put_back_claims(table)
+            raise
+        wait(started)
 
 
 @merged
@@ -84,6 +92,12 @@ def _wait(place, arrivals):
         looks += 1
         if looks > _PATIENCE:
             _give_way()
+
+
+@kernel
+def _put_back_claims(table):
+    for step in range(table.shape[0]):
+        place_of(table[step, 1])[0] = 0
 
 
 @kernel

@@ -1,6 +1,8 @@
 """One forward pass for every decoder the runtime knows; families differ by flags and by the parts they have."""
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
+from threading import Timer
 from typing import Any
 
 import numpy as np
@@ -14,8 +16,9 @@ from quantize_cli.runtime.matrix import Matrix
 from quantize_cli.runtime.parts import Parts, read_layer
 from quantize_cli.runtime.program import Threads, processors
 from quantize_cli.runtime.rotary import Rotary, read_local_rotary, read_rotary, rotated_columns
-from quantize_cli.runtime.tape import Tape
+from quantize_cli.runtime.tape import FEW, Tape
 
+_PATIENCE_SECONDS = 1.0
 _KEPT = 2
 """Recordings kept of each kind: that of one token, and that of the parts a prompt or a text is cut into."""
 
@@ -105,6 +108,17 @@ class Transformer:
         flat[:] = hidden.reshape(flat.shape)
         tape.run()
         return logits.reshape(*hidden.shape[:-1], -1).copy()
+
+    def prepare(self, note: Callable[[str], None]) -> None:
+        """Have all machine code ready, from the cache or made now; `note` is told if that takes long."""
+        compiling = Timer(_PATIENCE_SECONDS, note, ["compiling kernels for this processor, kept for next time"])
+        compiling.start()
+        try:
+            for count in (1, FEW):
+                self._record(Cache(self.hyperparameters, count), count)
+                self.output.record(Tape(self.threads), np.empty((count, self.hyperparameters.width), np.float32))
+        finally:
+            compiling.cancel()
 
     def _spare(self, sequences: int, count: int) -> Cache:
         """A cache for texts of which nothing is to be remembered: the last such one if it fits."""

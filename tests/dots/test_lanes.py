@@ -5,7 +5,8 @@ import pytest
 from llvmlite import binding
 from numba import njit
 
-from quantize_cli.dots._lanes import Instructions, dot4_of, load_bytes
+from quantize_cli.dots._memory import load_bytes
+from quantize_cli.dots._products import Instructions, dot4_of
 from quantize_cli.simd import store
 
 _NEEDED = {Instructions.VNNI: "avx512vnni", Instructions.AVX2: "avx2"}
