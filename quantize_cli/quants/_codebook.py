@@ -33,6 +33,8 @@ class Codebook:
     from the row before, so that no column gains a rival, or with the point alone where there is one row only."""
     entries: np.ndarray
     """(combinations,) u4: the first of its rows << 8, and how many there are to search: none where it is a point."""
+    spare: np.ndarray
+    """(combinations,) u1: places of its last row that hold no candidate of their own."""
 
 
 @cache
@@ -67,8 +69,8 @@ def as_words(codes: np.ndarray) -> np.ndarray:
 
 def _lists(
     codes: np.ndarray, combinations: np.ndarray, number: np.ndarray, shells: int
-) -> tuple[np.ndarray, np.ndarray]:
-    """`Codebook.rows` and `Codebook.entries`."""
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """`Codebook.rows`, `Codebook.entries` and `Codebook.spare`."""
     combination, point, shell = _nearest(codes, combinations, shells)
     order = np.lexsort((point, shell, combination))
     combination, point = combination[order], point[order]
@@ -85,7 +87,8 @@ def _lists(
     spare = np.setdiff1d(np.arange(len(rows)), at)
     later = spare[spare // _ROW > first[np.repeat(np.arange(len(first)), per_list)[spare // _ROW]]]
     rows[later] = rows[later - _ROW]
-    return rows.reshape(-1, _ROW), (first << 8 | np.where(number < 0, per_list, 0)).astype(np.uint32)
+    entries = (first << 8 | np.where(number < 0, per_list, 0)).astype(np.uint32)
+    return rows.reshape(-1, _ROW), entries, (per_list * _ROW - counts).astype(np.uint8)
 
 
 def _nearest(codes: np.ndarray, combinations: np.ndarray, shells: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

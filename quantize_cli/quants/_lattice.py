@@ -18,6 +18,7 @@ from quantize_cli.kernel import inlined, kernel
 from quantize_cli.quants._codebook import Codebook
 from quantize_cli.quants._lattice_search import COSTS, ROOTS, SCALE, WEIGHTS, WORK_ROWS, search_scale
 from quantize_cli.quants._search import gather, nearest_int
+from quantize_cli.quants._spans import span_room
 from quantize_cli.simd import load, select, shift_right, splat, square_root, store, to_half
 
 f32 = np.float32
@@ -63,27 +64,20 @@ def quantize(
     costs = weights if importance is None else importance.reshape(-1, 256)
     run = _quantize_fours if book.codes.shape[1] == 4 else _quantize_eights
     fields = (codes["scale"].view(np.uint16), codes["scale_code"], codes["point"], codes["sign"])
-    if run(search, book.entries, book.rows, book.number, weights, costs, importance is not None, *fields):
+    arrays = (book.entries, book.rows, book.spare, book.number)
+    if run(search, arrays, weights, costs, importance is not None, *fields):
         largest = np.abs(weights).max()
         raise InputError(f"weights as large as {largest:g} overflow float32 when this type weighs their errors")
     return codes
 
 
 @kernel
-def _quantize_fours(search, lists, rows, number, weights, costs, weighted, scale, scale_code, point, sign):
-    levels = np.empty((16, 8), np.float32)
-    for i in range(8):
-        levels[:, i] = f32(2 * (i % 8) + 1)
-    book = (lists, rows, number, levels)
+def _quantize_fours(search, book, weights, costs, weighted, scale, scale_code, point, sign):
     return _quantize(4, 8, search, book, weights, costs, weighted, scale, scale_code, point, sign)
 
 
 @kernel
-def _quantize_eights(search, lists, rows, number, weights, costs, weighted, scale, scale_code, point, sign):
-    levels = np.empty((16, 8), np.float32)
-    for i in range(8):
-        levels[:, i] = f32(2 * (i % 4) + 1)
-    book = (lists, rows, number, levels)
+def _quantize_eights(search, book, weights, costs, weighted, scale, scale_code, point, sign):
     return _quantize(8, 3, search, book, weights, costs, weighted, scale, scale_code, point, sign)
 
 
@@ -93,14 +87,14 @@ def _quantize(length, base, search, book, weights, costs, weighted, scale, scale
     blocks, per_block = weights.shape[0], 256 // search.group
     work = np.empty((WORK_ROWS, 16), np.float32)
     signs, words = np.empty((4, 16), np.int32), np.empty((8, 16), np.int32)
-    lost = False
+    room, lost = span_room(), False
     for block in range(0, blocks, 16 // per_block):
         gather(work, WEIGHTS, weights, blocks, block, search.group, per_block)
         if weighted:
             gather(work, COSTS, costs, blocks, block, search.group, per_block)
         _weigh(work, search, weights, block, weighted)
         _take_signs(work, search, signs)
-        lost |= search_scale(length, base, search, book, work, words, signs)
+        lost |= search_scale(length, base, search, book, work, room, words, signs)
         for part in range(min(16 // per_block, blocks - block)):
             lane, at = part * per_block, block + part
             largest = _scale_codes(work[SCALE, lane : lane + per_block], scale_code[at])

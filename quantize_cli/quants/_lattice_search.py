@@ -8,7 +8,9 @@ import numpy as np
 
 from quantize_cli.kernel import inlined
 from quantize_cli.quants._points import TABLES, nearest_points, settle, spread
+from quantize_cli.quants._spans import SAME, level_tables, search_spans
 from quantize_cli.simd import (
+    absolute,
     all_lanes,
     any_lane,
     load,
@@ -31,7 +33,7 @@ _SMALLEST = f32(1e-15)
 
 
 @inlined
-def search_scale(length, base, search, book, work, words, signs):
+def search_scale(length, base, search, book, work, room, words, signs):
     """SCALE of each lane, words[run] the index of the point of each run of `length` magnitudes.
 
     Where the best scale is negative, its sign goes to `signs`. Gives whether a lane was lost: no point at a finite
@@ -46,7 +48,7 @@ def search_scale(length, base, search, book, work, words, signs):
         scale = _fit(work, search.group, base + 1)
         reach = scale * f32(base)
         active = active & (select(reach <= zero, splat(0), splat(1)) == 1)  # a NaN is searched, and lost
-    scale, lost = _best_range(length, base, search, book, work, words, reach, scale, active)
+    scale, lost = _best_range(length, base, search, book, work, room, words, reach, scale, active)
     strays = splat(0)
     for run in range(search.group // length):
         strays = strays | load(words, run, 0)
@@ -75,35 +77,70 @@ def _turn(search, signs, turned, active):
 
 
 @inlined
-def _best_range(length, base, search, book, work, words, reach, scale, active):
+def _best_range(length, base, search, book, work, room, words, reach, scale, active):
     """The scale that explains most weighted energy, words[run] the points found with it, and whether a lane is lost."""
-    lists, rows, _, levels = book
+    lists, rows, spare, _ = book
     runs, steps = search.group // length, 2 * search.reach + 1
-    weights, costs = np.empty((16 * TABLES, 8), np.float32), np.empty((16 * TABLES, 8), np.float32)
-    queue, least, room = np.empty(18, np.uint32), np.empty((9, 16), np.float32), np.empty((8, 16), np.int32)
-    wanted, picks = np.empty((1, 16), np.uint32), np.empty((steps * runs, 16), np.int32)
-    sums, lost = np.zeros((2 * steps, 16), np.float32), False
+    tables, places = level_tables(length)
+    parts, slack, starts = (
+        np.zeros((16 * runs, 32), np.float32),
+        np.empty((runs, 16), np.float32),
+        np.empty((runs, 16), np.uint32),
+    )
+    wanted, picks = np.empty((steps * runs, 16), np.uint32), np.empty((steps * runs, 16), np.int32)
     trials, inverses = np.empty((steps, 16), np.float32), np.empty((steps, 16), np.float32)
     for turn in range(steps):
         inverse = splat(f32(2 * base - 1) + search.step * f32(turn - search.reach)) / reach
         store(inverses, turn, 0, inverse)
         store(trials, turn, 0, f32(1) / inverse)
     for run in range(runs):
-        spread(work, WEIGHTS + run * length, length, weights)
-        spread(work, ROOTS + run * length, length, costs)
+        start = splat(1)
         for turn in range(steps):
-            at = turn * runs + run
-            _round(length, base, work, run, load(inverses, turn, 0), active, wanted, picks, at)
-            left = nearest_points(
-                length, wanted, trials, turn, levels, weights, costs, lists, rows, picks, at, queue, least, room
-            )
-            if left != 0:
-                lost |= settle(length, wanted, trials, turn, levels, weights, costs, lists, rows, picks, at, left)
+            at = run * steps + turn
+            _round(length, base, work, run, load(inverses, turn, 0), active, wanted, at, picks, at)
+            if turn > 0:
+                same = load(wanted, at, 0) == load(wanted, at - 1, 0)
+                start = select(same, start, start | 1 << turn)
+                store(picks, at, 0, select(same, splat(SAME), load(picks, at, 0)))
+        store(starts, run, 0, start)
+        _part(length, base, work, run, load(trials, 0, 0), load(trials, steps - 1, 0), parts, slack)
+    lost = search_spans(length, tables, places, lists, rows, spare, wanted, starts, trials, slack, parts, picks, *room)
+    sums = np.zeros((2 * steps, 16), np.float32)
+    for run in range(runs):
+        word = splat(0)
+        for turn in range(steps):
             sum_xq, sum_qq = load(sums, 2 * turn, 0), load(sums, 2 * turn + 1, 0)
-            sum_xq, sum_qq = _add_energy(length, base, work, run, load(picks, at, 0), sum_xq, sum_qq)
+            pick = load(picks, run * steps + turn, 0)
+            word = select(pick == SAME, word, pick)
+            store(picks, run * steps + turn, 0, word)
+            sum_xq, sum_qq = _add_energy(length, base, work, run, word, sum_xq, sum_qq)
             store(sums, 2 * turn, 0, sum_xq)
             store(sums, 2 * turn + 1, 0, sum_qq)
     return _choose(search, runs, steps, sums, picks, scale, words), lost
+
+
+@inlined
+def _part(length, base, work, run, largest, smallest, parts, slack):
+    """Each lane's costs, 2 c x and x of a run side by side, and what s A - B may be off by, both candidates together.
+
+    The bound is 46 halves of a unit in the last place of the sum of c (s q + |x|)^2 / s at the highest q and the s for
+    which it is most; 64 are allowed. Where something could underflow or overflow nothing is sure.
+    """
+    total = total_x = total_xx = splat(f32(0))
+    for i in range(length):
+        w, cost = load(work, WEIGHTS + run * length + i, 0), load(work, ROOTS + run * length + i, 0)
+        magnitude = absolute(w)
+        total, total_x = total + cost, total_x + cost * magnitude
+        total_xx = total_xx + cost * magnitude * magnitude
+    top = f32(2 * base - 1)
+    bound = (largest * total * top * top + total_x * f32(2) * top + total_xx / smallest) * f32(2**-18)
+    tame = (smallest > f32(1e-10)) & (largest < f32(1e10)) & (total > f32(1e-15)) & (bound < f32(1e12))
+    store(slack, run, 0, select(tame, bound, splat(f32(np.inf))))
+    for lane in range(16):
+        for i in range(length):
+            cost, w = work[ROOTS + run * length + i, lane], work[WEIGHTS + run * length + i, lane]
+            row = 16 * run + lane
+            parts[row, i], parts[row, 8 + i], parts[row, 16 + i] = cost, f32(2) * cost * w, w
 
 
 @inlined
@@ -120,14 +157,17 @@ def _choose(search, runs, steps, sums, picks, scale, words):
     for lane in range(16):
         turn = turns[0, lane]
         for run in range(runs):
-            words[run, lane] = picks[turn * runs + run, lane] if turn >= 0 else search.unchosen
+            words[run, lane] = picks[run * steps + turn, lane] if turn >= 0 else search.unchosen
     return scale
 
 
 @inlined
 def _round_again(length, base, search, book, work, words, scale, again):
     """Points and scale once more, from the scale found, in the lanes `again`; and whether a lane is lost."""
-    lists, rows, _, levels = book
+    lists, rows, _, _ = book
+    levels = np.empty((16, 8), np.float32)
+    for i in range(8):
+        levels[:, i] = f32(2 * (i % (32 // length)) + 1)
     weights, costs = np.empty((16 * TABLES, 8), np.float32), np.empty((16 * TABLES, 8), np.float32)
     wanted, picks, trials = np.empty((1, 16), np.uint32), np.empty((8, 16), np.int32), np.empty((8, 16), np.float32)
     queue, least, room = np.empty(18, np.uint32), np.empty((9, 16), np.float32), np.empty((8, 16), np.int32)
@@ -138,7 +178,7 @@ def _round_again(length, base, search, book, work, words, scale, again):
         spread(work, ROOTS + run * length, length, costs)
         word = load(words, run, 0)
         moved = again & (word < 0) if search.again == STRAYS else again
-        _round(length, base, work, run, f32(1) / scale, moved, wanted, picks, run)
+        _round(length, base, work, run, f32(1) / scale, moved, wanted, 0, picks, run)
         store(trials, run, 0, scale)
         left = nearest_points(
             length, wanted, trials, run, levels, weights, costs, lists, rows, picks, run, queue, least, room
@@ -152,8 +192,8 @@ def _round_again(length, base, search, book, work, words, scale, again):
 
 
 @inlined
-def _round(length, base, work, run, inverse, active, wanted, picks, pick):
-    """wanted[0] = the combination of codes nearest to a run of magnitudes, picks[pick] the same as a word.
+def _round(length, base, work, run, inverse, active, wanted, turn, picks, pick):
+    """wanted[turn] = the combination of codes nearest to a run of magnitudes, picks[pick] the same as a word.
 
     In lanes that are not active it is the first of all, always a point.
     """
@@ -162,7 +202,7 @@ def _round(length, base, work, run, inverse, active, wanted, picks, pick):
         scaled = (inverse * load(work, WEIGHTS + run * length + i, 0) - f32(1)) * f32(0.5)
         code = maximum(minimum(nearest(scaled), base - 1), 0)
         number, word = number * base + code, word << 4 | code
-    store(wanted, 0, 0, select(active, number, splat(0)))
+    store(wanted, turn, 0, select(active, number, splat(0)))
     store(picks, pick, 0, select(active, word, splat(0)))
 
 
@@ -186,7 +226,7 @@ def _index(length, base, book, words, run):
         number = number * base + (shift_right(load(words, run, 0), 4 * i) & (7 if base == 8 else 3))
     store(words, run, 0, number)
     for lane in range(16):
-        words[run, lane] = book[2][words[run, lane]]
+        words[run, lane] = book[3][words[run, lane]]
 
 
 # --- the scale without a codebook: IQ2_XXS ------------------------------------------------------------------------

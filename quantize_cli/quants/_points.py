@@ -15,6 +15,7 @@ from quantize_cli.quants._halves import (
     look_up,
     low_bits,
     lowest_bit,
+    side_bits,
 )  # fmt: skip
 from quantize_cli.simd import all_lanes, load, select, shift_right, splat, store
 
@@ -117,6 +118,7 @@ def _tables(scale, trial, levels, weights, costs, a, b):
 @merged
 def _distance(length, tables, words):
     first, second, third, fourth = tables
+    words = side_bits(words)
     if length == 4:
         total = look_up(first, words) + look_up(second, shift_right(words, 4))
         return total + look_up(third, shift_right(words, 8)) + look_up(fourth, shift_right(words, 12))

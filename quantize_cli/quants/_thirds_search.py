@@ -9,7 +9,7 @@ Every pair of cuts, after i and after j >= i weights, is tried with every shift;
 import numpy as np
 
 from quantize_cli.kernel import inlined
-from quantize_cli.simd import load, select, splat, store
+from quantize_cli.simd import any_lane, load, select, splat, store
 
 f32 = np.float32
 
@@ -57,9 +57,18 @@ def _exchange(work, order, i, j):
 
 
 @inlined
+def _beats(sum_xq, sum_qq, best):
+    """Where these cuts explain more energy than the best so far."""
+    return (sum_qq > f32(0)) & (sum_xq * sum_xq > best * sum_qq)
+
+
+@inlined
 def _better(sum_xq, sum_qq, number, best, scale, chosen):
-    """The best so far, or these cuts where they explain more energy."""
-    better = (sum_qq > f32(0)) & (sum_xq * sum_xq > best * sum_qq)
+    """The best so far, or these cuts where they explain more energy.
+
+    Each call waits for the one before, for some 20 cycles: it is made only where one of a few cuts beats the best.
+    """
+    better = _beats(sum_xq, sum_qq, best)
     scale = select(better, sum_xq / sum_qq, scale)
     return select(better, scale * sum_xq, best), scale, select(better, splat(f32(number)), chosen)
 
@@ -93,12 +102,13 @@ def cut_together(work, count):
             middle_x = (load(work, x + j, 0) - low_x) * f32(0.125)
             middle_w = (load(work, w + j, 0) - low_w) * f32(0.125) * f32(0.125)
             number = (i * CUTS + j) * CUTS
-            sum_xq = up_low_x + middle_x + load(work, up_x + j, 0)
-            sum_qq = up_low_w + middle_w + load(work, up_w + j, 0)
-            best, scale, chosen = _better(sum_xq, sum_qq, number, best, scale, chosen)
-            sum_xq = down_low_x - middle_x + load(work, down_x + j, 0)
-            sum_qq = down_low_w + middle_w + load(work, down_w + j, 0)
-            best, scale, chosen = _better(sum_xq, sum_qq, number + 1, best, scale, chosen)
+            up_xq = up_low_x + middle_x + load(work, up_x + j, 0)
+            up_qq = up_low_w + middle_w + load(work, up_w + j, 0)
+            down_xq = down_low_x - middle_x + load(work, down_x + j, 0)
+            down_qq = down_low_w + middle_w + load(work, down_w + j, 0)
+            if any_lane(_beats(up_xq, up_qq, best) | _beats(down_xq, down_qq, best)):
+                best, scale, chosen = _better(up_xq, up_qq, number, best, scale, chosen)
+                best, scale, chosen = _better(down_xq, down_qq, number + 1, best, scale, chosen)
     store(work, SCALE, 0, scale)
     store(work, CHOSEN, 0, chosen)
 
@@ -129,10 +139,21 @@ def cut_in_halves(work, count, order):
             number = (i * CUTS + j) * CUTS
             first_up_x, first_up_w, first_down_x, first_down_w = _half_sums(work, _PREFIX, count, i, j)
             up_x, up_w, down_x, down_w = _half_sums(work, _PREFIX + 66, count, i, j)
-            best, scale, chosen = _better(first_up_x + up_x, first_up_w + up_w, number, best, scale, chosen)
-            best, scale, chosen = _better(first_up_x + down_x, first_up_w + down_w, number + 1, best, scale, chosen)
-            best, scale, chosen = _better(first_down_x + up_x, first_down_w + up_w, number + 2, best, scale, chosen)
-            best, scale, chosen = _better(first_down_x + down_x, first_down_w + down_w, number + 3, best, scale, chosen)
+            both, first, other, neither = (
+                first_up_x + up_x,
+                first_up_x + down_x,
+                first_down_x + up_x,
+                first_down_x + down_x,
+            )
+            both_w, first_w, other_w, neither_w = (
+                first_up_w + up_w, first_up_w + down_w, first_down_w + up_w, first_down_w + down_w,
+            )  # fmt: skip
+            beaten = _beats(both, both_w, best) | _beats(first, first_w, best)
+            if any_lane(beaten | _beats(other, other_w, best) | _beats(neither, neither_w, best)):
+                best, scale, chosen = _better(both, both_w, number, best, scale, chosen)
+                best, scale, chosen = _better(first, first_w, number + 1, best, scale, chosen)
+                best, scale, chosen = _better(other, other_w, number + 2, best, scale, chosen)
+                best, scale, chosen = _better(neither, neither_w, number + 3, best, scale, chosen)
     store(work, SCALE, 0, scale)
     store(work, CHOSEN, 0, chosen)
 
