@@ -45,16 +45,16 @@ f32 = np.float32
 SAME = np.int32(2**31 - 1)
 """No word is this: no code has its highest bit set."""
 
-_TASKS = 16 * 31
+TASKS = 16 * 31
 """A span for every one of 31 scales in every lane, which is as many as there can be."""
 
-_LONGEST = 37
-"""Rows of the longest list."""
+LONGEST, LONGEST_FOURS = 37, 8
+"""Rows that the list of a combination may have: of eight codes, and of four."""
 
 _FIRST, _LAST, _ROW, _ROWS, _SPARE, _SUMS, _, _FIELDS = np.array([0, 1, 2, 3, 4, 5, 6, 8], np.uint64)
 """Fields of a span: its ends, each 16 turns + lane; its candidates' first row, how many rows there are and how many
-places are spare in the last; and the first row of their sums. All numbers here are unsigned: numba looks at the sign of
-any other index, which took as long as the search."""
+places are spare in the last; and the first row of their sums. Numbers here are unsigned, as numba looks at the sign
+of any other index, and no loop takes a slice: counting references to those was a fifth of all time."""
 
 _NONE, _ONE, _TWO, _EIGHT, _LANE, _TURN, _BOTH = np.array([0, 1, 2, 8, 15, 16, 257], np.uint64)
 
@@ -86,13 +86,13 @@ def level_tables(length):
 @inlined
 def span_room():
     """What `search_spans` asks for as `room`."""
-    sums, keys = np.empty((2 * _TASKS * _LONGEST, 8), np.float32), np.zeros((_TASKS + 8, 16), np.float32)
+    sums, keys = np.empty((2 * TASKS * LONGEST, 8), np.float32), np.zeros((TASKS + 8, 16), np.float32)
     two, order, margins = (
         np.empty((2, 16), np.float32),
         np.empty((1, 16), np.int32),
-        np.zeros((2, _TASKS + 16), np.float32),
+        np.zeros((2, TASKS + 16), np.float32),
     )
-    spans, tasks = np.empty(8 * _TASKS + 8, np.uint32), np.zeros(_TASKS + 8, np.uint32)
+    spans, tasks = np.empty(8 * TASKS + 8, np.uint32), np.zeros(TASKS + 8, np.uint32)
     return sums, keys, np.zeros_like(keys), spans, tasks, two, order, margins
 
 
@@ -202,8 +202,8 @@ def _nearest_of_two(length, task, spans, span, trials, sums, least, second):
 
 @merged
 def _numbers(length):
-    """How many numbers a list may need, as a power of two: 5 rows of fours, 37 of eights."""
-    return 64 if length == 4 else 512
+    """How many numbers a list may need, as a power of two."""
+    return 8 * LONGEST_FOURS if length == 4 else 512
 
 
 @merged
