@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from formats.ggml import GgmlType, row_nbytes
+from formats.ggml import GgmlType
 
 
 @cache
@@ -23,10 +23,10 @@ def library() -> ctypes.CDLL | None:
     return loaded
 
 
-def quantize(reference: ctypes.CDLL, type_: GgmlType, weights: np.ndarray, importance: np.ndarray | None) -> np.ndarray:
-    """Weights (rows, columns) f32, contiguous -> the bytes ggml_quantize_chunk writes, (rows, row bytes) u8."""
+def quantize(
+    reference: ctypes.CDLL, type_: GgmlType, weights: np.ndarray, importance: np.ndarray | None, stored: np.ndarray
+) -> None:
+    """Weights (rows, columns) f32, contiguous -> what ggml_quantize_chunk writes, in stored (rows, row bytes) u8."""
     rows, columns = weights.shape
-    stored = np.empty((rows, row_nbytes(type_, columns)), np.uint8)
     costs = None if importance is None else importance.ctypes.data
     reference.ggml_quantize_chunk(type_, weights.ctypes.data, stored.ctypes.data, 0, rows, columns, costs)
-    return stored

@@ -5,9 +5,13 @@
 Without importance the scale is the weight of largest magnitude / -limit.
 """
 
+from functools import partial
+
 import numpy as np
 
-from quantize_cli.kernel import inlined, kernel
+from quantize_cli.kernel import inlined, kernel, merged
+from quantize_cli.quants._batch import AHEAD, BATCH, INVERSES, bounded_int, in_batches, put_half, store_inverse
+from quantize_cli.quants._nibbles import put_codes
 from quantize_cli.quants._row import mean_square
 from quantize_cli.quants._search import (
     IMPORTANCE,
@@ -21,21 +25,19 @@ from quantize_cli.quants._search import (
     weigh_by_row,
 )  # fmt: skip
 from quantize_cli.simd import (
-    absolute,
     any_lane,
-    bits,
-    fitting_int,
-    float_from_bits,
     from_half,
-    largest,
+    lane_bits,
     load,
-    maximum,
-    minimum,
+    prefetch,
+    row_maxima,
+    row_minima,
+    select,
     splat,
     store,
+    store_half,
     to_float,
     to_half,
-    to_int,
 )  # fmt: skip
 
 f32 = np.float32
@@ -45,12 +47,17 @@ CODES = np.dtype([("scale", "<f2"), ("code", "u1", 32)])
 def quantize(weights: np.ndarray, importance: np.ndarray | None, limit: int) -> np.ndarray:
     """Weights (rows, columns) f32, importance (columns,) or None -> CODES."""
     codes = np.empty(weights.size // 32, CODES)
-    blocks, scale = weights.reshape(-1, 32), codes["scale"].view(np.uint16)
+    blocks = weights.reshape(-1, 32)
     if importance is None:
-        _quantize(blocks, limit, scale, codes["code"])
+        in_batches(partial(_quantize_plainly, limit), blocks, codes)
     else:
-        _quantize_weighted(blocks, importance.reshape(-1, 32), mean_square(weights), limit, scale, codes["code"])
+        fields = (codes["scale"].view(np.uint16), codes["code"])
+        _quantize_weighted(blocks, importance.reshape(-1, 32), mean_square(weights), limit, *fields)
     return codes
+
+
+def _quantize_plainly(limit: int, blocks: np.ndarray, codes: np.ndarray) -> None:
+    _quantize(blocks, limit, codes["scale"].view(np.uint16), codes["code"])
 
 
 def dequantize(codes: np.ndarray, limit: int) -> np.ndarray:
@@ -62,34 +69,68 @@ def dequantize(codes: np.ndarray, limit: int) -> np.ndarray:
 
 @kernel
 def _quantize(weights, limit, scale, code):
-    """quantize_row_q4_0_ref, quantize_row_q5_0_ref."""
+    decide(weights, limit, scale, put_codes, (code,))
+
+
+@merged
+def decide(weights, limit, scale, put, fields):
+    """Scales and codes of weights (n, 32), n >= BATCH; `put` takes the codes of one block: see _nibbles.py.
+
+    quantize_row_q4_0_ref, quantize_row_q5_0_ref.
+    """
+    numbers, halves = np.empty((1, BATCH), np.float32), np.empty((1, BATCH), np.uint16)
+    for batch in range(0, weights.shape[0], BATCH):
+        start = min(batch, weights.shape[0] - BATCH)
+        finite = True
+        for part in range(0, BATCH, 16):
+            d = _extremes(weights, start + part, numbers, part) / f32(-limit)
+            store_half(halves, 0, part, d)
+            finite &= store_inverse(numbers, part, d)
+        if finite:
+            _write(weights, start, numbers, halves, True, limit, scale, put, fields)
+        else:
+            _write(weights, start, numbers, halves, False, limit, scale, put, fields)
+
+
+@merged
+def _write(weights, start, numbers, halves, finite, limit, scale, put, fields):
     top, half_up = 2 * limit - 1, f32(limit) + f32(0.5)
-    for block in range(weights.shape[0]):
-        first, second = load(weights, block, 0), load(weights, block, 16)
-        d = _extreme(weights, block, first, second) / f32(-limit)
-        inverse = f32(1) / d if d != f32(0) else f32(0)
-        scale[block] = to_half(d)
-        if abs(inverse) < f32(np.inf):
-            store(code, block, 0, minimum(fitting_int(first * inverse + half_up), top))
-            store(code, block, 16, minimum(fitting_int(second * inverse + half_up), top))
-        else:  # d is denormal: infinities, and NaN from zeros; the reference keeps their lowest byte
-            store(code, block, 0, minimum(to_int(first * inverse + half_up) & 255, top))
-            store(code, block, 16, minimum(to_int(second * inverse + half_up) & 255, top))
+    for lane in range(BATCH):
+        block, inverse = start + lane, numbers[INVERSES, lane]
+        prefetch(weights, block + AHEAD)
+        put_half(scale, block, halves, 0, lane)
+        first, second = load(weights, block, 0) * inverse + half_up, load(weights, block, 16) * inverse + half_up
+        put(fields, block, bounded_int(first, top, finite), bounded_int(second, top, finite))
+
+
+@merged
+def _extremes(weights, start, work, part):
+    """The weights of largest magnitude of sixteen blocks, of several the first. May overwrite sixteen of `work`."""
+    high, low = row_maxima(weights, start), row_minima(weights, start)
+    opposite = splat(f32(0)) - low
+    extreme = select(high > opposite, high, low) + f32(0)  # which makes all zeros one
+    tied = (high == opposite) & (high > f32(0))
+    if not any_lane(tied):
+        return extreme
+    store(work, 0, part, extreme)
+    for lane in range(16):
+        if lane_bits(tied) >> lane & 1:
+            work[0, part + lane] = _first_of_opposites(weights, start + lane, abs(work[0, part + lane]))
+    return load(work, 0, part)
 
 
 @inlined
-def _extreme(weights, block, first, second):
-    """The weight of largest magnitude, the first of several."""
-    magnitude = float_from_bits(largest(bits(maximum(absolute(first), absolute(second)))))
-    if magnitude == f32(0):
-        return f32(0)  # whatever the signs of the zeros
-    above = any_lane((first == splat(magnitude)) | (second == splat(magnitude)))
-    below = any_lane((first == splat(-magnitude)) | (second == splat(-magnitude)))
-    if above and below:
-        for i in range(32):
-            if abs(weights[block, i]) == magnitude:
-                return weights[block, i]
-    return magnitude if above else -magnitude
+def _first_of_opposites(weights, block, magnitude):
+    """Whichever of +magnitude and -magnitude stands first in a block that has both."""
+    above, below = _where(weights, block, magnitude), _where(weights, block, -magnitude)
+    return magnitude if above & -above < below & -below else -magnitude
+
+
+@inlined
+def _where(weights, block, number):
+    """An integer whose bit i says whether weight i of a block is this number."""
+    first, second = load(weights, block, 0) == splat(number), load(weights, block, 16) == splat(number)
+    return np.int64(lane_bits(first)) | np.int64(lane_bits(second)) << 16
 
 
 @kernel

@@ -30,6 +30,8 @@ class QuantType:
     """Blocks (n,) -> codes (n,)."""
     dequantize: Callable[[np.ndarray], np.ndarray]
     """Codes (n,) -> weights (n, block weights) f32."""
+    encode: Callable[[np.ndarray, np.ndarray | None, np.ndarray], None] | None = None
+    """Quantize and pack into blocks (n,) at once, as a type that searches nothing does in one pass; the same bytes."""
     needs_importance: bool = False
     """Whether `quantize` cannot do without: too few bits to choose well from the weights alone."""
 
@@ -53,22 +55,37 @@ def find(type_: GgmlType) -> QuantType:
     return quant
 
 
-def encode(type_: GgmlType, weights: np.ndarray, importance: np.ndarray | None = None) -> np.ndarray:
+def encode(
+    type_: GgmlType, weights: np.ndarray, importance: np.ndarray | None = None, out: np.ndarray | None = None
+) -> np.ndarray:
     """Weights (rows, columns) f32 -> the bytes a file holds for them, (rows, row bytes) uint8.
 
     `importance` (columns,) f32 says what an error in each column costs; None leaves the choice to the weights alone.
+    The bytes are written to `out`, contiguous, where one is given: memory that is new costs more than many a type.
     """
     quant = find(type_)
     if quant.needs_importance and importance is None:
         raise InputError(f"type {type_.name.lower()} needs an importance matrix", hint=IMPORTANCE_HINT)
     rows, columns = weights.shape
-    stored = np.empty((rows, row_nbytes(type_, columns)), np.uint8)
+    stored = np.empty((rows, row_nbytes(type_, columns)), np.uint8) if out is None else out
     weights = np.ascontiguousarray(weights, np.float32)
-    tile = max(1, _TILE_WEIGHTS // columns)
-    for start in range(0, rows, tile):
+    if quant.encode is None:
+        _encode_in_tiles(quant, weights, importance, stored)
+    else:
+        quant.encode(weights, importance, _blocks(quant, stored))
+    return stored
+
+
+def _encode_in_tiles(quant: QuantType, weights: np.ndarray, importance: np.ndarray | None, stored: np.ndarray) -> None:
+    tile = max(1, _TILE_WEIGHTS // weights.shape[1])
+    for start in range(0, len(weights), tile):
         packed = quant.pack(quant.quantize(weights[start : start + tile], importance))
         stored[start : start + tile] = packed.view(np.uint8).reshape(-1, stored.shape[1])
-    return stored
+
+
+def _blocks(quant: QuantType, stored: np.ndarray) -> np.ndarray:
+    """The contiguous bytes of rows as blocks (n,); not a copy."""
+    return stored.view(np.uint8).reshape(-1, quant.block.itemsize).view(quant.block)[:, 0]
 
 
 def compile(written: Iterable[GgmlType], read: Iterable[GgmlType] = (), weighted: bool = False) -> None:  # noqa: A001
@@ -92,5 +109,5 @@ def decode(type_: GgmlType, stored: np.ndarray) -> np.ndarray:
     if type_ is GgmlType.F32 and stored.dtype == np.float32:
         return stored
     quant = find(type_)
-    blocks = np.ascontiguousarray(stored).view(np.uint8).reshape(-1, quant.block.itemsize).view(quant.block)[:, 0]
+    blocks = _blocks(quant, np.ascontiguousarray(stored))
     return quant.dequantize(quant.unpack(blocks)).reshape(len(stored), -1)

@@ -10,9 +10,13 @@ BLOCK = np.dtype("<u2")
 
 
 def quantize(weights: np.ndarray, importance: np.ndarray | None) -> np.ndarray:
-    halves = np.empty(weights.size, np.uint16)
-    _quantize(weights.reshape(-1).view(np.uint32), halves)
-    return halves
+    codes = np.empty(weights.size, BLOCK)
+    encode(weights, importance, codes)
+    return codes
+
+
+def encode(weights: np.ndarray, importance: np.ndarray | None, blocks: np.ndarray) -> None:
+    _encode(weights.reshape(-1).view(np.uint32), blocks)
 
 
 def pack(codes: np.ndarray) -> np.ndarray:
@@ -27,7 +31,7 @@ def dequantize(codes: np.ndarray) -> np.ndarray:
 
 
 @kernel
-def _quantize(weights, halves):
+def _encode(weights, halves):
     for i in range(weights.size):
         pattern = weights[i]
         if pattern & np.uint32(0x7FFFFFFF) > np.uint32(0x7F800000):  # a NaN stays one, and quiet
@@ -42,4 +46,4 @@ def _dequantize(halves, weights):
         weights[i] = np.uint32(halves[i]) << np.uint32(16)
 
 
-QUANT = QuantType(GgmlType.BF16, BLOCK, quantize, pack, pack, dequantize)
+QUANT = QuantType(GgmlType.BF16, BLOCK, quantize, pack, pack, dequantize, encode)

@@ -11,9 +11,13 @@ BLOCK = np.dtype("<f2")
 
 
 def quantize(weights: np.ndarray, importance: np.ndarray | None) -> np.ndarray:
-    halves = np.empty(weights.size, np.uint16)
-    _quantize(weights.reshape(1, -1), halves[None])
-    return halves.view(BLOCK)
+    codes = np.empty(weights.size, BLOCK)
+    encode(weights, importance, codes)
+    return codes
+
+
+def encode(weights: np.ndarray, importance: np.ndarray | None, blocks: np.ndarray) -> None:
+    _encode(weights.reshape(1, -1), blocks.view(np.uint16)[None])
 
 
 def pack(codes: np.ndarray) -> np.ndarray:
@@ -28,7 +32,7 @@ def dequantize(codes: np.ndarray) -> np.ndarray:
 
 
 @kernel
-def _quantize(weights, halves):
+def _encode(weights, halves):
     whole = weights.shape[1] & ~15
     for i in range(0, whole, 16):
         store_half(halves, 0, i, load(weights, 0, i))
@@ -45,4 +49,4 @@ def _dequantize(halves, weights):
         weights[0, i] = from_half(halves[0, i])
 
 
-QUANT = QuantType(GgmlType.F16, BLOCK, quantize, pack, pack, dequantize)
+QUANT = QuantType(GgmlType.F16, BLOCK, quantize, pack, pack, dequantize, encode)

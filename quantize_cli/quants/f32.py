@@ -12,6 +12,10 @@ def quantize(weights: np.ndarray, importance: np.ndarray | None) -> np.ndarray:
     return weights.reshape(-1)
 
 
+def encode(weights: np.ndarray, importance: np.ndarray | None, blocks: np.ndarray) -> None:
+    blocks[:] = weights.reshape(-1)
+
+
 def pack(codes: np.ndarray) -> np.ndarray:
     """The codes themselves."""
     return codes
@@ -21,4 +25,4 @@ def dequantize(codes: np.ndarray) -> np.ndarray:
     return codes[:, None]
 
 
-QUANT = QuantType(GgmlType.F32, BLOCK, quantize, pack, pack, dequantize)
+QUANT = QuantType(GgmlType.F32, BLOCK, quantize, pack, pack, dequantize, encode)

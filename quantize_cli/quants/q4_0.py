@@ -12,8 +12,10 @@ Source: block_q4_0, quantize_row_q4_0_ref, quantize_row_q4_0_impl, dequantize_ro
 import numpy as np
 
 from formats.ggml import GgmlType
+from quantize_cli.kernel import kernel
 from quantize_cli.quants import _symmetric
-from quantize_cli.quants._nibbles import pack_nibbles, unpack_nibbles
+from quantize_cli.quants._batch import in_batches
+from quantize_cli.quants._nibbles import pack_nibbles, put_nibbles, unpack_nibbles
 from quantize_cli.quants._type import QuantType
 
 BLOCK = np.dtype([("scale", "<f2"), ("nibbles", "u1", 16)])
@@ -30,6 +32,22 @@ def pack(codes: np.ndarray) -> np.ndarray:
     return blocks
 
 
+def encode(weights: np.ndarray, importance: np.ndarray | None, blocks: np.ndarray) -> None:
+    if importance is None:
+        in_batches(_fill, weights.reshape(-1, 32), blocks)
+    else:
+        blocks[:] = pack(quantize(weights, importance))
+
+
+def _fill(weights: np.ndarray, blocks: np.ndarray) -> None:
+    _encode(weights, blocks["scale"].view(np.uint16), blocks["nibbles"])
+
+
+@kernel
+def _encode(weights, scale, nibbles):
+    _symmetric.decide(weights, 8, scale, put_nibbles, (nibbles,))
+
+
 def unpack(blocks: np.ndarray) -> np.ndarray:
     codes = np.empty(len(blocks), _symmetric.CODES)
     codes["scale"] = blocks["scale"]
@@ -41,4 +59,4 @@ def dequantize(codes: np.ndarray) -> np.ndarray:
     return _symmetric.dequantize(codes, 8)
 
 
-QUANT = QuantType(GgmlType.Q4_0, BLOCK, quantize, pack, unpack, dequantize)
+QUANT = QuantType(GgmlType.Q4_0, BLOCK, quantize, pack, unpack, dequantize, encode)

@@ -12,8 +12,10 @@ Source: block_q4_1, quantize_row_q4_1_ref, quantize_row_q4_1_impl, dequantize_ro
 import numpy as np
 
 from formats.ggml import GgmlType
+from quantize_cli.kernel import kernel
 from quantize_cli.quants import _affine
-from quantize_cli.quants._nibbles import pack_nibbles, unpack_nibbles
+from quantize_cli.quants._batch import in_batches
+from quantize_cli.quants._nibbles import pack_nibbles, put_nibbles, unpack_nibbles
 from quantize_cli.quants._type import QuantType
 
 BLOCK = np.dtype([("scale", "<f2"), ("minimum", "<f2"), ("nibbles", "u1", 16)])
@@ -30,6 +32,22 @@ def pack(codes: np.ndarray) -> np.ndarray:
     return blocks
 
 
+def encode(weights: np.ndarray, importance: np.ndarray | None, blocks: np.ndarray) -> None:
+    if importance is None:
+        in_batches(_fill, weights.reshape(-1, 32), blocks)
+    else:
+        blocks[:] = pack(quantize(weights, importance))
+
+
+def _fill(weights: np.ndarray, blocks: np.ndarray) -> None:
+    _encode(weights, *_affine.halves_of(blocks), blocks["nibbles"])
+
+
+@kernel
+def _encode(weights, scale, low, nibbles):
+    _affine.decide(weights, 15, scale, low, put_nibbles, (nibbles,))
+
+
 def unpack(blocks: np.ndarray) -> np.ndarray:
     codes = np.empty(len(blocks), _affine.CODES)
     codes["scale"], codes["minimum"] = blocks["scale"], blocks["minimum"]
@@ -37,4 +55,4 @@ def unpack(blocks: np.ndarray) -> np.ndarray:
     return codes
 
 
-QUANT = QuantType(GgmlType.Q4_1, BLOCK, quantize, pack, unpack, _affine.dequantize)
+QUANT = QuantType(GgmlType.Q4_1, BLOCK, quantize, pack, unpack, _affine.dequantize, encode)

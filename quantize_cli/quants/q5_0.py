@@ -12,8 +12,16 @@ Source: block_q5_0, quantize_row_q5_0_ref, quantize_row_q5_0_impl, dequantize_ro
 import numpy as np
 
 from formats.ggml import GgmlType
+from quantize_cli.kernel import kernel
 from quantize_cli.quants import _symmetric
-from quantize_cli.quants._nibbles import add_fifth_bits, pack_fifth_bits, pack_nibbles, unpack_nibbles
+from quantize_cli.quants._batch import in_batches
+from quantize_cli.quants._nibbles import (
+    add_fifth_bits,
+    pack_fifth_bits,
+    pack_nibbles,
+    put_five_bits,
+    unpack_nibbles,
+)  # fmt: skip
 from quantize_cli.quants._type import QuantType
 
 BLOCK = np.dtype([("scale", "<f2"), ("fifth_bits", "<u4"), ("nibbles", "u1", 16)])
@@ -31,6 +39,22 @@ def pack(codes: np.ndarray) -> np.ndarray:
     return blocks
 
 
+def encode(weights: np.ndarray, importance: np.ndarray | None, blocks: np.ndarray) -> None:
+    if importance is None:
+        in_batches(_fill, weights.reshape(-1, 32), blocks)
+    else:
+        blocks[:] = pack(quantize(weights, importance))
+
+
+def _fill(weights: np.ndarray, blocks: np.ndarray) -> None:
+    _encode(weights, blocks["scale"].view(np.uint16), blocks["nibbles"], blocks["fifth_bits"])
+
+
+@kernel
+def _encode(weights, scale, nibbles, fifth_bits):
+    _symmetric.decide(weights, 16, scale, put_five_bits, (nibbles, fifth_bits))
+
+
 def unpack(blocks: np.ndarray) -> np.ndarray:
     codes = np.empty(len(blocks), _symmetric.CODES)
     codes["scale"] = blocks["scale"]
@@ -43,4 +67,4 @@ def dequantize(codes: np.ndarray) -> np.ndarray:
     return _symmetric.dequantize(codes, 16)
 
 
-QUANT = QuantType(GgmlType.Q5_0, BLOCK, quantize, pack, unpack, dequantize)
+QUANT = QuantType(GgmlType.Q5_0, BLOCK, quantize, pack, unpack, dequantize, encode)

@@ -12,20 +12,20 @@ Importance changes nothing. Source: block_q8_0, quantize_row_q8_0_ref, dequantiz
 import numpy as np
 
 from formats.ggml import GgmlType
-from quantize_cli.kernel import kernel
+from quantize_cli.kernel import kernel, merged
+from quantize_cli.quants._batch import AHEAD, BATCH, INVERSES, in_batches, put_half, store_inverse
+from quantize_cli.quants._nibbles import put_codes
 from quantize_cli.quants._type import QuantType
 from quantize_cli.simd import (
-    absolute,
-    bits,
     fitting_int_away,
-    float_from_bits,
     from_half,
-    largest,
     load,
-    maximum,
+    prefetch,
+    round_half_away,
+    row_magnitudes,
     store,
+    store_half,
     to_float,
-    to_half,
     to_int,
 )  # fmt: skip
 
@@ -34,10 +34,17 @@ BLOCK = np.dtype([("scale", "<f2"), ("code", "i1", 32)])
 
 
 def quantize(weights: np.ndarray, importance: np.ndarray | None) -> np.ndarray:
-    weights = weights.reshape(-1, 32)
-    codes = np.empty(len(weights), BLOCK)
-    _quantize(weights, codes["scale"].view(np.uint16), codes["code"])
+    codes = np.empty(weights.size // 32, BLOCK)
+    encode(weights, importance, codes)
     return codes
+
+
+def encode(weights: np.ndarray, importance: np.ndarray | None, blocks: np.ndarray) -> None:
+    in_batches(_fill, weights.reshape(-1, 32), blocks)
+
+
+def _fill(weights: np.ndarray, blocks: np.ndarray) -> None:
+    _encode(weights, blocks["scale"].view(np.uint16), blocks["code"])
 
 
 def pack(codes: np.ndarray) -> np.ndarray:
@@ -57,18 +64,36 @@ def dequantize(codes: np.ndarray) -> np.ndarray:
 
 
 @kernel
-def _quantize(weights, scale, code):
-    for block in range(weights.shape[0]):
-        first, second = load(weights, block, 0), load(weights, block, 16)
-        d = float_from_bits(largest(bits(maximum(absolute(first), absolute(second))))) / f32(127)
-        inverse = f32(1) / d if d != f32(0) else f32(0)
-        scale[block] = to_half(d)
-        if inverse < f32(np.inf):
-            store(code, block, 0, fitting_int_away(first * inverse))
-            store(code, block, 16, fitting_int_away(second * inverse))
-        else:  # d is denormal: infinities, and NaN from zeros
-            store(code, block, 0, to_int(first * inverse))
-            store(code, block, 16, to_int(second * inverse))
+def _encode(weights, scale, code):
+    """Weights (n, 32), n >= BATCH."""
+    numbers, halves = np.empty((1, BATCH), np.float32), np.empty((1, BATCH), np.uint16)
+    for batch in range(0, weights.shape[0], BATCH):
+        start = min(batch, weights.shape[0] - BATCH)
+        finite = True
+        for part in range(0, BATCH, 16):
+            d = row_magnitudes(weights, start + part) / f32(127)
+            store_half(halves, 0, part, d)
+            finite &= store_inverse(numbers, part, d)
+        if finite:
+            _write(weights, start, numbers, halves, True, scale, code)
+        else:
+            _write(weights, start, numbers, halves, False, scale, code)
+
+
+@merged
+def _write(weights, start, numbers, halves, finite, scale, code):
+    for lane in range(BATCH):
+        block, inverse = start + lane, numbers[INVERSES, lane]
+        prefetch(weights, block + AHEAD)
+        put_half(scale, block, halves, 0, lane)
+        first, second = load(weights, block, 0) * inverse, load(weights, block, 16) * inverse
+        put_codes((code,), block, _nearest(first, finite), _nearest(second, finite))
+
+
+@merged
+def _nearest(scaled, finite):
+    """Where an inverse was not finite there are infinities, and NaN from zeros."""
+    return fitting_int_away(scaled) if finite else to_int(round_half_away(scaled))
 
 
 @kernel
@@ -79,4 +104,4 @@ def _dequantize(scale, code, weights):
         store(weights, block, 16, d * to_float(load(code, block, 16)))
 
 
-QUANT = QuantType(GgmlType.Q8_0, BLOCK, quantize, pack, unpack, dequantize)
+QUANT = QuantType(GgmlType.Q8_0, BLOCK, quantize, pack, unpack, dequantize, encode)

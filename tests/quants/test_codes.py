@@ -8,6 +8,7 @@ from quantize_cli import quants
 from tests import distributions, naive_iq
 
 TYPES = quants.supported()
+ONE_PASS = tuple(type_ for type_ in TYPES if quants.find(type_).encode is not None)
 TERNARY = (GgmlType.Q2_0, GgmlType.TQ1_0, GgmlType.TQ2_0)
 
 
@@ -37,6 +38,34 @@ def test_unpack_undoes_pack(type_: GgmlType, kind: str) -> None:
         pytest.skip("the search through a codebook overflows")
     codes = quant.quantize(distributions.weights(kind, 1 << 14), _needed_importance(type_))
     assert quant.unpack(quant.pack(codes)).tobytes() == codes.tobytes()
+
+
+@pytest.mark.parametrize("costs", ["none", "random"])
+@pytest.mark.parametrize("kind", distributions.NAMES)
+@pytest.mark.parametrize("type_", ONE_PASS, ids=lambda t: t.name)
+def test_one_pass_writes_what_quantize_and_pack_do(type_: GgmlType, kind: str, costs: str) -> None:
+    quant, weights = quants.find(type_), distributions.weights(kind, 1 << 16)
+    importance = distributions.importance(costs)
+    packed = quant.pack(quant.quantize(weights, importance))
+    assert quants.encode(type_, weights, importance).tobytes() == packed.tobytes()
+
+
+@pytest.mark.parametrize("blocks", [1, 31, 32, 33, 63, 97])
+@pytest.mark.parametrize("type_", ONE_PASS, ids=lambda t: t.name)
+def test_one_pass_takes_any_number_of_blocks(type_: GgmlType, blocks: int) -> None:
+    weights = distributions.weights("normal", 128 * 32).reshape(-1, 32)
+    whole = quants.encode(type_, weights)
+    np.testing.assert_array_equal(quants.encode(type_, weights[:blocks]), whole[:blocks])
+
+
+@pytest.mark.parametrize("type_", TYPES, ids=lambda t: t.name)
+def test_encode_writes_where_it_is_told_and_nowhere_else(type_: GgmlType) -> None:
+    weights, importance = distributions.weights("normal", 1 << 12), _needed_importance(type_)
+    expected = quants.encode(type_, weights, importance)
+    around = np.full((len(expected) + 2, expected.shape[1]), 0xA5, np.uint8)
+    quants.encode(type_, weights, importance, around[1:-1])
+    np.testing.assert_array_equal(around[1:-1], expected)
+    assert (around[[0, -1]] == 0xA5).all()
 
 
 @pytest.mark.parametrize("costs", distributions.IMPORTANCES)
