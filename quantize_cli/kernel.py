@@ -46,7 +46,11 @@ def inlined(function: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def merged(function: Callable[..., Any]) -> Callable[..., Any]:
-    """As `inlined` where LLVM would not merge by itself: a call that passes six arrays costs as much as a loop."""
+    """As `inlined` where LLVM would not merge by itself: a call that passes six arrays costs as much as a loop.
+
+    What takes a function must be merged: a call that is left passes an address of this process, and numba then warns
+    that it cannot keep the machine code.
+    """
     compiled: Callable[..., Any] = numba.njit(**OPTIONS, forceinline=True)(function)
     return compiled
 

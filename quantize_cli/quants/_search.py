@@ -6,7 +6,7 @@ importance in row IMPORTANCE + i. Results come back in the named rows below.
 
 import numpy as np
 
-from quantize_cli.kernel import inlined
+from quantize_cli.kernel import inlined, merged
 from quantize_cli.simd import (
     absolute,
     all_lanes,
@@ -148,7 +148,7 @@ def _encode(work, count, top, inverse, bottom, high, lowest):
     return _encode_with(_wild_code, work, count, top, inverse, bottom)
 
 
-@inlined
+@merged
 def _encode_with(code_of, work, count, top, inverse, bottom):
     sum_c = sum_cc = sum_cw = splat(f32(0))
     for i in range(count):
