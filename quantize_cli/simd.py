@@ -544,3 +544,72 @@ def prefetch(typing: Any, array: Any, row: Any) -> Any:
         return context.get_dummy_value()
 
     return types.void(array, types.intp), codegen
+
+
+# --- rows of sixteen floats --------------------------------------------------------------------------------------
+
+
+def _row_address(context: Any, builder: ir.IRBuilder, array_type: Any, args: Any) -> ir.Value:
+    """Pointer to a row of a float32 array (n, 16) without gaps: a constant offset, where `load` multiplies."""
+    if array_type.layout != "C" or array_type.dtype != types.float32:
+        raise TypeError(f"rows of {array_type} do not follow each other")
+    array = context.make_array(array_type)(context, builder, args[0])
+    return builder.gep(builder.bitcast(array.data, floats.llvm.as_pointer()), [args[1]])
+
+
+@intrinsic
+def row(typing: Any, array: Any, index: Any) -> Any:
+    """Row `index` of a float32 array (n, 16) -> floats."""
+
+    def codegen(context: Any, builder: ir.IRBuilder, sig: Any, args: Any) -> ir.Value:
+        value = builder.load(_row_address(context, builder, sig.args[0], args))
+        value.align = 4
+        return value
+
+    return floats(array, types.intp), codegen
+
+
+@intrinsic
+def set_row(typing: Any, array: Any, index: Any, value: Any) -> Any:
+    """Row `index` of a float32 array (n, 16) = floats."""
+
+    def codegen(context: Any, builder: ir.IRBuilder, sig: Any, args: Any) -> ir.Value:
+        builder.store(args[2], _row_address(context, builder, sig.args[0], args)).align = 4
+        return context.get_dummy_value()
+
+    return types.void(array, types.intp, floats), codegen
+
+
+@intrinsic
+def transpose(typing: Any, array: Any, first: Any) -> Any:
+    """Turn rows first..first + 15 of a float32 array (n, 16) into its columns, in place."""
+
+    def codegen(context: Any, builder: ir.IRBuilder, sig: Any, args: Any) -> ir.Value:
+        start = _row_address(context, builder, sig.args[0], args)
+        places = [builder.gep(start, [ir.Constant(_I32, i)]) for i in range(LANES)]
+        rows = [builder.load(place) for place in places]
+        for value in rows:
+            value.align = 4
+        for value, place in zip(_transposed(builder, rows), places, strict=True):
+            builder.store(value, place).align = 4
+        return context.get_dummy_value()
+
+    return types.void(array, types.intp), codegen
+
+
+def _transposed(builder: ir.IRBuilder, rows: list[ir.Value]) -> list[ir.Value]:
+    """Columns of sixteen rows, by shuffles that every x86 vector set has: 4 x 4 in each quarter, then the quarters."""
+
+    def mixed(a: ir.Value, b: ir.Value, lanes: list[int]) -> ir.Value:
+        return builder.shuffle_vector(a, b, ir.Constant(ir.VectorType(_I32, LANES), lanes))
+
+    def quarters(lanes: tuple[int, ...]) -> list[int]:
+        return [lane + 4 * quarter for quarter in range(4) for lane in lanes]
+
+    singles = [quarters((0, 16, 1, 17)), quarters((2, 18, 3, 19))]
+    pairs = [quarters((0, 1, 16, 17)), quarters((2, 3, 18, 19))]
+    even_odd = [[lane + 8 * half + 4 * odd for half in range(4) for lane in range(4)] for odd in range(2)]
+    rows = [mixed(rows[i & ~1], rows[i | 1], singles[i & 1]) for i in range(LANES)]
+    rows = [mixed(rows[i & ~3 | i >> 1 & 1], rows[i & ~3 | i >> 1 & 1 | 2], pairs[i & 1]) for i in range(LANES)]
+    rows = [mixed(rows[i & ~7 | i & 3], rows[i & ~7 | i & 3 | 4], even_odd[i >> 2 & 1]) for i in range(LANES)]
+    return [mixed(rows[i & 7], rows[i & 7 | 8], even_odd[i >> 3]) for i in range(LANES)]

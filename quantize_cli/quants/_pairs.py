@@ -23,6 +23,7 @@ from quantize_cli.quants._search import (
     search_scale_and_minimum,
     searched_code,
     weigh,
+    workspace,
 )  # fmt: skip
 from quantize_cli.simd import (
     absolute,
@@ -83,7 +84,7 @@ def dequantize(codes: np.ndarray) -> np.ndarray:
 def _quantize(weights, top, first, step, steps, scale, low, scale_code, minimum_code, code):
     """quantize_row_q4_K_ref, quantize_row_q5_K_ref: two super-blocks fill the sixteen lanes."""
     blocks = weights.shape[0]
-    work = np.empty((WORK_ROWS, 16), np.float32)
+    work = workspace(WORK_ROWS)
     for block in range(0, blocks, 2):
         gather(work, WEIGHTS, weights, blocks, block, GROUP, GROUPS)
         squares = splat(f32(0))
@@ -133,7 +134,7 @@ def _encode(work, weights, block, half, top, scale, low, scale_code, minimum_cod
 def _quantize_weighted(weights, importance, top, first, step, steps, scale, low, scale_code, minimum_code, code):
     """quantize_row_q4_K_impl, quantize_row_q5_K_impl."""
     blocks = weights.shape[0]
-    work = np.empty((WORK_ROWS, 16), np.float32)
+    work = workspace(WORK_ROWS)
     total = np.empty((1, 16), np.float32)
     for block in range(0, blocks, 2):
         gather(work, WEIGHTS, weights, blocks, block, GROUP, GROUPS)

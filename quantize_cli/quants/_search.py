@@ -15,11 +15,13 @@ from quantize_cli.simd import (
     minimum,
     nearest,
     round_half_even,
+    row,
     select,
+    set_row,
     splat,
     square_root,
-    store,
     to_float,
+    transpose,
 )  # fmt: skip
 
 f32 = np.float32
@@ -34,19 +36,33 @@ SMALLEST = f32(1e-15)
 _TAME = f32(4194303)
 """Below this magnitude nearest_int is plain rounding, which is one instruction instead of four."""
 
+_NO_STEP = f32(0.45)
+"""Past a whole number by less than this, and a few roundings, is still rounded to it."""
+
+_OPEN, _CLOSED, _WILD = 0, 1, 2
+"""What a code needs: only a bottom, both bounds, or both and nearest_int for numbers past its range or NaN."""
+
 
 @inlined
-def gather(work, row, source, blocks, first, count, per_block):
+def workspace(rows):
+    """Float32 (rows, 16), each row one cache line: reading a row that lies across two takes twice as long."""
+    flat = np.empty(rows * 16 + 15, np.float32)
+    start = -flat.ctypes.data % 64 // 4
+    return flat[start : start + rows * 16].reshape(rows, 16)
+
+
+@inlined
+def gather(work, first_row, source, blocks, first, count, per_block):
     """Lay sixteen groups of `count` neighbours across the lanes, from block `first` on, `per_block` groups to a block.
 
     `source` (n, block weights) may hold fewer than `blocks` blocks: an importance repeats for every row of weights.
-    Past the last block the last is read again; what such lanes compute is not stored.
+    Past the last block the last is read again; what such lanes compute is not stored. `count` is a multiple of 16.
     """
-    for lane in range(16):
-        block = min(first + lane // per_block, blocks - 1) % source.shape[0]
-        start = lane % per_block * count
-        for i in range(count):
-            work[row + i, lane] = source[block, start + i]
+    for start in range(0, count, 16):
+        for lane in range(16):
+            block = min(first + lane // per_block, blocks - 1) % source.shape[0]
+            set_row(work, first_row + start + lane, load(source, block, lane % per_block * count + start))
+        transpose(work, first_row + start)
 
 
 @inlined
@@ -63,9 +79,9 @@ def weigh(work, count, variance):
     """Multiply IMPORTANCE by sqrt(variance + weight^2); gives the sums of the products."""
     total = splat(f32(0))
     for i in range(count):
-        w = load(work, WEIGHTS + i, 0)
-        cost = load(work, IMPORTANCE + i, 0) * square_root(variance + w * w)
-        store(work, IMPORTANCE + i, 0, cost)
+        w = row(work, WEIGHTS + i)
+        cost = row(work, IMPORTANCE + i) * square_root(variance + w * w)
+        set_row(work, IMPORTANCE + i, cost)
         total = total + cost
     return total
 
@@ -74,19 +90,8 @@ def weigh(work, count, variance):
 def weigh_by_squares(work, count):
     """Let IMPORTANCE be each weight's square: the reference's choice where it is told none."""
     for i in range(count):
-        w = load(work, WEIGHTS + i, 0)
-        store(work, IMPORTANCE + i, 0, w * w)
-
-
-@inlined
-def _tame_code(scaled, bottom, top):
-    return minimum(maximum(round_half_even(scaled), f32(bottom)), f32(top))
-
-
-@inlined
-def _wild_code(scaled, bottom, top):
-    """The same where `scaled` may be past nearest_int's range, infinite or NaN."""
-    return to_float(maximum(minimum(nearest(scaled), top), bottom))
+        w = row(work, WEIGHTS + i)
+        set_row(work, IMPORTANCE + i, w * w)
 
 
 @inlined
@@ -107,23 +112,18 @@ def search_scale_and_minimum(work, count, top, first, step, steps, by_magnitude)
     and ORIGIN what `searched_code` needs.
     """
     zero = splat(f32(0))
-    low = high = load(work, WEIGHTS, 0)
-    sum_i = load(work, IMPORTANCE, 0)
-    sum_iw = sum_i * low
-    for i in range(1, count):
-        w, importance = load(work, WEIGHTS + i, 0), load(work, IMPORTANCE + i, 0)
-        low, high = minimum(w, low), maximum(w, high)
-        sum_i, sum_iw = sum_i + importance, sum_iw + importance * w
-    lowest, low = low, select(low > zero, zero, low)
+    lowest, high, sum_i, sum_iw = _spread(work, count)
+    low = select(lowest > zero, zero, lowest)
     spread = high > low
     inverse = select(spread, f32(top) / (high - low), zero)
     scale, bottom = select(spread, f32(1) / inverse, zero), low
-    _encode(work, count, top, inverse, low, high, lowest)
+    _encode(work, count, top, f32(0), inverse, low, high, lowest)
     best = _error(work, count, scale, low, by_magnitude)
     best_inverse, best_bottom = inverse, low
     for s in range(steps + 1):
-        inverse = select(spread, splat(first + step * f32(s) + f32(top)) / (high - bottom), zero)  # the range moves
-        sum_c, sum_cc, sum_cw = _encode(work, count, top, inverse, bottom, high, lowest)
+        wider = first + step * f32(s)
+        inverse = select(spread, splat(wider + f32(top)) / (high - bottom), zero)  # the range moves
+        sum_c, sum_cc, sum_cw = _encode(work, count, top, wider, inverse, bottom, high, lowest)
         determinant = sum_i * sum_cc - sum_c * sum_c
         a = (sum_i * sum_cw - sum_iw * sum_c) / determinant
         b = (sum_cc * sum_iw - sum_c * sum_cw) / determinant
@@ -133,39 +133,63 @@ def search_scale_and_minimum(work, count, top, first, step, steps, by_magnitude)
         better = (determinant > zero) & (total < best)
         best_inverse, best_bottom = select(better, inverse, best_inverse), select(better, bottom, best_bottom)
         best, scale, bottom = select(better, total, best), select(better, a, scale), select(better, b, bottom)
-    store(work, SCALE, 0, scale)
-    store(work, MINIMUM, 0, bottom * f32(-1))  # exactly turned: the sign of a zero reaches the file
-    store(work, INVERSE, 0, best_inverse)
-    store(work, ORIGIN, 0, best_bottom)
-
-
-@inlined
-def _encode(work, count, top, inverse, bottom, high, lowest):
-    """CODES = the codes of a range, and their importance-weighted sums: of codes, their squares, codes x weights."""
-    reach = maximum(absolute(high - bottom), absolute(bottom - lowest))
-    if all_lanes(absolute(inverse) * reach < _TAME):
-        return _encode_with(_tame_code, work, count, top, inverse, bottom)
-    return _encode_with(_wild_code, work, count, top, inverse, bottom)
+    set_row(work, SCALE, scale)
+    set_row(work, MINIMUM, bottom * f32(-1))  # exactly turned: the sign of a zero reaches the file
+    set_row(work, INVERSE, best_inverse)
+    set_row(work, ORIGIN, best_bottom)
 
 
 @merged
-def _encode_with(code_of, work, count, top, inverse, bottom):
+def _spread(work, count):
+    """The lowest and highest weight of each lane, the sums of importance and of importance x weight."""
+    low = high = row(work, WEIGHTS)
+    sum_i = row(work, IMPORTANCE)
+    sum_iw = sum_i * low
+    for i in range(1, count):
+        w, importance = row(work, WEIGHTS + i), row(work, IMPORTANCE + i)
+        low, high = minimum(w, low), maximum(w, high)
+        sum_i, sum_iw = sum_i + importance, sum_iw + importance * w
+    return low, high, sum_i, sum_iw
+
+
+@merged
+def _encode(work, count, top, wider, inverse, bottom, high, lowest):
+    """CODES = the codes of a range, and their importance-weighted sums: of codes, their squares, codes x weights.
+
+    The highest weight is scaled to top + wider, which rounds to at most `top` where `wider` stays below a half.
+    """
+    reach = maximum(absolute(high - bottom), absolute(bottom - lowest))
+    if all_lanes(absolute(inverse) * reach < _TAME):
+        if wider < _NO_STEP:
+            return _encode_with(work, count, top, inverse, bottom, _OPEN)
+        return _encode_with(work, count, top, inverse, bottom, _CLOSED)
+    return _encode_with(work, count, top, inverse, bottom, _WILD)
+
+
+@merged
+def _encode_with(work, count, top, inverse, bottom, kind):
     sum_c = sum_cc = sum_cw = splat(f32(0))
     for i in range(count):
-        w = load(work, WEIGHTS + i, 0)
-        code = code_of(inverse * (w - bottom), 0, top)
-        store(work, CODES + i, 0, code)
-        ic = load(work, IMPORTANCE + i, 0) * code
+        w = row(work, WEIGHTS + i)
+        scaled = inverse * (w - bottom)
+        if kind == _OPEN:
+            code = maximum(round_half_even(scaled), f32(0))
+        elif kind == _CLOSED:
+            code = minimum(maximum(round_half_even(scaled), f32(0)), f32(top))
+        else:
+            code = to_float(maximum(minimum(nearest(scaled), top), 0))
+        set_row(work, CODES + i, code)
+        ic = row(work, IMPORTANCE + i) * code
         sum_c, sum_cc, sum_cw = sum_c + ic, sum_cc + ic * code, sum_cw + ic * w
     return sum_c, sum_cc, sum_cw
 
 
-@inlined
+@merged
 def _error(work, count, scale, bottom, by_magnitude):
     total = splat(f32(0))
     for i in range(count):
-        error = scale * load(work, CODES + i, 0) + bottom - load(work, WEIGHTS + i, 0)
-        total = total + load(work, IMPORTANCE + i, 0) * (absolute(error) if by_magnitude else error * error)
+        error = scale * row(work, CODES + i) + bottom - row(work, WEIGHTS + i)
+        total = total + row(work, IMPORTANCE + i) * (absolute(error) if by_magnitude else error * error)
     return total
 
 
@@ -189,23 +213,29 @@ def search_scale(work, count, limit):
     zero = splat(f32(0))
     extreme, magnitude = extremes(work, count)
     for i in range(count):
-        store(work, CODES + i, 0, load(work, IMPORTANCE + i, 0) * load(work, WEIGHTS + i, 0))
+        set_row(work, CODES + i, row(work, IMPORTANCE + i) * row(work, WEIGHTS + i))
     something = magnitude >= SMALLEST
     best_inverse = select(something, f32(-limit) / extreme, zero)
-    sum_cw, sum_cc = _energy(work, count, limit, best_inverse)
+    sum_cw, sum_cc = _energy(work, count, limit, best_inverse, True, True)
     scale = select(sum_cc == zero, zero, sum_cw / sum_cc)
     best = scale * sum_cw
     for shift in range(-9, 10):
         if shift == 0:
             continue
         inverse = select(something, splat(-(f32(limit) + f32(0.1) * f32(shift))) / extreme, zero)
-        sum_cw, sum_cc = _energy(work, count, limit, inverse)
+        # the extreme is scaled to -(limit + shift / 10), its opposite to the same above zero: few need both bounds
+        if shift <= -6:
+            sum_cw, sum_cc = _energy(work, count, limit, inverse, False, False)
+        elif shift <= 4:
+            sum_cw, sum_cc = _energy(work, count, limit, inverse, False, True)
+        else:
+            sum_cw, sum_cc = _energy(work, count, limit, inverse, True, True)
         better = (sum_cc > zero) & (sum_cw * sum_cw > best * sum_cc)
         best_inverse = select(better, inverse, best_inverse)
         scale = select(better, sum_cw / sum_cc, scale)
         best = select(better, scale * sum_cw, best)
-    store(work, SCALE, 0, select(something, scale, zero))
-    store(work, INVERSE, 0, best_inverse)
+    set_row(work, SCALE, select(something, scale, zero))
+    set_row(work, INVERSE, best_inverse)
 
 
 @inlined
@@ -213,21 +243,26 @@ def extremes(work, count):
     """The weight of largest magnitude in each lane, the first of several, and that magnitude."""
     extreme = magnitude = splat(f32(0))
     for i in range(count):
-        w = load(work, WEIGHTS + i, 0)
+        w = row(work, WEIGHTS + i)
         larger = absolute(w) > magnitude
         extreme, magnitude = select(larger, w, extreme), select(larger, absolute(w), magnitude)
     return extreme, magnitude
 
 
-@inlined
-def _energy(work, count, limit, inverse):
+@merged
+def _energy(work, count, limit, inverse, below, above):
     """Importance-weighted sums of codes x weights and of codes squared.
 
-    What is scaled stays within a step of the limit, so rounding is always plain.
+    What is scaled stays within a step of the limit, so rounding is always plain; `below` and `above` say where a code
+    may be past its range. A NaN makes both sums NaN or, bounded, the first: no such range is taken.
     """
     sum_cw = sum_cc = splat(f32(0))
     for i in range(count):
-        code = _tame_code(inverse * load(work, WEIGHTS + i, 0), -limit, limit - 1)
-        sum_cw = sum_cw + load(work, CODES + i, 0) * code
-        sum_cc = sum_cc + load(work, IMPORTANCE + i, 0) * code * code
+        code = round_half_even(inverse * row(work, WEIGHTS + i))
+        if below:
+            code = maximum(code, f32(-limit))
+        if above:
+            code = minimum(code, f32(limit - 1))
+        sum_cw = sum_cw + row(work, CODES + i) * code
+        sum_cc = sum_cc + row(work, IMPORTANCE + i) * code * code
     return sum_cw, sum_cc

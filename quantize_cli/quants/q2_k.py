@@ -27,6 +27,7 @@ from quantize_cli.quants._search import (
     search_scale_and_minimum,
     searched_code,
     weigh,
+    workspace,
 )
 from quantize_cli.quants._type import QuantType
 from quantize_cli.simd import (
@@ -91,7 +92,7 @@ def dequantize(codes: np.ndarray) -> np.ndarray:
 def _quantize(weights, scale, low, scale_code, minimum_code, code):
     """Without importance: one super-block's groups fill the sixteen lanes; a weight costs its magnitude."""
     blocks = weights.shape[0]
-    work = np.empty((WORK_ROWS, 16), np.float32)
+    work = workspace(WORK_ROWS)
     for block in range(blocks):
         gather(work, WEIGHTS, weights, blocks, block, _GROUP, _GROUPS)
         for i in range(_GROUP):
@@ -118,7 +119,7 @@ def _four_bit_codes(values, four_bit_code):
 def _quantize_weighted(weights, importance, scale, low, scale_code, minimum_code, code):
     """With importance, times sqrt(mean square of the super-block + weight^2)."""
     blocks = weights.shape[0]
-    work = np.empty((WORK_ROWS, 16), np.float32)
+    work = workspace(WORK_ROWS)
     total = np.empty((1, 16), np.float32)
     for block in range(blocks):
         gather(work, WEIGHTS, weights, blocks, block, _GROUP, _GROUPS)

@@ -29,6 +29,7 @@ from quantize_cli.quants._search import (
     nearest_int,
     search_scale,
     weigh,
+    workspace,
 )
 from quantize_cli.quants._type import QuantType
 from quantize_cli.simd import from_half, load, maximum, minimum, nearest, splat, store, to_float, to_half
@@ -77,7 +78,7 @@ def dequantize(codes: np.ndarray) -> np.ndarray:
 def _quantize(weights, scale, scale_code, code):
     """Without importance: one super-block's groups fill the sixteen lanes."""
     blocks = weights.shape[0]
-    work = np.empty((WORK_ROWS, 16), np.float32)
+    work = workspace(WORK_ROWS)
     for block in range(blocks):
         gather(work, WEIGHTS, weights, blocks, block, _GROUP, _GROUPS)
         search_scale_by_descent(work, _GROUP, _LIMIT)
@@ -108,7 +109,7 @@ def _encode(weights, block, group, scale, scale_code, code):
 def _quantize_weighted(weights, importance, scale, scale_code, code):
     """With importance: the scales of sixteen super-blocks, once found, fill the lanes of a second search."""
     blocks = weights.shape[0]
-    work = np.empty((WORK_ROWS, 16), np.float32)
+    work = workspace(WORK_ROWS)
     scales = np.zeros((WORK_ROWS, 16), np.float32)
     inverse = np.empty((16, 16), np.float32)
     for first in range(0, blocks, 16):

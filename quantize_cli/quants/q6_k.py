@@ -25,6 +25,7 @@ from quantize_cli.quants._search import (
     gather,
     nearest_int,
     search_scale,
+    workspace,
 )  # fmt: skip
 from quantize_cli.quants._type import QuantType
 from quantize_cli.simd import from_half, load, maximum, minimum, nearest, store, to_float, to_half
@@ -68,7 +69,7 @@ def dequantize(codes: np.ndarray) -> np.ndarray:
 def _quantize(weights, importance, squared, scale, scale_code, code):
     """One super-block's groups fill the sixteen lanes; `squared` says that a weight's importance is its square."""
     blocks = weights.shape[0]
-    work = np.empty((WORK_ROWS, 16), np.float32)
+    work = workspace(WORK_ROWS)
     for block in range(blocks):
         gather(work, WEIGHTS, weights, blocks, block, _GROUP, _GROUPS)
         if squared:
