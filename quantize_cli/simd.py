@@ -23,16 +23,29 @@ _I1, _I16, _I32 = ir.IntType(1), ir.IntType(16), ir.IntType(32)
 
 
 class Vector(types.Type):
-    """Sixteen lanes of one LLVM number type."""
+    """Sixteen lanes of one LLVM number type, or twice as many."""
 
-    def __init__(self, name: str, element: types.Type, lane: ir.Type) -> None:
-        self.element, self.lane, self.llvm = element, lane, ir.VectorType(lane, LANES)
-        super().__init__(name=name)
+    def __init__(self, element: types.Type, lane: ir.Type, lanes: int) -> None:
+        self.element, self.lane, self.lanes, self.llvm = element, lane, lanes, ir.VectorType(lane, lanes)
+        super().__init__(name=f"{element}x{lanes}")
 
 
-floats = Vector("f32x16", types.float32, ir.FloatType())
-ints = Vector("i32x16", types.int32, _I32)
-mask = Vector("i1x16", types.boolean, _I1)
+def _kinds(lanes: int) -> tuple[Vector, Vector, Vector]:
+    float_, int_, bool_ = types.float32, types.int32, types.boolean
+    return Vector(float_, ir.FloatType(), lanes), Vector(int_, _I32, lanes), Vector(bool_, _I1, lanes)
+
+
+floats, ints, mask = _kinds(LANES)
+_WIDE = _kinds(2 * LANES)
+"""Two vectors computed side by side, so that one's arithmetic fills the time the other waits for its own.
+
+Made by `row` of an array (n, 2, 16); arithmetic, comparisons, select, minimum, maximum and roundings take them too.
+"""
+
+
+def _kinds_of(vector: Vector) -> tuple[Vector, Vector, Vector]:
+    """The floats, ints and mask with as many lanes."""
+    return (floats, ints, mask) if vector.lanes == LANES else _WIDE
 
 
 @register_model(Vector)
@@ -42,13 +55,13 @@ class _VectorModel(models.PrimitiveModel):
 
 
 def _constant(kind: Vector, number: float) -> ir.Constant:
-    return ir.Constant(kind.llvm, [number] * LANES)
+    return ir.Constant(kind.llvm, [number] * kind.lanes)
 
 
 def _spread(builder: ir.IRBuilder, scalar: ir.Value, kind: Vector) -> ir.Value:
     undefined = ir.Constant(kind.llvm, ir.Undefined)
     first = builder.insert_element(undefined, scalar, ir.Constant(_I32, 0))
-    return builder.shuffle_vector(first, undefined, ir.Constant(ir.VectorType(_I32, LANES), [0] * LANES))
+    return builder.shuffle_vector(first, undefined, ir.Constant(ir.VectorType(_I32, kind.lanes), [0] * kind.lanes))
 
 
 def _call(builder: ir.IRBuilder, name: str, result: ir.Type, *args: ir.Value) -> ir.Value:
@@ -64,7 +77,8 @@ def _define(op: Callable[..., Any], kind: Vector, result: Vector, emit: Callable
 
     A float vector takes a float32 only: a float64 literal beside it is a typing error, not a silent widening.
     """
-    scalar_types = types.Integer if kind is ints else type(kind.element)
+    is_int = kind.element is types.int32
+    scalar_types = types.Integer if is_int else type(kind.element)
 
     @infer_global(op)
     class _Template(AbstractTemplate):
@@ -74,7 +88,7 @@ def _define(op: Callable[..., Any], kind: Vector, result: Vector, emit: Callable
             return None
 
     def _fits(argument: types.Type) -> bool:
-        return isinstance(argument, scalar_types) and (kind is ints or argument == kind.element)
+        return isinstance(argument, scalar_types) and (is_int or argument == kind.element)
 
     for left, right in ((kind, kind), (kind, kind.element), (kind.element, kind)):
 
@@ -84,19 +98,24 @@ def _define(op: Callable[..., Any], kind: Vector, result: Vector, emit: Callable
             return emit(builder, a, b)
 
 
-for _op, _name in ((operator.add, "fadd"), (operator.sub, "fsub"), (operator.mul, "fmul"), (operator.truediv, "fdiv")):
-    _define(_op, floats, floats, lambda b, x, y, n=_name: getattr(b, n)(x, y))
-for _op, _name in (
-    (operator.add, "add"), (operator.sub, "sub"), (operator.mul, "mul"), (operator.and_, "and_"),
-    (operator.or_, "or_"), (operator.xor, "xor"), (operator.lshift, "shl"), (operator.rshift, "ashr"),
-):  # fmt: skip
-    _define(_op, ints, ints, lambda b, x, y, n=_name: getattr(b, n)(x, y))
 _COMPARISONS = ((operator.lt, "<"), (operator.gt, ">"), (operator.le, "<="), (operator.ge, ">="), (operator.eq, "=="))
-for _op, _sign in _COMPARISONS:
-    _define(_op, floats, mask, lambda b, x, y, s=_sign: b.fcmp_ordered(s, x, y))
-    _define(_op, ints, mask, lambda b, x, y, s=_sign: b.icmp_signed(s, x, y))
-for _op, _name in ((operator.and_, "and_"), (operator.or_, "or_"), (operator.xor, "xor")):
-    _define(_op, mask, mask, lambda b, x, y, n=_name: getattr(b, n)(x, y))
+
+
+def _define_all(numbers: Vector, integers: Vector, masks: Vector) -> None:
+    arithmetic = ((operator.add, "fadd"), (operator.sub, "fsub"), (operator.mul, "fmul"), (operator.truediv, "fdiv"))
+    logic = ((operator.and_, "and_"), (operator.or_, "or_"), (operator.xor, "xor"))
+    whole = ((operator.add, "add"), (operator.sub, "sub"), (operator.mul, "mul"), *logic)
+    shifts = ((operator.lshift, "shl"), (operator.rshift, "ashr"))
+    for kind, operators in ((numbers, arithmetic), (integers, (*whole, *shifts)), (masks, logic)):
+        for op, name in operators:
+            _define(op, kind, kind, lambda b, x, y, n=name: getattr(b, n)(x, y))
+    for op, sign in _COMPARISONS:
+        _define(op, numbers, masks, lambda b, x, y, s=sign: b.fcmp_ordered(s, x, y))
+        _define(op, integers, masks, lambda b, x, y, s=sign: b.icmp_signed(s, x, y))
+
+
+_define_all(floats, ints, mask)
+_define_all(*_WIDE)
 
 
 # --- memory ------------------------------------------------------------------------------------------------------
@@ -193,7 +212,7 @@ def splat(typing: Any, scalar: Any) -> Any:
 @intrinsic
 def select(typing: Any, condition: Any, a: Any, b: Any) -> Any:
     """Lanes of `a` where the condition holds, of `b` elsewhere."""
-    return a(mask, a, a), lambda context, builder, sig, args: builder.select(*args)
+    return a(condition, a, a), lambda context, builder, sig, args: builder.select(*args)
 
 
 @intrinsic
@@ -217,7 +236,7 @@ def _choose(comparison: str) -> Any:
 
         def codegen(context: Any, builder: ir.IRBuilder, sig: Any, args: Any) -> ir.Value:
             x, y = (v if t is kind else _spread(builder, v, kind) for v, t in zip(args, sig.args, strict=True))
-            compare = builder.fcmp_ordered if kind is floats else builder.icmp_signed
+            compare = builder.icmp_signed if kind.element is types.int32 else builder.fcmp_ordered
             return builder.select(compare(comparison, x, y), x, y)
 
         return kind(*(t if t is kind else kind.element for t in (a, b))), codegen
@@ -234,8 +253,9 @@ maximum = _choose(">")
 def _unary(name: str) -> Any:
     @intrinsic
     def function(typing: Any, a: Any) -> Any:
-        return floats(floats), lambda context, builder, sig, args: _call(
-            builder, f"llvm.{name}.v16f32", floats.llvm, args[0]
+        kind = _kinds_of(a)[0]
+        return kind(kind), lambda context, builder, sig, args: _call(
+            builder, f"llvm.{name}.v{kind.lanes}f32", kind.llvm, args[0]
         )
 
     return function
@@ -250,7 +270,8 @@ round_half_away = _unary("round")
 @intrinsic
 def to_float(typing: Any, value: Any) -> Any:
     """Signed integers -> the nearest floats."""
-    return floats(ints), lambda context, builder, sig, args: builder.sitofp(args[0], floats.llvm)
+    number = _kinds_of(value)[0]
+    return number(value), lambda context, builder, sig, args: builder.sitofp(args[0], number.llvm)
 
 
 @intrinsic
@@ -314,10 +335,12 @@ def shift_right(typing: Any, value: Any, count: Any) -> Any:
 def any_lane(typing: Any, condition: Any) -> Any:
     """Whether the condition holds in any lane."""
 
-    def codegen(context: Any, builder: ir.IRBuilder, sig: Any, args: Any) -> ir.Value:
-        return builder.icmp_unsigned("!=", builder.bitcast(args[0], _I16), ir.Constant(_I16, 0))
+    all_bits = ir.IntType(condition.lanes)
 
-    return types.boolean(mask), codegen
+    def codegen(context: Any, builder: ir.IRBuilder, sig: Any, args: Any) -> ir.Value:
+        return builder.icmp_unsigned("!=", builder.bitcast(args[0], all_bits), ir.Constant(all_bits, 0))
+
+    return types.boolean(condition), codegen
 
 
 @intrinsic
@@ -336,10 +359,12 @@ def lanes_where(typing: Any, bits_: Any) -> Any:
 def all_lanes(typing: Any, condition: Any) -> Any:
     """Whether the condition holds in every lane."""
 
-    def codegen(context: Any, builder: ir.IRBuilder, sig: Any, args: Any) -> ir.Value:
-        return builder.icmp_unsigned("==", builder.bitcast(args[0], _I16), ir.Constant(_I16, 0xFFFF))
+    all_bits = ir.IntType(condition.lanes)
 
-    return types.boolean(mask), codegen
+    def codegen(context: Any, builder: ir.IRBuilder, sig: Any, args: Any) -> ir.Value:
+        return builder.icmp_unsigned("==", builder.bitcast(args[0], all_bits), ir.Constant(all_bits, -1))
+
+    return types.boolean(condition), codegen
 
 
 @intrinsic
@@ -380,12 +405,14 @@ def nearest(typing: Any, value: Any) -> Any:
     the same in those cases, and files depend on it.
     """
 
-    def codegen(context: Any, builder: ir.IRBuilder, sig: Any, args: Any) -> ir.Value:
-        shifted = builder.fadd(args[0], _constant(floats, 12582912.0))
-        low = builder.and_(builder.bitcast(shifted, ints.llvm), _constant(ints, 0x007FFFFF))
-        return builder.sub(low, _constant(ints, 0x00400000))
+    number, integer, _ = _kinds_of(value)
 
-    return ints(floats), codegen
+    def codegen(context: Any, builder: ir.IRBuilder, sig: Any, args: Any) -> ir.Value:
+        shifted = builder.fadd(args[0], _constant(number, 12582912.0))
+        low = builder.and_(builder.bitcast(shifted, integer.llvm), _constant(integer, 0x007FFFFF))
+        return builder.sub(low, _constant(integer, 0x00400000))
+
+    return integer(number), codegen
 
 
 # --- arithmetic that decides no bytes, and rows that do not fill vectors -----------------------------------------
@@ -546,47 +573,60 @@ def prefetch(typing: Any, array: Any, row: Any) -> Any:
     return types.void(array, types.intp), codegen
 
 
-# --- rows of sixteen floats --------------------------------------------------------------------------------------
+# --- rows of a workspace: float32 arrays (n, 16), or (n, 2, 16) for two vectors side by side ------------------------
 
 
 def _row_address(context: Any, builder: ir.IRBuilder, array_type: Any, args: Any) -> ir.Value:
-    """Pointer to a row of a float32 array (n, 16) without gaps: a constant offset, where `load` multiplies."""
-    if array_type.layout != "C" or array_type.dtype != types.float32:
-        raise TypeError(f"rows of {array_type} do not follow each other")
+    """Pointer to a row of an array without gaps: a constant offset, where `load` multiplies by a stride."""
     array = context.make_array(array_type)(context, builder, args[0])
-    return builder.gep(builder.bitcast(array.data, floats.llvm.as_pointer()), [args[1]])
+    return builder.gep(builder.bitcast(array.data, _row_type(array_type).llvm.as_pointer()), [args[1]])
+
+
+def _row_type(array_type: Any) -> Vector:
+    if array_type.layout != "C" or array_type.dtype != types.float32:
+        raise TypeError(f"rows of {array_type} are not float32 without gaps")
+    return floats if array_type.ndim == 2 else _WIDE[0]
 
 
 @intrinsic
 def row(typing: Any, array: Any, index: Any) -> Any:
-    """Row `index` of a float32 array (n, 16) -> floats."""
+    """Row `index` of a workspace -> floats."""
 
     def codegen(context: Any, builder: ir.IRBuilder, sig: Any, args: Any) -> ir.Value:
         value = builder.load(_row_address(context, builder, sig.args[0], args))
         value.align = 4
         return value
 
-    return floats(array, types.intp), codegen
+    return _row_type(array)(array, types.intp), codegen
 
 
 @intrinsic
 def set_row(typing: Any, array: Any, index: Any, value: Any) -> Any:
-    """Row `index` of a float32 array (n, 16) = floats."""
+    """Row `index` of a workspace = floats, or a float32 in all lanes."""
+    kind = _row_type(array)
 
     def codegen(context: Any, builder: ir.IRBuilder, sig: Any, args: Any) -> ir.Value:
-        builder.store(args[2], _row_address(context, builder, sig.args[0], args)).align = 4
+        vector = args[2] if value is kind else _spread(builder, args[2], kind)
+        builder.store(vector, _row_address(context, builder, sig.args[0], args)).align = 4
         return context.get_dummy_value()
 
-    return types.void(array, types.intp, floats), codegen
+    return types.void(array, types.intp, kind if value is kind else types.float32), codegen
 
 
 @intrinsic
-def transpose(typing: Any, array: Any, first: Any) -> Any:
-    """Turn rows first..first + 15 of a float32 array (n, 16) into its columns, in place."""
+def zeros_like(typing: Any, vector: Any) -> Any:
+    """Floats of as many lanes, all +0."""
+    return vector(vector), lambda context, builder, sig, args: _constant(sig.return_type, 0.0)
+
+
+@intrinsic
+def transpose(typing: Any, array: Any, first: Any, half: Any) -> Any:
+    """Turn rows first..first + 15 of a workspace into its columns, in place; of wide rows only the given half."""
 
     def codegen(context: Any, builder: ir.IRBuilder, sig: Any, args: Any) -> ir.Value:
         start = _row_address(context, builder, sig.args[0], args)
-        places = [builder.gep(start, [ir.Constant(_I32, i)]) for i in range(LANES)]
+        start = builder.gep(builder.bitcast(start, floats.llvm.as_pointer()), [args[2]])
+        places = [builder.gep(start, [ir.Constant(_I32, i * (array.ndim - 1))]) for i in range(LANES)]
         rows = [builder.load(place) for place in places]
         for value in rows:
             value.align = 4
@@ -594,7 +634,7 @@ def transpose(typing: Any, array: Any, first: Any) -> Any:
             builder.store(value, place).align = 4
         return context.get_dummy_value()
 
-    return types.void(array, types.intp), codegen
+    return types.void(array, types.intp, types.intp), codegen
 
 
 def _transposed(builder: ir.IRBuilder, rows: list[ir.Value]) -> list[ir.Value]:

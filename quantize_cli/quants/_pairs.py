@@ -11,18 +11,24 @@ import numpy as np
 
 from quantize_cli.kernel import inlined, kernel
 from quantize_cli.quants._positive import search_positive_scale
-from quantize_cli.quants._row import sum_of_squares
+from quantize_cli.quants._search import (
+    CODES as LANE_CODES,
+)
 from quantize_cli.quants._search import (
     IMPORTANCE,
+    INVERSE,
     MINIMUM,
+    ORIGIN,
     SCALE,
     WEIGHTS,
     WORK_ROWS,
+    code_in_range,
     gather,
     nearest_int,
     search_scale_and_minimum,
-    searched_code,
+    sums_of_squares,
     weigh,
+    wide_workspace,
     workspace,
 )  # fmt: skip
 from quantize_cli.simd import (
@@ -32,11 +38,13 @@ from quantize_cli.simd import (
     maximum,
     minimum,
     nearest,
-    splat,
+    row,
+    set_row,
     square_root,
     store,
     to_float,
     to_half,
+    zeros_like,
 )  # fmt: skip
 
 f32 = np.float32
@@ -46,6 +54,11 @@ CODES = np.dtype(
     [("scale", "<f2"), ("minimum", "<f2"), ("scale_code", "u1", 8), ("minimum_code", "u1", 8), ("code", "u1", 256)]
 )
 _WEIGHTED_SEARCH = (f32(-0.9), f32(0.05), 36)
+
+_SCALES, _MINIMA, _TOTALS, _INVERSES, _ORIGINS, _SCALE_CODES, _MINIMUM_CODES = range(0, 7 * GROUPS, GROUPS)
+_SQUARES, _SCALE, _MINIMUM = range(7 * GROUPS, 7 * GROUPS + 3)
+_FOUND_ROWS = 7 * GROUPS + 3
+"""Rows of what the groups of sixteen super-blocks, one in each lane, were found to need."""
 
 
 def quantize(
@@ -82,73 +95,92 @@ def dequantize(codes: np.ndarray) -> np.ndarray:
 
 @kernel
 def _quantize(weights, top, first, step, steps, scale, low, scale_code, minimum_code, code):
-    """quantize_row_q4_K_ref, quantize_row_q5_K_ref: two super-blocks fill the sixteen lanes."""
+    """quantize_row_q4_K_ref, quantize_row_q5_K_ref: four super-blocks fill the lanes."""
     blocks = weights.shape[0]
-    work = workspace(WORK_ROWS)
-    for block in range(0, blocks, 2):
-        gather(work, WEIGHTS, weights, blocks, block, GROUP, GROUPS)
-        squares = splat(f32(0))
+    work = wide_workspace(WORK_ROWS)
+    lanes = work.reshape(WORK_ROWS, 4, GROUPS)
+    for start in range(0, blocks, 4):
+        gather(work, WEIGHTS, weights, blocks, start, GROUP, GROUPS)
+        squares = zeros_like(row(work, WEIGHTS))
         for i in range(GROUP):
-            squares = squares + load(work, WEIGHTS + i, 0) * load(work, WEIGHTS + i, 0)
+            squares = squares + row(work, WEIGHTS + i) * row(work, WEIGHTS + i)
         average = square_root(squares / f32(GROUP))
         for i in range(GROUP):
-            store(work, IMPORTANCE + i, 0, average + absolute(load(work, WEIGHTS + i, 0)))
+            set_row(work, IMPORTANCE + i, average + absolute(row(work, WEIGHTS + i)))
         search_scale_and_minimum(work, GROUP, top, first, step, steps, False)
-        for half in range(min(2, blocks - block)):
-            largest_scale = _six_bit_codes(work[SCALE], half * GROUPS, scale_code[block + half])
-            largest_minimum = _six_bit_codes(work[MINIMUM], half * GROUPS, minimum_code[block + half])
-            scale[block + half] = to_half(largest_scale / f32(63))
-            low[block + half] = to_half(largest_minimum / f32(63))
-            _encode(work, weights, block, half, top, scale, low, scale_code, minimum_code, code)
+        for part in range(min(4, blocks - start)):
+            block = start + part
+            largest_scale = _six_bit_codes(lanes[SCALE, part], scale_code[block])
+            largest_minimum = _six_bit_codes(lanes[MINIMUM, part], minimum_code[block])
+            scale[block] = to_half(largest_scale / f32(63))
+            low[block] = to_half(largest_minimum / f32(63))
+            ranges = lanes[INVERSE, part], lanes[ORIGIN, part]
+            _encode(weights, block, ranges, top, scale, low, scale_code, minimum_code, code)
 
 
 @inlined
-def _six_bit_codes(values, first, six_bit_code):
+def _six_bit_codes(values, six_bit_code):
     """Code eight values as 63rds of the largest; gives the largest, or 0."""
     largest = f32(0)
     for group in range(GROUPS):
-        largest = values[first + group] if values[first + group] > largest else largest
+        largest = values[group] if values[group] > largest else largest
     inverse = f32(63) / largest if largest > f32(0) else f32(0)
     for group in range(GROUPS):
-        six_bit_code[group] = min(63, nearest_int(inverse * values[first + group]) & 255)
+        six_bit_code[group] = min(63, nearest_int(inverse * values[group]) & 255)
     return largest
 
 
 @inlined
-def _encode(work, weights, block, half, top, scale, low, scale_code, minimum_code, code):
+def _encode(weights, block, ranges, top, scale, low, scale_code, minimum_code, code):
     """The codes of one super-block, from its scales as they will be stored."""
-    at = block + half
+    inverse, origin = ranges
     for group in range(GROUPS):
-        d = from_half(scale[at]) * f32(scale_code[at, group])
-        m = from_half(low[at]) * f32(minimum_code[at, group])
+        d = from_half(scale[block]) * f32(scale_code[block, group])
+        m = from_half(low[block]) * f32(minimum_code[block, group])
         start = group * GROUP
         if d == f32(0):
-            for i in range(GROUP):
-                code[at, start + i] = searched_code(work, half * GROUPS + group, i, top)
+            for i in range(start, start + GROUP):
+                code[block, i] = code_in_range(inverse[group], origin[group], weights[block, i], top)
         else:
             for i in range(start, start + GROUP, 16):
-                store(code, at, i, maximum(minimum(nearest((load(weights, at, i) + m) / d), top), 0))
+                store(code, block, i, maximum(minimum(nearest((load(weights, block, i) + m) / d), top), 0))
 
 
 @kernel
 def _quantize_weighted(weights, importance, top, first, step, steps, scale, low, scale_code, minimum_code, code):
-    """quantize_row_q4_K_impl, quantize_row_q5_K_impl."""
+    """quantize_row_q4_K_impl, quantize_row_q5_K_impl.
+
+    What sixteen super-blocks' groups need fills, once found, the lanes of a second search.
+    """
     blocks = weights.shape[0]
-    work = workspace(WORK_ROWS)
-    total = np.empty((1, 16), np.float32)
-    for block in range(0, blocks, 2):
-        gather(work, WEIGHTS, weights, blocks, block, GROUP, GROUPS)
-        gather(work, IMPORTANCE, importance, blocks, block, GROUP, GROUPS)
-        _weigh(work, weights, block, total)
-        search_scale_and_minimum(work, GROUP, top, first, step, steps, False)
-        for half in range(min(2, blocks - block)):
-            lanes = slice(half * GROUPS, (half + 1) * GROUPS)
-            at = block + half
-            scale[at] = to_half(search_positive_scale(work[SCALE, lanes], total[0, lanes], 63, scale_code[at]))
-            low[at] = to_half(search_positive_scale(work[MINIMUM, lanes], total[0, lanes], 63, minimum_code[at]))
-            _wrap(scale_code[at])
-            _wrap(minimum_code[at])
-            _encode(work, weights, block, half, top, scale, low, scale_code, minimum_code, code)
+    work, found, tall = wide_workspace(WORK_ROWS), workspace(_FOUND_ROWS), workspace(256)
+    lanes = work.reshape(WORK_ROWS, 4, GROUPS)
+    for start in range(0, blocks, 16):
+        set_row(found, _SQUARES, sums_of_squares(tall, weights, blocks, start))
+        for lane in range(0, 16, 4):
+            gather(work, WEIGHTS, weights, blocks, start + lane, GROUP, GROUPS)
+            gather(work, IMPORTANCE, importance, blocks, start + lane, GROUP, GROUPS)
+            for part in range(4):
+                lanes[LANE_CODES, part] = f32(2) * found[_SQUARES, lane + part] / f32(WIDTH)
+            total = weigh(work, GROUP, row(work, LANE_CODES))
+            search_scale_and_minimum(work, GROUP, top, first, step, steps, False)
+            set_row(work, LANE_CODES, total)
+            for kind, source in enumerate((SCALE, MINIMUM, LANE_CODES, INVERSE, ORIGIN)):
+                for part in range(4):
+                    for group in range(GROUPS):
+                        found[GROUPS * kind + group, lane + part] = lanes[source, part, group]
+        set_row(found, _SCALE, search_positive_scale(found, _SCALES, _TOTALS, _SCALE_CODES, GROUPS, 63))
+        set_row(found, _MINIMUM, search_positive_scale(found, _MINIMA, _TOTALS, _MINIMUM_CODES, GROUPS, 63))
+        for lane in range(min(16, blocks - start)):
+            block = start + lane
+            scale[block], low[block] = to_half(found[_SCALE, lane]), to_half(found[_MINIMUM, lane])
+            for group in range(GROUPS):
+                scale_code[block, group] = np.uint8(found[_SCALE_CODES + group, lane])
+                minimum_code[block, group] = np.uint8(found[_MINIMUM_CODES + group, lane])
+            _wrap(scale_code[block])
+            _wrap(minimum_code[block])
+            ranges = found[_INVERSES : _INVERSES + GROUPS, lane], found[_ORIGINS : _ORIGINS + GROUPS, lane]
+            _encode(weights, block, ranges, top, scale, low, scale_code, minimum_code, code)
 
 
 @inlined
@@ -158,15 +190,6 @@ def _wrap(six_bit_code):
         high = (six_bit_code[4 + i] >> 4 & 3) | six_bit_code[i] >> 6
         six_bit_code[i] &= 63
         six_bit_code[4 + i] = (six_bit_code[4 + i] & 15) | high << 4
-
-
-@inlined
-def _weigh(work, weights, block, total):
-    """Weigh by twice the super-block's mean square; `total` (1, 16) receives each lane's sum."""
-    for half in range(2):
-        squares = sum_of_squares(weights, min(block + half, weights.shape[0] - 1))
-        total[0, half * GROUPS : (half + 1) * GROUPS] = f32(2) * squares / f32(WIDTH)
-    store(total, 0, 0, weigh(work, GROUP, load(total, 0, 0)))
 
 
 @kernel

@@ -1,60 +1,77 @@
-"""The reference's search for the scale of a few non-negative numbers: the scales of a super-block's groups."""
+"""The reference's search for the scale of a few non-negative numbers: the scales of a super-block's groups.
+
+Sixteen super-blocks are searched at once, one in each lane of a workspace (see _search.py).
+"""
 
 import numpy as np
 
-from quantize_cli.kernel import inlined
-from quantize_cli.quants._search import SMALLEST, nearest_int
+from quantize_cli.kernel import inlined, merged
+from quantize_cli.quants._search import SMALLEST
+from quantize_cli.simd import any_lane, maximum, minimum, nearest, row, select, set_row, to_float, zeros_like
 
 f32 = np.float32
 
 
 @inlined
-def search_positive_scale(values, importance, top, code):
-    """Scale of values ~ scale * code, code in 0..top (make_qp_quants): range search, then coordinate descent."""
-    count = len(values)
-    largest = f32(0)
+def search_positive_scale(work, values, importance, codes, count, top):
+    """Scale of values ~ scale * code, code in 0..top (make_qp_quants): range search, then coordinate descent.
+
+    `values`, `importance` and `codes` are the first of `count` rows each; the last receive the codes as the byte the
+    reference has for them.
+    """
+    zero = zeros_like(row(work, values))
+    largest = zero
     for i in range(count):
-        largest = max(largest, values[i])
-    if largest < SMALLEST:
-        code[:count] = 0
-        return f32(0)
-    inverse = _best_inverse(values, importance, top, largest)
-    sum_cv = sum_cc = f32(0)
+        largest = maximum(largest, row(work, values + i))
+    silent = largest < SMALLEST
+    inverse = _best_inverse(work, values, importance, count, top, largest)
+    sum_cv = sum_cc = zero
     for i in range(count):
-        c = min(top, nearest_int(inverse * values[i]))
-        code[i] = c
-        sum_cv += importance[i] * values[i] * f32(c)
-        sum_cc += importance[i] * f32(c) * f32(c)
+        v, cost = row(work, values + i), row(work, importance + i)
+        found = minimum(nearest(inverse * v), top)
+        set_row(work, codes + i, select(silent, zero, to_float(found & 255)))
+        c = to_float(found)
+        sum_cv, sum_cc = sum_cv + cost * v * c, sum_cc + cost * c * c
+    # sums of zero are never exceeded, so that a silent lane stays
+    sum_cv, sum_cc = select(silent, zero, sum_cv), select(silent, zero, sum_cc)
     for _ in range(5):
-        changed = False
+        settled = True
         for i in range(count):
-            iv, c = importance[i] * values[i], f32(code[i])
-            rest_cv, rest_cc = sum_cv - iv * c, sum_cc - importance[i] * c * c
-            if rest_cv > 0 and rest_cc > 0:
-                moved = min(top, nearest_int(values[i] * rest_cc / rest_cv))
-                if moved != code[i]:
-                    rest_cv += iv * f32(moved)
-                    rest_cc += importance[i] * f32(moved) * f32(moved)
-                    if rest_cv * rest_cv * sum_cc > sum_cv * sum_cv * rest_cc:
-                        code[i], sum_cv, sum_cc, changed = moved, rest_cv, rest_cc, True
-        if not changed:
+            v, cost, c = row(work, values + i), row(work, importance + i), row(work, codes + i)
+            cv = cost * v
+            rest_cv, rest_cc = sum_cv - cv * c, sum_cc - cost * c * c
+            found = minimum(nearest(v * rest_cc / rest_cv), top)
+            moved = to_float(found)
+            moves = (rest_cv > f32(0)) & (rest_cc > f32(0)) & ((moved < c) | (moved > c))
+            if any_lane(moves):
+                moved_cv, moved_cc = rest_cv + cv * moved, rest_cc + cost * moved * moved
+                better = moves & (moved_cv * moved_cv * sum_cc > sum_cv * sum_cv * moved_cc)
+                set_row(work, codes + i, select(better, to_float(found & 255), c))
+                sum_cv, sum_cc = select(better, moved_cv, sum_cv), select(better, moved_cc, sum_cc)
+                settled = settled and not any_lane(better)
+        if settled:
             break
-    return sum_cv / sum_cc if sum_cc > 0 else f32(0)
+    return select(sum_cc > f32(0), sum_cv / sum_cc, zero)
 
 
-@inlined
-def _best_inverse(values, importance, top, largest):
+@merged
+def _best_inverse(work, values, importance, count, top, largest):
     """Of nine ranges, the one with the smallest weighted squared error, the plain one first."""
-    best_inverse, best = f32(top) / largest, f32(0)
-    for turn in range(9):
-        shift = 0 if turn == 0 else turn - 5 if turn < 5 else turn - 4  # 0, -4..-1, 1..4
-        inverse = f32(top) / largest if turn == 0 else (f32(0.1) * f32(shift) + f32(top)) / largest
-        scale, error = f32(1) / inverse, f32(0)
-        for i in range(len(values)):
-            c = nearest_int(inverse * values[i])
-            # the plain range goes through a byte, which shows where a value is negative
-            difference = values[i] - scale * f32(c & 255 if turn == 0 else min(top, c))
-            error += importance[i] * difference * difference
-        if turn == 0 or error < best:
-            best_inverse, best = inverse, error
+    best_inverse = f32(top) / largest
+    scale, best = f32(1) / best_inverse, zeros_like(largest)
+    for i in range(count):
+        v = row(work, values + i)
+        # the plain range goes through a byte, which shows where a value is negative
+        difference = v - scale * to_float(nearest(best_inverse * v) & 255)
+        best = best + row(work, importance + i) * difference * difference
+    for turn in range(8):
+        shift = turn - 4 if turn < 4 else turn - 3  # -4..-1, 1..4
+        inverse = (f32(0.1) * f32(shift) + f32(top)) / largest
+        scale, error = f32(1) / inverse, zeros_like(largest)
+        for i in range(count):
+            v = row(work, values + i)
+            difference = v - scale * to_float(minimum(nearest(inverse * v), top))
+            error = error + row(work, importance + i) * difference * difference
+        better = error < best
+        best_inverse, best = select(better, inverse, best_inverse), select(better, error, best)
     return best_inverse

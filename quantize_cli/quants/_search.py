@@ -18,10 +18,11 @@ from quantize_cli.simd import (
     row,
     select,
     set_row,
-    splat,
     square_root,
+    store,
     to_float,
     transpose,
+    zeros_like,
 )  # fmt: skip
 
 f32 = np.float32
@@ -46,23 +47,50 @@ _OPEN, _CLOSED, _WILD = 0, 1, 2
 @inlined
 def workspace(rows):
     """Float32 (rows, 16), each row one cache line: reading a row that lies across two takes twice as long."""
-    flat = np.empty(rows * 16 + 15, np.float32)
+    return _lines(rows).reshape(rows, 16)
+
+
+@inlined
+def wide_workspace(rows):
+    """Float32 (rows, 2, 16): for thirty-two groups at once, in two vectors."""
+    return _lines(2 * rows).reshape(rows, 2, 16)
+
+
+@inlined
+def _lines(count):
+    flat = np.empty(count * 16 + 15, np.float32)
     start = -flat.ctypes.data % 64 // 4
-    return flat[start : start + rows * 16].reshape(rows, 16)
+    return flat[start : start + count * 16]
 
 
 @inlined
 def gather(work, first_row, source, blocks, first, count, per_block):
-    """Lay sixteen groups of `count` neighbours across the lanes, from block `first` on, `per_block` groups to a block.
+    """Lay groups of `count` neighbours across the lanes, from block `first` on, `per_block` groups to a block.
 
     `source` (n, block weights) may hold fewer than `blocks` blocks: an importance repeats for every row of weights.
     Past the last block the last is read again; what such lanes compute is not stored. `count` is a multiple of 16.
     """
-    for start in range(0, count, 16):
-        for lane in range(16):
-            block = min(first + lane // per_block, blocks - 1) % source.shape[0]
-            set_row(work, first_row + start + lane, load(source, block, lane % per_block * count + start))
-        transpose(work, first_row + start)
+    for half in range(work.size // (16 * work.shape[0])):
+        for start in range(0, count, 16):
+            for i in range(16):
+                lane = 16 * half + i
+                block = min(first + lane // per_block, blocks - 1) % source.shape[0]
+                found = load(source, block, lane % per_block * count + start)
+                store(work, first_row + start + i, 16 * half, found)
+            transpose(work, first_row + start, half)
+
+
+@inlined
+def sums_of_squares(tall, weights, blocks, first):
+    """Sums of squares of sixteen blocks from `first` on, each in column order; `tall` is a workspace of 256 rows.
+
+    A sum is a chain of additions, each waiting for the one before: sixteen at once cost what one does.
+    """
+    gather(tall, 0, weights, blocks, first, 256, 1)
+    squares = zeros_like(row(tall, 0))
+    for i in range(256):
+        squares = squares + row(tall, i) * row(tall, i)
+    return squares
 
 
 @inlined
@@ -77,7 +105,7 @@ def weigh_by_row(work, variance, first, blocks, per_row):
 @inlined
 def weigh(work, count, variance):
     """Multiply IMPORTANCE by sqrt(variance + weight^2); gives the sums of the products."""
-    total = splat(f32(0))
+    total = zeros_like(variance)
     for i in range(count):
         w = row(work, WEIGHTS + i)
         cost = row(work, IMPORTANCE + i) * square_root(variance + w * w)
@@ -111,7 +139,7 @@ def search_scale_and_minimum(work, count, top, first, step, steps, by_magnitude)
     squares or magnitudes (use_mad). SCALE and MINIMUM receive the result, the minimum with its sign turned; INVERSE
     and ORIGIN what `searched_code` needs.
     """
-    zero = splat(f32(0))
+    zero = zeros_like(row(work, WEIGHTS))
     lowest, high, sum_i, sum_iw = _spread(work, count)
     low = select(lowest > zero, zero, lowest)
     spread = high > low
@@ -122,7 +150,7 @@ def search_scale_and_minimum(work, count, top, first, step, steps, by_magnitude)
     best_inverse, best_bottom = inverse, low
     for s in range(steps + 1):
         wider = first + step * f32(s)
-        inverse = select(spread, splat(wider + f32(top)) / (high - bottom), zero)  # the range moves
+        inverse = select(spread, (wider + f32(top)) / (high - bottom), zero)  # the range moves
         sum_c, sum_cc, sum_cw = _encode(work, count, top, wider, inverse, bottom, high, lowest)
         determinant = sum_i * sum_cc - sum_c * sum_c
         a = (sum_i * sum_cw - sum_iw * sum_c) / determinant
@@ -168,7 +196,7 @@ def _encode(work, count, top, wider, inverse, bottom, high, lowest):
 
 @merged
 def _encode_with(work, count, top, inverse, bottom, kind):
-    sum_c = sum_cc = sum_cw = splat(f32(0))
+    sum_c = sum_cc = sum_cw = zeros_like(inverse)
     for i in range(count):
         w = row(work, WEIGHTS + i)
         scaled = inverse * (w - bottom)
@@ -186,7 +214,7 @@ def _encode_with(work, count, top, inverse, bottom, kind):
 
 @merged
 def _error(work, count, scale, bottom, by_magnitude):
-    total = splat(f32(0))
+    total = zeros_like(scale)
     for i in range(count):
         error = scale * row(work, CODES + i) + bottom - row(work, WEIGHTS + i)
         total = total + row(work, IMPORTANCE + i) * (absolute(error) if by_magnitude else error * error)
@@ -196,8 +224,13 @@ def _error(work, count, scale, bottom, by_magnitude):
 @inlined
 def searched_code(work, lane, i, top):
     """The code the search itself gave weight `i` of a lane: what stays where the stored scale rounds to zero."""
-    scaled = work[INVERSE, lane] * (work[WEIGHTS + i, lane] - work[ORIGIN, lane])
-    return max(0, min(top, nearest_int(scaled)))
+    return code_in_range(work[INVERSE, lane], work[ORIGIN, lane], work[WEIGHTS + i, lane], top)
+
+
+@inlined
+def code_in_range(inverse, origin, weight, top):
+    """The code a range gives a weight."""
+    return max(0, min(top, nearest_int(inverse * (weight - origin))))
 
 
 # --- scale alone: Q6_K, Q4_0, Q5_0, Q3_K with importance ----------------------------------------------------------
@@ -210,7 +243,7 @@ def search_scale(work, count, limit):
     Tries nineteen ranges and keeps the one that explains most weighted energy. SCALE receives the result, INVERSE
     what gives the codes again; both are zero for a group that counts as all zero.
     """
-    zero = splat(f32(0))
+    zero = zeros_like(row(work, WEIGHTS))
     extreme, magnitude = extremes(work, count)
     for i in range(count):
         set_row(work, CODES + i, row(work, IMPORTANCE + i) * row(work, WEIGHTS + i))
@@ -222,7 +255,7 @@ def search_scale(work, count, limit):
     for shift in range(-9, 10):
         if shift == 0:
             continue
-        inverse = select(something, splat(-(f32(limit) + f32(0.1) * f32(shift))) / extreme, zero)
+        inverse = select(something, -(f32(limit) + f32(0.1) * f32(shift)) / extreme, zero)
         # the extreme is scaled to -(limit + shift / 10), its opposite to the same above zero: few need both bounds
         if shift <= -6:
             sum_cw, sum_cc = _energy(work, count, limit, inverse, False, False)
@@ -241,7 +274,7 @@ def search_scale(work, count, limit):
 @inlined
 def extremes(work, count):
     """The weight of largest magnitude in each lane, the first of several, and that magnitude."""
-    extreme = magnitude = splat(f32(0))
+    extreme = magnitude = zeros_like(row(work, WEIGHTS))
     for i in range(count):
         w = row(work, WEIGHTS + i)
         larger = absolute(w) > magnitude
@@ -256,7 +289,7 @@ def _energy(work, count, limit, inverse, below, above):
     What is scaled stays within a step of the limit, so rounding is always plain; `below` and `above` say where a code
     may be past its range. A NaN makes both sums NaN or, bounded, the first: no such range is taken.
     """
-    sum_cw = sum_cc = splat(f32(0))
+    sum_cw = sum_cc = zeros_like(inverse)
     for i in range(count):
         code = round_half_even(inverse * row(work, WEIGHTS + i))
         if below:

@@ -15,32 +15,43 @@ from formats.ggml import GgmlType
 from quantize_cli.kernel import inlined, kernel
 from quantize_cli.quants._positive import search_positive_scale
 from quantize_cli.quants._quarters import pack_quarters, unpack_quarters
-from quantize_cli.quants._row import sum_of_squares
+from quantize_cli.quants._search import (
+    CODES as LANE_CODES,
+)
 from quantize_cli.quants._search import (
     IMPORTANCE,
+    INVERSE,
     MINIMUM,
+    ORIGIN,
     SCALE,
     WEIGHTS,
     WORK_ROWS,
+    code_in_range,
     gather,
-    nearest_int,
     search_scale_and_minimum,
-    searched_code,
+    sums_of_squares,
     weigh,
+    wide_workspace,
     workspace,
 )
 from quantize_cli.quants._type import QuantType
 from quantize_cli.simd import (
     absolute,
+    fitting_int,
     from_half,
+    highest,
     load,
     maximum,
     minimum,
     nearest,
+    row,
+    select,
+    set_row,
     splat,
     store,
     to_float,
     to_half,
+    transpose,
 )
 
 f32 = np.float32
@@ -49,6 +60,10 @@ CODES = np.dtype(
     [("scale", "<f2"), ("minimum", "<f2"), ("scale_code", "u1", 16), ("minimum_code", "u1", 16), ("code", "u1", 256)]
 )
 _GROUPS, _GROUP, _TOP = 16, 16, 3
+
+_SCALES, _MINIMA, _TOTALS, _INVERSES, _ORIGINS, _SCALE_CODES, _MINIMUM_CODES, _SQUARES = range(0, 128, 16)
+_FOUND_ROWS = 113
+"""Rows of what sixteen super-blocks' groups were found to need, sixteen of each kind and one of mean squares."""
 
 
 def quantize(weights: np.ndarray, importance: np.ndarray | None) -> np.ndarray:
@@ -90,50 +105,73 @@ def dequantize(codes: np.ndarray) -> np.ndarray:
 
 @kernel
 def _quantize(weights, scale, low, scale_code, minimum_code, code):
-    """Without importance: one super-block's groups fill the sixteen lanes; a weight costs its magnitude."""
+    """Without importance: two super-blocks' groups fill the lanes; a weight costs its magnitude."""
     blocks = weights.shape[0]
-    work = workspace(WORK_ROWS)
-    for block in range(blocks):
-        gather(work, WEIGHTS, weights, blocks, block, _GROUP, _GROUPS)
+    work = wide_workspace(WORK_ROWS)
+    for first in range(0, blocks, 2):
+        gather(work, WEIGHTS, weights, blocks, first, _GROUP, _GROUPS)
         for i in range(_GROUP):
-            store(work, IMPORTANCE + i, 0, absolute(load(work, WEIGHTS + i, 0)))
+            set_row(work, IMPORTANCE + i, absolute(row(work, WEIGHTS + i)))
         search_scale_and_minimum(work, _GROUP, _TOP, f32(-0.5), f32(0.1), 15, True)
-        scale[block] = to_half(_four_bit_codes(work[SCALE], scale_code[block]) / f32(15))
-        low[block] = to_half(_four_bit_codes(work[MINIMUM], minimum_code[block]) / f32(15))
-        _encode(work, weights, block, scale, low, scale_code, minimum_code, code)
+        for half in range(min(2, blocks - first)):
+            block = first + half
+            scale[block] = to_half(_four_bit_codes(load(work, SCALE, 16 * half), scale_code, block) / f32(15))
+            low[block] = to_half(_four_bit_codes(load(work, MINIMUM, 16 * half), minimum_code, block) / f32(15))
+            ranges = work[INVERSE, half], work[ORIGIN, half]
+            _encode(weights, block, ranges, scale, low, scale_code, minimum_code, code)
 
 
 @inlined
-def _four_bit_codes(values, four_bit_code):
+def _four_bit_codes(values, four_bit_code, block):
     """Code sixteen values as 15ths of the largest; gives the largest, or 0."""
-    largest = f32(0)
-    for group in range(_GROUPS):
-        largest = values[group] if values[group] > largest else largest
-    inverse = f32(15) / largest
-    for group in range(_GROUPS):
-        four_bit_code[group] = nearest_int(inverse * values[group]) if largest > f32(0) else 0
+    largest = max(highest(select(values > f32(0), values, splat(f32(0)))), f32(0))
+    found = nearest(f32(15) / largest * values)
+    store(four_bit_code, block, 0, found if largest > f32(0) else splat(np.int32(0)))
     return largest
 
 
 @kernel
 def _quantize_weighted(weights, importance, scale, low, scale_code, minimum_code, code):
-    """With importance, times sqrt(mean square of the super-block + weight^2)."""
+    """With importance, times sqrt(mean square of the super-block + weight^2).
+
+    What sixteen super-blocks' groups need fills, once found, the lanes of a second search.
+    """
     blocks = weights.shape[0]
-    work = workspace(WORK_ROWS)
-    total = np.empty((1, 16), np.float32)
-    for block in range(blocks):
-        gather(work, WEIGHTS, weights, blocks, block, _GROUP, _GROUPS)
-        gather(work, IMPORTANCE, importance, blocks, block, _GROUP, _GROUPS)
-        store(total, 0, 0, weigh(work, _GROUP, splat(sum_of_squares(weights, block) / f32(256))))
-        search_scale_and_minimum(work, _GROUP, _TOP, f32(-0.9), f32(0.05), 36, False)
-        scale[block] = to_half(search_positive_scale(work[SCALE], total[0], 15, scale_code[block]))
-        low[block] = to_half(search_positive_scale(work[MINIMUM], total[0], 15, minimum_code[block]))
-        _encode(work, weights, block, scale, low, scale_code, minimum_code, code)
+    work, found, tall = wide_workspace(WORK_ROWS), workspace(_FOUND_ROWS), workspace(256)
+    for first in range(0, blocks, 16):
+        set_row(found, _SQUARES, sums_of_squares(tall, weights, blocks, first) / f32(256))
+        for lane in range(0, 16, 2):
+            gather(work, WEIGHTS, weights, blocks, first + lane, _GROUP, _GROUPS)
+            gather(work, IMPORTANCE, importance, blocks, first + lane, _GROUP, _GROUPS)
+            for half in range(2):
+                store(work, LANE_CODES, 16 * half, splat(found[_SQUARES, lane + half]))
+            total = weigh(work, _GROUP, row(work, LANE_CODES))
+            search_scale_and_minimum(work, _GROUP, _TOP, f32(-0.9), f32(0.05), 36, False)
+            set_row(work, LANE_CODES, total)
+            for half in range(2):
+                for kind, source in enumerate((SCALE, MINIMUM, LANE_CODES, INVERSE, ORIGIN)):
+                    store(found, 16 * kind + lane + half, 0, load(work, source, 16 * half))
+        for kind in (_SCALES, _MINIMA, _TOTALS):
+            transpose(found, kind, 0)  # from a block in each row to a block in each lane
+        scales = search_positive_scale(found, _SCALES, _TOTALS, _SCALE_CODES, _GROUPS, 15)
+        minima = search_positive_scale(found, _MINIMA, _TOTALS, _MINIMUM_CODES, _GROUPS, 15)
+        set_row(found, _SCALES, scales)
+        set_row(found, _MINIMA, minima)
+        transpose(found, _SCALE_CODES, 0)
+        transpose(found, _MINIMUM_CODES, 0)
+        for lane in range(min(16, blocks - first)):
+            block = first + lane
+            scale[block], low[block] = to_half(found[_SCALES, lane]), to_half(found[_MINIMA, lane])
+            store(scale_code, block, 0, fitting_int(row(found, _SCALE_CODES + lane)))
+            store(minimum_code, block, 0, fitting_int(row(found, _MINIMUM_CODES + lane)))
+            ranges = found[_INVERSES + lane], found[_ORIGINS + lane]
+            _encode(weights, block, ranges, scale, low, scale_code, minimum_code, code)
 
 
 @inlined
-def _encode(work, weights, block, scale, low, scale_code, minimum_code, code):
+def _encode(weights, block, ranges, scale, low, scale_code, minimum_code, code):
     """The codes of one super-block, from its scales as they will be stored."""
+    inverse, origin = ranges
     for group in range(_GROUPS):
         # a negative value has more than four bits in the reference, which lays minima over scales in one byte
         both = scale_code[block, group] | minimum_code[block, group] << 4
@@ -142,8 +180,8 @@ def _encode(work, weights, block, scale, low, scale_code, minimum_code, code):
         m = from_half(low[block]) * f32(minimum_code[block, group])
         start = group * _GROUP
         if d == f32(0):
-            for i in range(_GROUP):
-                code[block, start + i] = searched_code(work, group, i, _TOP)
+            for i in range(start, start + _GROUP):
+                code[block, i] = code_in_range(inverse[group], origin[group], weights[block, i], _TOP)
         else:
             store(code, block, start, maximum(minimum(nearest((load(weights, block, start) + m) / d), _TOP), 0))
 
