@@ -312,13 +312,15 @@ def fitting_int_away(typing: Any, value: Any) -> Any:
 @intrinsic
 def bits(typing: Any, value: Any) -> Any:
     """The IEEE bits of each lane, as ints."""
-    return ints(floats), lambda context, builder, sig, args: builder.bitcast(args[0], ints.llvm)
+    integer = _kinds_of(value)[1]
+    return integer(value), lambda context, builder, sig, args: builder.bitcast(args[0], integer.llvm)
 
 
 @intrinsic
 def from_bits(typing: Any, value: Any) -> Any:
     """Ints taken as the IEEE bits of floats."""
-    return floats(ints), lambda context, builder, sig, args: builder.bitcast(args[0], floats.llvm)
+    number = _kinds_of(value)[0]
+    return number(value), lambda context, builder, sig, args: builder.bitcast(args[0], number.llvm)
 
 
 @intrinsic

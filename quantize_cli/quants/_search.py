@@ -10,6 +10,8 @@ from quantize_cli.kernel import inlined, merged
 from quantize_cli.simd import (
     absolute,
     all_lanes,
+    bits,
+    from_bits,
     load,
     maximum,
     minimum,
@@ -68,15 +70,18 @@ def gather(work, first_row, source, blocks, first, count, per_block):
     """Lay groups of `count` neighbours across the lanes, from block `first` on, `per_block` groups to a block.
 
     `source` (n, block weights) may hold fewer than `blocks` blocks: an importance repeats for every row of weights.
-    Past the last block the last is read again; what such lanes compute is not stored. `count` is a multiple of 16.
+    Past the last block the last is read again; what such lanes compute is not stored. `count` is a multiple of 16
+    and `per_block` divides 16.
     """
+    together = 16 // per_block
     for half in range(work.size // (16 * work.shape[0])):
+        for part in range(together):
+            block = min(first + half * together + part, blocks - 1) % source.shape[0]
+            for i in range(per_block):
+                for start in range(0, count, 16):
+                    found = load(source, block, i * count + start)
+                    store(work, first_row + start + part * per_block + i, 16 * half, found)
         for start in range(0, count, 16):
-            for i in range(16):
-                lane = 16 * half + i
-                block = min(first + lane // per_block, blocks - 1) % source.shape[0]
-                found = load(source, block, lane % per_block * count + start)
-                store(work, first_row + start + i, 16 * half, found)
             transpose(work, first_row + start, half)
 
 
@@ -91,6 +96,18 @@ def sums_of_squares(tall, weights, blocks, first):
     for i in range(256):
         squares = squares + row(tall, i) * row(tall, i)
     return squares
+
+
+@merged
+def not_negative(number):
+    """maximum(number, 0) of numbers that are not NaN, by their bits: multiplications keep the other unit busy."""
+    return from_bits(maximum(bits(number), 0))
+
+
+@merged
+def at_most(number, bound):
+    """minimum(number, bound) of numbers that are not NaN and a bound above zero, likewise."""
+    return from_bits(minimum(bits(number), f32(bound).view(np.int32)))
 
 
 @inlined
@@ -201,9 +218,9 @@ def _encode_with(work, count, top, inverse, bottom, kind):
         w = row(work, WEIGHTS + i)
         scaled = inverse * (w - bottom)
         if kind == _OPEN:
-            code = maximum(round_half_even(scaled), f32(0))
+            code = not_negative(round_half_even(scaled))
         elif kind == _CLOSED:
-            code = minimum(maximum(round_half_even(scaled), f32(0)), f32(top))
+            code = at_most(not_negative(round_half_even(scaled)), f32(top))
         else:
             code = to_float(maximum(minimum(nearest(scaled), top), 0))
         set_row(work, CODES + i, code)
@@ -295,7 +312,7 @@ def _energy(work, count, limit, inverse, below, above):
         if below:
             code = maximum(code, f32(-limit))
         if above:
-            code = minimum(code, f32(limit - 1))
+            code = at_most(code, f32(limit - 1))
         sum_cw = sum_cw + row(work, CODES + i) * code
         sum_cc = sum_cc + row(work, IMPORTANCE + i) * code * code
     return sum_cw, sum_cc

@@ -25,10 +25,24 @@ from quantize_cli.quants._search import (
     gather,
     nearest_int,
     search_scale,
-    workspace,
+    weigh_by_squares,
+    wide_workspace,
 )  # fmt: skip
 from quantize_cli.quants._type import QuantType
-from quantize_cli.simd import from_half, load, maximum, minimum, nearest, store, to_float, to_half
+from quantize_cli.simd import (
+    absolute,
+    from_half,
+    highest,
+    load,
+    maximum,
+    minimum,
+    nearest,
+    select,
+    splat,
+    store,
+    to_float,
+    to_half,
+)  # fmt: skip
 
 f32 = np.float32
 BLOCK = np.dtype([("low", "u1", 128), ("high", "u1", 64), ("scale_code", "i1", 16), ("scale", "<f2")])
@@ -67,46 +81,55 @@ def dequantize(codes: np.ndarray) -> np.ndarray:
 
 @kernel
 def _quantize(weights, importance, squared, scale, scale_code, code):
-    """One super-block's groups fill the sixteen lanes; `squared` says that a weight's importance is its square."""
+    """Two super-blocks' groups fill the lanes; `squared` says that a weight's importance is its square."""
     blocks = weights.shape[0]
-    work = workspace(WORK_ROWS)
-    for block in range(blocks):
-        gather(work, WEIGHTS, weights, blocks, block, _GROUP, _GROUPS)
+    work = wide_workspace(WORK_ROWS)
+    for first in range(0, blocks, 2):
+        gather(work, WEIGHTS, weights, blocks, first, _GROUP, _GROUPS)
         if squared:
-            for i in range(_GROUP):
-                w = load(work, WEIGHTS + i, 0)
-                store(work, IMPORTANCE + i, 0, w * w)
+            weigh_by_squares(work, _GROUP)
         else:
-            gather(work, IMPORTANCE, importance, blocks, block, _GROUP, _GROUPS)
+            gather(work, IMPORTANCE, importance, blocks, first, _GROUP, _GROUPS)
         search_scale(work, _GROUP, 32)
-        extreme = f32(0)
-        for lane in range(16):
-            if abs(work[SCALE, lane]) > abs(extreme):
-                extreme = work[SCALE, lane]
-        if abs(extreme) < SMALLEST:
-            scale[block] = 0
-            for i in range(0, 256, 16):
-                store(code, block, i, load(code, block, i) & 0)
-            scale_code[block] = 0
-        else:
+        for half in range(min(2, blocks - first)):
+            block = first + half
+            scales = load(work, SCALE, 16 * half)
+            extreme = _extreme(scales, work[SCALE, half])
             inverse = f32(-128) / extreme
-            scale[block] = to_half(f32(1) / inverse)
-            for group in range(_GROUPS):
-                scale_code[block, group] = min(127, nearest_int(inverse * work[SCALE, group]))
-            _encode(work, weights, block, scale, scale_code, code)
+            if abs(extreme) < SMALLEST:
+                scale[block] = 0
+                for i in range(0, 256, 16):
+                    store(code, block, i, splat(np.int32(0)))
+                scale_code[block] = 0
+            else:
+                scale[block] = to_half(f32(1) / inverse)
+                store(scale_code, block, 0, minimum(nearest(inverse * scales), 127))
+                _encode(weights, block, work[INVERSE, half], scale, scale_code, code)
 
 
 @inlined
-def _encode(work, weights, block, scale, scale_code, code):
+def _extreme(scales, separate):
+    """The scale of largest magnitude, the first of several; NaN is never larger."""
+    magnitude = absolute(scales)
+    largest = highest(select(magnitude > f32(0), magnitude, splat(f32(0))))
+    if largest == f32(0):
+        return f32(0)
+    for lane in range(16):
+        if abs(separate[lane]) == largest:
+            return separate[lane]
+    return f32(0)
+
+
+@inlined
+def _encode(weights, block, inverse, scale, scale_code, code):
     """The codes of one super-block, from its scales as they will be stored."""
     for group in range(_GROUPS):
         d = from_half(scale[block]) * f32(scale_code[block, group])
         start = group * _GROUP
         if d == f32(0):
-            for i in range(_GROUP):
-                found = nearest_int(work[INVERSE, group] * work[WEIGHTS + i, group])
-                silent = work[INVERSE, group] == f32(0)  # the search left such a group's codes at zero
-                code[block, start + i] = 0 if silent else max(-32, min(31, found)) + 32
+            for i in range(start, start + _GROUP):
+                found = max(-32, min(31, nearest_int(inverse[group] * weights[block, i]))) + 32
+                code[block, i] = 0 if inverse[group] == f32(0) else found  # the search left such codes at zero
         else:
             found = nearest(load(weights, block, start) / d)
             store(code, block, start, maximum(minimum(found, 31), -32) + 32)
