@@ -1,10 +1,14 @@
-"""The reference's search for a scale by coordinate descent, for sixteen groups of weights at once (see _search.py)."""
+"""The reference's search for a scale by coordinate descent, for sixteen groups of weights at once (see _search.py).
+
+Of groups of normal weights three in four stay as the plain range has them. `begin_descent` finds those without a step
+from one code to the next; the others can then be put together and descended.
+"""
 
 import numpy as np
 
 from quantize_cli.kernel import inlined
 from quantize_cli.quants._search import CODES, SCALE, SMALLEST, WEIGHTS, extremes
-from quantize_cli.simd import any_lane, load, maximum, minimum, nearest, select, splat, store, to_float
+from quantize_cli.simd import any_lane, lane_bits, maximum, minimum, nearest, row, select, set_row, splat, to_float
 
 f32 = np.float32
 
@@ -20,21 +24,34 @@ def search_scale_by_descent(work, count, limit):
     for _ in range(5):
         settled = True
         for i in range(count):
-            w, code = load(work, WEIGHTS + i, 0), load(work, CODES + i, 0)
+            w, code = row(work, WEIGHTS + i), row(work, CODES + i)
             square = w * w
-            rest_cw, rest_cc = sum_cw - square * w * code, sum_cc - square * code * code
-            moved = _code(w * rest_cc / rest_cw, limit)
-            differs = ((moved > code) | (moved < code)) & (rest_cw > f32(0))
+            rest_cw, rest_cc, moved, differs = _move(w, code, sum_cw, sum_cc, limit)
             if any_lane(differs):
                 moved_cw, moved_cc = rest_cw + square * w * moved, rest_cc + square * moved * moved
                 better = moved_cw * moved_cw * sum_cc > sum_cw * sum_cw * moved_cc
                 better = better & differs & (moved_cc > f32(0))
-                store(work, CODES + i, 0, select(better, moved, code))
+                set_row(work, CODES + i, select(better, moved, code))
                 sum_cw, sum_cc = select(better, moved_cw, sum_cw), select(better, moved_cc, sum_cc)
                 settled = settled and not any_lane(better)
         if settled:
             break
-    store(work, SCALE, 0, select(sum_cc > f32(0), sum_cw / sum_cc, splat(f32(0))))
+    set_row(work, SCALE, _scale(sum_cw, sum_cc))
+
+
+@inlined
+def begin_descent(work, count, limit):
+    """SCALE = the scales of the plain range; gives, as bits, the lanes where the descent may find a better one.
+
+    As long as no code moves the sums stay, so that the first round's questions can be asked all at once.
+    """
+    sum_cw, sum_cc = _start(work, count, limit)
+    moving = sum_cw < sum_cw
+    for i in range(count):
+        _, _, _, differs = _move(row(work, WEIGHTS + i), row(work, CODES + i), sum_cw, sum_cc, limit)
+        moving = moving | differs
+    set_row(work, SCALE, _scale(sum_cw, sum_cc))
+    return lane_bits(moving)
 
 
 @inlined
@@ -48,11 +65,25 @@ def _start(work, count, limit):
     inverse = splat(f32(-limit)) / extreme
     sum_cw = sum_cc = zero
     for i in range(count):
-        w = load(work, WEIGHTS + i, 0)
+        w = row(work, WEIGHTS + i)
         code = _code(inverse * w, limit)
-        store(work, CODES + i, 0, select(something, code, splat(f32(-limit))))
+        set_row(work, CODES + i, select(something, code, splat(f32(-limit))))
         sum_cw, sum_cc = sum_cw + w * w * w * code, sum_cc + w * w * code * code
     return select(something, sum_cw, zero), select(something, sum_cc, zero)
+
+
+@inlined
+def _move(w, code, sum_cw, sum_cc, limit):
+    """Both sums without one code, the code the scale of these asks for, and where that is another."""
+    square = w * w
+    rest_cw, rest_cc = sum_cw - square * w * code, sum_cc - square * code * code
+    moved = _code(w * rest_cc / rest_cw, limit)
+    return rest_cw, rest_cc, moved, ((moved > code) | (moved < code)) & (rest_cw > f32(0))
+
+
+@inlined
+def _scale(sum_cw, sum_cc):
+    return select(sum_cc > f32(0), sum_cw / sum_cc, splat(f32(0)))
 
 
 @inlined

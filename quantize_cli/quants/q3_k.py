@@ -16,7 +16,7 @@ import numpy as np
 from formats.ggml import GgmlType
 from quantize_cli.kernel import inlined, kernel
 from quantize_cli.quants import _search
-from quantize_cli.quants._descent import search_scale_by_descent
+from quantize_cli.quants._descent import begin_descent, search_scale_by_descent
 from quantize_cli.quants._quarters import pack_quarters, unpack_quarters
 from quantize_cli.quants._row import sum_of_squares
 from quantize_cli.quants._search import (
@@ -25,6 +25,7 @@ from quantize_cli.quants._search import (
     SCALE,
     WEIGHTS,
     WORK_ROWS,
+    extremes,
     gather,
     nearest_int,
     search_scale,
@@ -32,7 +33,20 @@ from quantize_cli.quants._search import (
     workspace,
 )
 from quantize_cli.quants._type import QuantType
-from quantize_cli.simd import from_half, load, maximum, minimum, nearest, splat, store, to_float, to_half
+from quantize_cli.simd import (
+    from_half,
+    load,
+    maximum,
+    minimum,
+    nearest,
+    row,
+    set_row,
+    splat,
+    store,
+    to_float,
+    to_half,
+    transpose,
+)
 
 f32 = np.float32
 BLOCK = np.dtype([("third_bits", "u1", 32), ("quarters", "u1", 64), ("scales", "u1", 12), ("scale", "<f2")])
@@ -76,23 +90,76 @@ def dequantize(codes: np.ndarray) -> np.ndarray:
 
 @kernel
 def _quantize(weights, scale, scale_code, code):
-    """Without importance: one super-block's groups fill the sixteen lanes."""
+    """Without importance: one super-block's groups fill the lanes; those not done at once wait until sixteen are."""
     blocks = weights.shape[0]
-    work = workspace(WORK_ROWS)
-    for block in range(blocks):
-        gather(work, WEIGHTS, weights, blocks, block, _GROUP, _GROUPS)
-        search_scale_by_descent(work, _GROUP, _LIMIT)
-        extreme = f32(0)
-        for group in range(_GROUPS):
-            extreme = work[SCALE, group] if abs(work[SCALE, group]) > abs(extreme) else extreme
-        inverse = f32(-32) / extreme
-        scale[block] = to_half(f32(1) / inverse if extreme != f32(0) else f32(0))
-        for group in range(_GROUPS):
-            found = np.int8(nearest_int(inverse * work[SCALE, group]))  # past a byte the reference wraps
-            scale_code[block, group] = max(-32, min(31, found)) if extreme != f32(0) else -32
-            if not _encode(weights, block, group, scale, scale_code, code):
-                for i in range(_GROUP):
-                    code[block, group * _GROUP + i] = np.int32(work[_FOUND + i, group]) + _LIMIT
+    work, scales = workspace(WORK_ROWS), workspace(16)
+    extreme, inverse, group_scale = workspace(1), workspace(1), workspace(1)
+    waiting = np.empty(257, np.int64)
+    for first in range(0, blocks, 16):
+        together, count = min(16, blocks - first), 0
+        for i in range(together):
+            gather(work, WEIGHTS, weights, blocks, first + i, _GROUP, _GROUPS)
+            count = _wait(waiting, count, i, np.int32(begin_descent(work, _GROUP, _LIMIT)))
+            set_row(scales, i, row(work, SCALE))
+        for start in range(0, count, 16):
+            _descend(work, scales, weights, first, waiting[start:count])
+        transpose(scales, 0, 0)
+        set_row(extreme, 0, extremes(scales, _GROUPS)[0])
+        transpose(scales, 0, 0)
+        set_row(inverse, 0, f32(-32) / row(extreme, 0))
+        for i in range(together):
+            block, silent = first + i, extreme[0, i] == f32(0)
+            scale[block] = to_half(f32(0) if silent else f32(1) / inverse[0, i])
+            found = nearest(splat(inverse[0, i]) * row(scales, i)) << 24 >> 24  # past a byte the reference wraps
+            found = splat(np.int32(-32)) if silent else maximum(minimum(found, 31), -32)
+            store(scale_code, block, 0, found)
+            set_row(group_scale, 0, splat(from_half(scale[block])) * to_float(found))
+            if not _encode_block(weights, block, group_scale, code):
+                _encode_by_search(work, weights, block, group_scale, code)
+
+
+@inlined
+def _wait(waiting, count, i, moving):
+    """Append the groups of super-block `i` whose bit of `moving` is set; gives how many wait now."""
+    for group in range(_GROUPS):
+        waiting[count] = _GROUPS * i + group
+        count += moving >> group & 1
+    return count
+
+
+@inlined
+def _descend(work, scales, weights, first, waiting):
+    """Give up to sixteen waiting groups, numbered from super-block `first` on, the scales the descent ends with."""
+    for lane in range(16):
+        group = waiting[min(lane, len(waiting) - 1)]
+        set_row(work, WEIGHTS + lane, load(weights, first + group // _GROUPS, group % _GROUPS * _GROUP))
+    transpose(work, WEIGHTS, 0)
+    search_scale_by_descent(work, _GROUP, _LIMIT)
+    for lane in range(min(16, len(waiting))):
+        scales[waiting[lane] // _GROUPS, waiting[lane] % _GROUPS] = work[SCALE, lane]
+
+
+@inlined
+def _encode_block(weights, block, group_scale, code):
+    """Codes of a super-block by its groups' scales as stored; gives whether none of them is zero."""
+    whole = True
+    for group in range(_GROUPS):
+        d = group_scale[0, group]
+        found = nearest(load(weights, block, group * _GROUP) / d)
+        store(code, block, group * _GROUP, maximum(minimum(found, _LIMIT - 1), -_LIMIT) + _LIMIT)
+        whole = whole and d != f32(0)
+    return whole
+
+
+@inlined
+def _encode_by_search(work, weights, block, group_scale, code):
+    """The search's own codes, for the groups of a super-block whose stored scale is zero."""
+    gather(work, WEIGHTS, weights, block + 1, block, _GROUP, _GROUPS)
+    search_scale_by_descent(work, _GROUP, _LIMIT)
+    for group in range(_GROUPS):
+        if group_scale[0, group] == f32(0):
+            for i in range(_GROUP):
+                code[block, group * _GROUP + i] = np.int32(work[_FOUND + i, group]) + _LIMIT
 
 
 @inlined
