@@ -8,7 +8,7 @@ import numpy as np
 
 from quantize_cli.kernel import inlined
 from quantize_cli.quants._search import CODES, SCALE, SMALLEST, WEIGHTS, extremes
-from quantize_cli.simd import any_lane, lane_bits, maximum, minimum, nearest, row, select, set_row, splat, to_float
+from quantize_cli.simd import any_lane, lane_bits, maximum, minimum, nearest, row, select, set_row, to_float, zeros_like
 
 f32 = np.float32
 
@@ -61,13 +61,13 @@ def _start(work, count, limit):
     A group that counts as all zero gets the lowest code and sums of zero, which no move can exceed.
     """
     extreme, magnitude = extremes(work, count)
-    something, zero = magnitude >= SMALLEST, splat(f32(0))
-    inverse = splat(f32(-limit)) / extreme
+    something, zero = magnitude >= SMALLEST, zeros_like(magnitude)
+    inverse = f32(-limit) / extreme
     sum_cw = sum_cc = zero
     for i in range(count):
         w = row(work, WEIGHTS + i)
         code = _code(inverse * w, limit)
-        set_row(work, CODES + i, select(something, code, splat(f32(-limit))))
+        set_row(work, CODES + i, select(something, code, zero - f32(limit)))
         sum_cw, sum_cc = sum_cw + w * w * w * code, sum_cc + w * w * code * code
     return select(something, sum_cw, zero), select(something, sum_cc, zero)
 
@@ -83,7 +83,7 @@ def _move(w, code, sum_cw, sum_cc, limit):
 
 @inlined
 def _scale(sum_cw, sum_cc):
-    return select(sum_cc > f32(0), sum_cw / sum_cc, splat(f32(0)))
+    return select(sum_cc > f32(0), sum_cw / sum_cc, zeros_like(sum_cw))
 
 
 @inlined

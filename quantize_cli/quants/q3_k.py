@@ -30,6 +30,7 @@ from quantize_cli.quants._search import (
     nearest_int,
     search_scale,
     weigh,
+    wide_workspace,
     workspace,
 )
 from quantize_cli.quants._type import QuantType
@@ -52,6 +53,8 @@ f32 = np.float32
 BLOCK = np.dtype([("third_bits", "u1", 32), ("quarters", "u1", 64), ("scales", "u1", 12), ("scale", "<f2")])
 CODES = np.dtype([("scale", "<f2"), ("scale_code", "i1", 16), ("code", "u1", 256)])
 _GROUPS, _GROUP, _LIMIT = 16, 16, 4
+_BATCH = 64
+"""Super-blocks searched together: of their 1024 groups some 200 wait for a descent."""
 _FOUND = _search.CODES  # rows of the workspace
 
 
@@ -90,32 +93,40 @@ def dequantize(codes: np.ndarray) -> np.ndarray:
 
 @kernel
 def _quantize(weights, scale, scale_code, code):
-    """Without importance: one super-block's groups fill the lanes; those not done at once wait until sixteen are."""
+    """Without importance: one super-block's groups fill the lanes; those not done at once wait for others like them."""
     blocks = weights.shape[0]
-    work, scales = workspace(WORK_ROWS), workspace(16)
-    extreme, inverse, group_scale = workspace(1), workspace(1), workspace(1)
-    waiting = np.empty(257, np.int64)
-    for first in range(0, blocks, 16):
-        together, count = min(16, blocks - first), 0
+    work, wide, scales = workspace(WORK_ROWS), wide_workspace(WORK_ROWS), workspace(_BATCH)
+    waiting = np.empty(_BATCH * _GROUPS + 1, np.int64)
+    for first in range(0, blocks, _BATCH):
+        together, count = min(_BATCH, blocks - first), 0
         for i in range(together):
             gather(work, WEIGHTS, weights, blocks, first + i, _GROUP, _GROUPS)
             count = _wait(waiting, count, i, np.int32(begin_descent(work, _GROUP, _LIMIT)))
             set_row(scales, i, row(work, SCALE))
-        for start in range(0, count, 16):
-            _descend(work, scales, weights, first, waiting[start:count])
-        transpose(scales, 0, 0)
-        set_row(extreme, 0, extremes(scales, _GROUPS)[0])
-        transpose(scales, 0, 0)
-        set_row(inverse, 0, f32(-32) / row(extreme, 0))
-        for i in range(together):
-            block, silent = first + i, extreme[0, i] == f32(0)
-            scale[block] = to_half(f32(0) if silent else f32(1) / inverse[0, i])
-            found = nearest(splat(inverse[0, i]) * row(scales, i)) << 24 >> 24  # past a byte the reference wraps
-            found = splat(np.int32(-32)) if silent else maximum(minimum(found, 31), -32)
-            store(scale_code, block, 0, found)
-            set_row(group_scale, 0, splat(from_half(scale[block])) * to_float(found))
-            if not _encode_block(weights, block, group_scale, code):
-                _encode_by_search(work, weights, block, group_scale, code)
+        for start in range(0, count, 32):
+            _descend(wide, scales, weights, first, waiting[start:count])
+        for start in range(0, together, 16):
+            _encode_sixteen(work, scales, start, weights, first, scale, scale_code, code)
+
+
+@inlined
+def _encode_sixteen(work, scales, start, weights, first, scale, scale_code, code):
+    """The codes of sixteen super-blocks, from the scales found."""
+    extreme, group_scale = workspace(1), workspace(1)
+    for i in range(16):
+        set_row(work, WEIGHTS + i, row(scales, start + i))
+    transpose(work, WEIGHTS, 0)
+    set_row(extreme, 0, extremes(work, _GROUPS)[0])
+    for i in range(min(16, weights.shape[0] - first - start)):
+        block, silent = first + start + i, extreme[0, i] == f32(0)
+        inverse = f32(-32) / extreme[0, i]
+        scale[block] = to_half(f32(0) if silent else f32(1) / inverse)
+        found = nearest(inverse * row(scales, start + i)) << 24 >> 24  # past a byte the reference wraps
+        found = splat(np.int32(-32)) if silent else maximum(minimum(found, 31), -32)
+        store(scale_code, block, 0, found)
+        set_row(group_scale, 0, from_half(scale[block]) * to_float(found))
+        if not _encode_block(weights, block, group_scale, code):
+            _encode_by_search(work, weights, block, group_scale, code)
 
 
 @inlined
@@ -128,15 +139,17 @@ def _wait(waiting, count, i, moving):
 
 
 @inlined
-def _descend(work, scales, weights, first, waiting):
-    """Give up to sixteen waiting groups, numbered from super-block `first` on, the scales the descent ends with."""
-    for lane in range(16):
+def _descend(wide, scales, weights, first, waiting):
+    """Give up to 32 waiting groups, numbered from super-block `first` on, the scales the descent ends with."""
+    for lane in range(32):
         group = waiting[min(lane, len(waiting) - 1)]
-        set_row(work, WEIGHTS + lane, load(weights, first + group // _GROUPS, group % _GROUPS * _GROUP))
-    transpose(work, WEIGHTS, 0)
-    search_scale_by_descent(work, _GROUP, _LIMIT)
-    for lane in range(min(16, len(waiting))):
-        scales[waiting[lane] // _GROUPS, waiting[lane] % _GROUPS] = work[SCALE, lane]
+        found = load(weights, first + group // _GROUPS, group % _GROUPS * _GROUP)
+        store(wide, WEIGHTS + lane % 16, lane // 16 * 16, found)
+    transpose(wide, WEIGHTS, 0)
+    transpose(wide, WEIGHTS, 1)
+    search_scale_by_descent(wide, _GROUP, _LIMIT)
+    for lane in range(min(32, len(waiting))):
+        scales[waiting[lane] // _GROUPS, waiting[lane] % _GROUPS] = wide[SCALE, lane // 16, lane % 16]
 
 
 @inlined
