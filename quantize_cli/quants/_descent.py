@@ -8,7 +8,7 @@ import numpy as np
 
 from quantize_cli.kernel import inlined
 from quantize_cli.quants._search import CODES, SCALE, SMALLEST, WEIGHTS, extremes
-from quantize_cli.simd import any_lane, lane_bits, maximum, minimum, nearest, row, select, set_row, to_float, zeros_like
+from quantize_cli.simd import any_lane, lane_bits, maximum, minimum, nearest, round_half_even, row, select, set_row, to_float, zeros_like
 
 f32 = np.float32
 
@@ -20,7 +20,7 @@ def search_scale_by_descent(work, count, limit):
     Starts from the range the largest magnitude asks for; then up to five times moves each code, in turn, to where the
     scale of the others puts it, if that explains more. SCALE and CODES receive the result.
     """
-    sum_cw, sum_cc = _start(work, count, limit)
+    sum_cw, sum_cc = _start(_code, work, count, limit)
     for _ in range(5):
         settled = True
         for i in range(count):
@@ -45,7 +45,7 @@ def begin_descent(work, count, limit):
 
     As long as no code moves the sums stay, so that the first round's questions can be asked all at once.
     """
-    sum_cw, sum_cc = _start(work, count, limit)
+    sum_cw, sum_cc = _start(_first_code, work, count, limit)
     moving = sum_cw < sum_cw
     for i in range(count):
         _, _, _, differs = _move(row(work, WEIGHTS + i), row(work, CODES + i), sum_cw, sum_cc, limit)
@@ -55,7 +55,7 @@ def begin_descent(work, count, limit):
 
 
 @inlined
-def _start(work, count, limit):
+def _start(code_of, work, count, limit):
     """The codes of the plain range; gives their sums of codes x weights and of codes squared.
 
     A group that counts as all zero gets the lowest code and sums of zero, which no move can exceed.
@@ -66,7 +66,7 @@ def _start(work, count, limit):
     sum_cw = sum_cc = zero
     for i in range(count):
         w = row(work, WEIGHTS + i)
-        code = _code(inverse * w, limit)
+        code = code_of(inverse * w, limit)
         set_row(work, CODES + i, select(something, code, zero - f32(limit)))
         sum_cw, sum_cc = sum_cw + w * w * w * code, sum_cc + w * w * code * code
     return select(something, sum_cw, zero), select(something, sum_cc, zero)
@@ -89,3 +89,10 @@ def _scale(sum_cw, sum_cc):
 @inlined
 def _code(scaled, limit):
     return to_float(maximum(minimum(nearest(scaled), limit - 1), -limit))
+
+
+@inlined
+def _first_code(scaled, limit):
+    """The same of the plain range, which ends at -limit; a NaN stays, and makes of the sums what any code would."""
+    code, top = round_half_even(scaled), f32(limit - 1)
+    return select(code > top, zeros_like(code) + top, code)
