@@ -8,7 +8,19 @@ import numpy as np
 
 from quantize_cli.kernel import inlined
 from quantize_cli.quants._search import CODES, SCALE, SMALLEST, WEIGHTS, extremes
-from quantize_cli.simd import any_lane, lane_bits, maximum, minimum, nearest, round_half_even, row, select, set_row, to_float, zeros_like
+from quantize_cli.simd import (
+    any_lane,
+    lane_bits,
+    maximum,
+    minimum,
+    nearest,
+    round_half_even,
+    row,
+    select,
+    set_row,
+    to_float,
+    zeros_like,
+)
 
 f32 = np.float32
 
