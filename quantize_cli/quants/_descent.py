@@ -32,7 +32,7 @@ def search_scale_by_descent(work, count, limit):
     Starts from the range the largest magnitude asks for; then up to five times moves each code, in turn, to where the
     scale of the others puts it, if that explains more. SCALE and CODES receive the result.
     """
-    sum_cw, sum_cc = _start(_code, work, count, limit)
+    sum_cw, sum_cc = _start(work, count, limit, False)
     for _ in range(5):
         settled = True
         for i in range(count):
@@ -57,7 +57,7 @@ def begin_descent(work, count, limit):
 
     As long as no code moves the sums stay, so that the first round's questions can be asked all at once.
     """
-    sum_cw, sum_cc = _start(_first_code, work, count, limit)
+    sum_cw, sum_cc = _start(work, count, limit, True)
     moving = sum_cw < sum_cw
     for i in range(count):
         _, _, _, differs = _move(row(work, WEIGHTS + i), row(work, CODES + i), sum_cw, sum_cc, limit)
@@ -67,10 +67,11 @@ def begin_descent(work, count, limit):
 
 
 @inlined
-def _start(code_of, work, count, limit):
+def _start(work, count, limit, plainly):
     """The codes of the plain range; gives their sums of codes x weights and of codes squared.
 
-    A group that counts as all zero gets the lowest code and sums of zero, which no move can exceed.
+    A group that counts as all zero gets the lowest code and sums of zero, which no move can exceed. `plainly` is a
+    flag: a kernel that is handed a function is one numba cannot keep on disk.
     """
     extreme, magnitude = extremes(work, count)
     something, zero = magnitude >= SMALLEST, zeros_like(magnitude)
@@ -78,7 +79,7 @@ def _start(code_of, work, count, limit):
     sum_cw = sum_cc = zero
     for i in range(count):
         w = row(work, WEIGHTS + i)
-        code = code_of(inverse * w, limit)
+        code = _first_code(inverse * w, limit) if plainly else _code(inverse * w, limit)
         set_row(work, CODES + i, select(something, code, zero - f32(limit)))
         sum_cw, sum_cc = sum_cw + w * w * w * code, sum_cc + w * w * code * code
     return select(something, sum_cw, zero), select(something, sum_cc, zero)
