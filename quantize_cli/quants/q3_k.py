@@ -18,7 +18,6 @@ from quantize_cli.kernel import inlined, kernel
 from quantize_cli.quants import _search
 from quantize_cli.quants._descent import begin_descent, search_scale_by_descent
 from quantize_cli.quants._quarters import pack_quarters, unpack_quarters
-from quantize_cli.quants._row import sum_of_squares
 from quantize_cli.quants._search import (
     IMPORTANCE,
     INVERSE,
@@ -29,6 +28,7 @@ from quantize_cli.quants._search import (
     gather,
     nearest_int,
     search_scale,
+    sums_of_squares,
     weigh,
     wide_workspace,
     workspace,
@@ -189,13 +189,13 @@ def _encode(weights, block, group, scale, scale_code, code):
 def _quantize_weighted(weights, importance, scale, scale_code, code):
     """With importance: the scales of sixteen super-blocks, once found, fill the lanes of a second search."""
     blocks = weights.shape[0]
-    work = workspace(WORK_ROWS)
-    scales = np.zeros((WORK_ROWS, 16), np.float32)
+    work, tall, squares, scales = workspace(WORK_ROWS), workspace(256), workspace(1), workspace(WORK_ROWS)
     inverse = np.empty((16, 16), np.float32)
     for first in range(0, blocks, 16):
         together = min(16, blocks - first)
+        set_row(squares, 0, f32(2) * sums_of_squares(tall, weights, blocks, first) / f32(256))
         for lane in range(together):
-            _search_groups(work, weights, importance, blocks, first + lane)
+            _search_groups(work, weights, importance, first + lane, squares[0, lane])
             for group in range(_GROUPS):
                 scales[WEIGHTS + group, lane] = work[SCALE, group]
                 scales[IMPORTANCE + group, lane] = work[_FOUND, group]
@@ -212,11 +212,11 @@ def _quantize_weighted(weights, importance, scale, scale_code, code):
 
 
 @inlined
-def _search_groups(work, weights, importance, blocks, block):
+def _search_groups(work, weights, importance, block, variance):
     """SCALE and INVERSE of the groups of one super-block, and in _FOUND the sums of their importance."""
-    gather(work, WEIGHTS, weights, blocks, block, _GROUP, _GROUPS)
-    gather(work, IMPORTANCE, importance, blocks, block, _GROUP, _GROUPS)
-    total = weigh(work, _GROUP, splat(f32(2) * sum_of_squares(weights, block) / f32(256)))
+    gather(work, WEIGHTS, weights, weights.shape[0], block, _GROUP, _GROUPS)
+    gather(work, IMPORTANCE, importance, weights.shape[0], block, _GROUP, _GROUPS)
+    total = weigh(work, _GROUP, splat(variance))
     search_scale(work, _GROUP, _LIMIT)
     store(work, _FOUND, 0, total)
 
