@@ -79,6 +79,14 @@ def test_rows_quantize_alone_as_among_others(type_: GgmlType, costs: str) -> Non
 
 
 @pytest.mark.parametrize("type_", TYPES, ids=lambda t: t.name)
+def test_a_block_quantizes_alone_as_among_an_odd_number(type_: GgmlType) -> None:
+    weights = distributions.weights("normal", 1 << 14).reshape(-1, 256)[:19]
+    importance = np.linspace(0, 1, 256, dtype=np.float32)
+    alone = [quants.encode(type_, row[None], importance) for row in weights]
+    np.testing.assert_array_equal(quants.encode(type_, weights, importance), np.concatenate(alone))
+
+
+@pytest.mark.parametrize("type_", TYPES, ids=lambda t: t.name)
 def test_quantize_leaves_its_weights_alone(type_: GgmlType) -> None:
     weights = distributions.weights("normal", 1 << 12)
     before = weights.copy()
