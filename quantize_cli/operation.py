@@ -145,6 +145,21 @@ def claim(words_):
     return add_to(words_, 1)
 
 
+@merged
+def claim_part(words_, count, threads):
+    """The next part [start, stop) of `count` equal pieces of work; from `count` on when nothing is left.
+
+    Each thread first gets most of its share in one run, since memory is read fastest in long runs, and then small
+    parts, so that none waits long for the last.
+    """
+    ticket, large = claim(words_), count * 3 // (4 * threads)
+    if ticket < threads:
+        return ticket * large, ticket * large + large
+    small = (count - large * threads) // (8 * threads) + 1
+    start = large * threads + (ticket - threads) * small
+    return start, min(start + small, count)
+
+
 # --- running them ------------------------------------------------------------------------------------------------
 
 

@@ -10,7 +10,7 @@ from quantize_cli.dots._lanes import fused, total_of
 from quantize_cli.dots._memory import float_at, load_floats, set_float, store_bytes
 from quantize_cli.dots._tiles import TOKENS, add_columns, empty_tile, store_tile, transpose
 from quantize_cli.kernel import merged
-from quantize_cli.operation import call_opener, claim, f32_array, operation, share
+from quantize_cli.operation import call_opener, claim, claim_part, f32_array, operation, share
 from quantize_cli.simd import splat
 
 _ROWS, _PANELS = 16, 2
@@ -26,11 +26,14 @@ def float_scratch_nbytes(columns: int) -> int:
 def multiply_rows(words, thread, threads, nbytes, load_of, one_of):
     """Few activations. Words: 1 weights u8 (rows, row bytes), `nbytes` each; 4 x f32 (n, columns); 7 out (n, rows)."""
     out, columns = f32_array(words, 7), words[6]
-    start, stop = share(words[2], thread, threads)
-    for row in range(start, stop):
-        weights = words[1] + row * words[3]
-        for token in range(out.shape[0]):
-            out[token, row] = _product(weights, words[4] + 4 * token * columns, columns, nbytes, load_of, one_of)
+    rows = words[2]
+    start, stop = claim_part(words, rows, threads)
+    while start < rows:
+        for row in range(start, stop):
+            weights = words[1] + row * words[3]
+            for token in range(out.shape[0]):
+                out[token, row] = _product(weights, words[4] + 4 * token * columns, columns, nbytes, load_of, one_of)
+        start, stop = claim_part(words, rows, threads)
 
 
 @merged

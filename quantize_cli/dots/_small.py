@@ -10,7 +10,7 @@ from quantize_cli.dots._lanes import fused, lane_of, total_of
 from quantize_cli.dots._memory import load_bytes, load_floats, set_float, store_quarters
 from quantize_cli.dots._products import dot4
 from quantize_cli.kernel import merged
-from quantize_cli.operation import f32_array, share, u8_array
+from quantize_cli.operation import claim_part, f32_array, u8_array
 from quantize_cli.simd import splat, to_float
 
 _NOTHING = np.float32(0)
@@ -21,10 +21,13 @@ def multiply_rows(words, thread, threads, nbytes, codes_of, scales_of):
     """The work of `Dot.rows`, for blocks of `nbytes`."""
     weights, out = u8_array(words, 1), f32_array(words, 13)
     columns = weights.shape[1] // nbytes * 32
-    start, stop = share(weights.shape[0], thread, threads)
-    for row in range(start, stop):
-        for token in range(out.shape[0]):
-            out[token, row] = _product(words, row, token, columns // 32, nbytes, codes_of, scales_of)
+    rows = weights.shape[0]
+    start, stop = claim_part(words, rows, threads)
+    while start < rows:
+        for row in range(start, stop):
+            for token in range(out.shape[0]):
+                out[token, row] = _product(words, row, token, columns // 32, nbytes, codes_of, scales_of)
+        start, stop = claim_part(words, rows, threads)
 
 
 @merged

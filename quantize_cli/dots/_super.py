@@ -10,7 +10,7 @@ import numpy as np
 from quantize_cli.dots._lanes import total_of
 from quantize_cli.dots._memory import float_at
 from quantize_cli.kernel import merged
-from quantize_cli.operation import f32_array, share
+from quantize_cli.operation import claim_part, f32_array
 from quantize_cli.simd import splat
 
 _NOTHING = np.float32(0)
@@ -19,20 +19,28 @@ _NOTHING = np.float32(0)
 @merged
 def multiply_rows(words, thread, threads, nbytes, add_block):
     """The work of `Dot.rows`, for blocks of `nbytes`."""
-    out, rows, blocks = f32_array(words, 13), words[2], words[3] // nbytes
-    start, stop = share(rows, thread, threads)
-    for row in range(start, stop):
-        for token in range(out.shape[0]):
-            block, x = words[1] + row * words[3], words[4] + token * words[6]
-            x_scale, x_sums = words[7] + 4 * token * words[9], words[10] + 4 * token * words[12]
-            total, rest = splat(_NOTHING), splat(_NOTHING)
-            for _ in range(blocks):
-                total, rest = add_block(total, rest, block, x, float_at(x_scale), x_sums)
-                block += nbytes
-                x += 256
-                x_scale += 32
-                x_sums += 64
-            out[token, row] = total_of(total + rest)
+    out, rows = f32_array(words, 13), words[2]
+    start, stop = claim_part(words, rows, threads)
+    while start < rows:
+        for row in range(start, stop):
+            for token in range(out.shape[0]):
+                out[token, row] = _product(words, row, token, words[3] // nbytes, nbytes, add_block)
+        start, stop = claim_part(words, rows, threads)
+
+
+@merged
+def _product(words, row, token, blocks, nbytes, add_block):
+    """One row of weights times one of activations."""
+    block, x = words[1] + row * words[3], words[4] + token * words[6]
+    x_scale, x_sums = words[7] + 4 * token * words[9], words[10] + 4 * token * words[12]
+    total, rest = splat(_NOTHING), splat(_NOTHING)
+    for _ in range(blocks):
+        total, rest = add_block(total, rest, block, x, float_at(x_scale), x_sums)
+        block += nbytes
+        x += 256
+        x_scale += 32
+        x_sums += 64
+    return total_of(total + rest)
 
 
 @merged

@@ -30,6 +30,11 @@ class Matrix:
             self._stored = _mapped(self.tensor) if self.tensor.place else _read(self.tensor)
         return self._stored
 
+    def move(self, place: np.ndarray) -> None:
+        """Copy the rows to `place`, as large as they are, and leave them there."""
+        np.copyto(place, self.stored)
+        self._stored = place
+
     def record(self, tape: Tape, x: np.ndarray) -> np.ndarray:
         """Append the product with activations (n, columns) f32; gives where it will lie, (n, rows) f32."""
         out = tape.array(len(x), self.tensor.row_count)
@@ -61,8 +66,14 @@ def _mapped(tensor: Tensor) -> np.ndarray:
     return stored
 
 
-@lru_cache(maxsize=64)
 def _file(path: Path) -> np.ndarray:
+    status = path.stat()
+    return _opened(path, status.st_ino, status.st_size, status.st_mtime_ns)
+
+
+@lru_cache(maxsize=64)
+def _opened(path: Path, *identity: int) -> np.ndarray:
+    """The bytes of a file, which another may replace under the same name."""
     return np.asarray(np.memmap(path, np.uint8, "r"))
 
 

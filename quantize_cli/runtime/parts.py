@@ -21,6 +21,7 @@ class Parts:
     def __init__(self, model: Described, hyperparameters: Hyperparameters) -> None:
         self._path = model.path
         self._sizes = hyperparameters
+        self.matrices_made: list[Matrix] = []
         self._left = {tensor.name: tensor for tensor in model.tensors}
 
     def __contains__(self, name: str) -> bool:
@@ -30,13 +31,13 @@ class Parts:
         """A required matrix of `rows` (any number if None) and `columns`."""
         tensor = self._take(name)
         self._check(tensor, (tensor.row_count if rows is None else rows, columns))
-        return Matrix(tensor)
+        return self._made(tensor)
 
     def matrices(self, name: str, count: int, rows: int, columns: int) -> tuple[Matrix, ...]:
         """A required tensor of `count` matrices, each of which is read alone."""
         tensor = self._take(name)
         self._check(tensor, (count, rows, columns))
-        return tuple(Matrix(tensor.slab(index * rows, rows)) for index in range(count))
+        return tuple(self._made(tensor.slab(index * rows, rows)) for index in range(count))
 
     def vector(self, name: str, columns: int) -> np.ndarray | None:
         """A vector of `columns` float32 weights; None if the model has no such tensor."""
@@ -56,7 +57,7 @@ class Parts:
         self._check(tensor, (sum(rows), columns))
         starts = np.cumsum([0, *rows[:-1]]).tolist()
         return tuple(
-            Linear(Matrix(tensor.slab(start, count)), None if bias is None else bias[start : start + count])
+            Linear(self._made(tensor.slab(start, count)), None if bias is None else bias[start : start + count])
             for start, count in zip(starts, rows, strict=True)
         )
 
@@ -72,12 +73,16 @@ class Parts:
         tensor = self._take(name)
         if tensor.shape != (columns,):
             self._check(tensor, (1, columns))
-        return Matrix(replace(tensor, shape=(1, columns)))
+        return self._made(replace(tensor, shape=(1, columns)))
 
     def refuse_leftovers(self) -> None:
         if self._left:
             name = next(iter(self._left))
             raise InputError(f"{self._path}: tensor {quoted(name)} has no place in a model this runtime knows")
+
+    def _made(self, tensor: Tensor) -> Matrix:
+        self.matrices_made.append(Matrix(tensor))
+        return self.matrices_made[-1]
 
     def _take(self, name: str) -> Tensor:
         if name not in self._left:

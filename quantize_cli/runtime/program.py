@@ -57,31 +57,38 @@ class Program:
 
 
 class Threads:
-    """The threads that run programs: the caller's own and as many more as it takes."""
+    """The threads that run programs, each on a processor of its own if there are as many."""
 
     def __init__(self, count: int) -> None:
         self.count = count
-        self._others = ThreadPoolExecutor(count - 1, "quantize-run") if count > 1 else None
+        places = _places()
+        self._free = places if count == len(places) else []
+        self._pool = ThreadPoolExecutor(count, "quantize-run", self._settle)
         self._arrivals = np.zeros(1, np.int64)
 
     def run(self, table: np.ndarray) -> None:
-        """Run operations (n, 2) int64 of addresses of code and of words.
-
-        Interrupted before its own thread takes part, it lets the others pass and leaves the operations as they were.
-        """
-        started: list[Future[None]] = []
+        """Run operations (n, 2) int64 of addresses of code and of words; interrupted, it leaves them as they were."""
         self._arrivals[0] = 0
+        started: list[Future[None]] = []
         try:
-            if self._others is not None:
-                for thread in range(1, self.count):
-                    started.append(self._others.submit(_run, table, self._arrivals.ctypes.data, thread, self.count))
-            _run(table, self._arrivals.ctypes.data, 0, self.count)
+            for thread in range(self.count):
+                started.append(self._pool.submit(_run, table, self._arrivals.ctypes.data, thread, self.count))
+            wait(started)
         except BaseException:
             self._arrivals[0] = _ALL_ARRIVED
             wait(started)
             _put_back_claims(table)
             raise
-        wait(started)
+
+    def _settle(self) -> None:
+        """Bind a new thread to a processor: two that give way to each other on one are not moved apart by Linux."""
+        if self._free:
+            os.sched_setaffinity(0, {self._free.pop()})
+
+
+def _places() -> list[int]:
+    """The processors this process may use, where threads can be bound to them."""
+    return sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_setaffinity") else []
 
 
 @merged

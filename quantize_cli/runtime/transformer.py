@@ -15,6 +15,7 @@ from quantize_cli.runtime.layer import Layer, Linear, Norm
 from quantize_cli.runtime.matrix import Matrix
 from quantize_cli.runtime.parts import Parts, read_layer
 from quantize_cli.runtime.program import Threads, processors
+from quantize_cli.runtime.residence import settle
 from quantize_cli.runtime.rotary import Rotary, read_local_rotary, read_rotary, rotated_columns
 from quantize_cli.runtime.tape import FEW, Tape
 
@@ -229,6 +230,7 @@ def from_model(model: Described, threads: int | None = None) -> Transformer:
         threads=Threads(threads or processors()),
     )
     parts.refuse_leftovers()
+    settle([matrix for matrix in parts.matrices_made if matrix is not embedding or transformer.output.matrix is matrix])
     return transformer
 
 
