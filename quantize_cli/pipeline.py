@@ -8,7 +8,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from math import prod
 from pathlib import Path
-from threading import BoundedSemaphore, Event, Timer
+from threading import Event, Timer
 from typing import NamedTuple
 
 import numpy as np
@@ -53,8 +53,9 @@ class Rows(NamedTuple):
 def write(plans: Mapping[Path, Plan], importance: Importance | None, threads: int, report: Report) -> None:
     """Make the files the plans describe: all of them, or none.
 
-    Reading, computing and writing overlap: there are more workers than cores, and each reads and writes freely but
-    computes only while it holds one of `threads` places. Memory is bounded by the workers' chunks.
+    Each of `threads` workers reads, computes and writes one chunk after another, so memory is bounded by their chunks.
+    More workers than cores, to read and write meanwhile, took turns from those that computed: with two more, two cores
+    gave Q4_K_M 1.7 times the speed of one, not 1.9.
     """
     _refuse_small_disk(plans)
     path = next(iter(plans))
@@ -87,19 +88,19 @@ def free_nbytes(path: Path) -> int:
 
 
 def _run(work: Sequence[Rows], threads: int, report: Report) -> None:
-    cores, stopped = BoundedSemaphore(threads), Event()
+    stopped = Event()
 
     def convert(rows: Rows) -> None:
         if stopped.is_set():
             return
         try:
-            _convert(rows, cores)
+            _convert(rows)
         except BaseException:  # at once, as the others may be done before anyone looks at this one
             stopped.set()
             raise
         report.written((rows.stop - rows.start) * row_nbytes(rows.step.type, rows.step.tensor.columns))
 
-    with ThreadPoolExecutor(threads + 2) as pool:
+    with ThreadPoolExecutor(threads) as pool:
         compiling = Timer(_PATIENCE_SECONDS, report.note, ["compiling kernels for this processor, kept for next time"])
         compiling.start()
         try:
@@ -136,15 +137,14 @@ def _rows(output: Output, plan: Plan, importance: Importance | None) -> Iterator
                 yield Rows(output, step, start, min(start + chunk, end), None if costs is None else costs[matrix])
 
 
-def _convert(rows: Rows, cores: BoundedSemaphore) -> None:
+def _convert(rows: Rows) -> None:
     """Read, quantize, pack and write some rows."""
     step = rows.step
     try:
         stored = step.tensor.read(rows.start, rows.stop)
     except OSError as error:
         raise InputError(f"{step.tensor.origin}: {(error.strerror or str(error)).lower()}") from error
-    with cores:
-        packed = _pack(rows, stored)
+    packed = _pack(rows, stored)
     rows.output.write(packed, step.offset + rows.start * row_nbytes(step.type, step.tensor.columns))
 
 
