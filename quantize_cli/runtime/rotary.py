@@ -49,11 +49,9 @@ class Rotary:
         """
         pairs = self.unscaled.size
         step = np.float32(np.float32(self.base) ** np.float32(-1 / pairs))
-        angles = np.empty((positions.size, pairs), np.float32)
-        angle = positions.astype(np.float32)
-        for pair in range(pairs):
-            angles[:, pair] = angle
-            angle = angle * step
+        factors = np.full((positions.size, pairs), step, np.float32)
+        factors[:, 0] = positions
+        angles = np.multiply.accumulate(factors, axis=1)
         angles /= self.divisors.of(room)
         squeezed = angles * np.float32(self.scale)
         angles = squeezed * (1 - self.unscaled) + angles * self.unscaled
