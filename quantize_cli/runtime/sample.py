@@ -52,7 +52,7 @@ class Text:
         """
         latest = self._unread(tokens)
         for made in range(count):
-            chosen = choose(self._transformer.project(self._hidden(latest)))
+            chosen = choose(self._logits(latest))
             if chosen in stop_ids:
                 return
             yield chosen
@@ -72,12 +72,11 @@ class Text:
         del self._read[same:]
         return tokens[same:]
 
-    def _hidden(self, tokens: list[int]) -> np.ndarray:
-        """What the last of some further tokens leads to, (width,)."""
+    def _logits(self, tokens: list[int]) -> np.ndarray:
+        """What comes after some further tokens, (vocabulary,)."""
         # Said first: if reading is interrupted, the cache tells how much of it is so.
         self._read += tokens
-        hidden = np.empty((0, 0), np.float32)
-        for start in range(0, len(tokens), _PART):
-            hidden = self._transformer.hidden(np.array(tokens[start : start + _PART]), self._cache)
-        last: np.ndarray = hidden[-1]
-        return last
+        last = (len(tokens) - 1) // _PART * _PART
+        for start in range(0, last, _PART):
+            self._transformer.hidden(np.array(tokens[start : start + _PART]), self._cache)
+        return self._transformer.predict(np.array(tokens[last:]), self._cache)

@@ -21,7 +21,7 @@ from quantize_cli.runtime.tape import FEW, Tape
 
 _PATIENCE_SECONDS = 1.0
 _KEPT = 2
-"""Recordings kept of each kind: that of one token, and that of the parts a prompt or a text is cut into."""
+"""Recordings kept besides those of one token: those of the parts that a prompt or a text is cut into."""
 
 
 @dataclass
@@ -46,7 +46,8 @@ class _Pass:
     stream: np.ndarray
     turns: tuple[_Turns, ...]
     """For layers that see everything, and for those with a window; or none."""
-    hidden: np.ndarray
+    result: np.ndarray
+    """Hidden states of all positions, or logits of the last."""
 
 
 @dataclass(frozen=True)
@@ -64,8 +65,8 @@ class Transformer:
     norm: Norm
     output: Linear
     threads: Threads
-    _passes: dict[int, _Pass] = field(default_factory=dict)
-    _projections: dict[int, tuple[Tape, np.ndarray, np.ndarray]] = field(default_factory=dict)
+    _passes: dict[tuple[int, bool], _Pass] = field(default_factory=dict)
+    _projections: dict[tuple[int, bool], tuple[Tape, np.ndarray, np.ndarray]] = field(default_factory=dict)
 
     @property
     def vocabulary(self) -> int:
@@ -83,29 +84,36 @@ class Transformer:
         batch = np.atleast_2d(np.asarray(tokens))
         sequences, count = batch.shape
         cache = self._spare(sequences, count) if cache is None else cache
+        return self._run(batch, cache, predict=False).reshape(*np.shape(tokens), -1).copy()
+
+    def predict(self, tokens: np.ndarray, cache: Cache) -> np.ndarray:
+        """What comes after `tokens` (n,), which continue the cache's one sequence: logits (vocabulary,) f32."""
+        return self._run(np.asarray(tokens)[None], cache, predict=True)[0].copy()
+
+    def _run(self, batch: np.ndarray, cache: Cache, predict: bool) -> np.ndarray:
+        """Run the recorded pass; what it gives will be overwritten by the next run."""
         self._check(batch, cache)
-        recorded = self._passes.get(count)
+        count = batch.shape[1]
+        recorded = self._passes.get((count, predict))
         if recorded is None or recorded.cache is not cache:
-            recorded = self._record(cache, count)
-            _keep(self._passes, count, recorded)
+            recorded = self._record(cache, count, predict)
+            _keep(self._passes, (count, predict), recorded)
         places = np.arange(cache.length, cache.length + count)
         recorded.stream[:] = self._embed(batch, places)
-        for turns in recorded.turns:
+        for turns in {id(turns): turns for turns in recorded.turns}.values():
             turns.place(places, cache.capacity)
         recorded.tape.run()
         cache.advance(count)
-        return recorded.hidden.reshape(*np.shape(tokens), -1).copy()
+        return recorded.result
 
     def project(self, hidden: np.ndarray) -> np.ndarray:
         """What `hidden` gives, or some positions of it (..., width) -> logits (..., vocabulary)."""
         count = hidden.size // hidden.shape[-1]
-        if count not in self._projections:
+        key = count, False
+        if key not in self._projections:
             tape, flat = Tape(self.threads), np.empty((count, hidden.shape[-1]), np.float32)
-            logits = self.output.record(tape, flat)
-            if cap := self.hyperparameters.logit_cap:
-                tape.add(elementwise.soft_cap, logits, cap)
-            _keep(self._projections, count, (tape, flat, logits))
-        tape, flat, logits = self._projections[count]
+            _keep(self._projections, key, (tape, flat, self._record_projection(tape, flat)))
+        tape, flat, logits = self._projections[key]
         flat[:] = hidden.reshape(flat.shape)
         tape.run()
         return logits.reshape(*hidden.shape[:-1], -1).copy()
@@ -116,14 +124,14 @@ class Transformer:
         compiling.start()
         try:
             for count in (1, FEW):
-                self._record(Cache(self.hyperparameters, count), count)
-                self.output.record(Tape(self.threads), np.empty((count, self.hyperparameters.width), np.float32))
+                self._record(Cache(self.hyperparameters, count), count, predict=True)
+                self._record_projection(Tape(self.threads), np.empty((count, self.hyperparameters.width), np.float32))
         finally:
             compiling.cancel()
 
     def _spare(self, sequences: int, count: int) -> Cache:
         """A cache for texts of which nothing is to be remembered: the last such one if it fits."""
-        recorded = self._passes.get(count)
+        recorded = self._passes.get((count, False))
         if recorded is not None and (recorded.cache.sequences, recorded.cache.capacity) == (sequences, count):
             recorded.cache.rewind(0)
             return recorded.cache
@@ -138,13 +146,21 @@ class Transformer:
             stream = stream + np.tile(self.positions.rows(places), (len(batch), 1))
         return stream
 
-    def _record(self, cache: Cache, count: int) -> _Pass:
+    def _record_projection(self, tape: Tape, hidden: np.ndarray) -> np.ndarray:
+        logits = self.output.record(tape, hidden)
+        if cap := self.hyperparameters.logit_cap:
+            tape.add(elementwise.soft_cap, logits, cap)
+        return logits
+
+    def _record(self, cache: Cache, count: int, predict: bool) -> _Pass:
         """Record the pass of `count` more positions of each of the cache's sequences."""
         tape, width = Tape(self.threads), self.hyperparameters.width
         stream = np.empty((cache.sequences * count, width), np.float32)
         turns: tuple[_Turns, ...] = ()
         if self.rotary is not None and self.local_rotary is not None:
-            turns = tuple(_turns(rotary, count) for rotary in (self.rotary, self.local_rotary))
+            everywhere = _turns(self.rotary, count)
+            same = self.local_rotary is self.rotary
+            turns = everywhere, everywhere if same else _turns(self.local_rotary, count)
         for index, layer in enumerate(self.layers):
             with tape.scope():
                 mixed = self._record_attention(tape, index, layer.attention_norm.record(tape, stream), turns, cache)
@@ -154,6 +170,9 @@ class Transformer:
                 formed = layer.feed_forward.record(tape, layer.feed_forward_norm.record(tape, stream))
                 post = layer.feed_forward_post_norm
                 tape.add(elementwise.add, stream, formed if post is None else post.record(tape, formed))
+        if predict:
+            logits = self._record_projection(tape, self.norm.record(tape, stream[-1:]))
+            return _Pass(cache, tape, stream, turns, logits)
         return _Pass(cache, tape, stream, turns, self.norm.record(tape, stream))
 
     def _record_attention(
@@ -199,13 +218,13 @@ def _turns(rotary: Rotary, count: int) -> _Turns:
     return _Turns(rotary, np.empty(shape, np.float32), np.empty(shape, np.float32))
 
 
-def _keep(kept: dict[int, Any], count: int, recorded: Any) -> None:
-    """Remember a recording, and forget the oldest of others than that of one position."""
-    kept.pop(count, None)
-    others = [key for key in kept if key != 1]
-    if count != 1 and len(others) >= _KEPT - 1:
+def _keep(kept: dict[tuple[int, bool], Any], key: tuple[int, bool], recorded: Any) -> None:
+    """Remember a recording, and forget the oldest of others than those of one position."""
+    kept.pop(key, None)
+    others = [other for other in kept if other[0] != 1]
+    if key[0] != 1 and len(others) >= _KEPT:
         del kept[others[0]]
-    kept[count] = recorded
+    kept[key] = recorded
 
 
 def from_model(model: Described, threads: int | None = None) -> Transformer:
