@@ -37,7 +37,7 @@ MAY_IMPORT = {
     "dots": WORDS | {"plugins", "half", "kernel", "simd", "operation", "quants"},
     "runtime": WORDS | {"tensor", "quants", "kernel", "simd", "models", "operation", "dots"},
     "evaluate": WORDS | {"runtime", "tensor", "quants", "source", "tokenizers"},
-    "bench": WORDS | {"quants"},
+    "bench": WORDS | {"quants", "source", "runtime", "evaluate"},
     "cli": WORDS | {
         "plugins", "plan", "recipe", "source", "calibrate", "pipeline", "runtime", "evaluate", "tokenizers", "quants",
         "bench", "settings", "template",

@@ -2,9 +2,11 @@
 
 import resource
 import sys
+from collections.abc import Callable
 from multiprocessing import get_context
 from multiprocessing.connection import Connection
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -14,9 +16,14 @@ def peak_nbytes(path: Path, chunk: np.ndarray) -> int | None:
 
     None when that process ended without an answer, as one does that the system killed for its memory.
     """
+    return peak_of(_run, path, chunk)
+
+
+def peak_of(work: Callable[..., None], *arguments: Any) -> int | None:
+    """The largest resident size of a process that does nothing but `work`, a function of a module; None as above."""
     context = get_context("spawn")
     receiver, sender = context.Pipe(duplex=False)
-    process = context.Process(target=_run, args=(path, chunk, sender), daemon=True)
+    process = context.Process(target=_do, args=(sender, work, arguments), daemon=True)
     process.start()
     sender.close()
     try:
@@ -29,13 +36,17 @@ def peak_nbytes(path: Path, chunk: np.ndarray) -> int | None:
     return found
 
 
-def _run(path: Path, chunk: np.ndarray, sender: Connection) -> None:
+def _do(sender: Connection, work: Callable[..., None], arguments: tuple[Any, ...]) -> None:
+    work(*arguments)
+    sender.send(_largest_resident())
+
+
+def _run(path: Path, chunk: np.ndarray) -> None:
     from quantize_cli.runtime.transformer import from_model
     from quantize_cli.source import open_model
 
     transformer = from_model(open_model(path))
     transformer.project(transformer.hidden(chunk)[:, chunk.shape[1] // 2 : -1])
-    sender.send(_largest_resident())
 
 
 def _largest_resident() -> int:
