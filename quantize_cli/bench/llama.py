@@ -24,7 +24,7 @@ class _ModelParameters(ctypes.Structure):
 
 
 class _ContextParameters(ctypes.Structure):
-    """struct llama_context_params (llama.h) up to its last flag, with room to spare."""
+    """struct llama_context_params (llama.h), its first fields by name, with room to spare for the others."""
 
     _fields_ = (
         ("context", ctypes.c_uint32),
@@ -39,13 +39,6 @@ class _ContextParameters(ctypes.Structure):
         ("callback", ctypes.c_void_p * 2),
         ("key_type", ctypes.c_int32),
         ("value_type", ctypes.c_int32),
-        ("abort", ctypes.c_void_p * 2),
-        ("embeddings", ctypes.c_bool),
-        ("offload_attention", ctypes.c_bool),
-        ("unmeasured", ctypes.c_bool),
-        ("offload_operations", ctypes.c_bool),
-        ("whole_windows", ctypes.c_bool),
-        ("unified", ctypes.c_bool),
         ("rest", ctypes.c_uint64 * 64),
     )
 
@@ -58,8 +51,6 @@ class _Batch(ctypes.Structure):
 
 _DEFAULTS = {
     "batch": 2048, "unit_batch": 512, "flash_attention": -1, "key_type": GgmlType.F16, "value_type": GgmlType.F16,
-    "embeddings": False, "offload_attention": True, "unmeasured": True, "offload_operations": True,
-    "whole_windows": True, "unified": False,
 }  # fmt: skip
 """By these one knows that llama_context_params has its fields where we look for them."""
 
@@ -116,7 +107,6 @@ class Llama:
         parameters = self._llama.llama_context_default_params()
         parameters.context, parameters.batch, parameters.unit_batch = context, BATCH, BATCH
         parameters.threads = parameters.batch_threads = threads
-        parameters.whole_windows = False
         self._context = self._llama.llama_init_from_model(model, parameters)
         weakref.finalize(self, _free, self._llama, self._context, model)
         if not self._context:
