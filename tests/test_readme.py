@@ -167,11 +167,18 @@ JSON_COMMANDS = {
     "run": "run examples/tiny-llama --prompt Once --tokens 1",
     "chat": "convert examples/tiny-llama --type f16 --set tokenizer.chat_template=str:x -o chat.gguf 2> /dev/null && "
     "quantize chat chat.gguf --prompt Once --tokens 1",
-    "bench": "bench types --type f16 --turns 1",
+    "bench types": "bench types --type f16 --turns 1",
+    "bench run": "bench run examples/tiny-llama --prompt 8 --tokens 2 --turns 1",
 }
 
 
-@pytest.mark.parametrize("name", plugins.names("cli"))
+def test_every_command_has_its_json_listed() -> None:
+    listed = [of for of, *_ in rows(section("**JSON.**"))]
+    assert {of.split()[0] for of in listed} == set(plugins.names("cli"))
+    assert set(listed) == set(JSON_COMMANDS)
+
+
+@pytest.mark.parametrize("name", JSON_COMMANDS)
 def test_json_has_the_keys_listed(name: str, directory: Path) -> None:
     document = json.loads(printed(f"quantize {JSON_COMMANDS[name]} --json", directory))
     keys, item_keys = next((code(keys), code(items)) for of, keys, items in rows(section("**JSON.**")) if of == name)

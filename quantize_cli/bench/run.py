@@ -120,8 +120,8 @@ def measure(request: Request, advance: Callable[[int], None]) -> RunSpeed:
     """The speed of a model; `advance` is called after each turn. InputError when the runtime cannot run it."""
     model = open_model(request.path)
     subject = Subject(request.path, model, from_model(model, request.threads))
-    rng = np.random.default_rng(0)
-    prompt = rng.integers(subject.vocabulary, size=request.prompt)
+    _refuse_too_long(request, subject.transformer)
+    prompt = np.random.default_rng(0).integers(subject.vocabulary, size=request.prompt)
     ours = Ours(subject.transformer, request.prompt + request.tokens)
     generated(ours, prompt, 1)
     # By now the kernels are compiled, which takes memory that running does not.
@@ -156,6 +156,15 @@ def generated(engine: Engine, prompt: np.ndarray, count: int) -> list[int]:
     for _ in range(count):
         made.append(engine.step(made[-1]))
     return made
+
+
+def _refuse_too_long(request: Request, transformer: Transformer) -> None:
+    """Say at once what would be found out late, and end llama.cpp with the process."""
+    if transformer.positions is None:
+        return
+    room, needed = transformer.positions.tensor.row_count, request.prompt + request.tokens
+    if needed > room:
+        raise InputError(f"{request.path}: the model has {room} positions, prompt and tokens are {needed}")
 
 
 def _llama(request: Request) -> tuple[Llama | None, str | None]:
