@@ -14,6 +14,7 @@ def document(request: Request, found: RunSpeed) -> dict[str, Any]:
         "peak_nbytes": found.peak_nbytes, "prompt_operations_per_second": _operations(request, found),
         "weight_bytes_per_second": found.generation_nbytes, "read_bytes_per_second": found.read_nbytes.median,
         "copy_bytes_per_second": found.copied_nbytes.median, "read_share": found.read_share,
+        "llama_missing": found.llama_missing,
         "speeds": [
             {
                 "of": what, "tokens": count, **_spread("", ours),

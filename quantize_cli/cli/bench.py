@@ -121,9 +121,9 @@ def _run(model: Path, amounts: tuple[int, int, int], threads: int | None, json: 
     request = Request(model, *amounts, threads or processors())
     with progress(request.turns, " turns", "bench", quiet=json) as advance:
         found = measure(request, advance)
-    if found.llama_missing is not None:
-        note(f"llama.cpp is not measured: {found.llama_missing}")
     if json:
         print_json(document(request, found))
-    else:
-        print_speed(request, found)
+        return
+    if found.llama_missing is not None:
+        note(f"llama.cpp is not measured: {found.llama_missing}")
+    print_speed(request, found)

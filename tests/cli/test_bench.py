@@ -37,6 +37,9 @@ def test_a_checkpoint_is_measured_without_llama_cpp() -> None:
     assert done.returncode == 0
     assert "llama.cpp is not measured: llama.cpp runs .gguf files alone\n" in done.stderr
     assert done.stdout.splitlines()[0].split() == ["tokens", "tokens/s", "spread"]
+    found = document("bench", "run", MODEL, *SHORT)
+    assert found["llama_missing"] == "llama.cpp runs .gguf files alone"
+    assert [(speed["llama_tokens_per_second"], speed["ratio"]) for speed in found["speeds"]] == [(None, None)] * 2
 
 
 def test_llama_cpp_stands_beside_ours(tmp_path: Path) -> None:
@@ -47,5 +50,6 @@ def test_llama_cpp_stands_beside_ours(tmp_path: Path) -> None:
     assert [(speed["of"], speed["tokens"]) for speed in found["speeds"]] == [("prompt", 8), ("generation", 2)]
     for speed in found["speeds"]:
         assert speed["ratio"] == speed["tokens_per_second"] / speed["llama_tokens_per_second"]
+    assert found["llama_missing"] is None
     assert (found["threads"], found["turns"], found["nbytes"]) == (1, 1, path.stat().st_size)
     assert found["read_share"] == found["weight_bytes_per_second"] / found["read_bytes_per_second"]
