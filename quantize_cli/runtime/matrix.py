@@ -1,5 +1,6 @@
 """A weight matrix, left in its file as it is stored, and multiplied from there."""
 
+import mmap
 from functools import lru_cache
 from pathlib import Path
 
@@ -62,20 +63,26 @@ def _mapped(tensor: Tensor) -> np.ndarray:
     assert tensor.place is not None
     path, offset = tensor.place
     nbytes = row_nbytes(tensor.type, tensor.columns)
-    stored: np.ndarray = _file(path)[offset : offset + tensor.row_count * nbytes].reshape(-1, nbytes)
-    return stored
+    return np.frombuffer(_file(path), np.uint8, tensor.row_count * nbytes, offset).reshape(-1, nbytes)
 
 
-def _file(path: Path) -> np.ndarray:
+def _read(tensor: Tensor) -> np.ndarray:
+    return np.ascontiguousarray(tensor.read(0, tensor.row_count)).view(np.uint8)
+
+
+def _file(path: Path) -> mmap.mmap:
     status = path.stat()
     return _opened(path, status.st_ino, status.st_size, status.st_mtime_ns)
 
 
 @lru_cache(maxsize=64)
-def _opened(path: Path, *identity: int) -> np.ndarray:
-    """The bytes of a file, which another may replace under the same name."""
-    return np.asarray(np.memmap(path, np.uint8, "r"))
+def _opened(path: Path, *identity: int) -> mmap.mmap:
+    """A file, which another may replace under the same name."""
+    with path.open("rb") as file:
+        return mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
 
 
-def _read(tensor: Tensor) -> np.ndarray:
-    return np.ascontiguousarray(tensor.read(0, tensor.row_count)).view(np.uint8)
+def release(path: Path) -> None:
+    """Give up the memory that mapped pages of a file take; they are read again where they are wanted again."""
+    if hasattr(mmap, "MADV_DONTNEED"):
+        _file(path).madvise(mmap.MADV_DONTNEED)

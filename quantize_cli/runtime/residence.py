@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from quantize_cli.runtime.matrix import Matrix
+from quantize_cli.runtime.matrix import Matrix, release
 
 _ALIGNMENT = 64
 _MEMORY = Path("/proc/meminfo")
@@ -25,6 +25,8 @@ def settle(matrices: Sequence[Matrix]) -> None:
         place = memory[start : start + matrix.stored.nbytes].reshape(matrix.stored.shape)
         matrix.move(place)
         start += size
+    for path in {matrix.tensor.place[0] for matrix in matrices if matrix.tensor.place}:
+        release(path)
 
 
 def _available() -> int:

@@ -84,11 +84,13 @@ class Transformer:
         batch = np.atleast_2d(np.asarray(tokens))
         sequences, count = batch.shape
         cache = self._spare(sequences, count) if cache is None else cache
-        return self._run(batch, cache, predict=False).reshape(*np.shape(tokens), -1).copy()
+        hidden: np.ndarray = self._run(batch, cache, predict=False).reshape(*np.shape(tokens), -1).copy()
+        return hidden
 
     def predict(self, tokens: np.ndarray, cache: Cache) -> np.ndarray:
         """What comes after `tokens` (n,), which continue the cache's one sequence: logits (vocabulary,) f32."""
-        return self._run(np.asarray(tokens)[None], cache, predict=True)[0].copy()
+        logits: np.ndarray = self._run(np.asarray(tokens)[None], cache, predict=True)[0].copy()
+        return logits
 
     def _run(self, batch: np.ndarray, cache: Cache, predict: bool) -> np.ndarray:
         """Run the recorded pass; what it gives will be overwritten by the next run."""

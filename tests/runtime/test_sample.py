@@ -78,13 +78,13 @@ def test_a_prompt_read_in_parts_is_the_same_prompt(transformer: Transformer, mon
 def reads(text: Text, monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """How many tokens each call to the transformer reads, from now on."""
     counts: list[int] = []
-    hidden = Transformer.hidden
+    predict = Transformer.predict
 
-    def counted(self: Transformer, part: np.ndarray, cache: Cache | None = None) -> np.ndarray:
+    def counted(self: Transformer, part: np.ndarray, cache: Cache) -> np.ndarray:
         counts.append(len(part))
-        return hidden(self, part, cache)
+        return predict(self, part, cache)
 
-    monkeypatch.setattr(Transformer, "hidden", counted)
+    monkeypatch.setattr(Transformer, "predict", counted)
     return counts
 
 
@@ -115,7 +115,7 @@ def test_an_interrupted_text_can_be_continued(transformer: Transformer, monkeypa
     text, prompt = Text(transformer, 100), tokens(30).tolist()
     expected = list(generate(transformer, np.array(prompt), 5))
     with monkeypatch.context() as interrupted:
-        interrupted.setattr(Transformer, "project", interrupt)
+        interrupted.setattr(Transformer, "predict", interrupt)
         with pytest.raises(KeyboardInterrupt):
             list(text.continued(prompt, 5))
     with monkeypatch.context() as interrupted:
