@@ -6,6 +6,7 @@ from llvmlite import ir
 from numba import types
 from numba.extending import intrinsic
 
+from quantize_cli.dots._memory import load_from
 from quantize_cli.dots._products import call_llvm
 from quantize_cli.simd import LANES, floats, ints
 
@@ -50,6 +51,26 @@ def byte_where(typing: Any, bits: Any, byte: Any) -> Any:
         return builder.bitcast(builder.select(chosen, everywhere, ir.Constant(_BYTES, [0] * 64)), ints.llvm)
 
     return ints(types.int64, types.int32), codegen
+
+
+@intrinsic
+def six_bit_bytes_at(typing: Any, address: Any) -> Any:
+    """Twelve bytes of packed scales and minima (get_scale_min_k4) and four more -> eight scales and eight minima."""
+
+    def codegen(context: Any, builder: ir.IRBuilder, sig: Any, args: Any) -> ir.Value:
+        four = ir.VectorType(_I32, 4)
+        value = load_from(builder, args[0], four)
+
+        def pick(order: list[int], shift: list[int], mask: list[int]) -> ir.Value:
+            picked = builder.shuffle_vector(value, value, ir.Constant(four, order))
+            return builder.and_(builder.lshr(picked, ir.Constant(four, shift)), ir.Constant(four, mask))
+
+        low = pick([0, 2, 1, 2], [0, 0, 0, 4], [0x3F3F3F3F, 0x0F0F0F0F, 0x3F3F3F3F, 0x0F0F0F0F])
+        # The two high bits of the last four scales and minima stand above the first four, and go to bits 4 and 5.
+        high = pick([0, 0, 1, 1], [2, 2, 2, 2], [0, 0x30303030, 0, 0x30303030])
+        return builder.zext(builder.bitcast(builder.or_(low, high), ir.VectorType(_I8, LANES)), ints.llvm)
+
+    return ints(types.int64), codegen
 
 
 @intrinsic

@@ -6,13 +6,12 @@ the second and fourth.
 
 import numpy as np
 
-from quantize_cli.dots._lanes import bytes_of, fused, shuffled
-from quantize_cli.dots._memory import half_at, int_at, join_halves, load_floats, store_halves
+from quantize_cli.dots._lanes import fused, shuffled, six_bit_bytes_at
+from quantize_cli.dots._memory import half_at, join_halves, load_floats, store_halves
 from quantize_cli.dots._products import dot4
 from quantize_cli.kernel import merged
 from quantize_cli.simd import bits, lanes_where, select, splat, to_float
 
-_SIX, _FOUR, _TWO = np.int32(0x3F3F3F3F), np.int32(0x0F0F0F0F), np.int32(0x03030303)
 _FIRST_EIGHT = np.uint16(0x00FF)
 _first_and_third = shuffled((0,) * 8 + (2,) * 8)
 _second_and_fourth = shuffled((1,) * 8 + (3,) * 8)
@@ -25,13 +24,7 @@ _offsets_twice = shuffled(tuple(8 + lane // 2 for lane in range(16)))
 @merged
 def _scales_and_offsets(block):
     """Eight scales in the first lanes and eight offsets, which are minima taken negative, in the last."""
-    low, middle, high = int_at(block + 4), int_at(block + 8), int_at(block + 12)
-    both = bytes_of(
-        low & _SIX,
-        (high & _FOUR) | ((low >> 6) & _TWO) << 4,
-        middle & _SIX,
-        ((high >> 4) & _FOUR) | ((middle >> 6) & _TWO) << 4,
-    )
+    both = six_bit_bytes_at(block + 4)
     return to_float(both) * select(lanes_where(_FIRST_EIGHT), splat(half_at(block)), splat(-half_at(block + 2)))
 
 

@@ -12,7 +12,7 @@ from quantize_cli.operation import opener, operation
 from quantize_cli.quants._e2m1 import MAGNITUDES
 from quantize_cli.simd import from_bits, select, splat
 
-_NBYTES = 17
+_NBYTES, _FACTOR = 17, np.float32(-12)
 _NIBBLES = np.int32(0x0F0F0F0F)
 _twice = byte_table(tuple(12 + sign * int(twice) for sign in (1, -1) for twice in MAGNITUDES))
 _HALF_OF_SMALLEST = np.int32(0x00200000)
@@ -29,17 +29,22 @@ def _scales(a, b, c, d):
     exponent = quarters_of(byte_at(a), byte_at(b), byte_at(c), byte_at(d))
     # Half of 2 ** (exponent - 127), of which the two smallest are denormal.
     scale = from_bits(select(exponent < 2, splat(_HALF_OF_SMALLEST) << exponent, (exponent - 1) << 23))
-    return scale, scale * np.float32(-12)
+    return scale, scale
+
+
+@merged
+def _run_scales(block):
+    return _scales(block, block + _NBYTES, block + 2 * _NBYTES, block + 3 * _NBYTES)
 
 
 @operation
 def _rows(words, thread, threads):
-    multiply_rows(words, thread, threads, _NBYTES, _codes, _scales)
+    multiply_rows(words, thread, threads, _NBYTES, _codes, _scales, _run_scales, _FACTOR)
 
 
 @opener
 def _open(row, columns, codes, scales, offsets):
-    open_row(row, columns, codes, scales, offsets, _NBYTES, _codes, _scales)
+    open_row(row, columns, codes, scales, offsets, _NBYTES, _codes, _scales, _FACTOR)
 
 
 DOT = Dot(_rows, _open, group=32, super_block=False)

@@ -9,7 +9,7 @@ from quantize_cli.dots._small import multiply_rows, open_row
 from quantize_cli.kernel import merged
 from quantize_cli.operation import opener, operation
 
-_NBYTES = 24
+_NBYTES, _FACTOR = 24, np.float32(1)
 _NIBBLES = np.int32(0x0F0F0F0F)
 
 
@@ -25,14 +25,19 @@ def _scales(a, b, c, d):
     return halves_at(a, b, c, d), halves_at(a + 2, b + 2, c + 2, d + 2)
 
 
+@merged
+def _run_scales(block):
+    return _scales(block, block + _NBYTES, block + 2 * _NBYTES, block + 3 * _NBYTES)
+
+
 @operation
 def _rows(words, thread, threads):
-    multiply_rows(words, thread, threads, _NBYTES, _codes, _scales)
+    multiply_rows(words, thread, threads, _NBYTES, _codes, _scales, _run_scales, _FACTOR)
 
 
 @opener
 def _open(row, columns, codes, scales, offsets):
-    open_row(row, columns, codes, scales, offsets, _NBYTES, _codes, _scales)
+    open_row(row, columns, codes, scales, offsets, _NBYTES, _codes, _scales, _FACTOR)
 
 
 DOT = Dot(_rows, _open, group=32, super_block=False, halved_sums=True)

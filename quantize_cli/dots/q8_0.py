@@ -8,7 +8,7 @@ from quantize_cli.dots._small import multiply_rows, open_row
 from quantize_cli.kernel import merged
 from quantize_cli.operation import opener, operation
 
-_NBYTES = 34
+_NBYTES, _FACTOR = 34, np.float32(-128)
 _SIGNS = np.int32(-0x7F7F7F80)
 
 
@@ -21,17 +21,22 @@ def _codes(a, b, c, d):
 @merged
 def _scales(a, b, c, d):
     scale = halves_at(a, b, c, d)
-    return scale, scale * np.float32(-128)
+    return scale, scale
+
+
+@merged
+def _run_scales(block):
+    return _scales(block, block + _NBYTES, block + 2 * _NBYTES, block + 3 * _NBYTES)
 
 
 @operation
 def _rows(words, thread, threads):
-    multiply_rows(words, thread, threads, _NBYTES, _codes, _scales)
+    multiply_rows(words, thread, threads, _NBYTES, _codes, _scales, _run_scales, _FACTOR)
 
 
 @opener
 def _open(row, columns, codes, scales, offsets):
-    open_row(row, columns, codes, scales, offsets, _NBYTES, _codes, _scales)
+    open_row(row, columns, codes, scales, offsets, _NBYTES, _codes, _scales, _FACTOR)
 
 
 DOT = Dot(_rows, _open, group=32, super_block=False)
