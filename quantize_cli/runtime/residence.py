@@ -16,7 +16,8 @@ _MEMORY = Path("/proc/meminfo")
 
 
 def settle(matrices: Sequence[Matrix]) -> None:
-    """Copy what the matrices have stored into one piece of memory, for which numpy asks for large pages."""
+    """Copy the matrices that files hold into one piece of memory, for which numpy asks for large pages."""
+    matrices = [matrix for matrix in matrices if matrix.tensor.place]
     sizes = [-(-matrix.stored.nbytes // _ALIGNMENT) * _ALIGNMENT for matrix in matrices]
     if 2 * sum(sizes) > _available():
         return
