@@ -17,4 +17,3 @@ def test_products_are_exact_on(processor: str) -> None:
         [sys.executable, "-m", "pytest", *arguments], env=environment, capture_output=True, text=True, check=False
     )
     assert done.returncode == 0, done.stdout
-    assert "passed" in done.stdout or "100%" in done.stdout
