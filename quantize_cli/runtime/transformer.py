@@ -66,6 +66,7 @@ class Transformer:
     output: Linear
     threads: Threads
     _passes: dict[tuple[int, bool], _Pass] = field(default_factory=dict)
+    _spares: list[Cache] = field(default_factory=list)
     _projections: dict[tuple[int, bool], tuple[Tape, np.ndarray, np.ndarray]] = field(default_factory=dict)
 
     @property
@@ -133,11 +134,10 @@ class Transformer:
 
     def _spare(self, sequences: int, count: int) -> Cache:
         """A cache for texts of which nothing is to be remembered: the last such one if it fits."""
-        recorded = self._passes.get((count, False))
-        if recorded is not None and (recorded.cache.sequences, recorded.cache.capacity) == (sequences, count):
-            recorded.cache.rewind(0)
-            return recorded.cache
-        return Cache(self.hyperparameters, count, sequences)
+        if not self._spares or (self._spares[0].sequences, self._spares[0].capacity) != (sequences, count):
+            self._spares[:] = [Cache(self.hyperparameters, count, sequences)]
+        self._spares[0].rewind(0)
+        return self._spares[0]
 
     def _embed(self, batch: np.ndarray, places: np.ndarray) -> np.ndarray:
         """What the first layer is given, (sequences * n, width)."""

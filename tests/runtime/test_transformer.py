@@ -174,6 +174,16 @@ def test_texts_run_together_do_not_see_each_other(tmp_path: Path) -> None:
     assert np.abs(together - apart).max() < REORDERED_SUMS
 
 
+def test_a_text_without_a_cache_leaves_the_caches_of_others_alone(tmp_path: Path) -> None:
+    transformer = from_model(open_model(small(tmp_path)))
+    cache = Cache(transformer.hyperparameters, 40)
+    transformer.logits(tokens(40), cache)
+    kept = cache.keys.copy()
+    transformer.logits(tokens(80)[40:])
+    assert cache.length == 40
+    assert np.array_equal(kept, cache.keys)
+
+
 def test_logits_do_not_depend_on_the_number_of_threads(tmp_path: Path) -> None:
     model = open_model(small(tmp_path))
     assert np.array_equal(
