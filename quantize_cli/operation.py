@@ -21,7 +21,6 @@ from quantize_cli.kernel import OPTIONS, cached, merged
 _OPERATION = types.void(types.CPointer(types.int64), types.intp, types.intp)
 _OPENER = types.void(*[types.int64] * 5)
 _I64 = ir.IntType(64)
-ARRAY_WORDS = 3
 
 
 class Operation:
@@ -89,12 +88,6 @@ def f32_array(words_, at):
 def i32_array(words_, at):
     """The int32 array of three words."""
     return carray(_pointer(words_[at]), (words_[at + 1], words_[at + 2]), np.int32)
-
-
-@merged
-def u16_array(words_, at):
-    """The uint16 array of three words."""
-    return carray(_pointer(words_[at]), (words_[at + 1], words_[at + 2]), np.uint16)
 
 
 @merged
