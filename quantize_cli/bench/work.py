@@ -3,8 +3,9 @@
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from formats.ggml import row_nbytes
 from quantize_cli.runtime.layer import FeedForward, Layer, Linear
-from quantize_cli.runtime.matrix import Matrix
+from quantize_cli.runtime.matrix import Product
 from quantize_cli.runtime.mixture import Mixture
 from quantize_cli.runtime.transformer import Transformer
 
@@ -32,15 +33,19 @@ def count(transformer: Transformer) -> Work:
     return Work(
         layer_weights=sum(share * _weights(matrix) for matrix, share in used),
         output_weights=_weights(output),
-        token_nbytes=sum(share * matrix.stored.nbytes for matrix, share in [*used, (output, 1.0)]),
+        token_nbytes=sum(share * _nbytes(matrix) for matrix, share in [*used, (output, 1.0)]),
     )
 
 
-def _weights(matrix: Matrix) -> int:
+def _weights(matrix: Product) -> int:
     return matrix.tensor.row_count * matrix.tensor.columns
 
 
-def _of_layer(layer: Layer) -> Iterator[tuple[Matrix, float]]:
+def _nbytes(matrix: Product) -> int:
+    return matrix.tensor.row_count * row_nbytes(matrix.tensor.type, matrix.tensor.columns)
+
+
+def _of_layer(layer: Layer) -> Iterator[tuple[Product, float]]:
     """Each matrix, and how much of it a token needs."""
     for linear in (layer.query, layer.key, layer.value, layer.attention_output):
         yield linear.matrix, 1.0
@@ -55,6 +60,6 @@ def _of_layer(layer: Layer) -> Iterator[tuple[Matrix, float]]:
             yield from _of_feed_forward(part.shared, 1.0)
 
 
-def _of_feed_forward(part: FeedForward, share: float) -> Iterator[tuple[Matrix, float]]:
+def _of_feed_forward(part: FeedForward, share: float) -> Iterator[tuple[Product, float]]:
     linears: tuple[Linear | None, ...] = (part.gate, part.up, part.down)
     yield from ((linear.matrix, share) for linear in linears if linear is not None)

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from quantize_cli.runtime.kernels import elementwise, norm
-from quantize_cli.runtime.matrix import Matrix
+from quantize_cli.runtime.matrix import Product
 from quantize_cli.runtime.tape import Part, Tape
 
 _NOTHING = np.empty(0, np.float32)
@@ -31,7 +31,7 @@ class Norm:
 class Linear:
     """A matrix and perhaps a bias (rows,) f32."""
 
-    matrix: Matrix
+    matrix: Product
     bias: np.ndarray | None
 
     def record(self, tape: Tape, x: np.ndarray) -> np.ndarray:

@@ -3,6 +3,7 @@
 import mmap
 from functools import lru_cache
 from pathlib import Path
+from typing import Protocol
 
 import numpy as np
 
@@ -17,12 +18,26 @@ _BLOCK = 1 << 23
 """Weights decoded at once where a type has no product of its own: 32 MiB of float32."""
 
 
+class Product(Protocol):
+    """What multiplies activations with the rows of a tensor."""
+
+    @property
+    def tensor(self) -> Tensor: ...
+
+    def record(self, tape: Tape, x: np.ndarray) -> np.ndarray:
+        """Append the product with activations (n, columns) f32; gives where it will lie, (n, rows) f32."""
+
+
 class Matrix:
     """The weights of `tensor` (rows, columns). What a file does not hold in this order is kept in memory as stored."""
 
     def __init__(self, tensor: Tensor) -> None:
-        self.tensor = tensor
+        self._tensor = tensor
         self._stored: np.ndarray | None = None
+
+    @property
+    def tensor(self) -> Tensor:
+        return self._tensor
 
     @property
     def stored(self) -> np.ndarray:

@@ -1,6 +1,6 @@
 """One forward pass for every decoder the runtime knows; families differ by flags and by the parts they have."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from threading import Timer
 from typing import Any
@@ -25,7 +25,7 @@ _KEPT = 2
 
 
 @dataclass
-class _Turns:
+class Turns:
     """How a layer's vectors turn: sines and cosines (n, pairs) f32 of the positions at hand."""
 
     rotary: Rotary
@@ -44,7 +44,7 @@ class _Pass:
     cache: Cache
     tape: Tape
     stream: np.ndarray
-    turns: tuple[_Turns, ...]
+    turns: tuple[Turns, ...]
     """For layers that see everything, and for those with a window; or none."""
     result: np.ndarray
     """Hidden states of all positions, or logits of the last."""
@@ -102,9 +102,8 @@ class Transformer:
             recorded = self._record(cache, count, predict)
             _keep(self._passes, (count, predict), recorded)
         places = np.arange(cache.length, cache.length + count)
-        recorded.stream[:] = self._embed(batch, places)
-        for turns in {id(turns): turns for turns in recorded.turns}.values():
-            turns.place(places, cache.capacity)
+        recorded.stream[:] = self.embed(batch, places)
+        place_all(recorded.turns, places, cache.capacity)
         recorded.tape.run()
         cache.advance(count)
         return recorded.result
@@ -139,8 +138,8 @@ class Transformer:
         self._spares[0].rewind(0)
         return self._spares[0]
 
-    def _embed(self, batch: np.ndarray, places: np.ndarray) -> np.ndarray:
-        """What the first layer is given, (sequences * n, width)."""
+    def embed(self, batch: np.ndarray, places: np.ndarray) -> np.ndarray:
+        """What the first layer is given for tokens (sequences, n) at `places` (n,): (sequences * n, width)."""
         stream = self.embedding.rows(batch.ravel())
         if self.hyperparameters.family.scaled_embedding:
             stream = stream * np.float32(np.sqrt(self.hyperparameters.width))
@@ -154,34 +153,43 @@ class Transformer:
             tape.add(elementwise.soft_cap, logits, cap)
         return logits
 
+    def turns(self, count: int) -> tuple[Turns, ...]:
+        """Room for how the vectors of `count` positions turn."""
+        if self.rotary is None or self.local_rotary is None:
+            return ()
+        everywhere = _turns(self.rotary, count)
+        return everywhere, everywhere if self.local_rotary is self.rotary else _turns(self.local_rotary, count)
+
     def _record(self, cache: Cache, count: int, predict: bool) -> _Pass:
         """Record the pass of `count` more positions of each of the cache's sequences."""
         tape, width = Tape(self.threads), self.hyperparameters.width
         stream = np.empty((cache.sequences * count, width), np.float32)
-        turns: tuple[_Turns, ...] = ()
-        if self.rotary is not None and self.local_rotary is not None:
-            everywhere = _turns(self.rotary, count)
-            same = self.local_rotary is self.rotary
-            turns = everywhere, everywhere if same else _turns(self.local_rotary, count)
+        turns = self.turns(count)
         for index, layer in enumerate(self.layers):
-            with tape.scope():
-                mixed = self._record_attention(tape, index, layer.attention_norm.record(tape, stream), turns, cache)
-                post = layer.attention_post_norm
-                tape.add(elementwise.add, stream, mixed if post is None else post.record(tape, mixed))
-            with tape.scope():
-                formed = layer.feed_forward.record(tape, layer.feed_forward_norm.record(tape, stream))
-                post = layer.feed_forward_post_norm
-                tape.add(elementwise.add, stream, formed if post is None else post.record(tape, formed))
+            self.record_layer(tape, layer, index, stream, turns, cache)
         if predict:
             logits = self._record_projection(tape, self.norm.record(tape, stream[-1:]))
             return _Pass(cache, tape, stream, turns, logits)
         return _Pass(cache, tape, stream, turns, self.norm.record(tape, stream))
 
+    def record_layer(
+        self, tape: Tape, layer: Layer, place: int, stream: np.ndarray, turns: tuple[Turns, ...], cache: Cache
+    ) -> None:
+        """Record what a layer adds to `stream` (sequences * n, width); `place` is its place in the cache."""
+        with tape.scope():
+            mixed = self._record_attention(tape, layer, place, layer.attention_norm.record(tape, stream), turns, cache)
+            post = layer.attention_post_norm
+            tape.add(elementwise.add, stream, mixed if post is None else post.record(tape, mixed))
+        with tape.scope():
+            formed = layer.feed_forward.record(tape, layer.feed_forward_norm.record(tape, stream))
+            post = layer.feed_forward_post_norm
+            tape.add(elementwise.add, stream, formed if post is None else post.record(tape, formed))
+
     def _record_attention(
-        self, tape: Tape, index: int, x: np.ndarray, turns: tuple[_Turns, ...], cache: Cache
+        self, tape: Tape, layer: Layer, place: int, x: np.ndarray, turns: tuple[Turns, ...], cache: Cache
     ) -> np.ndarray:
         """Record what attention makes of normed activations (sequences * n, width), which is as large."""
-        layer, sizes = self.layers[index], self.hyperparameters
+        sizes = self.hyperparameters
         width = sizes.head_width
         queries, keys, values = (part.record(tape, x) for part in (layer.query, layer.key, layer.value))
         if layer.query_norm is not None and layer.key_norm is not None:
@@ -192,11 +200,11 @@ class Transformer:
             turned = rotate.rotate_adjacent if turn.rotary.adjacent_pairs else rotate.rotate_halves
             for vectors in (queries, keys):
                 tape.add(turned, vectors, turn.cosines, turn.sines, width, turn.cosines.shape[1])
-        tape.add(keep.keep, keys, values, cache.keys[index], cache.values[index], cache.cell)
+        tape.add(keep.keep, keys, values, cache.keys[place], cache.values[place], cache.cell)
         out = tape.array(*queries.shape)
         scratch = tape.array(tape.threads.count, attend.scratch_columns(cache.keys.shape[2], width))
         tape.add(
-            attend.attend, queries, cache.keys[index], cache.values[index], out, cache.cell, scratch,
+            attend.attend, queries, cache.keys[place], cache.values[place], out, cache.cell, scratch,
             float(sizes.score_scale), float(sizes.score_cap), layer.window, cache.sequences,
         )  # fmt: skip
         return layer.attention_output.record(tape, out)
@@ -215,9 +223,15 @@ class Transformer:
             raise InputError(f"the model has {self.positions.tensor.row_count} positions, {stop} are needed")
 
 
-def _turns(rotary: Rotary, count: int) -> _Turns:
+def place_all(turns: Sequence[Turns], positions: np.ndarray, room: int) -> None:
+    """Set all to these positions, of `room` in all."""
+    for each in {id(each): each for each in turns}.values():
+        each.place(positions, room)
+
+
+def _turns(rotary: Rotary, count: int) -> Turns:
     shape = count, rotary.unscaled.size
-    return _Turns(rotary, np.empty(shape, np.float32), np.empty(shape, np.float32))
+    return Turns(rotary, np.empty(shape, np.float32), np.empty(shape, np.float32))
 
 
 def _keep(kept: dict[tuple[int, bool], Any], key: tuple[int, bool], recorded: Any) -> None:
