@@ -68,6 +68,7 @@ def _cache_directory() -> str | None:
         _PACKAGE / "operation.py",
         *sorted(_PACKAGE.glob("quants/*.py")),
         *sorted(_PACKAGE.glob("dots/*.py")),
+        *sorted(_PACKAGE.glob("calibrate/*.py")),
         *sorted(_PACKAGE.glob("runtime/**/*.py")),
     ]
     digest = hashlib.sha256(numba.__version__.encode())

@@ -8,6 +8,7 @@ import numpy as np
 from formats.ggml import BLOCK_SHAPE, GgmlType, row_nbytes
 from quantize_cli import plugins
 from quantize_cli.errors import InputError
+from quantize_cli.quants._grid import Grid
 
 _TILE_WEIGHTS = 1 << 16
 """Weights quantized before they are packed: 256 KiB of float32, so that the codes between are still in cache."""
@@ -34,6 +35,8 @@ class QuantType:
     """Quantize and pack into blocks (n,) at once, as a type that searches nothing does in one pass; the same bytes."""
     needs_importance: bool = False
     """Whether `quantize` cannot do without: too few bits to choose well from the weights alone."""
+    grid: Grid | None = None
+    """What the codes stand for, where that is levels times a scale."""
 
     def __post_init__(self) -> None:
         expected = BLOCK_SHAPE[self.type].nbytes
@@ -53,6 +56,12 @@ def find(type_: GgmlType) -> QuantType:
         raise InputError(f"type {type_.name.lower()} is not supported", hint=f"known: {known}")
     quant: QuantType = plugins.load("quants", type_.name.lower()).QUANT
     return quant
+
+
+def codes_dtype(type_: GgmlType) -> np.dtype:
+    """What codes of a type are made of."""
+    quant = find(type_)
+    return quant.unpack(np.zeros(1, quant.block)).dtype
 
 
 def encode(

@@ -13,8 +13,9 @@ import numpy as np
 
 from formats.ggml import GgmlType
 from quantize_cli.kernel import kernel
+from quantize_cli.quants._grid import Grid
 from quantize_cli.quants._nibbles import pack_nibbles, unpack_nibbles
-from quantize_cli.quants._nonlinear import GROUP, encode_levels, levels_of, search_level_scale
+from quantize_cli.quants._nonlinear import GROUP, LEVELS, encode_levels, levels_of, search_level_scale
 from quantize_cli.quants._search import IMPORTANCE, SCALE, WEIGHTS, WORK_ROWS, gather, weigh, weigh_by_squares
 from quantize_cli.quants._type import QuantType
 from quantize_cli.simd import from_half, load, splat, store, to_half
@@ -81,4 +82,4 @@ def _dequantize(scale, code, weights):
         store(weights, block, 16, levels_of(code, block, 16) * d)
 
 
-QUANT = QuantType(GgmlType.IQ4_NL, BLOCK, quantize, pack, unpack, dequantize)
+QUANT = QuantType(GgmlType.IQ4_NL, BLOCK, quantize, pack, unpack, dequantize, grid=Grid(LEVELS, GROUP))

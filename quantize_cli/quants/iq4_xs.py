@@ -14,8 +14,9 @@ import numpy as np
 
 from formats.ggml import GgmlType
 from quantize_cli.kernel import inlined, kernel
+from quantize_cli.quants._grid import Grid
 from quantize_cli.quants._nibbles import pack_nibbles, unpack_nibbles
-from quantize_cli.quants._nonlinear import GROUP, encode_levels, levels_of, search_level_scale
+from quantize_cli.quants._nonlinear import GROUP, LEVELS, encode_levels, levels_of, search_level_scale
 from quantize_cli.quants._row import sum_of_squares
 from quantize_cli.quants._search import (
     IMPORTANCE,
@@ -134,4 +135,4 @@ def _unpack_scales(high, low, scale_code):
             scale_code[block, i] = (bottom | top << 4) - 32
 
 
-QUANT = QuantType(GgmlType.IQ4_XS, BLOCK, quantize, pack, unpack, dequantize)
+QUANT = QuantType(GgmlType.IQ4_XS, BLOCK, quantize, pack, unpack, dequantize, grid=Grid(LEVELS, GROUP, (-32, 31)))

@@ -13,6 +13,7 @@ import numpy as np
 
 from formats.ggml import GgmlType
 from quantize_cli.kernel import inlined, kernel
+from quantize_cli.quants._grid import Grid, even
 from quantize_cli.quants._positive import search_positive_scale
 from quantize_cli.quants._quarters import pack_quarters, unpack_quarters
 from quantize_cli.quants._search import (
@@ -195,4 +196,6 @@ def _dequantize(scale, low, scale_code, minimum_code, code, weights):
             store(weights, block, 16 * group, d * to_float(load(code, block, 16 * group)) - m)
 
 
-QUANT = QuantType(GgmlType.Q2_K, BLOCK, quantize, pack, unpack, dequantize)
+QUANT = QuantType(
+    GgmlType.Q2_K, BLOCK, quantize, pack, unpack, dequantize, grid=Grid(even(0, 3), 16, (0, 15), (0, 15), sign=-1)
+)

@@ -17,6 +17,7 @@ from formats.ggml import GgmlType
 from quantize_cli.kernel import inlined, kernel
 from quantize_cli.quants import _search
 from quantize_cli.quants._descent import begin_descent, search_scale_by_descent
+from quantize_cli.quants._grid import Grid, even
 from quantize_cli.quants._quarters import pack_quarters, unpack_quarters
 from quantize_cli.quants._search import (
     IMPORTANCE,
@@ -265,4 +266,4 @@ def _unpack_rest(third_bits, scales, code, scale_code):
             scale_code[block, i] = (low | high << 4) - 32
 
 
-QUANT = QuantType(GgmlType.Q3_K, BLOCK, quantize, pack, unpack, dequantize)
+QUANT = QuantType(GgmlType.Q3_K, BLOCK, quantize, pack, unpack, dequantize, grid=Grid(even(-4, 3), 16, (-32, 31)))

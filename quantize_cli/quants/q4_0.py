@@ -15,6 +15,7 @@ from formats.ggml import GgmlType
 from quantize_cli.kernel import kernel
 from quantize_cli.quants import _symmetric
 from quantize_cli.quants._batch import in_batches
+from quantize_cli.quants._grid import Grid, even
 from quantize_cli.quants._nibbles import pack_nibbles, put_nibbles, unpack_nibbles
 from quantize_cli.quants._type import QuantType
 
@@ -59,4 +60,4 @@ def dequantize(codes: np.ndarray) -> np.ndarray:
     return _symmetric.dequantize(codes, 8)
 
 
-QUANT = QuantType(GgmlType.Q4_0, BLOCK, quantize, pack, unpack, dequantize, encode)
+QUANT = QuantType(GgmlType.Q4_0, BLOCK, quantize, pack, unpack, dequantize, encode, grid=Grid(even(-8, 7), group=32))

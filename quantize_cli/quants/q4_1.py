@@ -15,6 +15,7 @@ from formats.ggml import GgmlType
 from quantize_cli.kernel import kernel
 from quantize_cli.quants import _affine
 from quantize_cli.quants._batch import in_batches
+from quantize_cli.quants._grid import Grid, even
 from quantize_cli.quants._nibbles import pack_nibbles, put_nibbles, unpack_nibbles
 from quantize_cli.quants._type import QuantType
 
@@ -55,4 +56,6 @@ def unpack(blocks: np.ndarray) -> np.ndarray:
     return codes
 
 
-QUANT = QuantType(GgmlType.Q4_1, BLOCK, quantize, pack, unpack, _affine.dequantize, encode)
+QUANT = QuantType(
+    GgmlType.Q4_1, BLOCK, quantize, pack, unpack, _affine.dequantize, encode, grid=Grid(even(0, 15), 32, sign=1)
+)

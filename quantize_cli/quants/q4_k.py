@@ -15,6 +15,7 @@ import numpy as np
 from formats.ggml import GgmlType
 from quantize_cli.kernel import kernel
 from quantize_cli.quants import _pairs
+from quantize_cli.quants._grid import Grid, even
 from quantize_cli.quants._type import QuantType
 from quantize_cli.simd import load, store
 
@@ -61,4 +62,12 @@ def _unpack_nibbles(nibbles, code):
                 store(code, block, 64 * part + 32 + i, both >> 4)
 
 
-QUANT = QuantType(GgmlType.Q4_K, BLOCK, quantize, pack, unpack, _pairs.dequantize)
+QUANT = QuantType(
+    GgmlType.Q4_K,
+    BLOCK,
+    quantize,
+    pack,
+    unpack,
+    _pairs.dequantize,
+    grid=Grid(even(0, 15), 32, (0, 63), (0, 63), sign=-1),
+)

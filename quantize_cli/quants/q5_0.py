@@ -15,6 +15,7 @@ from formats.ggml import GgmlType
 from quantize_cli.kernel import kernel
 from quantize_cli.quants import _symmetric
 from quantize_cli.quants._batch import in_batches
+from quantize_cli.quants._grid import Grid, even
 from quantize_cli.quants._nibbles import (
     add_fifth_bits,
     pack_fifth_bits,
@@ -67,4 +68,4 @@ def dequantize(codes: np.ndarray) -> np.ndarray:
     return _symmetric.dequantize(codes, 16)
 
 
-QUANT = QuantType(GgmlType.Q5_0, BLOCK, quantize, pack, unpack, dequantize, encode)
+QUANT = QuantType(GgmlType.Q5_0, BLOCK, quantize, pack, unpack, dequantize, encode, grid=Grid(even(-16, 15), group=32))

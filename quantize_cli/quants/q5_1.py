@@ -15,6 +15,7 @@ from formats.ggml import GgmlType
 from quantize_cli.kernel import kernel
 from quantize_cli.quants import _affine
 from quantize_cli.quants._batch import in_batches
+from quantize_cli.quants._grid import Grid, even
 from quantize_cli.quants._nibbles import (
     add_fifth_bits,
     pack_fifth_bits,
@@ -63,4 +64,6 @@ def unpack(blocks: np.ndarray) -> np.ndarray:
     return codes
 
 
-QUANT = QuantType(GgmlType.Q5_1, BLOCK, quantize, pack, unpack, _affine.dequantize, encode)
+QUANT = QuantType(
+    GgmlType.Q5_1, BLOCK, quantize, pack, unpack, _affine.dequantize, encode, grid=Grid(even(0, 31), 32, sign=1)
+)

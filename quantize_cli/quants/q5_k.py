@@ -15,6 +15,7 @@ import numpy as np
 from formats.ggml import GgmlType
 from quantize_cli.kernel import kernel
 from quantize_cli.quants import _pairs
+from quantize_cli.quants._grid import Grid, even
 from quantize_cli.quants._type import QuantType
 from quantize_cli.simd import load, splat, store
 
@@ -67,4 +68,12 @@ def _unpack_codes(fifth_bits, nibbles, code):
                 store(code, block, 64 * part + 32 + i, both >> 4 | (fifth >> (2 * part + 1) & 1) << 4)
 
 
-QUANT = QuantType(GgmlType.Q5_K, BLOCK, quantize, pack, unpack, _pairs.dequantize)
+QUANT = QuantType(
+    GgmlType.Q5_K,
+    BLOCK,
+    quantize,
+    pack,
+    unpack,
+    _pairs.dequantize,
+    grid=Grid(even(0, 31), 32, (0, 63), (0, 63), sign=-1),
+)

@@ -15,6 +15,7 @@ import numpy as np
 
 from formats.ggml import GgmlType
 from quantize_cli.kernel import inlined, kernel
+from quantize_cli.quants._grid import Grid, even
 from quantize_cli.quants._search import (
     IMPORTANCE,
     INVERSE,
@@ -168,4 +169,4 @@ def _unpack_codes(low, high, code):
                 store(code, block, 128 * start + 96 + i, bd >> 4 | (pairs >> 6) << 4)
 
 
-QUANT = QuantType(GgmlType.Q6_K, BLOCK, quantize, pack, unpack, dequantize)
+QUANT = QuantType(GgmlType.Q6_K, BLOCK, quantize, pack, unpack, dequantize, grid=Grid(even(-32, 31), 16, (-128, 127)))

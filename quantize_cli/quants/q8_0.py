@@ -14,6 +14,7 @@ import numpy as np
 from formats.ggml import GgmlType
 from quantize_cli.kernel import kernel, merged
 from quantize_cli.quants._batch import AHEAD, BATCH, INVERSES, in_batches, put_half, store_inverse
+from quantize_cli.quants._grid import Grid, even
 from quantize_cli.quants._nibbles import put_codes
 from quantize_cli.quants._type import QuantType
 from quantize_cli.simd import (
@@ -104,4 +105,6 @@ def _dequantize(scale, code, weights):
         store(weights, block, 16, d * to_float(load(code, block, 16)))
 
 
-QUANT = QuantType(GgmlType.Q8_0, BLOCK, quantize, pack, unpack, dequantize, encode)
+QUANT = QuantType(
+    GgmlType.Q8_0, BLOCK, quantize, pack, unpack, dequantize, encode, grid=Grid(even(-127, 127), group=32, first=-127)
+)

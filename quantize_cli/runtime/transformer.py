@@ -243,10 +243,11 @@ def _keep(kept: dict[tuple[int, bool], Any], key: tuple[int, bool], recorded: An
     kept[key] = recorded
 
 
-def from_model(model: Described, threads: int | None = None) -> Transformer:
+def from_model(model: Described, threads: int | None = None, resident: bool = True) -> Transformer:
     """A transformer from a model's metadata and tensors; InputError naming what is missing, extra or misshapen.
 
-    It computes on `threads` threads, all the process may have unless told.
+    It computes on `threads` threads, all the process may have unless told. Weights are copied to faster memory where
+    there is room, unless they are not to be `resident`.
     """
     sizes = read_hyperparameters(model)
     parts = Parts(model, sizes)
@@ -265,7 +266,9 @@ def from_model(model: Described, threads: int | None = None) -> Transformer:
         threads=Threads(threads or processors()),
     )
     parts.refuse_leftovers()
-    settle([matrix for matrix in parts.matrices_made if matrix is not embedding or transformer.output.matrix is matrix])
+    if resident:
+        multiplied = [m for m in parts.matrices_made if m is not embedding or transformer.output.matrix is m]
+        settle(multiplied)
     return transformer
 
 

@@ -49,14 +49,15 @@ class Passage:
         sizes = replace(transformer.hyperparameters, layers=1)
         self._cache = Cache(sizes, walk.context, sequences)
         self._tape = Tape(transformer.threads)
-        self._stream = np.empty((sequences * walk.context, sizes.width), np.float32)
+        self.stream = np.empty((sequences * walk.context, sizes.width), np.float32)
+        """What the layer adds to, as far as it has come."""
         turns = transformer.turns(walk.context)
-        transformer.record_layer(self._tape, layer, 0, self._stream, turns, self._cache)
+        transformer.record_layer(self._tape, layer, 0, self.stream, turns, self._cache)
         place_all(turns, np.arange(walk.context), walk.context)
 
     def run(self, part: np.ndarray) -> None:
         """Take activations (sequences * context, width) through the layer, in place."""
         self._cache.rewind(0)
-        self._stream[:] = part
+        self.stream[:] = part
         self._tape.run()
-        part[:] = self._stream
+        part[:] = self.stream

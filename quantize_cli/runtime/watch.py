@@ -19,13 +19,22 @@ The activations are lent: what wants to keep them copies them.
 """
 
 
+Wanted = Callable[[str], bool]
+"""Of a tensor's name, whether something is wanted of its matrices."""
+
+
+def _always(name: str) -> bool:
+    return True
+
+
 @dataclass(frozen=True)
 class Watched:
-    """A matrix that shows what it is given before it multiplies it."""
+    """A matrix that shows what it is given, and then multiplies it unless nobody wants to know what comes of it."""
 
     matrix: Product
     watch: Watch
     number: int
+    multiplies: bool
 
     @property
     def tensor(self) -> Tensor:
@@ -33,7 +42,28 @@ class Watched:
 
     def record(self, tape: Tape, x: np.ndarray) -> np.ndarray:
         tape.call(lambda: self.watch(self.tensor.name, self.number, x))
-        return self.matrix.record(tape, x)
+        return self.matrix.record(tape, x) if self.multiplies else _anything(self.matrix, tape, x)
+
+
+@dataclass(frozen=True)
+class Idle:
+    """A matrix of whose products nothing is wanted."""
+
+    matrix: Product
+
+    @property
+    def tensor(self) -> Tensor:
+        return self.matrix.tensor
+
+    def record(self, tape: Tape, x: np.ndarray) -> np.ndarray:
+        return _anything(self.matrix, tape, x)
+
+
+def _anything(matrix: Product, tape: Tape, x: np.ndarray) -> np.ndarray:
+    """Finite numbers where the product would lie."""
+    out = tape.array(len(x), matrix.tensor.row_count)
+    tape.call(lambda: out.fill(0))
+    return out
 
 
 def watched(transformer: Transformer, watch: Watch) -> Transformer:
@@ -45,9 +75,12 @@ def watched(transformer: Transformer, watch: Watch) -> Transformer:
     return replace(transformer, layers=layers, output=output, _passes={}, _spares=[], _projections={})
 
 
-def watched_layer(layer: Layer, watch: Watch) -> Layer:
-    """The same layer, watched."""
-    watcher = _Watcher(watch)
+def watched_layer(layer: Layer, watch: Watch, shown: Wanted = _always, multiplied: Wanted = _always) -> Layer:
+    """The same layer, whose tensors `shown` are watched, and those not `multiplied` give zeros.
+
+    Whoever only wants to see the inputs of some does not pay for those behind.
+    """
+    watcher = _Watcher(watch, shown, multiplied)
     return replace(
         layer,
         query=watcher.linear(layer.query),
@@ -61,16 +94,17 @@ def watched_layer(layer: Layer, watch: Watch) -> Layer:
 class _Watcher:
     """Wraps matrices, each tensor's once."""
 
-    def __init__(self, watch: Watch) -> None:
-        self._watch = watch
+    def __init__(self, watch: Watch, shown: Wanted = _always, multiplied: Wanted = _always) -> None:
+        self._watch, self._shown, self._multiplied = watch, shown, multiplied
         self._met: set[tuple[str, int]] = set()
 
     def linear(self, linear: Linear, number: int = 0) -> Linear:
-        key = linear.matrix.tensor.name, number
-        if key in self._met:
-            return linear
-        self._met.add(key)
-        return replace(linear, matrix=Watched(linear.matrix, self._watch, number))
+        name = linear.matrix.tensor.name
+        multiplies = self._multiplied(name)
+        if (name, number) in self._met or not self._shown(name):
+            return linear if multiplies else replace(linear, matrix=Idle(linear.matrix))
+        self._met.add((name, number))
+        return replace(linear, matrix=Watched(linear.matrix, self._watch, number, multiplies))
 
     def feed_forward(self, part: Part) -> Part:
         if isinstance(part, Mixture):

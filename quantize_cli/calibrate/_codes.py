@@ -1,0 +1,121 @@
+"""The codes of some columns of a matrix, laid out by rows for whoever changes them, in any type with a grid.
+
+    weight = step * level + offset        step = scale * scale_code, offset = sign * minimum * minimum_code
+
+All of a row's groups lie side by side: `group` weights share a step and an offset, and `groups` of them, a block, the
+scale and the minimum.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from formats.ggml import BLOCK_SHAPE, GgmlType
+from quantize_cli import quants
+from quantize_cli.quants import Grid
+
+
+@dataclass(frozen=True)
+class Codes:
+    """What was decided for (rows, columns) of weights; arrays that may be changed in place."""
+
+    type: GgmlType
+    scale: np.ndarray
+    """(rows, blocks) f32, each an IEEE half."""
+    minimum: np.ndarray
+    """The same; zeros where the type has none."""
+    scale_code: np.ndarray
+    """(rows, groups) i16; ones where the type has none."""
+    minimum_code: np.ndarray
+    level: np.ndarray
+    """(rows, columns) u8: the number of the level."""
+
+    @property
+    def grid(self) -> Grid:
+        return grid_of(self.type)
+
+    @property
+    def step(self) -> np.ndarray:
+        """(rows, groups) f32."""
+        step: np.ndarray = self.of_groups(self.scale) * self.scale_code
+        return step
+
+    @property
+    def offset(self) -> np.ndarray:
+        """(rows, groups) f32."""
+        offset: np.ndarray = np.float32(self.grid.sign) * self.of_groups(self.minimum) * self.minimum_code
+        return offset
+
+    def of_groups(self, values: np.ndarray) -> np.ndarray:
+        """Values of blocks (rows, blocks) for each of their groups, (rows, groups)."""
+        repeated: np.ndarray = np.repeat(values, self.scale_code.shape[1] // values.shape[1], axis=1)
+        return repeated
+
+    def weights(self) -> np.ndarray:
+        """(rows, columns) f32, what a decoder makes of them up to rounding."""
+        groups = self.grid.levels[self.level].reshape(*self.scale_code.shape, self.grid.group)
+        found: np.ndarray = (groups * self.step[..., None] + self.offset[..., None]).reshape(self.level.shape)
+        return found
+
+    def columns(self, window: slice) -> "Codes":
+        """Of some columns, which are whole blocks; copies."""
+        grid, width = self.grid, BLOCK_SHAPE[self.type].weights
+
+        def of(values: np.ndarray, each: int) -> np.ndarray:
+            return np.ascontiguousarray(values[:, window.start // each : window.stop // each])
+
+        return Codes(
+            self.type, of(self.scale, width), of(self.minimum, width), of(self.scale_code, grid.group),
+            of(self.minimum_code, grid.group), of(self.level, 1),
+        )  # fmt: skip
+
+    def pack(self) -> np.ndarray:
+        """The bytes of a file, (rows, row bytes) u8."""
+        quant, rows = quants.find(self.type), len(self.scale)
+        width = BLOCK_SHAPE[self.type].weights
+        fields = {
+            "scale": self.scale.reshape(-1),
+            "minimum": self.minimum.reshape(-1),
+            "scale_code": self.scale_code.reshape(self.scale.size, -1),
+            "minimum_code": self.minimum_code.reshape(self.scale.size, -1),
+            "code": self.level.reshape(-1, width) + np.int16(self.grid.first),
+        }
+        codes = np.empty(self.scale.size, quants.codes_dtype(self.type))
+        for name in codes.dtype.names or ():
+            codes[name] = fields[name]
+        return quant.pack(codes).view(np.uint8).reshape(rows, -1)
+
+
+def searched(type_: GgmlType, weights: np.ndarray, importance: np.ndarray | None) -> Codes:
+    """The reference's own choice for weights (rows, columns) f32 of columns that cost `importance` (columns,)."""
+    quant, rows, grid = quants.find(type_), len(weights), grid_of(type_)
+    codes = quant.quantize(np.ascontiguousarray(weights), importance)
+    groups = weights.shape[1] // grid.group
+    names = codes.dtype.names or ()
+
+    def field(name: str, absent: int, dtype: type, columns: int) -> np.ndarray:
+        if name not in names:
+            return np.full((rows, columns), absent, dtype)
+        return codes[name].astype(dtype).reshape(rows, columns)
+
+    blocks = weights.shape[1] // BLOCK_SHAPE[type_].weights
+    return Codes(
+        type_,
+        scale=field("scale", 0, np.float32, blocks),
+        minimum=field("minimum", 0, np.float32, blocks),
+        scale_code=field("scale_code", 1, np.int16, groups),
+        minimum_code=field("minimum_code", 1, np.int16, groups),
+        level=(codes["code"] - np.int16(grid.first)).astype(np.uint8).reshape(weights.shape),
+    )
+
+
+def grid_of(type_: GgmlType) -> Grid:
+    """The grid of a type; ValueError where it has none."""
+    grid = quants.find(type_).grid
+    if grid is None:
+        raise ValueError(f"{type_.name.lower()} has no levels and scales to work on")
+    return grid
+
+
+def has_grid(type_: GgmlType) -> bool:
+    return type_ in quants.supported() and quants.find(type_).grid is not None

@@ -1,0 +1,67 @@
+"""What the matrices of one stage of a layer are given, in two models that walk side by side."""
+
+from collections.abc import Callable, Sequence
+
+import numpy as np
+
+from quantize_cli.calibrate._inputs import Inputs, of_moments
+from quantize_cli.calibrate._moments import Moments, Shown, input_of
+from quantize_cli.runtime.layer import Layer
+from quantize_cli.runtime.walk import Passage, Walk
+from quantize_cli.runtime.watch import watched_layer
+
+_Key = tuple[str, int]
+"""What is multiplied, and in a stack of experts by which of them."""
+_FLOAT, _QUANTIZED = 0, 1
+_STACKED = "_exps"
+_SHARE = 0.25
+"""An expert is lent what all experts see, as if it were so many tokens for each of its columns."""
+
+
+class Collected:
+    """Sums over all tokens, of what is shown part by part."""
+
+    def __init__(self, names: Sequence[str], multiplied: Callable[[str], bool], added: bool) -> None:
+        """Of the tensors `names`; products not `multiplied` are left out. `added` says they are added to the stream."""
+        self._names, self._multiplied, self._added = frozenset(names), multiplied, added
+        self._moments: dict[_Key, Moments] = {}
+        self._shown: tuple[dict[_Key, Shown], dict[_Key, Shown]] = ({}, {})
+
+    def passages(self, walk: Walk, layers: Sequence[Layer], sequences: int) -> list[Passage]:
+        """Recordings of the float and of the quantized layer that show what is wanted when they run."""
+        return [self._passage(walk, layer, sequences, side) for side, layer in enumerate(layers)]
+
+    def _passage(self, walk: Walk, layer: Layer, sequences: int, side: int) -> Passage:
+        def watch(name: str, number: int, x: np.ndarray) -> None:
+            key = input_of(name), number
+            if key not in self._shown[side]:  # others of the stage may have been shown the same
+                self._shown[side][key] = Shown(x.copy(), passage.stream.copy() if self._added else None)
+
+        shown = watched_layer(layer, watch, self._names.__contains__, self._multiplied)
+        passage = walk.through(shown, sequences)
+        return passage
+
+    def count_in(self) -> None:
+        """Add what both passages showed since the last time; experts see other tokens in either model."""
+        for key, shown in self._shown[_QUANTIZED].items():
+            moments = self._moments.setdefault(key, Moments(shown.inputs.shape[1]))
+            if _STACKED in key[0]:
+                moments.add(Shown(shown.inputs), None)
+            else:
+                moments.add(shown, self._shown[_FLOAT][key])
+        for side in self._shown:
+            side.clear()
+
+    def inputs(self, name: str, matrices: int, columns: int) -> list[Inputs]:
+        """What each of a tensor's matrices is given; an expert seldom or never reached is lent what all of them see."""
+        of_all = [self._moments.get((input_of(name), number)) or Moments(columns) for number in range(matrices)]
+        if matrices == 1:
+            return [of_moments(of_all[0])]
+        tokens = sum(moments.count for moments in of_all)
+        lent = sum((moments.second for moments in of_all), np.zeros((columns, columns))) / max(1, tokens)
+        found = []
+        for moments in of_all:
+            second = moments.second + _SHARE * columns * lent
+            scale = float(second.diagonal().mean()) or 1.0
+            found.append(Inputs(second / scale if second.any() else np.eye(columns)))
+        return found
