@@ -1,0 +1,110 @@
+"""Which methods a conversion goes through, in which order: at most one decides the codes, others prepare for it.
+
+A file of this package is a method, and what it offers says what it does:
+
+    fold          changes the model so that it is the same function and rounds better; needs a text
+    round_rows    decides the codes of a matrix by what it is given to multiply; needs a text
+    encode        decides the codes of rows on their own; needs no text
+    importance    says what errors in each column cost, from a file or from a text
+"""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+
+import numpy as np
+
+from formats.ggml import GgmlType
+from quantize_cli import plugins, quants
+from quantize_cli.calibrate import _search, _sequence
+from quantize_cli.errors import UsageError
+from quantize_cli.source import Model
+
+DEFAULT, IMPORTANCE = "gptq", "imatrix"
+"""What is done with a text unless told otherwise, and after a model was only prepared."""
+_TEXT_HINT = "--calibrate FILE, a text such as the model was trained on"
+
+
+@dataclass(frozen=True)
+class Methods:
+    """The methods of a conversion by name."""
+
+    folding: tuple[str, ...] = ()
+    """These prepare the model, one after the other."""
+    rounding: str | None = None
+    """This one decides the codes; None for the reference's way without importance."""
+    best: bool = False
+    """Whether what the reference chooses is improved by the better search."""
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        return (*self.folding, *((self.rounding,) if self.rounding else ()))
+
+    @property
+    def is_sequential(self) -> bool:
+        """Whether matrices are rounded one after the other, for what the ones before them give."""
+        return self.rounding is not None and _offers(self.rounding, "round_rows")
+
+    def fold(
+        self, model: Model, chunks: np.ndarray, types: Mapping[str, GgmlType], report: Callable[[int], None]
+    ) -> Model:
+        """The model as the methods that prepare it leave it; `report` is told of each layer done."""
+        for name in self.folding:
+            model = plugins.load("calibrate", name).fold(model, chunks, types, report)
+        return model
+
+    def encode(self, type_: GgmlType, weights: np.ndarray, importance: np.ndarray | None) -> np.ndarray:
+        """Rows of weights (rows, columns) f32 on their own -> rows of a file, (rows, row bytes) u8."""
+        if self.rounding is not None and _offers(self.rounding, "encode"):
+            rows: np.ndarray = plugins.load("calibrate", self.rounding).encode(type_, weights, importance)
+            return rows
+        return (_search.encode if self.best else quants.encode)(type_, weights, importance)
+
+    def sequence(
+        self, model: Model, types: Mapping[str, GgmlType], chunks: np.ndarray, threads: int
+    ) -> Callable[[], Iterator[_sequence.Rounded]]:
+        """What gives the tensors of `types`, rounded; nothing is done before it is asked."""
+        assert self.rounding is not None
+        round_rows = plugins.load("calibrate", self.rounding).round_rows
+        return partial(_sequence.rounded, _sequence.Calibration(model, types, chunks, round_rows, threads))
+
+
+def choose(names: Sequence[str], has_text: bool, has_importance: bool, best: bool) -> Methods:
+    """The methods asked for by name; UsageError for what is unknown, lacks a text, or does not go together."""
+    known = plugins.names("calibrate")
+    for place, name in enumerate(names):
+        if name not in known:
+            raise UsageError(f"--method {name}: not known", hint="known: " + ", ".join(known))
+        if name in names[:place]:
+            raise UsageError(f"--method {name} is given twice")
+    _refuse_misuse(names, has_text, has_importance)
+    folding = tuple(name for name in names if _offers(name, "fold"))
+    rounding = [name for name in names if name not in folding]
+    if not rounding and (has_text or has_importance):
+        rounding = [IMPORTANCE if folding or has_importance or best else DEFAULT]
+    return Methods(folding, rounding[0] if rounding else None, best)
+
+
+def _refuse_misuse(names: Sequence[str], has_text: bool, has_importance: bool) -> None:
+    if has_text and has_importance:
+        raise UsageError("--imatrix and --calibrate both say what errors cost", hint="give one of them")
+    rounding = [name for name in names if not _offers(name, "fold")]
+    if len(rounding) > 1:
+        raise UsageError(f"--method {rounding[0]} and {rounding[1]} both decide the codes", hint="give one of them")
+    for name in names:
+        alone = _offers(name, "encode") or (has_importance and name == IMPORTANCE)
+        if not has_text and not alone:
+            raise UsageError(f"--method {name}: needs a text", hint=_TEXT_HINT)
+    if has_text and len(names) == 1 and _offers(names[0], "encode"):
+        raise UsageError(f"--method {names[0]}: makes no use of a text", hint="leave --calibrate out")
+
+
+def _offers(name: str, what: str) -> bool:
+    return hasattr(plugins.load("calibrate", name), what)
+
+
+def guided(model: Model, methods: Methods) -> frozenset[str]:
+    """Names of tensors that a sequence can round in any type, as it knows what they multiply."""
+    if not methods.is_sequential:
+        return frozenset()
+    return frozenset(_sequence.covered(model, {tensor.name: GgmlType.Q8_0 for tensor in model.tensors}))
