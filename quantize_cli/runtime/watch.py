@@ -47,15 +47,15 @@ def watched(transformer: Transformer, watch: Watch) -> Transformer:
 
 def watched_layer(layer: Layer, watch: Watch) -> Layer:
     """The same layer, watched."""
-    watcher = _Watcher(watch)
-    return replace(
-        layer,
-        query=watcher.linear(layer.query),
-        key=watcher.linear(layer.key),
-        value=watcher.linear(layer.value),
-        attention_output=watcher.linear(layer.attention_output),
-        feed_forward=watcher.feed_forward(layer.feed_forward),
-    )
+    return _Watcher(watch).layer(layer)
+
+
+def watched_shapes(transformer: Transformer) -> dict[str, tuple[int, int]]:
+    """(matrices, columns) of each tensor in the layers whose matrices can be watched, by name."""
+    watcher = _Watcher(lambda name, number, x: None)
+    for layer in transformer.layers:
+        watcher.layer(layer)
+    return watcher.shapes
 
 
 class _Watcher:
@@ -64,12 +64,26 @@ class _Watcher:
     def __init__(self, watch: Watch) -> None:
         self._watch = watch
         self._met: set[tuple[str, int]] = set()
+        self.shapes: dict[str, tuple[int, int]] = {}
+        """(matrices, columns) by name."""
+
+    def layer(self, layer: Layer) -> Layer:
+        return replace(
+            layer,
+            query=self.linear(layer.query),
+            key=self.linear(layer.key),
+            value=self.linear(layer.value),
+            attention_output=self.linear(layer.attention_output),
+            feed_forward=self.feed_forward(layer.feed_forward),
+        )
 
     def linear(self, linear: Linear, number: int = 0) -> Linear:
-        key = linear.matrix.tensor.name, number
+        tensor = linear.matrix.tensor
+        key = tensor.name, number
         if key in self._met:
             return linear
         self._met.add(key)
+        self.shapes[tensor.name] = number + 1, tensor.columns
         return replace(linear, matrix=Watched(linear.matrix, self._watch, number))
 
     def feed_forward(self, part: Part) -> Part:
