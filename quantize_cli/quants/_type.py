@@ -12,7 +12,7 @@ from quantize_cli.errors import InputError
 _TILE_WEIGHTS = 1 << 16
 """Weights quantized before they are packed: 256 KiB of float32, so that the codes between are still in cache."""
 
-IMPORTANCE_HINT = "--imatrix FILE, made by llama-imatrix from the float model and a text"
+IMPORTANCE_HINT = "--imatrix FILE, made by quantize calibrate from the float model and a text"
 
 
 @dataclass(frozen=True)
