@@ -2,7 +2,7 @@
 
 import hashlib
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +12,7 @@ from formats.output import replacing
 from quantize_cli.calibrate._collect import Collector, Shapes, fingerprint, shapes_of
 from quantize_cli.calibrate._merge import Other, added, file_name, fitted, open_other
 from quantize_cli.errors import InputError, OutputError, UsageError
-from quantize_cli.evaluate.corpus import read_texts
+from quantize_cli.evaluate.corpus import LEAST_CONTEXT, read_texts
 from quantize_cli.evaluate.subject import Subject, open_subject
 from quantize_cli.tokenizers import load_tokenizer
 
@@ -68,7 +68,7 @@ def prepare(request: Request, note: Callable[[str], None]) -> Prepared:
     begun = read_imatrix(request.output) if request.resume and request.output.exists() else None
     subject = open_subject(request.model)
     shapes = shapes_of(subject.transformer, request.process_output)
-    context = request.context or (0 if begun is None else begun.context) or CONTEXT
+    context = _context(request, begun)
     others = tuple(open_other(path, shapes, context) for path in request.merge)
     chunks = np.empty((0, context), np.int32)
     if request.texts:
@@ -77,8 +77,17 @@ def prepare(request: Request, note: Callable[[str], None]) -> Prepared:
     digest = fingerprint(subject)
     if begun is not None:
         _refuse_to_resume(request, begun, digest, chunks)
-        fitted(request.output, begun, shapes)
+        begun = replace(begun, entries=fitted(request.output, begun, shapes))
     return Prepared(request, subject, shapes, chunks, begun, others, digest, _warnings(request, subject, others))
+
+
+def _context(request: Request, begun: ImportanceFile | None) -> int:
+    """Tokens of a chunk: as asked for, as in the file to go on with, or as usual."""
+    if request.context is None:
+        return CONTEXT if begun is None else begun.context or CONTEXT
+    if request.context < LEAST_CONTEXT:
+        raise UsageError(f"a context of {request.context} tokens is too short, at least {LEAST_CONTEXT} are needed")
+    return request.context
 
 
 def _refuse_to_resume(request: Request, begun: ImportanceFile, model: str, chunks: np.ndarray) -> None:

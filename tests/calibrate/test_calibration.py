@@ -173,6 +173,8 @@ def test_no_path_of_a_disk_gets_into_the_file(tmp_path: Path) -> None:
         ({"texts": ()}, UsageError, "missing option '--text'"),
         ({"texts": (TEXT, TEXT)}, UsageError, "is given twice"),
         ({"limit": 0}, UsageError, "cannot measure 0 chunks"),
+        ({"context": 0}, UsageError, "a context of 0 tokens is too short"),
+        ({"context": 4, "texts": (), "merge": (GOLDEN,)}, UsageError, "a context of 4 tokens is too short"),
         ({"context": 100_000}, InputError, "200000 are needed"),
     ],
 )

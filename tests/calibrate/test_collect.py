@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from formats.imatrix import Entry
+from quantize_cli.calibrate import _collect
 from quantize_cli.calibrate._collect import Collector, shapes_of
 from quantize_cli.errors import InputError
 from quantize_cli.runtime.transformer import Transformer, from_model
@@ -136,8 +137,8 @@ def test_squares_that_no_float32_holds_are_refused_too(tmp_path: Path) -> None:
         collected(transformer, TOKENS[:1])
 
 
-def test_a_long_chunk_is_added_up_in_parts(tmp_path: Path) -> None:
-    transformer = opened(tmp_path, Decoder("llama", context=1024))
-    chunk = tokens(600)
-    entries = collected(transformer, chunk[None], process_output=True)
-    assert_sums(entries["output.weight"], transformer.hidden(chunk))
+def test_a_long_chunk_is_added_up_in_parts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(_collect, "_WIDENED", 7 * 64)
+    transformer = opened(tmp_path, Decoder("llama"))
+    entries = collected(transformer, TOKENS, process_output=True)
+    assert_sums(entries["output.weight"], transformer.hidden(TOKENS).reshape(-1, 64))
