@@ -5,11 +5,14 @@
     .dat    i32 entries; per entry i32 name length, name, i32 calls, i32 values, float32 values (a mean times calls);
             then perhaps i32 last chunk, i32 length, name of the calibration text
 
-Source: common/imatrix-loader.cpp.
+Ours hold more, which llama.cpp's loader passes over: NAME.in_sum, sums of the activations themselves, and of both sums
+what rounding to float32 left, NAME.in_sum2_rest and NAME.in_sum_rest, so that a run goes on where it stopped.
+
+Source: common/imatrix-loader.cpp, tools/imatrix/imatrix.cpp.
 """
 
 import struct
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from math import prod
 from pathlib import Path
 from typing import BinaryIO
@@ -17,26 +20,63 @@ from typing import BinaryIO
 import numpy as np
 
 from formats.errors import FormatError
-from formats.gguf.layout import MAGIC
+from formats.ggml import GgmlType
+from formats.gguf.layout import MAGIC, TensorInfo, Value, ValueType, array, text, u32
 from formats.gguf.reader import GgufFile, read_gguf
+from formats.gguf.writer import lay_out
 from formats.quoted import quoted
 from formats.source import open_input, size_of
+from formats.stored import StoredTensor
 
-_SUMS, _COUNTS = ".in_sum2", ".counts"
-_HINT = "an importance matrix is an imatrix.gguf or .dat made by llama-imatrix"
+_SQUARES, _COUNTS, _SUMS, _REST = ".in_sum2", ".counts", ".in_sum", "_rest"
+_DATASETS, _CHUNKS, _CONTEXT = "imatrix.datasets", "imatrix.chunk_count", "imatrix.chunk_size"
+_MODEL, _TOKENS = "quantize.calibration.model_sha256", "quantize.calibration.tokens_sha256"
+_HINT = "an importance matrix is an imatrix.gguf or .dat made by quantize calibrate or llama-imatrix"
 
 
 @dataclass(frozen=True)
-class ImportanceFile:
-    """Mean squared activations by weight name, (matrices, columns) f32, and what the file says of their origin.
+class Entry:
+    """What the matrices of one weight were given to multiply.
 
     The .dat format does not say how many matrices a row of values belongs to: there `matrices` is 1 and a stack of
     experts stands in one row.
     """
 
-    means: dict[str, np.ndarray]
+    squares: np.ndarray
+    """Sums of squares, (matrices, columns) f64."""
+    counts: np.ndarray
+    """How many activations each matrix was given, or in a .dat how many chunks: (matrices,) f64, whole numbers."""
+    sums: np.ndarray | None
+    """Sums of the activations themselves, (matrices, columns) f64; None where the file has none."""
+
+    @property
+    def means(self) -> np.ndarray:
+        """Mean squares as llama.cpp computes them, (matrices, columns) f32; ones for a matrix that nothing reached."""
+        squares, counts = self.squares.astype(np.float32), self.counts.astype(np.float32)[:, None]
+        safe: np.ndarray = np.where(counts > 0, squares / np.where(counts > 0, counts, 1), np.float32(1))
+        return safe
+
+
+@dataclass(frozen=True)
+class ImportanceFile:
+    """The entries of a file by weight name, and what it says of their origin."""
+
+    entries: dict[str, Entry] = field(repr=False)
     datasets: tuple[str, ...]
     chunks: int
+    context: int = 0
+    """Tokens of a chunk; 0 where the file does not say."""
+    model: str = ""
+    """SHA-256 by which the model is known again; empty where the file does not say, as is the next."""
+    tokens: str = ""
+    """SHA-256 of the tokens of all chunks."""
+    counts_chunks: bool = False
+    """The counts are of chunks, and what was summed are means of chunks: the older format."""
+
+    @property
+    def means(self) -> dict[str, np.ndarray]:
+        """Mean squared activations by weight name, (matrices, columns) f32."""
+        return {name: entry.means for name, entry in self.entries.items()}
 
 
 def read_imatrix(path: Path) -> ImportanceFile:
@@ -45,12 +85,63 @@ def read_imatrix(path: Path) -> ImportanceFile:
         is_gguf = file.read(4) == MAGIC
         file.seek(0)
         found = _from_gguf(path) if is_gguf else _from_dat(path, file)
-    if not found.means:
+    if not found.entries:
         raise FormatError(f"{path}: no importance in it", _HINT)
-    for name, means in found.means.items():
-        if not (means.size and np.isfinite(means).all() and (means >= 0).all()):
+    for name, entry in found.entries.items():
+        if not (entry.squares.size and np.isfinite(entry.squares).all() and (entry.squares >= 0).all()):
             raise FormatError(f"{path}: the importance of {quoted(name)} is empty, negative or not finite")
     return found
+
+
+def imatrix_bytes(file: ImportanceFile) -> bytes:
+    """The file in the newer format, entries sorted by name as llama-imatrix sorts them.
+
+    FormatError for sums that do not fit float32. What `as_stored` gives is written without loss.
+    """
+    tensors: dict[str, np.ndarray] = {}
+    for name in sorted(file.entries):
+        entry = file.entries[name]
+        tensors[name + _SQUARES], rest = _halves(entry.squares)
+        tensors[name + _COUNTS] = entry.counts[:, None].astype(np.float32)
+        tensors[name + _SQUARES + _REST] = rest
+        if entry.sums is not None:
+            tensors[name + _SUMS], tensors[name + _SUMS + _REST] = _halves(entry.sums)
+    unfit = next((name for name, values in tensors.items() if not np.isfinite(values).all()), None)
+    if unfit is not None:
+        raise FormatError(f"{quoted(unfit)} holds what does not fit float32")
+    # A single matrix has a vector of sums, as ggml drops what is one at the end of a shape.
+    shapes = {name: values.shape if len(values) > 1 else values.shape[1:] for name, values in tensors.items()}
+    layout = lay_out(_metadata(file), [TensorInfo(name, shape, GgmlType.F32) for name, shape in shapes.items()])
+    content = bytearray(layout.header.ljust(layout.nbytes, b"\0"))
+    for offset, values in zip(layout.offsets, tensors.values(), strict=True):
+        content[offset : offset + values.nbytes] = values.astype("<f4").tobytes()
+    return bytes(content)
+
+
+def as_stored(sums: np.ndarray) -> np.ndarray:
+    """Sums f64 as a file gives them back: to 48 bits. Those that do not fit float32 become nan."""
+    nearest, rest = _halves(sums)
+    with np.errstate(invalid="ignore"):
+        found: np.ndarray = nearest.astype(np.float64) + rest
+    return found
+
+
+def _halves(sums: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The nearest float32, and what is left of it as another."""
+    with np.errstate(over="ignore", invalid="ignore"):
+        nearest = sums.astype(np.float32)
+        return nearest, (sums - nearest).astype(np.float32)
+
+
+def _metadata(file: ImportanceFile) -> dict[str, Value]:
+    origin = {key: text(digest) for key, digest in ((_MODEL, file.model), (_TOKENS, file.tokens)) if digest}
+    return {
+        "general.type": text("imatrix"),
+        _DATASETS: array(ValueType.STRING, file.datasets),
+        _CHUNKS: u32(file.chunks),
+        _CONTEXT: u32(file.context),
+        **origin,
+    }
 
 
 def _from_gguf(path: Path) -> ImportanceFile:
@@ -59,34 +150,66 @@ def _from_gguf(path: Path) -> ImportanceFile:
     if kind is None or kind.data != "imatrix":
         raise FormatError(f"{path}: a gguf file, but its general.type is not 'imatrix'", _HINT)
     stored = {tensor.name: tensor for tensor in file.tensors}
-    means = {}
-    for name, tensor in stored.items():
-        if not name.endswith(_SUMS):
-            continue
-        counts = stored.get(name.removesuffix(_SUMS) + _COUNTS)
-        if counts is None or tensor.dtype != "F32" or counts.dtype != "F32" or prod(counts.shape) != tensor.row_count:
-            raise FormatError(f"{path}: {quoted(name)} has no float32 counts of as many matrices beside it")
-        sums, count = tensor.rows(0, tensor.row_count), counts.rows(0, counts.row_count).reshape(-1, 1)
-        if not (np.isfinite(count).all() and (count >= 0).all()):
-            raise FormatError(f"{path}: {quoted(counts.name)} is negative or not finite")
-        means[name.removesuffix(_SUMS)] = _mean(sums, np.floor(count + np.float32(0.5)))
-    return ImportanceFile(means, _datasets(file), _number(file, "imatrix.chunk_count"))
+    names = [name.removesuffix(_SQUARES) for name in stored if name.endswith(_SQUARES)]
+    return ImportanceFile(
+        {name: _entry(path, stored, name) for name in names},
+        _datasets(file),
+        _number(file, _CHUNKS),
+        _number(file, _CONTEXT),
+        _text(file, _MODEL),
+        _text(file, _TOKENS),
+    )
 
 
-def _mean(sums: np.ndarray, count: np.ndarray) -> np.ndarray:
-    """Sums over whole counts; ones for a matrix that no token reached (load_imatrix)."""
-    safe: np.ndarray = np.where(count > 0, sums / np.where(count > 0, count, 1), np.float32(1))
-    return safe
+def _entry(path: Path, stored: dict[str, StoredTensor], name: str) -> Entry:
+    squares, counts = stored[name + _SQUARES], stored.get(name + _COUNTS)
+    if counts is None or squares.dtype != "F32" or counts.dtype != "F32" or prod(counts.shape) != squares.row_count:
+        raise FormatError(f"{path}: {quoted(squares.name)} has no float32 counts of as many matrices beside it")
+    count = counts.rows(0, counts.row_count).reshape(-1)
+    if not (np.isfinite(count).all() and (count >= 0).all()):
+        raise FormatError(f"{path}: {quoted(counts.name)} is negative or not finite")
+    sums = stored.get(name + _SUMS)
+    if sums is not None and (sums.dtype, sums.shape) != ("F32", squares.shape):
+        raise FormatError(f"{path}: {quoted(sums.name)} is not float32 of the shape of {quoted(squares.name)}")
+    return Entry(
+        _whole(path, stored, squares),
+        np.floor(count + np.float32(0.5)).astype(np.float64),
+        None if sums is None else _finite(path, sums.name, _whole(path, stored, sums)),
+    )
+
+
+def _finite(path: Path, name: str, sums: np.ndarray) -> np.ndarray:
+    if not np.isfinite(sums).all():
+        raise FormatError(f"{path}: {quoted(name)} is not finite")
+    return sums
+
+
+def _whole(path: Path, stored: dict[str, StoredTensor], tensor: StoredTensor) -> np.ndarray:
+    """Sums f64 of the nearest float32 and, where there is one, the rest."""
+    nearest, rest = tensor.rows(0, tensor.row_count), stored.get(tensor.name + _REST)
+    if rest is None:
+        return nearest.astype(np.float64)
+    if (rest.dtype, rest.shape) == (tensor.dtype, tensor.shape):
+        with np.errstate(over="ignore", invalid="ignore"):
+            found: np.ndarray = nearest.astype(np.float64) + rest.rows(0, rest.row_count)
+            if np.array_equal(found.astype(np.float32), nearest):
+                return found
+    raise FormatError(f"{path}: {quoted(rest.name)} is not what rounding {quoted(tensor.name)} left")
 
 
 def _datasets(file: GgufFile) -> tuple[str, ...]:
-    value = file.metadata.get("imatrix.datasets")
+    value = file.metadata.get(_DATASETS)
     return tuple(str(item) for item in value.data) if value is not None and isinstance(value.data, list) else ()
 
 
 def _number(file: GgufFile, key: str) -> int:
     value = file.metadata.get(key)
     return value.data if value is not None and isinstance(value.data, int) else 0
+
+
+def _text(file: GgufFile, key: str) -> str:
+    value = file.metadata.get(key)
+    return value.data if value is not None and isinstance(value.data, str) else ""
 
 
 def _from_dat(path: Path, file: BinaryIO) -> ImportanceFile:
@@ -101,7 +224,7 @@ def _from_dat(path: Path, file: BinaryIO) -> ImportanceFile:
         number: int = struct.unpack("<i", take(4, what))[0]
         return number
 
-    means = {}
+    entries = {}
     for _ in range(integer("the number of entries")):
         try:
             name = take(integer("the length of a name"), "a name").decode()
@@ -109,11 +232,11 @@ def _from_dat(path: Path, file: BinaryIO) -> ImportanceFile:
             raise FormatError(f"{path}: a name is not UTF-8 at its byte {error.start}") from error
         calls = integer(f"the calls of {quoted(name)}")
         values = np.frombuffer(take(4 * integer("the number of values"), f"the values of {quoted(name)}"), "<f4")
-        if name in means:
+        if name in entries:
             raise FormatError(f"{path}: {quoted(name)} is there twice")
-        means[name] = (values / np.float32(calls) if calls > 0 else values)[None]
+        entries[name] = Entry(values.astype(np.float64)[None], np.array([max(calls, 1)], np.float64), None)
     chunks = integer("the last chunk") if file.tell() < size else 0
     if file.tell() == size:
-        return ImportanceFile(means, (), chunks)
+        return ImportanceFile(entries, (), chunks, counts_chunks=True)
     dataset = take(integer("the length of a name"), "the name of the text").decode(errors="replace")
-    return ImportanceFile(means, (dataset,) if dataset else (), chunks)
+    return ImportanceFile(entries, (dataset,) if dataset else (), chunks, counts_chunks=True)

@@ -90,7 +90,7 @@ def write(
             for path, plan in plans.items():
                 output = files.enter_context(replacing(path, plan.nbytes))
                 output.write(plan.layout.header, 0)
-                places.update((step.tensor.name, (output, step)) for step in plan.steps if step.tensor.name in rounding.names)
+                places.update((step.tensor.name, (output, step)) for step in plan.steps)
                 work += _rows(output, plan, importance, rounding)
             _run(work, threads, report)
             for name, rows in rounding.results():

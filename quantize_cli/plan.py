@@ -175,7 +175,7 @@ def _refuse_unguided(steps: Sequence[Step], recipe: Recipe, importance: Importan
         if step.type in NEED_IMPORTANCE or (small and layer_of(step.tensor.name) >= 0):
             raise InputError(
                 f"tensor {quoted(step.tensor.name)}: {step.type.name.lower()} needs an importance matrix",
-                hint="--imatrix FILE, made by llama-imatrix from the float model and a text",
+                hint="--imatrix FILE, made by quantize calibrate from the float model and a text",
             )
 
 

@@ -31,7 +31,7 @@ MAY_IMPORT = {
     "roles": WORDS | {"tensor"},
     "recipe": WORDS | {"tensor", "roles"},
     "plan": WORDS | {"plugins", "tensor", "roles", "recipe", "source"},
-    "calibrate": WORDS | {"plan", "source", "quants", "runtime", "tensor"},
+    "calibrate": WORDS | {"plan", "source", "quants", "runtime", "tensor", "evaluate", "tokenizers"},
     "pipeline": WORDS | {"plan", "quants", "tensor"},
     "operation": WORDS | {"kernel"},
     "dots": WORDS | {"plugins", "half", "kernel", "simd", "operation", "quants"},

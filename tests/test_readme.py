@@ -161,6 +161,7 @@ JSON_COMMANDS = {
     "convert": "convert examples/tiny-llama --type f16",
     "plan": "plan examples/tiny-llama",
     "inspect": "inspect examples/tiny-llama",
+    "calibrate": "calibrate examples/tiny-llama --text examples/sample.txt --ctx 256 --chunks 1 -o json.imatrix.gguf",
     "eval": "eval examples/tiny-llama --text examples/sample.txt --ctx 256 --chunks 1",
     "compare": "compare examples/tiny-llama examples/tiny-llama/model.safetensors --text examples/sample.txt --ctx 256 "
     "--chunks 1",

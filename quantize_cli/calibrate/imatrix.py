@@ -45,7 +45,7 @@ def _provenance(file: ImportanceFile, path: Path) -> dict[str, Value]:
     metadata = {"quantize.imatrix.file": text(path.name)}
     if file.datasets:
         metadata["quantize.imatrix.dataset"] = text(PureWindowsPath(file.datasets[0]).name)  # which splits at / and \
-    metadata["quantize.imatrix.entries_count"] = u32(len(file.means))
+    metadata["quantize.imatrix.entries_count"] = u32(len(file.entries))
     if file.chunks > 0:
         metadata["quantize.imatrix.chunks_count"] = u32(file.chunks)
     return metadata

@@ -28,7 +28,7 @@ TensorTypes = Annotated[
 ]
 ImportanceFile = Annotated[
     Optional[Path],  # noqa: UP045
-    typer.Option("--imatrix", metavar="FILE", help="An importance matrix made by llama-imatrix."),
+    typer.Option("--imatrix", metavar="FILE", help="An importance matrix made by calibrate or llama-imatrix."),
 ]
 Requantize = Annotated[
     bool, typer.Option("--allow-requantize", help="Take quantized tensors too, and add one error to another.")

@@ -13,7 +13,7 @@ from quantize_cli.quants._grid import Grid
 _TILE_WEIGHTS = 1 << 16
 """Weights quantized before they are packed: 256 KiB of float32, so that the codes between are still in cache."""
 
-IMPORTANCE_HINT = "--imatrix FILE, made by llama-imatrix from the float model and a text"
+IMPORTANCE_HINT = "--imatrix FILE, made by quantize calibrate from the float model and a text"
 
 
 @dataclass(frozen=True)

@@ -5,10 +5,10 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from quantize_cli.runtime.layer import FeedForward, Layer, Linear
+from quantize_cli.runtime.exchange import changed
+from quantize_cli.runtime.layer import Layer, Linear
 from quantize_cli.runtime.matrix import Product
-from quantize_cli.runtime.mixture import Mixture
-from quantize_cli.runtime.tape import Part, Tape
+from quantize_cli.runtime.tape import Tape
 from quantize_cli.runtime.transformer import Transformer
 from quantize_cli.tensor import Tensor
 
@@ -70,7 +70,7 @@ def watched(transformer: Transformer, watch: Watch) -> Transformer:
     """The same model, all of whose matrices but the token embedding are watched; of a fused one its first part."""
     output = transformer.output
     if output.matrix is not transformer.embedding:
-        output = _Watcher(watch).linear(output)
+        output = _Watcher(watch).linear(output, 0)
     layers = tuple(watched_layer(layer, watch) for layer in transformer.layers)
     return replace(transformer, layers=layers, output=output, _passes={}, _spares=[], _projections={})
 
@@ -80,15 +80,21 @@ def watched_layer(layer: Layer, watch: Watch, shown: Wanted = _always, multiplie
 
     Whoever only wants to see the inputs of some does not pay for those behind.
     """
-    watcher = _Watcher(watch, shown, multiplied)
-    return replace(
-        layer,
-        query=watcher.linear(layer.query),
-        key=watcher.linear(layer.key),
-        value=watcher.linear(layer.value),
-        attention_output=watcher.linear(layer.attention_output),
-        feed_forward=watcher.feed_forward(layer.feed_forward),
-    )
+    return changed(layer, _Watcher(watch, shown, multiplied).linear)
+
+
+def watched_shapes(transformer: Transformer) -> dict[str, tuple[int, int]]:
+    """(matrices, columns) of each tensor in the layers whose matrices can be watched, by name."""
+    shapes: dict[str, tuple[int, int]] = {}
+
+    def note(linear: Linear, number: int) -> Linear:
+        tensor = linear.matrix.tensor
+        shapes[tensor.name] = number + 1, tensor.columns
+        return linear
+
+    for layer in transformer.layers:
+        changed(layer, note)
+    return shapes
 
 
 class _Watcher:
@@ -98,26 +104,10 @@ class _Watcher:
         self._watch, self._shown, self._multiplied = watch, shown, multiplied
         self._met: set[tuple[str, int]] = set()
 
-    def linear(self, linear: Linear, number: int = 0) -> Linear:
+    def linear(self, linear: Linear, number: int) -> Linear:
         name = linear.matrix.tensor.name
         multiplies = self._multiplied(name)
         if (name, number) in self._met or not self._shown(name):
             return linear if multiplies else replace(linear, matrix=Idle(linear.matrix))
         self._met.add((name, number))
         return replace(linear, matrix=Watched(linear.matrix, self._watch, number, multiplies))
-
-    def feed_forward(self, part: Part) -> Part:
-        if isinstance(part, Mixture):
-            return replace(
-                part,
-                router=self.linear(part.router),
-                experts=tuple(self._formed(expert, number) for number, expert in enumerate(part.experts)),
-                shared=None if part.shared is None else self._formed(part.shared, 0),
-                shared_gate=None if part.shared_gate is None else self.linear(part.shared_gate),
-            )
-        assert isinstance(part, FeedForward)
-        return self._formed(part, 0)
-
-    def _formed(self, part: FeedForward, number: int) -> FeedForward:
-        gate = None if part.gate is None else self.linear(part.gate, number)
-        return replace(part, gate=gate, up=self.linear(part.up, number), down=self.linear(part.down, number))

@@ -110,10 +110,11 @@ def test_a_damage_found_while_writing_leaves_no_output(model: Path, tmp_path: Pa
     assert [path.name for path in tmp_path.iterdir()] == ["model"]
 
 
-@pytest.mark.parametrize("command", ["plan", "inspect", "convert", "run", "eval"])
+@pytest.mark.parametrize("command", ["plan", "inspect", "convert", "run", "eval", "calibrate"])
 @pytest.mark.parametrize("name", ["absent", "x" * 300, "x\x1b[2J\n.gguf"])
 def test_a_missing_input_is_named_by_every_command(command: str, name: str, tmp_path: Path) -> None:
-    more = {"run": ["-p", "x"], "eval": ["--text", MODEL / "config.json"]}.get(command, [])
+    text = ["--text", MODEL / "config.json"]
+    more = {"run": ["-p", "x"], "eval": text, "calibrate": text}.get(command, [])
     done = quantize(command, tmp_path / name, *more, cwd=tmp_path)
     assert_refused(done, INPUT, name[:6] if name.isprintable() else r"x\x1b[2J\n.gguf")
 

@@ -1,5 +1,6 @@
 """Importance matrices in both formats mean what llama.cpp means by them; damaged ones are refused."""
 
+import dataclasses
 import struct
 from pathlib import Path
 from typing import Any
@@ -10,9 +11,11 @@ import pytest
 from formats.errors import FormatError
 from formats.ggml import GgmlType
 from formats.gguf.layout import TensorInfo, Value, ValueType, array, text, u32
+from formats.gguf.reader import read_gguf
 from formats.gguf.writer import lay_out
-from formats.imatrix import read_imatrix
+from formats.imatrix import Entry, ImportanceFile, as_stored, imatrix_bytes, read_imatrix
 
+GOLDEN = Path(__file__).resolve().parents[1] / "golden" / "imatrix" / "tiny-llama.imatrix"
 GOOD: dict[str, Value] = {
     "general.type": text("imatrix"),
     "imatrix.datasets": array(ValueType.STRING, ["texts/a.txt", "b.txt"]),
@@ -76,6 +79,55 @@ def test_the_older_format_may_end_early(end: bytes, chunks: int, tmp_path: Path)
     assert (found.datasets, found.chunks) == ((), chunks)
 
 
+def of(seed: int, matrices: int, columns: int, with_sums: bool = True) -> Entry:
+    """An entry of numbers that a file holds without loss."""
+    random = np.random.default_rng(seed)
+    squares = as_stored(random.uniform(0, 1e6, (matrices, columns)))
+    sums = as_stored(random.normal(0, 1e3, (matrices, columns))) if with_sums else None
+    return Entry(squares, random.integers(0, 5000, matrices).astype(np.float64), sums)
+
+
+def test_what_is_written_is_read_back(tmp_path: Path) -> None:
+    entries = {"b": of(0, 3, 5), "a": of(1, 1, 4), "c": of(2, 2, 1, with_sums=False)}
+    file = ImportanceFile(entries, ("x.txt", "y.txt"), 9, 64, "0123", "4567")
+    path = tmp_path / "i.gguf"
+    path.write_bytes(imatrix_bytes(file))
+    found = read_imatrix(path)
+    assert dataclasses.replace(file, entries={}) == dataclasses.replace(found, entries={})
+    assert list(found.entries) == ["a", "b", "c"]
+    for name, entry in entries.items():
+        assert np.array_equal(entry.squares, found.entries[name].squares)
+        assert np.array_equal(entry.counts, found.entries[name].counts)
+    assert np.array_equal(entries["b"].sums, found.entries["b"].sums)
+    assert found.entries["c"].sums is None
+    assert imatrix_bytes(found) == path.read_bytes()
+
+
+def test_the_file_holds_what_llama_imatrix_writes_and_in_its_order(tmp_path: Path) -> None:
+    path = tmp_path / "i.gguf"
+    path.write_bytes(imatrix_bytes(read_imatrix(GOLDEN)))
+    theirs, ours = read_gguf(GOLDEN), read_gguf(path)
+    assert list(theirs.metadata.items()) == list(ours.metadata.items())
+    stored = [(t.name, t.shape, t.dtype, t.rows(0, t.row_count).tobytes()) for t in theirs.tensors]
+    found = [(t.name, t.shape, t.dtype, t.rows(0, t.row_count).tobytes()) for t in ours.tensors]
+    assert stored == [it for it in found if it[0].endswith((".in_sum2", ".counts"))]
+
+
+def test_a_sum_is_kept_to_48_bits_whose_first_half_is_the_nearest_float32() -> None:
+    exact = np.random.default_rng(0).uniform(0, 1e6, 1000)
+    kept = as_stored(exact)
+    assert np.abs(kept - exact).max() < 1e6 * 2.0**-48
+    assert np.array_equal(as_stored(kept), kept)
+    assert np.isnan(as_stored(np.array([1e39, np.inf, np.nan]))).all()
+
+
+def test_sums_beyond_float32_are_not_written() -> None:
+    entry = Entry(np.array([[1e39]]), np.ones(1), None)
+    with pytest.raises(FormatError, match=r"'a\.in_sum2' holds what does not fit float32"):
+        imatrix_bytes(ImportanceFile({"a": entry}, (), 1, 512))
+
+
+ENTRY = {"a.in_sum2": [[1, 2]], "a.counts": [[1]]}
 HOSTILE_GGUF: dict[str, tuple[dict[str, Any], str]] = {
     "nothing": ({}, "no importance in it"),
     "only counts": ({"a.counts": [[1]]}, "no importance in it"),
@@ -92,6 +144,16 @@ HOSTILE_GGUF: dict[str, tuple[dict[str, Any], str]] = {
     ),
     "negative count": ({"a.in_sum2": [[1]], "a.counts": [[-1]]}, "'a.counts' is negative or not finite"),
     "nan count": ({"a.in_sum2": [[1]], "a.counts": [[np.nan]]}, "'a.counts' is negative or not finite"),
+    "sums of another shape": ({**ENTRY, "a.in_sum": [[1]]}, "'a.in_sum' is not float32 of the shape of 'a.in_sum2'"),
+    "sums of float16": ({**ENTRY, "a.in_sum": np.ones((1, 2), np.float16)}, "'a.in_sum' is not float32 of the shape"),
+    "nan sums": ({**ENTRY, "a.in_sum": [[1, np.nan]]}, "'a.in_sum' is not finite"),
+    "large rest": ({**ENTRY, "a.in_sum2_rest": [[0, 1]]}, "'a.in_sum2_rest' is not what rounding 'a.in_sum2' left"),
+    "infinite rest": ({**ENTRY, "a.in_sum2_rest": [[0, np.inf]]}, "'a.in_sum2_rest' is not what rounding"),
+    "rest of infinity": (
+        {"a.in_sum2": [[np.inf]], "a.counts": [[1]], "a.in_sum2_rest": [[-np.inf]]},
+        "'a.in_sum2_rest' is not what rounding",
+    ),
+    "rest of another shape": ({**ENTRY, "a.in_sum2_rest": [[0]]}, "'a.in_sum2_rest' is not what rounding"),
     "name": ({"a\x1b[2J.in_sum2": [[1]]}, r"'a\\x1b\[2J.in_sum2'"),
 }
 

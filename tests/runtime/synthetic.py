@@ -83,6 +83,11 @@ def rewrite(model: Model, path: Path, type_: GgmlType) -> Path:
     return _write(path, model.metadata, tensors, lambda name: type_)
 
 
+def write_like(model: Model, path: Path, tensors: Mapping[str, np.ndarray]) -> Path:
+    """Other tensors, as float32, with the metadata of a model."""
+    return _write(path, model.metadata, tensors, lambda name: GgmlType.F32)
+
+
 def _write(
     path: Path,
     metadata: Mapping[str, Value],

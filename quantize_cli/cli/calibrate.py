@@ -1,0 +1,154 @@
+"""quantize calibrate: what a model's matrices are given while it reads a text, so that errors there count for more."""
+
+import os
+import sys
+import time
+from collections.abc import Sequence
+from itertools import groupby
+from pathlib import Path
+from typing import Annotated, Any, Optional
+
+import typer
+
+from quantize_cli.cli._options import Json, ModelPath
+
+_SHOWN = 5
+"""Weights with outliers that are listed."""
+
+
+def command(
+    model: ModelPath,
+    text: Annotated[
+        Optional[list[Path]],  # noqa: UP045
+        typer.Option("--text", metavar="FILE", help="A UTF-8 text to read; repeatable."),
+    ] = None,
+    output: Annotated[
+        Path, typer.Option("-o", "--output", metavar="OUT", help="Where to write the importance matrix.")
+    ] = Path("imatrix.gguf"),
+    ctx: Annotated[
+        Optional[int],  # noqa: UP045
+        typer.Option("--ctx", help="Tokens per chunk. Default 512."),
+    ] = None,
+    chunks: Annotated[
+        Optional[int],  # noqa: UP045
+        typer.Option("--chunks", help="Read only the first so many chunks of each text."),
+    ] = None,
+    process_output: Annotated[
+        bool, typer.Option("--process-output", help="Collect for output.weight as well.")
+    ] = False,
+    merge: Annotated[
+        Optional[list[Path]],  # noqa: UP045
+        typer.Option("--merge", metavar="FILE", help="Add the sums and counts of this file; repeatable."),
+    ] = None,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on with OUT where it ends, if it is there.")] = False,
+    save_every: Annotated[
+        int, typer.Option("--save-every", min=1, metavar="N", help="Write OUT after each N chunks.")
+    ] = 32,
+    force: Annotated[bool, typer.Option("--force", "-f", help="Replace OUT if it is there.")] = False,
+    json: Json = False,
+) -> None:
+    """Collect an importance matrix: what MODEL's matrices are given while it reads texts, by llama.cpp's protocol."""
+    from quantize_cli.calibrate._calibration import Request, prepare, run
+    from quantize_cli.cli._progress import progress
+    from quantize_cli.cli._text import note, warn
+
+    texts, merged = tuple(text or ()), tuple(merge or ())
+    _refuse_output(output, (model, *texts), resume, force)
+    start = time.monotonic()
+    prepared = prepare(Request(model, texts, output, ctx, chunks, process_output, resume, merged, save_every), note)
+    for warning in prepared.warnings:
+        warn(warning)
+    with progress(len(prepared.chunks) - prepared.done, " chunks", model.name, json) as advance:
+        found = run(prepared, advance)
+    _report(prepared, found, time.monotonic() - start, json)
+
+
+def _refuse_output(output: Path, inputs: Sequence[Path], resume: bool, force: bool) -> None:
+    from quantize_cli.cli._measured import refuse_bad_places
+    from quantize_cli.errors import OutputError, UsageError
+
+    if resume and force:
+        raise UsageError("--resume and --force: one goes on with OUT, the other replaces it")
+    refuse_bad_places((output,))
+    if not os.path.lexists(output):
+        return
+    if not output.is_file():
+        raise OutputError(f"{output}: not a regular file")
+    if any(path.exists() and output.samefile(path) for path in inputs):
+        raise OutputError(f"{output}: is an input itself")
+    if not (resume or force):
+        raise OutputError(f"{output}: already exists", hint="--resume goes on with it, --force replaces it")
+
+
+def _report(prepared: Any, file: Any, seconds: float, json: bool) -> None:
+    from quantize_cli.calibrate._findings import find
+    from quantize_cli.cli._text import note, print_json
+
+    findings, request = find(file.entries), prepared.request
+    if json:
+        print_json({
+            "output": str(request.output), "model": str(request.model), "ctx": file.context, "chunks": file.chunks,
+            "resumed": prepared.done, "datasets": file.datasets, "tensors": [_finding_json(it) for it in findings],
+            "merged": [str(path) for path in request.merge], "seconds": round(seconds, 3),
+        })  # fmt: skip
+        return
+    if prepared.done:
+        note(f"{prepared.done} chunks were there already")
+    note(
+        f"wrote {request.output}: {len(findings)} weights, {file.chunks} chunks of {file.context} tokens, "
+        f"in {seconds:.1f} s"
+    )
+    _print_outliers(findings)
+    _print_unreached(findings)
+
+
+def _finding_json(finding: Any) -> dict[str, Any]:
+    return {
+        "name": finding.name, "matrices": finding.matrices, "columns": finding.columns, "inputs": finding.inputs,
+        "coverage": finding.coverage, "unreached": finding.unreached, "outliers": finding.outliers,
+        "worst_matrix": finding.worst[0], "worst_channel": finding.worst[1], "worst_ratio": finding.worst_ratio,
+    }  # fmt: skip
+
+
+def _print_outliers(findings: Sequence[Any]) -> None:
+    """The weights with the channels farthest above the others."""
+    from quantize_cli.calibrate._findings import OUTLIER
+    from quantize_cli.cli._text import note, print_table
+
+    found = sorted((it for it in findings if it.outliers), key=lambda it: -it.worst_ratio)
+    if not found:
+        sys.stdout.write(f"no channel has more than {OUTLIER} times the median mean square of its matrix\n")
+        return
+    rows = [
+        (it.name, _place(it), f"{it.worst_ratio:.0f}", f"{it.outliers} of {it.matrices * it.columns}")
+        for it in found[:_SHOWN]
+    ]
+    print_table(("outliers", "worst channel", "times the median", f"above {OUTLIER} times"), rows)
+    if len(found) > _SHOWN:
+        sys.stdout.flush()
+        note(f"{len(found) - _SHOWN} more weights have outliers, --json lists them")
+
+
+def _place(finding: Any) -> str:
+    matrix, channel = finding.worst
+    return str(channel) if finding.matrices == 1 else f"{channel} of expert {matrix}"
+
+
+def _print_unreached(findings: Sequence[Any]) -> None:
+    """Experts that the text did not reach, whose importance is therefore unknown."""
+    from quantize_cli.cli._text import print_table, warn
+
+    found = [it for it in findings if it.unreached]
+    if not found:
+        return
+    sys.stdout.write("\n")
+    rows = [(it.name, f"{100 * it.coverage:.2f} %", _ranges(it.unreached)) for it in found]
+    print_table(("partly reached", "coverage", "experts never reached"), rows)
+    sys.stdout.flush()
+    warn("where an expert was never reached all its columns count alike; a longer or other text may reach it")
+
+
+def _ranges(numbers: Sequence[int]) -> str:
+    """Numbers in order with runs drawn together: 0-3, 7."""
+    runs = [[number for _, number in run] for _, run in groupby(enumerate(numbers), lambda it: it[1] - it[0])]
+    return ", ".join(str(run[0]) if len(run) == 1 else f"{run[0]}-{run[-1]}" for run in runs)
