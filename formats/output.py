@@ -2,7 +2,8 @@
 
 import os
 import secrets
-from collections.abc import Iterator
+import shutil
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -42,6 +43,35 @@ def replacing(path: Path, nbytes: int) -> Iterator[Output]:
         raise
     finally:
         os.close(descriptor)
+
+
+@contextmanager
+def staged(paths: Iterable[Path]) -> Iterator[dict[Path, Path]]:
+    """Where to make several files of one directory, under their own names, that appear when the block ends well.
+
+    A directory beside them, so that they can be read, measured and changed before they are there. When the block
+    raises it is removed with all that is in it, and `paths` are as they were.
+    """
+    wanted = list(paths)
+    unfinished = wanted[0].with_name(f".{wanted[0].name}.{secrets.token_hex(4)}.unfinished")
+    unfinished.mkdir()
+    try:
+        places = {path: unfinished / path.name for path in wanted}
+        yield places
+        for path, place in places.items():
+            place.replace(path)
+        _sync_directory(unfinished.parent)
+    finally:
+        shutil.rmtree(unfinished, ignore_errors=True)
+
+
+def patch(path: Path, data: bytes, offset: int) -> None:
+    """Write over a part of a file, and have the disk keep it."""
+    with path.open("r+b") as file:
+        file.seek(offset)
+        file.write(data)
+        file.flush()
+        os.fsync(file.fileno())
 
 
 def _sync_directory(directory: Path) -> None:

@@ -112,6 +112,11 @@ def _placed(recipe: Recipe, steps: Sequence[Step], metadata: Mapping[str, Value]
     return Plan(recipe, placed, metadata, layout)
 
 
+def stating(plan: Plan, claims: Mapping[str, Value]) -> Plan:
+    """The same plan with more metadata, which moves its tensors."""
+    return _placed(plan.recipe, plan.steps, {**plan.metadata, **claims})
+
+
 def split(plan: Plan, limit: int) -> tuple[Plan, ...]:
     """The plan in parts whose tensors are at most `limit` bytes each, one larger tensor alone in its part.
 

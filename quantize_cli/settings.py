@@ -5,6 +5,7 @@ from typing import Any
 
 from formats.gguf.layout import Value, ValueType
 from formats.quoted import quoted
+from quantize_cli.certificate import PREFIX
 from quantize_cli.errors import UsageError
 
 _NAMES = {
@@ -40,6 +41,8 @@ def _parse(text: str, metadata: Mapping[str, Value]) -> tuple[str, Value]:
         raise UsageError(f"--set {quoted(text)}: not of the form KEY=VALUE", hint="--set general.name='My model'")
     if key in _OF_THE_RECIPE:
         raise UsageError(f"--set {quoted(text)}: {key} follows from the types chosen")
+    if key.startswith(PREFIX):
+        raise UsageError(f"--set {quoted(text)}: {PREFIX}* states how a file was made, which is not for hands to set")
     name, colon, rest = written.partition(":")
     if colon and name in _NAMES:
         return key, _value(_NAMES[name], rest, text)

@@ -11,6 +11,7 @@ from formats.gguf import shards
 from formats.gguf.layout import Value, text
 from formats.quoted import quoted
 from quantize_cli import plugins
+from quantize_cli.certificate import is_claim
 from quantize_cli.errors import InputError
 from quantize_cli.models._card import CardError, front_matter
 from quantize_cli.models._general import metadata as general_metadata
@@ -92,7 +93,8 @@ def _from_gguf(path: Path) -> Model:
     file, stored = shards.read_model(path)
     architecture = file.metadata.get("general.architecture")
     own = shards.without_marks(file.metadata)
-    metadata = {key: value for key, value in own.items() if key not in _OF_THE_MIX}
+    # A certificate is of that file, and holds of nothing made from it.
+    metadata = {key: value for key, value in own.items() if key not in _OF_THE_MIX and not is_claim(key)}
     name = None if architecture is None else str(architecture.data)
     warnings = () if name else (f"{path}: no 'general.architecture', so no engine will know the model",)
     return Model(path, name, metadata, [from_stored(tensor) for tensor in stored], warnings)

@@ -42,6 +42,9 @@ def test_a_setting_becomes_a_value(setting: str, key: str, value: Value) -> None
         ("tokenizer.ggml.add_bos_token=yes", "'yes' is no bool"),
         ("tokenizer.ggml.tokens=b", "is an array"),
         ("general.file_type=2", "follows from the types chosen"),
+        ("quantize.recipe=str:f32", "not for hands to set"),
+        ("quantize.evaluation.kld_mean=f32:0", "not for hands to set"),
+        ("quantize.imatrix.file=str:a", "not for hands to set"),
     ],
 )
 def test_a_setting_that_makes_no_sense_is_refused(setting: str, said: str) -> None:

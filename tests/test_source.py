@@ -7,6 +7,8 @@ import numpy as np
 import pytest
 
 from formats.errors import FormatError
+from formats.gguf.layout import text
+from formats.gguf.writer import lay_out
 from quantize_cli.errors import InputError
 from quantize_cli.source import open_model
 from tests import checkpoints
@@ -72,3 +74,17 @@ def test_nothing_is_read_before_it_is_asked_for(tmp_path: Path) -> None:
 def test_metadata_is_plain_data(tmp_path: Path) -> None:
     model = open_model(checkpoints.build("qwen2", tmp_path / "m"))
     json.dumps({key: value.data for key, value in model.metadata.items()})
+
+
+def test_a_certificate_is_not_taken_over_but_the_importance_is_still_named(tmp_path: Path) -> None:
+    layout = lay_out(
+        {
+            "general.architecture": text("llama"),
+            "quantize.recipe": text("q4_k_m"),
+            "quantize.of.another.version": text("x"),
+            "quantize.imatrix.file": text("a.imatrix"),
+        },
+        [],
+    )
+    (tmp_path / "a.gguf").write_bytes(layout.header)
+    assert list(open_model(tmp_path / "a.gguf").metadata) == ["general.architecture", "quantize.imatrix.file"]

@@ -42,6 +42,10 @@ Settings = Annotated[
     typer.Option("--set", metavar="KEY=VALUE", help="Metadata to write; KEY=TYPE:VALUE for a new key; repeatable."),
 ]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON document.")]
+Certify = Annotated[
+    Optional[Path],  # noqa: UP045
+    typer.Option("--certify", metavar="TEXT", help="Compare OUT with SRC on TEXT and put what was lost into it."),
+]
 Texts = Annotated[
     Optional[list[Path]],  # noqa: UP045
     typer.Option("--text", metavar="FILE", help="A UTF-8 text to predict; repeatable."),

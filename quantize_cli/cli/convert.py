@@ -9,6 +9,7 @@ import typer
 
 from quantize_cli.cli._options import (
     Bits,
+    Certify,
     ImportanceFile,
     Json,
     Pure,
@@ -37,6 +38,7 @@ def command(
     requantize: Requantize = False,
     split_size: SplitSize = None,
     settings: Settings = None,
+    certify: Certify = None,
     threads: Annotated[
         Optional[int],  # noqa: UP045
         typer.Option("--threads", "-j", min=1, help="Cores to compute on. Default: all."),
@@ -52,9 +54,19 @@ def command(
 
     chosen = choose_recipe(bits, type_name, recipe, pure, tensor)
     made = planned(Request(source, chosen, output, imatrix, requantize, split_size, settings))
+    wanted = None
+    if certify is not None:
+        from quantize_cli.cli._certify import certified, ordered
+
+        made, wanted = ordered(made, source, certify, "none" if imatrix is None else "imatrix")
     for path in made.files:
         _refuse_output(source, path, force)
-    seconds = 0.0 if dry_run else _write(made, threads, quiet=json)
+    if dry_run:
+        seconds = 0.0
+    elif wanted is None:
+        seconds = _write(made, threads, quiet=json)
+    else:
+        seconds = certified(made, wanted, lambda staged: _write(staged, threads, quiet=json), quiet=json)
     _report(made, seconds, dry_run, json)
 
 

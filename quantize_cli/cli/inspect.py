@@ -35,7 +35,18 @@ def _gguf(path: Path) -> dict[str, Any]:
 
     found = read_gguf(path)
     metadata = {key: _plain(value) for key, value in found.metadata.items()}
-    return _document(path, f"GGUF v{found.version}", metadata, found.tensors)
+    return _document(path, f"GGUF v{found.version}", metadata, found.tensors, _claims(found))
+
+
+def _claims(file: Any) -> dict[str, Any] | None:
+    """What the file's certificate states, by its keys; None without a certificate, or with a malformed one."""
+    from quantize_cli import certificate
+    from quantize_cli.errors import InputError
+
+    try:
+        return certificate.read(str(file.path), file.metadata).stated()
+    except InputError:
+        return None
 
 
 def _plain(value: Any) -> Any:
@@ -54,7 +65,9 @@ def _checkpoint(path: Path) -> dict[str, Any]:
     return _document(path, "safetensors", found.config or {}, found.tensors)
 
 
-def _document(path: Path, kind: str, metadata: dict[str, Any], tensors: Sequence[Any]) -> dict[str, Any]:
+def _document(
+    path: Path, kind: str, metadata: dict[str, Any], tensors: Sequence[Any], claims: dict[str, Any] | None = None
+) -> dict[str, Any]:
     weights, nbytes = sum(prod(t.shape) for t in tensors), sum(t.nbytes for t in tensors)
     files = {path} if path.is_file() else {tensor.path for tensor in tensors}
     types: dict[str, int] = {}
@@ -63,7 +76,7 @@ def _document(path: Path, kind: str, metadata: dict[str, Any], tensors: Sequence
     return {
         "path": str(path), "format": kind, "nbytes": sum(file.stat().st_size for file in files),
         "weights": weights, "bits_per_weight": 8 * nbytes / weights if weights else 0.0, "types": types,
-        "metadata": metadata,
+        "certificate": claims, "metadata": metadata,
         "tensors": [
             {"name": t.name, "shape": t.shape, "type": t.dtype, "nbytes": t.nbytes, "offset": t.offset} for t in tensors
         ],
@@ -71,6 +84,8 @@ def _document(path: Path, kind: str, metadata: dict[str, Any], tensors: Sequence
 
 
 def _print(document: dict[str, Any]) -> None:
+    from quantize_cli.certificate import PREFIX
+    from quantize_cli.cli._claims import shown
     from quantize_cli.cli._text import print_table, size
 
     print_table(
@@ -82,8 +97,13 @@ def _print(document: dict[str, Any]) -> None:
             ("tensors", ", ".join(f"{count} {name.lower()}" for name, count in document["types"].items())),
         ],
     )
+    claims = document["certificate"] or {}
+    if claims:
+        sys.stdout.write("\n")
+        print_table(("certificate", "states"), [(key, shown(value)) for key, value in claims.items()])
+    values = [(k, _shown(v)) for k, v in document["metadata"].items() if k.removeprefix(PREFIX) not in claims]
     sys.stdout.write("\n")
-    print_table(("metadata", "value"), [(key, _shown(value)) for key, value in document["metadata"].items()])
+    print_table(("metadata", "value"), values)
     rows = [
         (t["name"], " x ".join(map(str, t["shape"])), t["type"].lower(), str(t["nbytes"]), str(t["offset"]))
         for t in document["tensors"]

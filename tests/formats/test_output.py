@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from formats.output import replacing
+from formats.output import patch, replacing, staged
 
 
 def test_a_file_is_as_large_as_said_and_zero_where_nothing_was_written(tmp_path: Path) -> None:
@@ -72,3 +72,37 @@ def test_umask_decides_who_may_read(tmp_path: Path) -> None:
     finally:
         os.umask(before)
     assert (tmp_path / "a").stat().st_mode & 0o777 == 0o640
+
+
+def test_staged_files_appear_together_under_their_names(tmp_path: Path) -> None:
+    wanted = [tmp_path / "a", tmp_path / "b"]
+    with staged(wanted) as places:
+        for path in wanted:
+            assert places[path].name == path.name
+            places[path].write_text(path.name)
+        patch(places[wanted[0]], b"A", 0)
+        (unfinished,) = tmp_path.iterdir()
+        assert (unfinished.name[:3], unfinished.suffix) == (".a.", ".unfinished")
+    assert {path: path.read_text() for path in tmp_path.iterdir()} == {wanted[0]: "A", wanted[1]: "b"}
+
+
+@pytest.mark.parametrize("error", [ValueError, KeyboardInterrupt])
+def test_a_failure_leaves_no_staged_file(error: type[BaseException], tmp_path: Path) -> None:
+    path = tmp_path / "a"
+    path.write_text("old")
+
+    def fail() -> None:
+        with staged([path]) as places:
+            places[path].write_text("new")
+            raise error
+
+    with pytest.raises(error):
+        fail()
+    assert [(found.name, found.read_text()) for found in tmp_path.iterdir()] == [("a", "old")]
+
+
+def test_a_patch_changes_only_its_bytes(tmp_path: Path) -> None:
+    path = tmp_path / "a"
+    path.write_bytes(b"0123456789")
+    patch(path, b"ab", 3)
+    assert path.read_bytes() == b"012ab56789"

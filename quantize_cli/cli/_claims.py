@@ -1,0 +1,16 @@
+"""How the claims of a certificate are shown to people."""
+
+import re
+from typing import Any
+
+_SHOWN_DIGITS = 16
+_DIGEST = re.compile("[0-9a-f]{64}")
+
+
+def shown(stated: Any) -> str:
+    """A digest by its first digits, a figure with its interval, anything else as it is."""
+    if isinstance(stated, list):
+        value, low, high = stated
+        return f"{value:.5g} ({low:.5g} to {high:.5g})"
+    text = str(stated)
+    return f"{text[:_SHOWN_DIGITS]}..." if _DIGEST.fullmatch(text) else text

@@ -1,0 +1,54 @@
+"""quantize verify: what a file claims of its making, held against what can be found out again."""
+
+import sys
+from collections import Counter
+from pathlib import Path
+from typing import Annotated, Any, Optional
+
+import typer
+
+from quantize_cli.cli._options import Json, Texts
+from quantize_cli.errors import ExitCode
+
+
+def command(
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="A .gguf file with a certificate.")],
+    reference: Annotated[
+        Optional[Path],  # noqa: UP045 - typer on Python 3.10
+        typer.Option("--reference", metavar="SRC", help="What FILE is said to be made of."),
+    ] = None,
+    text: Texts = None,
+    json: Json = False,
+) -> None:
+    """Check the certificate of FILE: its tensors, and with SRC and the texts what it was made of and what that lost."""
+    from quantize_cli.cli._measured import evaluated
+    from quantize_cli.cli._text import print_json
+    from quantize_cli.verify import Evidence, Verdict, verify
+
+    checks = verify(file, Evidence(reference, tuple(text or ()), lambda request: evaluated(request, quiet=json)))
+    holds = not any(check.verdict is Verdict.CONTRADICTED for check in checks)
+    if json:
+        claims = [
+            {"claim": check.claim, "stated": check.stated, "verdict": check.verdict.value, "found": check.found or None}
+            for check in checks
+        ]
+        print_json({"path": str(file), "holds": holds, "claims": claims})
+    else:
+        _print(file, checks, holds)
+    if not holds:
+        raise typer.Exit(ExitCode.ANSWER_IS_NO)
+
+
+def _print(file: Path, checks: list[Any], holds: bool) -> None:
+    from quantize_cli.cli._claims import shown
+    from quantize_cli.cli._text import note, print_table
+    from quantize_cli.verify import Verdict
+
+    print_table(
+        ("claim", "stated", "verdict", "found"),
+        [(check.claim, shown(check.stated), check.verdict.value, shown(check.found)) for check in checks],
+    )
+    sys.stdout.flush()  # before what is said of it
+    counts = Counter(check.verdict for check in checks)
+    said = ", ".join(f"{counts[verdict]} {verdict.value}" for verdict in Verdict if counts[verdict])
+    note(f"{file}: {'holds' if holds else 'does not hold'}: {said}")

@@ -1,0 +1,55 @@
+"""Certified files made and edited in this process: what tests of certificates share."""
+
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from formats.ggml import GgmlType
+from formats.gguf.layout import TensorInfo, Value
+from formats.gguf.reader import read_gguf
+from formats.gguf.writer import lay_out
+from quantize_cli import certificate, pipeline, plan
+from quantize_cli.calibrate import imatrix as imatrix_method
+from quantize_cli.certify import certify, order, stating
+from quantize_cli.evaluate import evaluation
+from quantize_cli.evaluate.evaluation import Evaluation, Request
+from quantize_cli.recipe import Recipe
+from quantize_cli.source import open_model
+from tests.cli.console import EXAMPLES, MODEL
+
+TEXT = EXAMPLES / "sample.txt"
+
+
+def evaluate(request: Request) -> Evaluation:
+    return evaluation.run(evaluation.prepare(request, lambda said: None), lambda amount: None)
+
+
+def certified(path: Path, recipe: Recipe, imatrix: Path | None = None, limit: int | None = None) -> list[Path]:
+    """The example as a certified file, or as several if their tensors are at most `limit` bytes each."""
+    model = open_model(MODEL)
+    importance, provenance = (None, {}) if imatrix is None else imatrix_method.importance(model, imatrix)
+    whole = plan.make(model, recipe, importance, provenance)
+    parts = (whole,) if limit is None else plan.split(whole, limit)
+    names = [path.with_name(f"{path.stem}-{n:05d}-of-{len(parts):05d}.gguf") for n in range(1, len(parts) + 1)]
+    wanted = order(model, TEXT, recipe, "none" if imatrix is None else "imatrix")
+    files = stating(dict(zip([path] if limit is None else names, parts, strict=True)), wanted.blank)
+    certify(files, wanted, lambda plans: pipeline.write(plans, importance, 2, pipeline.Report()), evaluate)
+    return list(files)
+
+
+def edited(path: Path, changes: Mapping[str, Value | None]) -> Path:
+    """The file with a header that states other values, or lacks them, as anyone could write it."""
+    file = read_gguf(path)
+    changed = {**file.metadata, **changes}
+    metadata = {key: value for key, value in changed.items() if value is not None}
+    layout = lay_out(metadata, [TensorInfo(t.name, t.shape, GgmlType[t.dtype]) for t in file.tensors])
+    path.write_bytes(layout.header + path.read_bytes()[file.data_offset :])
+    return path
+
+
+def restated(path: Path, part: str = "", **claims: Any) -> Path:
+    """The file with other claims: of its certificate, or of its calibration or evaluation."""
+    stated = certificate.read(str(path), read_gguf(path).metadata)
+    changed = replace(stated, **({part: replace(getattr(stated, part), **claims)} if part else claims))
+    return edited(path, changed.metadata())
