@@ -72,6 +72,19 @@ def test_every_sum_is_that_of_llama_imatrix(
     assert largest_difference(expected.entries, found.entries) < near
 
 
+def test_what_llama_imatrix_leaves_out_is_counted(tmp_path: Path) -> None:
+    """It passes over batches of less than 16 tokens: of three chunks in parts of 512 tokens the last six are left."""
+    model, ours = dense(tmp_path), tmp_path / "ours.gguf"
+    text = ("-f", TEXT, "-c", "512", "--chunks", "3")
+    succeeded("calibrate", model, "--text", TEXT, "--ctx", "512", "--chunks", "3", "-o", ours)
+    found, less = read_imatrix(ours), read_imatrix(theirs(tmp_path / "less.gguf", model, *text))
+    assert (found.chunks, less.chunks) == (3, 2)
+    assert less.entries["blk.0.attn_q.weight"].counts.tolist() == [3 * 512 - 6]
+    whole = read_imatrix(theirs(tmp_path / "whole.gguf", model, *text, "-ub", "2048", *EXACT))
+    assert origin(whole) == origin(found)
+    assert largest_difference(whole.entries, found.entries) < 2e-4
+
+
 def test_each_reads_what_the_other_wrote_and_adds_it(model: Path, tmp_path: Path) -> None:
     ours, reread, both = tmp_path / "ours.gguf", tmp_path / "reread.gguf", tmp_path / "both.gguf"
     succeeded("calibrate", model, "--text", TEXT, "--ctx", "256", "-o", ours)
