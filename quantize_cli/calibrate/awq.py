@@ -1,0 +1,64 @@
+"""AWQ: channels that carry much are rounded finer, by scales that are searched (Lin et al. 2023, arXiv:2306.00978)."""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+
+import numpy as np
+
+from formats.ggml import GgmlType
+from quantize_cli.calibrate._activations import Calibration
+from quantize_cli.calibrate._errors import Rounding
+from quantize_cli.calibrate._folding import Folding, Place, alive, places, safe
+from quantize_cli.source import Model
+
+GRID = 20
+"""Exponents tried, besides none at all."""
+
+
+def fold(
+    model: Model,
+    chunks: np.ndarray,
+    types: Mapping[str, GgmlType],
+    report: Callable[[int], None] = lambda layers: None,
+    weighted: bool = True,
+) -> Model:
+    """The same function with weights that lose less in `types`, found on `chunks` (n, context) of tokens.
+
+    Each channel that a norm, a value or a gated `up` makes is divided by a scale, and the columns that read it are
+    multiplied. Scales are powers mean|x|^a of the channels' mean magnitudes, made `safe`; of GRID exponents a and of
+    no scaling at all, each place gets what makes the outputs of its matrices err least when rounded. A tensor that
+    `types` does not name counts as not rounded. Weights are rounded with their importance, as a quantization that
+    follows will if it is `weighted`, else without where the type can do so.
+
+    `report` is told of each layer done, and of what is behind them. The scaled tensors are read as float32. InputError
+    for a model that the runtime cannot run or whose weights are not float.
+    """
+    folding, calibration = Folding(model), Calibration(model, chunks)
+    rounding = Rounding(folding, types, weighted, calibration.threads)
+    for layer in places(model):
+        for place, scales in search(layer, calibration, rounding):
+            folding.add(place, scales)
+        report(1)
+    return folding.model()
+
+
+def candidates(magnitudes: np.ndarray) -> np.ndarray:
+    """Mean magnitudes of channels (channels,) -> scales to choose from, (1 + GRID, channels) f32, the first all one."""
+    exponents = np.arange(1 + GRID) / GRID
+    return safe(alive(magnitudes) ** exponents[:, None])
+
+
+def search(layer: Sequence[Place], calibration: Calibration, rounding: Rounding) -> Iterator[tuple[Place, np.ndarray]]:
+    """The best scales (channels,) f32 of each place that any token passes; the calibration is then behind the layer."""
+    choices: dict[int, np.ndarray] = {}
+    errors: dict[int, np.ndarray] = {}
+    turns = rounding.turns(layer)
+    for turn, inputs in enumerate(turns):
+        seen = calibration.look(inputs, stay=turn + 1 < len(turns))
+        for index, place in enumerate(layer):
+            if place.input not in seen:
+                continue
+            if index not in choices:
+                choices[index] = candidates(place.mean(seen[place.input].total))
+            errors[index] = errors.get(index, 0) + rounding.errors(place, choices[index], seen)
+    for index, scales in choices.items():
+        yield layer[index], scales[int(np.argmin(errors[index]))]
