@@ -8,13 +8,10 @@ import numpy as np
 from quantize_cli.calibrate._folding import Input
 from quantize_cli.errors import InputError
 from quantize_cli.runtime.layer import Layer
-from quantize_cli.runtime.tape import applied
 from quantize_cli.runtime.transformer import from_model
 from quantize_cli.runtime.walk import Passage, Walk
 from quantize_cli.runtime.watch import watched_layer
 from quantize_cli.source import Model
-
-OUTPUT: Input = ("output.weight", 0)
 
 
 @dataclass
@@ -72,7 +69,7 @@ class Calibration:
         return self._transformer.threads.count
 
     def look(self, moments: Collection[Input] = (), stay: bool = False) -> Seen:
-        """What each matrix of the next layer is given, with the moments of some; behind all layers, the output matrix.
+        """What each matrix of the next layer is given, with the moments of some.
 
         Then the text is behind that layer, unless it is to `stay` in front of it.
         """
@@ -82,10 +79,6 @@ class Calibration:
             key = name, number
             seen.setdefault(key, Activations(x.shape[1])).add(x, key in moments)
 
-        if self._next == len(self._transformer.layers):
-            for _, part in self._walk.parts(self._stream):
-                watch(*OUTPUT, applied(self._transformer.norm, part, self._transformer.threads))
-            return seen
         layer = watched_layer(self._transformer.layers[self._next], watch)
         for passage, part in self._passages(layer):
             passage.run(part.copy() if stay else part)

@@ -58,6 +58,15 @@ class Rounding:
                 found += self._of_reader(weights, self.types[reader.name], place.spread(scales), activations)
         return found
 
+    def weight_sizes(self, place: Place) -> np.ndarray:
+        """The root mean square of the weights that read each channel of a place and are rounded, (channels,) f64."""
+        rows, squares = 0, np.zeros(place.columns)
+        for reader in self._rounded(place):
+            for weights in self.folding.weights(reader):
+                rows += len(weights)
+                squares += np.square(weights).sum(axis=0, dtype=np.float64)
+        return np.sqrt(place.mean(squares) / max(1, rows))
+
     def _rounded(self, place: Place) -> list[Reader]:
         return [reader for reader in place.readers if self.types.get(reader.name, GgmlType.F32) not in FLOAT_TYPES]
 

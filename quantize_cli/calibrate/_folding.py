@@ -67,6 +67,11 @@ class Place:
     shared: int = 1
     head_width: int = 1
 
+    @property
+    def columns(self) -> int:
+        """Of each reader."""
+        return self.channels * self.shared
+
     def spread(self, channels: np.ndarray) -> np.ndarray:
         """One value per channel (..., channels) -> one per column (..., columns)."""
         heads = channels.reshape(*channels.shape[:-1], -1, self.head_width)
@@ -84,14 +89,15 @@ class Place:
 
 
 def places(model: Model) -> tuple[tuple[Place, ...], ...]:
-    """The places of each layer, and last those behind all layers.
+    """The places of each layer; InputError for an architecture that the runtime does not know.
 
-    InputError for an architecture that the runtime does not know.
+    The norm behind all layers is left alone. Most models share its matrix with the token embedding, and where one did
+    not, scales that took 27 % from the squared error of its logits added 5 to 10 % to the divergence of predictions:
+    they favour the many tokens that are never likely.
     """
     sizes = read_hyperparameters(model)
     present = frozenset(tensor.name for tensor in model.tensors)
-    layers = [tuple(_layer(present, sizes, f"blk.{index}")) for index in range(sizes.layers)]
-    return (*layers, tuple(_end(present, sizes)))
+    return tuple(tuple(_layer(present, sizes, f"blk.{index}")) for index in range(sizes.layers))
 
 
 def _layer(present: frozenset[str], sizes: Hyperparameters, prefix: str) -> Iterator[Place]:
@@ -143,12 +149,6 @@ def _mixture(present: frozenset[str], sizes: Hyperparameters, prefix: str) -> It
         yield _inner(present, prefix, mixing.shared_feed_forward, 0, "_shexp")
 
 
-def _end(present: frozenset[str], sizes: Hyperparameters) -> Iterator[Place]:
-    """An output matrix that is the token embedding too has to stay as it is."""
-    if "output.weight" in present:
-        yield _behind_norm(present, "output_norm", sizes.width, _alike(["output"]))
-
-
 def _behind_norm(present: frozenset[str], norm: str, width: int, readers: tuple[Reader, ...]) -> Place:
     return Place(width, _makers(present, norm, 0), readers, readers[0].input)
 
@@ -177,14 +177,13 @@ def alive(magnitudes: np.ndarray) -> np.ndarray:
 def safe(wanted: np.ndarray) -> np.ndarray:
     """Positive numbers (..., channels) -> scales f32, in proportion, that can be folded.
 
-    Their geometric mean is one before they are rounded to powers of two and kept between 1 / LARGEST and LARGEST. By
-    a power of two a weight is scaled exactly, so a folded model computes the same bits as before, and bf16 weights
-    still are bf16 numbers.
+    Their geometric mean is one before they are kept between 1 / LARGEST and LARGEST. They are no powers of two, which
+    would change no bit of what a float model computes: those are too far apart, and lost all that AWQ gains.
     """
     logarithms = np.log2(wanted.astype(np.float64))
     logarithms -= logarithms.mean(axis=-1, keepdims=True)
     limit = np.log2(LARGEST)
-    scales: np.ndarray = np.exp2(np.clip(np.rint(logarithms), -limit, limit)).astype(np.float32)
+    scales: np.ndarray = np.exp2(np.clip(logarithms, -limit, limit)).astype(np.float32)
     return scales
 
 

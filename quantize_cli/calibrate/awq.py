@@ -10,8 +10,8 @@ from quantize_cli.calibrate._errors import Rounding
 from quantize_cli.calibrate._folding import Folding, Place, alive, places, safe
 from quantize_cli.source import Model
 
-GRID = 20
-"""Exponents tried, besides none at all."""
+_ACTIVATION_POWERS = np.arange(0, 1.01, 0.2)
+_WEIGHT_POWERS = np.arange(0, 1.01, 0.25)
 
 
 def fold(
@@ -29,7 +29,7 @@ def fold(
     `types` does not name counts as not rounded. Weights are rounded with their importance, as a quantization that
     follows will if it is `weighted`, else without where the type can do so.
 
-    `report` is told of each layer done, and of what is behind them. The scaled tensors are read as float32. InputError
+    `report` is told of each layer done. The scaled tensors are read as float32. InputError
     for a model that the runtime cannot run or whose weights are not float.
     """
     folding, calibration = Folding(model), Calibration(model, chunks)
@@ -41,10 +41,13 @@ def fold(
     return folding.model()
 
 
-def candidates(magnitudes: np.ndarray) -> np.ndarray:
-    """Mean magnitudes of channels (channels,) -> scales to choose from, (1 + GRID, channels) f32, the first all one."""
-    exponents = np.arange(1 + GRID) / GRID
-    return safe(alive(magnitudes) ** exponents[:, None])
+def candidates(activations: np.ndarray, weights: np.ndarray) -> np.ndarray:
+    """Sizes of channels (channels,) as they come and in what reads them -> scales to choose from (n, channels) f32.
+
+    Those are activations^a / weights^b, the first all one.
+    """
+    powers = [(a, b) for a in _ACTIVATION_POWERS for b in _WEIGHT_POWERS]
+    return safe(np.stack([alive(activations) ** a / alive(weights) ** b for a, b in powers]))
 
 
 def search(layer: Sequence[Place], calibration: Calibration, rounding: Rounding) -> Iterator[tuple[Place, np.ndarray]]:
@@ -58,7 +61,7 @@ def search(layer: Sequence[Place], calibration: Calibration, rounding: Rounding)
             if place.input not in seen:
                 continue
             if index not in choices:
-                choices[index] = candidates(place.mean(seen[place.input].total))
+                choices[index] = candidates(place.mean(seen[place.input].total), rounding.weight_sizes(place))
             errors[index] = errors.get(index, 0) + rounding.errors(place, choices[index], seen)
     for index, scales in choices.items():
         yield layer[index], scales[int(np.argmin(errors[index]))]

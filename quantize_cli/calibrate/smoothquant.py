@@ -23,7 +23,7 @@ def fold(
 
     Each channel j that a norm, a value or a gated `up` makes is divided by a scale, and the columns that read it are
     multiplied: max|X_j|^STRENGTH / max|W_j|^(1 - STRENGTH), over all matrices that read the channel, made `safe`.
-    `types` is not asked, as the scales do not depend on them. `report` is told of each layer done, and of the output.
+    `types` is not asked, as the scales do not depend on them. `report` is told of each layer done.
     The scaled tensors are read as float32. InputError for a model that the runtime cannot run or whose weights are
     not float.
     """

@@ -13,7 +13,7 @@ from quantize_cli.calibrate._folding import Folding, Place, places
 from quantize_cli.quants import decode, encode
 from quantize_cli.runtime.transformer import from_model
 from quantize_cli.source import Model, open_model
-from tests.calibrate.outlying import outlying
+from tests.calibrate.outlying import SAME, outlying, relative
 from tests.runtime.synthetic import Decoder, small, tokens
 
 CHUNKS = tokens(400).reshape(10, 40)
@@ -70,13 +70,11 @@ def test_errors_are_those_of_the_outputs(weighted: bool, tmp_path: Path) -> None
     assert np.abs(found / expected - 1).max() < CLOSE
 
 
-def test_no_scaling_comes_first_and_exponents_follow() -> None:
-    magnitudes = np.float32([1 / 32, 1 / 4, 4, 32])
-    tried = awq.candidates(magnitudes)
-    assert len(tried) == 1 + awq.GRID
-    assert np.array_equal(np.ones(4), tried[0])
-    assert np.array_equal(magnitudes, tried[-1])
-    assert np.array_equal([1 / 8, 1 / 2, 2, 8], tried[3 * awq.GRID // 5])
+def test_no_scaling_comes_first_and_powers_of_both_sizes_follow() -> None:
+    activations, sizes = np.float32([1 / 4, 1, 4]), np.float32([2, 1, 1 / 2])
+    tried = awq.candidates(activations, sizes)
+    assert np.array_equal(np.ones(3), tried[0])
+    assert np.abs(tried - activations**0.4 / sizes**0.5).max(axis=1).min() < 1e-6
 
 
 @pytest.mark.parametrize("architecture", ["llama", "qwen2moe", "phi3", "gpt2"])
@@ -88,7 +86,7 @@ def test_the_model_computes_what_it_did(architecture: str, tmp_path: Path) -> No
     model = outlying(tmp_path, decoder)
     found = awq.fold(model, CHUNKS, types(model, GgmlType.Q4_0))
     assert any(tensor.place is None for tensor in found.tensors)
-    assert np.array_equal(from_model(model).logits(tokens(40)), from_model(found).logits(tokens(40)))
+    assert relative(from_model(found).logits(tokens(40)), from_model(model).logits(tokens(40))) < SAME
 
 
 def test_matrices_that_are_not_rounded_are_not_scaled(tmp_path: Path) -> None:
@@ -103,7 +101,7 @@ def test_moments_that_do_not_fit_together_take_turns(tmp_path: Path, monkeypatch
     together = chosen(model, rounding(model, GgmlType.Q4_0))
     monkeypatch.setattr(_errors, "_MOMENTS_NBYTES", 96 * 96 * 8)
     of = rounding(model, GgmlType.Q4_0)
-    assert [len(of.turns(layer)) for layer in places(model)] == [6, 6, 1]
+    assert [len(of.turns(layer)) for layer in places(model)] == [6, 6]
     for (place, scales), (same_place, same_scales) in zip(together, chosen(model, of), strict=True):
         assert place == same_place
         assert np.array_equal(scales, same_scales)
@@ -112,4 +110,4 @@ def test_moments_that_do_not_fit_together_take_turns(tmp_path: Path, monkeypatch
 def test_each_layer_is_reported(tmp_path: Path) -> None:
     told: list[int] = []
     awq.fold(open_model(small(tmp_path)), CHUNKS, {}, told.append)
-    assert told == [1, 1, 1]
+    assert told == [1, 1]

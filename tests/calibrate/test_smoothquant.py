@@ -8,7 +8,7 @@ import pytest
 from quantize_cli.calibrate import smoothquant
 from quantize_cli.runtime.transformer import from_model
 from quantize_cli.source import Model, open_model
-from tests.calibrate.outlying import outlying
+from tests.calibrate.outlying import SAME, outlying, relative
 from tests.runtime.synthetic import Decoder, small, tokens
 
 CHUNKS = tokens(120).reshape(3, 40)
@@ -23,8 +23,7 @@ def test_scales_are_those_of_the_formula() -> None:
     random = np.random.default_rng(0)
     activations, weights = random.uniform(0.1, 9, (2, 64))
     expected = np.array([x**0.5 / w**0.5 for x, w in zip(activations, weights, strict=True)])
-    exponents = np.log2(expected / np.exp(np.log(expected).mean()))
-    assert np.abs(np.log2(smoothquant.scales(activations, weights)) - exponents).max() <= 0.5
+    assert np.allclose(expected / np.exp(np.log(expected).mean()), smoothquant.scales(activations, weights))
 
 
 def test_the_scales_of_a_norm_are_of_all_it_feeds(tmp_path: Path) -> None:
@@ -35,9 +34,9 @@ def test_the_scales_of_a_norm_are_of_all_it_feeds(tmp_path: Path) -> None:
     expected = smoothquant.scales(np.abs(normed).max(axis=0), np.abs(read).max(axis=0))
     found = smoothquant.fold(model, CHUNKS, {})
     ratios = weight(found, "blk.0.attn_k.weight") / weight(model, "blk.0.attn_k.weight")
-    assert np.array_equal(np.broadcast_to(expected, ratios.shape), ratios)
+    assert np.allclose(np.broadcast_to(expected, ratios.shape), ratios)
     norms = weight(model, "blk.0.attn_norm.weight") / weight(found, "blk.0.attn_norm.weight")
-    assert np.array_equal(expected, norms[0])
+    assert np.allclose(expected, norms[0])
 
 
 @pytest.mark.parametrize("experts", [0, 4])
@@ -45,10 +44,10 @@ def test_the_model_computes_what_it_did(experts: int, tmp_path: Path) -> None:
     model = outlying(tmp_path, Decoder("llama", experts=experts))
     found = smoothquant.fold(model, CHUNKS, {})
     assert not np.array_equal(weight(model, "blk.0.attn_v.weight"), weight(found, "blk.0.attn_v.weight"))
-    assert np.array_equal(from_model(model).logits(tokens(40)), from_model(found).logits(tokens(40)))
+    assert relative(from_model(found).logits(tokens(40)), from_model(model).logits(tokens(40))) < SAME
 
 
 def test_each_layer_is_reported(tmp_path: Path) -> None:
     told: list[int] = []
     smoothquant.fold(open_model(small(tmp_path)), CHUNKS, {}, told.append)
-    assert told == [1, 1, 1]
+    assert told == [1, 1]
