@@ -68,6 +68,10 @@ class Place:
     head_width: int = 1
 
     @property
+    def follows_norm(self) -> bool:
+        return self.makers[0].name.endswith("_norm.weight")
+
+    @property
     def columns(self) -> int:
         """Of each reader."""
         return self.channels * self.shared
@@ -178,7 +182,8 @@ def safe(wanted: np.ndarray) -> np.ndarray:
     """Positive numbers (..., channels) -> scales f32, in proportion, that can be folded.
 
     Their geometric mean is one before they are kept between 1 / LARGEST and LARGEST. They are no powers of two, which
-    would change no bit of what a float model computes: those are too far apart, and lost all that AWQ gains.
+    would change no bit of what a float model computes: those are too far apart, so that AWQ's search found next to
+    nothing that helped.
     """
     logarithms = np.log2(wanted.astype(np.float64))
     logarithms -= logarithms.mean(axis=-1, keepdims=True)
@@ -220,7 +225,9 @@ class Folding:
             yield decode(tensor.type, tensor.read(first, min(first + count, stop))[::step])
 
     def add(self, place: Place, scales: np.ndarray) -> None:
-        """Fold scales (channels,) f32 into a place, on top of what was folded before."""
+        """Fold scales (channels,) f32 into a place, on top of what was folded before; ones leave its tensors alone."""
+        if (scales == 1).all():
+            return
         for maker in place.makers:
             tensor, part = self.tensor(maker.name), slice(maker.start, maker.start + place.channels)
             if len(tensor.shape) == 1:

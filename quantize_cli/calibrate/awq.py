@@ -10,8 +10,9 @@ from quantize_cli.calibrate._errors import Rounding
 from quantize_cli.calibrate._folding import Folding, Place, alive, places, safe
 from quantize_cli.source import Model
 
-_ACTIVATION_POWERS = np.arange(0, 1.01, 0.2)
-_WEIGHT_POWERS = np.arange(0, 1.01, 0.25)
+_ACTIVATION_POWERS = np.arange(6) / 5
+_WEIGHT_POWERS = np.arange(5) / 4
+"""What is tried: 30 pairs, the first of which is no scaling."""
 
 
 def fold(
@@ -24,13 +25,14 @@ def fold(
     """The same function with weights that lose less in `types`, found on `chunks` (n, context) of tokens.
 
     Each channel that a norm, a value or a gated `up` makes is divided by a scale, and the columns that read it are
-    multiplied. Scales are powers mean|x|^a of the channels' mean magnitudes, made `safe`; of GRID exponents a and of
-    no scaling at all, each place gets what makes the outputs of its matrices err least when rounded. A tensor that
-    `types` does not name counts as not rounded. Weights are rounded with their importance, as a quantization that
-    follows will if it is `weighted`, else without where the type can do so.
+    multiplied. Each place gets the scales of `candidates`, no scaling among them, with which the outputs of its
+    matrices err least once they are rounded. Weights are rounded with their importance, as a quantization that follows
+    will if it is `weighted`, else without where the type can do so. A tensor that `types` does not name counts as not
+    rounded. An importance for the result has to be found on the result, as its activations are scaled.
 
-    `report` is told of each layer done. The scaled tensors are read as float32. InputError
-    for a model that the runtime cannot run or whose weights are not float.
+    `report` is told of each layer done. What the model computes changes by float32 rounding only, less than 1e-5 of
+    it; the scaled tensors are read as float32. InputError for a model that the runtime cannot run or whose weights are
+    not float.
     """
     folding, calibration = Folding(model), Calibration(model, chunks)
     rounding = Rounding(folding, types, weighted, calibration.threads)
@@ -42,9 +44,10 @@ def fold(
 
 
 def candidates(activations: np.ndarray, weights: np.ndarray) -> np.ndarray:
-    """Sizes of channels (channels,) as they come and in what reads them -> scales to choose from (n, channels) f32.
+    """Sizes of channels (channels,), as they come and in what reads them -> scales to choose from (n, channels) f32.
 
-    Those are activations^a / weights^b, the first all one.
+    They are mean|x|^a / rms(w)^b, made `safe`, the first all one. The paper has b = 0, its code also b = 1 - a. With
+    a and b apart the errors of a small Llama in Q4_0 fell by 3 % rather than 1 and 2.
     """
     powers = [(a, b) for a in _ACTIVATION_POWERS for b in _WEIGHT_POWERS]
     return safe(np.stack([alive(activations) ** a / alive(weights) ** b for a, b in powers]))

@@ -47,6 +47,15 @@ def test_the_model_computes_what_it_did(experts: int, tmp_path: Path) -> None:
     assert relative(from_model(found).logits(tokens(40)), from_model(model).logits(tokens(40))) < SAME
 
 
+def test_only_norms_give_their_scales_away(tmp_path: Path) -> None:
+    model = outlying(tmp_path, Decoder("llama", experts=4))
+    found = smoothquant.fold(model, CHUNKS, {})
+    left = [after.name for before, after in zip(model.tensors, found.tensors, strict=True) if before == after]
+    kept = ("attn_output", "ffn_down_exps")
+    layers = [f"blk.{layer}.{name}.weight" for layer in range(2) for name in kept]
+    assert sorted(left) == sorted(["token_embd.weight", "output_norm.weight", "output.weight", *layers])
+
+
 def test_each_layer_is_reported(tmp_path: Path) -> None:
     told: list[int] = []
     smoothquant.fold(open_model(small(tmp_path)), CHUNKS, {}, told.append)
