@@ -96,8 +96,8 @@ def places(model: Model) -> tuple[tuple[Place, ...], ...]:
     """The places of each layer; InputError for an architecture that the runtime does not know.
 
     The norm behind all layers is left alone. Most models share its matrix with the token embedding, and where one did
-    not, scales that took 27 % from the squared error of its logits added 5 to 10 % to the divergence of predictions:
-    they favour the many tokens that are never likely.
+    not, scales that took a quarter from the squared error of its logits added 5 to 10 % to the divergence of what it
+    predicts, presumably as the error counts tokens that are never likely like all others.
     """
     sizes = read_hyperparameters(model)
     present = frozenset(tensor.name for tensor in model.tensors)
