@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from formats.errors import FormatError
-from formats.ggml import GgmlType, row_nbytes
+from formats.ggml import FLOAT_TYPES, GgmlType, row_nbytes
 from formats.quoted import quoted
 from formats.stored import StoredTensor
 
@@ -85,6 +85,33 @@ class Tensor:
             return np.concatenate(parts).T
 
         return replace(self, shape=(columns, rows), read=read, place=None)
+
+    def scaled(self, rows: np.ndarray | None = None, columns: np.ndarray | None = None) -> "Tensor":
+        """The same numbers times factors, as float32, multiplied when they are read.
+
+        `rows` (row_count,) f32 has one for each row, `columns` one for each column: (columns,) f32, or
+        (matrices, columns) f32 where each matrix of a stack has its own. Columns are multiplied first.
+        ValueError unless the numbers are F32, F16 or BF16, and for factors of another shape.
+        """
+        matrix_rows = prod(self.shape[-2:-1])
+        matrices = self.row_count // max(1, matrix_rows)
+        if self.type not in FLOAT_TYPES:
+            raise ValueError(f"{self.origin}: {self.type.name.lower()} cannot be scaled")
+        if rows is not None and rows.shape != (self.row_count,):
+            raise ValueError(f"{self.origin}: {rows.shape} factors for {self.row_count} rows")
+        if columns is not None and columns.shape not in ((self.columns,), (matrices, self.columns)):
+            wanted = f"{self.columns} columns of {matrices} matrices"
+            raise ValueError(f"{self.origin}: {columns.shape} factors for {wanted}")
+
+        def read(start: int, stop: int) -> np.ndarray:
+            values = self.read(start, stop).astype(np.float32)
+            if columns is not None:
+                values *= columns if columns.ndim == 1 else columns[np.arange(start, stop) // matrix_rows]
+            if rows is not None:
+                values *= rows[start:stop, None]
+            return values
+
+        return replace(self, type=GgmlType.F32, read=read, place=None)
 
 
 def from_stored(stored: StoredTensor) -> Tensor:
