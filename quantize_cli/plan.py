@@ -1,7 +1,7 @@
 """The plan: every tensor's type, size and offset, with reasons, before a byte is read or written."""
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from math import prod
 
@@ -81,8 +81,11 @@ def make(
     importance: Importance | None = None,
     provenance: Mapping[str, Value] | None = None,
     requantize: bool = False,
+    guided: Collection[str] = (),
 ) -> Plan:
     """Decide everything about the file that `model` becomes under `recipe`; `provenance` is metadata on the importance.
+
+    `guided` are tensors of which more is known than an importance says.
 
     InputError for a tensor that cannot be read as numbers or has no implementation for its type, for one already
     quantized unless `requantize`, and for one whose type needs an importance it does not have; UsageError for an
@@ -91,14 +94,14 @@ def make(
     kept = {tensor.name: reason for tensor in model.tensors if (reason := why_kept(tensor)) is not None}
     candidates = [tensor for tensor in model.tensors if tensor.name not in kept]
     _refuse_idle_overrides(recipe, candidates)
-    chosen = recipe.choose(candidates, model.metadata, importance is not None)
+    chosen = recipe.choose(candidates, model.metadata, importance is not None or bool(guided))
     steps = [
         _keep(model, tensor, recipe, kept[tensor.name])
         if tensor.name in kept
         else _fit(tensor, *chosen[tensor.name], requantize)
         for tensor in model.tensors
     ]
-    _refuse_unguided(steps, recipe, importance or {})
+    _refuse_unguided(steps, recipe, {*(importance or ()), *guided})
     metadata = dict(model.metadata)
     metadata["general.file_type"] = u32(recipe.file_type)
     metadata["general.quantization_version"] = u32(QUANTIZATION_VERSION)
@@ -172,9 +175,9 @@ def _refuse_unreadable(tensor: Tensor, requantize: bool) -> None:
         raise InputError(f"{tensor.origin}: reading {name} is not supported")
 
 
-def _refuse_unguided(steps: Sequence[Step], recipe: Recipe, importance: Importance) -> None:
+def _refuse_unguided(steps: Sequence[Step], recipe: Recipe, guided: Collection[str]) -> None:
     for step in steps:
-        if step.tensor.name in importance or step.type is step.tensor.type:
+        if step.tensor.name in guided or step.type is step.tensor.type:
             continue
         small = recipe.file_type is FileType.Q2_K_S and step.type is GgmlType.Q2_K
         if step.type in NEED_IMPORTANCE or (small and layer_of(step.tensor.name) >= 0):

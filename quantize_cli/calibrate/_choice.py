@@ -41,6 +41,11 @@ class Methods:
         return (*self.folding, *((self.rounding,) if self.rounding else ()))
 
     @property
+    def spelled(self) -> str:
+        """As a person would say it: `awq, gptq`, `imatrix, best`, or `none`."""
+        return ", ".join([*self.names, *(["best"] if self.best else [])]) or "none"
+
+    @property
     def is_sequential(self) -> bool:
         """Whether matrices are rounded one after the other, for what the ones before them give."""
         return self.rounding is not None and _offers(self.rounding, "round_rows")
@@ -101,6 +106,9 @@ def _refuse_misuse(names: Sequence[str], has_text: bool, has_importance: bool) -
 
 def _offers(name: str, what: str) -> bool:
     return hasattr(plugins.load("calibrate", name), what)
+
+
+covered = _sequence.covered
 
 
 def guided(model: Model, methods: Methods) -> frozenset[str]:

@@ -14,11 +14,11 @@ from quantize_cli.errors import UsageError
 from quantize_cli.source import open_model
 
 
-def ordered(made: Planned, source: Path, text: Path, method: str) -> tuple[Planned, Order]:
+def ordered(made: Planned, source: Path, text: Path) -> tuple[Planned, Order]:
     """The plan with room for a certificate, and the certificate wanted."""
     if made.output.suffix != ".gguf":
         raise UsageError(f"{made.output}: not called .gguf, so it cannot be measured", hint="--output NAME.gguf")
-    wanted = order(open_model(source), text, made.plan.recipe, method)
+    wanted = order(open_model(source), text, made.plan.recipe, made.calibrated.method, made.calibrated.claimed())
     return replace(made, files=stating(made.files, wanted.blank)), wanted
 
 

@@ -1,9 +1,18 @@
 """Arguments and options that several commands take, said once."""
 
+from enum import Enum
 from pathlib import Path
 from typing import Annotated, Optional
 
 import typer
+
+
+class Search(str, Enum):
+    """How the codes of rows on their own are found."""
+
+    reference = "reference"
+    best = "best"
+
 
 Source = Annotated[
     Path, typer.Argument(metavar="SRC", help="A checkpoint directory, a .safetensors file, or a float .gguf file.")
@@ -40,6 +49,26 @@ SplitSize = Annotated[
 Settings = Annotated[
     Optional[list[str]],  # noqa: UP045
     typer.Option("--set", metavar="KEY=VALUE", help="Metadata to write; KEY=TYPE:VALUE for a new key; repeatable."),
+]
+CalibrationTexts = Annotated[
+    Optional[list[Path]],  # noqa: UP045
+    typer.Option("--calibrate", metavar="FILE", help="A UTF-8 text to round for, as the model reads it; repeatable."),
+]
+MethodNames = Annotated[
+    Optional[list[str]],  # noqa: UP045
+    typer.Option(
+        "--method",
+        metavar="NAME",
+        help="awq, smoothquant, then gptq, imatrix, zeroquant or hqq; repeatable. Default with a text: gptq.",
+    ),
+]
+CalibrationContext = Annotated[
+    Optional[int],  # noqa: UP045
+    typer.Option("--ctx", help="Tokens per chunk of --calibrate. Default 512, or what the model was trained on."),
+]
+CalibrationChunks = Annotated[
+    Optional[int],  # noqa: UP045
+    typer.Option("--chunks", help="Read only the first so many chunks of each text."),
 ]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON document.")]
 Certify = Annotated[

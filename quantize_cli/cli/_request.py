@@ -2,18 +2,21 @@
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from formats.gguf.shards import shard_path
 from formats.quoted import quoted
 from quantize_cli import plan, recipe, settings
 from quantize_cli.calibrate import imatrix as imatrix_method
+from quantize_cli.cli._calibrated import Calibrated
+from quantize_cli.cli._calibrated import Request as Calibration
 from quantize_cli.cli._text import warn
 from quantize_cli.errors import UsageError
+from quantize_cli.pipeline import Rounding
 from quantize_cli.plan import Importance, Plan
 from quantize_cli.recipe import BITS, Recipe
-from quantize_cli.source import open_model
+from quantize_cli.source import Model, open_model
 
 _DEFAULT_BITS = 4
 _UNITS = {"": 1, "K": 10**3, "M": 10**6, "G": 10**9}
@@ -31,6 +34,7 @@ class Request:
     requantize: bool = False
     split_size: str | None = None
     settings: Sequence[str] | None = None
+    calibration: Calibration = field(default_factory=Calibration)
 
 
 @dataclass(frozen=True)
@@ -43,6 +47,8 @@ class Planned:
     output: Path
     files: dict[Path, Plan]
     """What is written: `output` itself, or its parts."""
+    calibrated: Calibrated
+    rounding: Rounding
 
 
 def planned(request: Request) -> Planned:
@@ -53,9 +59,20 @@ def planned(request: Request) -> Planned:
         warn(warning)
     model = replace(model, metadata=settings.apply(model.metadata, request.settings or ()))
     importance, provenance = imatrix_method.importance(model, request.imatrix) if request.imatrix else (None, {})
-    made = plan.make(model, request.recipe, importance, provenance, request.requantize)
+    calibrated = Calibrated(request.calibration, model, importance is not None)
+    guided = calibrated.guided(model)
+    if calibrated.methods.folding:
+        types = plan.make(model, request.recipe, None, None, request.requantize, _names(model))
+        model = calibrated.folded(model, {step.tensor.name: step.type for step in types.steps})
+    if importance is None:
+        importance = calibrated.importance(model)
+    made = plan.make(model, request.recipe, importance, provenance, request.requantize, guided)
     output = request.output or _derived(request.source, request.recipe)
-    return Planned(made, importance, output, _files(made, output, limit))
+    return Planned(made, importance, output, _files(made, output, limit), calibrated, calibrated.rounding(model, made))
+
+
+def _names(model: Model) -> frozenset[str]:
+    return frozenset(tensor.name for tensor in model.tensors)
 
 
 def _files(made: Plan, output: Path, limit: int | None) -> dict[Path, Plan]:

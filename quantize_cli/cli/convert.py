@@ -9,12 +9,17 @@ import typer
 
 from quantize_cli.cli._options import (
     Bits,
+    CalibrationChunks,
+    CalibrationContext,
+    CalibrationTexts,
     Certify,
     ImportanceFile,
     Json,
+    MethodNames,
     Pure,
     RecipeFile,
     Requantize,
+    Search,
     Settings,
     Source,
     SplitSize,
@@ -35,6 +40,13 @@ def command(
     pure: Pure = False,
     tensor: TensorTypes = None,
     imatrix: ImportanceFile = None,
+    calibrate: CalibrationTexts = None,
+    method: MethodNames = None,
+    search: Annotated[
+        Search, typer.Option("--search", help="best: improve what the reference chooses while the error falls.")
+    ] = Search.reference,
+    ctx: CalibrationContext = None,
+    chunks: CalibrationChunks = None,
     requantize: Requantize = False,
     split_size: SplitSize = None,
     settings: Settings = None,
@@ -50,15 +62,17 @@ def command(
     json: Json = False,
 ) -> None:
     """Convert SRC to a GGUF file that llama.cpp runs."""
+    from quantize_cli.cli._calibrated import Request as Calibration
     from quantize_cli.cli._request import Request, choose_recipe, planned
 
     chosen = choose_recipe(bits, type_name, recipe, pure, tensor)
-    made = planned(Request(source, chosen, output, imatrix, requantize, split_size, settings))
+    asked = Calibration(tuple(calibrate or ()), tuple(method or ()), ctx, chunks, search, threads, json)
+    made = planned(Request(source, chosen, output, imatrix, requantize, split_size, settings, asked))
     wanted = None
     if certify is not None:
         from quantize_cli.cli._certify import certified, ordered
 
-        made, wanted = ordered(made, source, certify, "none" if imatrix is None else "imatrix")
+        made, wanted = ordered(made, source, certify)
     for path in made.files:
         _refuse_output(source, path, force)
     if dry_run:
@@ -92,7 +106,7 @@ def _write(made: Any, threads: int | None, quiet: bool) -> float:
 
     start = time.monotonic()
     with progress(sum(step.nbytes for step in made.plan.steps), "B", made.output.name, quiet) as advance:
-        write(made.files, made.importance, threads or default_threads(), Report(note, advance))
+        write(made.files, made.importance, threads or default_threads(), Report(note, advance), made.rounding)
     return time.monotonic() - start
 
 
