@@ -108,12 +108,13 @@ class Ours:
 
     def prompt(self, tokens: np.ndarray) -> int:
         self._cache.rewind(0)
-        for start in range(0, len(tokens), _PART):
-            hidden = self._transformer.hidden(tokens[start : start + _PART], self._cache)
-        return greedy(self._transformer.project(hidden[-1]))
+        last = (len(tokens) - 1) // _PART * _PART
+        for start in range(0, last, _PART):
+            self._transformer.hidden(tokens[start : start + _PART], self._cache)
+        return greedy(self._transformer.predict(tokens[last:], self._cache))
 
     def step(self, token: int) -> int:
-        return greedy(self._transformer.project(self._transformer.hidden(np.array([token]), self._cache)[-1]))
+        return greedy(self._transformer.predict(np.array([token]), self._cache))
 
 
 def measure(request: Request, advance: Callable[[int], None]) -> RunSpeed:

@@ -27,16 +27,19 @@ from quantize_cli.simd import (
     fitting_int,
     float_from_bits,
     from_half,
+    lane_numbers,
     largest,
     load,
     maximum,
     minimum,
     round_half_even,
+    select,
+    splat,
     store,
     to_half,
 )  # fmt: skip
 
-f32 = np.float32
+f32, i32 = np.float32, np.int32
 
 
 @merged
@@ -62,12 +65,24 @@ def _sum_small(total, scale, halved):
 @merged
 def _scale_super(x, row, column):
     """The same of the 256 activations from `column`."""
-    extreme = f32(0)
-    for i in range(column, column + 256):
-        if abs(x[row, i]) > abs(extreme):
-            extreme = x[row, i]
+    extreme = _extreme(x, row, column)
     inverse = f32(-127) / extreme if extreme != f32(0) else f32(0)
     return inverse, f32(1) / inverse if inverse != f32(0) else f32(0)
+
+
+@merged
+def _extreme(x, row, column):
+    """Of the 256 activations from `column` the one of largest magnitude, the first of equals; NaN is passed over."""
+    peaks = splat(f32(0))
+    for at in range(column, column + 256, 16):
+        peaks = maximum(absolute(load(x, row, at)), peaks)
+    peak, before_end = float_from_bits(largest(bits(peaks))), splat(i32(0))
+    if peak == f32(0):
+        return f32(0)
+    for at in range(0, 256, 16):
+        is_peak = absolute(load(x, row, column + 240 - at)) == peak
+        before_end = select(is_peak, i32(16 + at) - lane_numbers(), before_end)
+    return x[row, column + 256 - largest(before_end)]
 
 
 @operation

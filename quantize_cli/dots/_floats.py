@@ -7,7 +7,7 @@ into float32 are a panel (columns, 16), and activations come in tiles (columns, 
 import numpy as np
 
 from quantize_cli.dots._lanes import fused, total_of
-from quantize_cli.dots._memory import float_at, load_floats, set_float, store_bytes
+from quantize_cli.dots._memory import fetch_ahead, float_at, load_floats, set_float, store_bytes
 from quantize_cli.dots._tiles import TOKENS, add_columns, empty_tile, store_tile, transpose
 from quantize_cli.kernel import merged
 from quantize_cli.operation import call_opener, claim, claim_part, f32_array, operation, share
@@ -42,6 +42,7 @@ def _product(weights, x, columns, nbytes, load_of, one_of):
     a, b, c, d = splat(_NOTHING), splat(_NOTHING), splat(_NOTHING), splat(_NOTHING)
     step = 16 * nbytes
     for _ in range(columns // 64):
+        fetch_ahead(weights, 4 * step)
         a = fused(load_of(weights), load_floats(x), a)
         b = fused(load_of(weights + step), load_floats(x + 64), b)
         c = fused(load_of(weights + 2 * step), load_floats(x + 128), c)

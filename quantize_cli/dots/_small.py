@@ -8,7 +8,7 @@ factor is the type's own. Of four blocks in a row the scales may come faster, fr
 import numpy as np
 
 from quantize_cli.dots._lanes import fused, lane_of, total_of
-from quantize_cli.dots._memory import load_bytes, load_floats, set_float, store_quarters
+from quantize_cli.dots._memory import fetch_ahead, load_bytes, load_floats, set_float, store_quarters
 from quantize_cli.dots._products import dot4
 from quantize_cli.kernel import merged
 from quantize_cli.operation import claim_part, f32_array, u8_array
@@ -42,6 +42,7 @@ def _product(words, row, token, blocks, nbytes, codes_of, scales_of, run_scales_
     for _ in range(blocks // 4):
         places = block, block + nbytes, block + 2 * nbytes, block + 3 * nbytes
         scale, offset = run_scales_of(block)
+        fetch_ahead(block, 4 * nbytes)
         total, rest = _add(total, rest, codes_of(*places), scale, offset, x, x_scale, x_sum)
         block += 4 * nbytes
         x += 128

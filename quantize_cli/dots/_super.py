@@ -8,7 +8,7 @@ offsets)`. Both are given addresses.
 import numpy as np
 
 from quantize_cli.dots._lanes import total_of
-from quantize_cli.dots._memory import float_at
+from quantize_cli.dots._memory import fetch_ahead, float_at
 from quantize_cli.kernel import merged
 from quantize_cli.operation import claim_part, f32_array
 from quantize_cli.simd import splat
@@ -35,6 +35,7 @@ def _product(words, row, token, blocks, nbytes, add_block):
     x_scale, x_sums = words[7] + 4 * token * words[9], words[10] + 4 * token * words[12]
     total, rest = splat(_NOTHING), splat(_NOTHING)
     for _ in range(blocks):
+        fetch_ahead(block, nbytes)
         total, rest = add_block(total, rest, block, x, float_at(x_scale), x_sums)
         block += nbytes
         x += 256

@@ -92,7 +92,7 @@ def greedy(logits: np.ndarray) -> int:
 
 def candidates(logits: np.ndarray, sampling: Sampling) -> np.ndarray:
     """The tokens the filters leave of logits (vocabulary,), likeliest first, the lower of equals before the other."""
-    tokens = np.argsort(-logits, kind="stable")[: sampling.top_k or None]
+    tokens = _likeliest(logits, sampling.top_k)
     if sampling.top_p < 1:
         weights = _weights(logits[tokens])
         enough = np.searchsorted(np.cumsum(weights), sampling.top_p * weights.sum())
@@ -100,6 +100,18 @@ def candidates(logits: np.ndarray, sampling: Sampling) -> np.ndarray:
     if sampling.min_p > 0:
         tokens = tokens[logits[tokens] >= logits[tokens[0]] + np.float32(np.log(sampling.min_p))]
     return tokens
+
+
+def _likeliest(logits: np.ndarray, count: int) -> np.ndarray:
+    """The tokens of the `count` highest logits, or of all if it is 0, ordered as above.
+
+    Sorting a vocabulary of 32,000 takes a tenth of what making its logits takes in a model of a billion weights.
+    """
+    if not 0 < count < logits.size:
+        return np.argsort(-logits, kind="stable")
+    least = np.partition(logits, -count)[-count]
+    tokens = np.flatnonzero(logits >= least)
+    return tokens[np.argsort(-logits[tokens], kind="stable")][:count]
 
 
 def _weights(logits: np.ndarray) -> np.ndarray:

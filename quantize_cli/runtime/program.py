@@ -1,20 +1,21 @@
 """A program: operations in order, each done by all threads before the next begins."""
 
 import os
-from collections.abc import Callable
-from concurrent.futures import Future, ThreadPoolExecutor, wait
+import time
+import weakref
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from threading import Condition, Thread, current_thread
 from typing import Any
 
 import numpy as np
-from numba import types
 
-from quantize_cli.kernel import kernel, merged
-from quantize_cli.operation import Operation, add_to, call, look_at, place_of, words
+from quantize_cli.operation import Operation, words
+from quantize_cli.runtime import desk
 
-_PATIENCE = 2000
-"""Looks before a waiting thread gives way: some microseconds, which most waits are shorter than."""
-_ALL_ARRIVED = 1 << 60
-_give_way = types.ExternalFunction("sched_yield" if os.name == "posix" else "SwitchToThread", types.int32())
+_GATHERING_SECONDS = 1e-4
+_STRETCH = 16
+"""Steps between which the leading thread looks whether it is interrupted: about a layer's."""
 
 
 def processors() -> int:
@@ -27,26 +28,34 @@ class Program:
 
     def __init__(self) -> None:
         self._steps: list[np.ndarray | Callable[[], None]] = []
-        self._open: list[tuple[int, int]] = []
+        self._open: list[tuple[int, int, int]] = []
         self._kept: list[Any] = []
 
-    def add(self, operation: Operation, *arguments: np.ndarray | float) -> None:
-        """Append an operation on these arrays and numbers; the arrays are kept alive."""
+    def add(self, operation: Operation, *arguments: np.ndarray | float, beside: bool = False) -> None:
+        """Append an operation on these arrays and numbers; the arrays are kept alive.
+
+        It may begin while the one before is being done if it is `beside` that: if neither writes what the other uses.
+        """
         packed = words(*arguments)
         self._kept += [packed, arguments]
-        self._open.append((operation.address, packed.ctypes.data))
+        meetings = self._open[-1][2] if self._open else 0
+        if beside and self._open:
+            self._open[-1] = (*self._open[-1][:2], 0)
+        else:
+            meetings += 1
+        self._open.append((operation.address, packed.ctypes.data, meetings))
 
     def call(self, function: Callable[[], None]) -> None:
         """Append a function of Python, called by one thread while the others rest."""
         self._close()
         self._steps.append(function)
 
-    def run(self, pool: "Threads") -> None:
+    def run(self, threads: "Threads") -> None:
         """Do all of it."""
         self._close()
         for step in self._steps:
             if isinstance(step, np.ndarray):
-                pool.run(step)
+                threads.run(step)
             else:
                 step()
 
@@ -57,64 +66,105 @@ class Program:
 
 
 class Threads:
-    """The threads that run programs, each on a processor of its own if there are as many."""
+    """The threads that run programs: that which asks for it and helpers, each on a processor of its own if it can be.
+
+    After a program helpers look for the next one for a millisecond or two, and rest if none comes: between two tokens
+    none has to be woken. Only one thread may ask at a time.
+    """
 
     def __init__(self, count: int) -> None:
         self.count = count
         places = _places()
-        self._free = places if count == len(places) else []
-        self._pool = ThreadPoolExecutor(count, "quantize-run", self._settle)
-        self._arrivals = np.zeros(1, np.int64)
+        self._places = places if count == len(places) else []
+        self._helpers: _Helpers | None = None
 
     def run(self, table: np.ndarray) -> None:
-        """Run operations (n, 2) int64 of addresses of code and of words; interrupted, it leaves them as they were."""
-        self._arrivals[0] = 0
-        started: list[Future[None]] = []
-        try:
-            for thread in range(self.count):
-                started.append(self._pool.submit(_run, table, self._arrivals.ctypes.data, thread, self.count))
-            wait(started)
-        except BaseException:
-            self._arrivals[0] = _ALL_ARRIVED
-            wait(started)
-            _put_back_claims(table)
-            raise
+        """Do the steps of a table, see desk.py; interrupted, it leaves what operations claim as it was."""
+        if self._helpers is None:
+            self._helpers = _Helpers(self.count, self._places[1:])
+            weakref.finalize(self, self._helpers.dismiss)
+        address, steps = table.ctypes.data, len(table)
+        with self._placed():
+            try:
+                self._helpers.offer(address, steps)
+                for start in range(0, steps, _STRETCH):
+                    desk.lead(self._helpers.desk, address, start, min(start + _STRETCH, steps), self.count)
+            except BaseException:
+                self._helpers.stop()
+                desk.put_back_all_claims(address, steps)
+                raise
 
-    def _settle(self) -> None:
-        """Bind a new thread to a processor: two that give way to each other on one are not moved apart by Linux."""
-        if self._free:
-            os.sched_setaffinity(0, {self._free.pop()})
+    @contextmanager
+    def _placed(self) -> Iterator[None]:
+        """Keep this thread where no helper is: of two that give way to each other on one processor Linux moves none."""
+        if not self._places:
+            yield
+            return
+        before = os.sched_getaffinity(0)
+        os.sched_setaffinity(0, self._places[:1])
+        try:
+            yield
+        finally:
+            os.sched_setaffinity(0, before)
+
+
+class _Helpers:
+    """The threads besides the leading one, and the desk where they meet."""
+
+    def __init__(self, threads: int, places: list[int]) -> None:
+        self._threads, self._numbers = threads, desk.new_desk()
+        self.desk = self._numbers.ctypes.data
+        self._resting, self._dismissed, self._bell = 0, False, Condition()
+        self._members = [
+            Thread(target=self._help, args=(thread, places[thread - 1 : thread]), name="quantize-run", daemon=True)
+            for thread in range(1, threads)
+        ]
+        for member in self._members:
+            member.start()
+
+    def offer(self, table: int, steps: int) -> None:
+        """Let all begin with a table of so many steps."""
+        self._gather()
+        desk.offer(self.desk, table, steps)
+        self._wake()
+
+    def stop(self) -> None:
+        """Let all leave what they do, and wait until they have."""
+        desk.abandon(self.desk)
+        self._wake()
+        self._gather()
+
+    def dismiss(self) -> None:
+        """End the threads."""
+        self._dismissed = True
+        self._wake()
+        for member in self._members:
+            if member is not current_thread():  # as may be where garbage is collected
+                member.join()
+
+    def _gather(self) -> None:
+        while not desk.all_done(self.desk, self._threads):
+            time.sleep(_GATHERING_SECONDS)
+
+    def _wake(self) -> None:
+        """Whoever goes to rest says so before looking at the desk for the last time, so none is missed."""
+        if self._resting:
+            with self._bell:
+                self._bell.notify_all()
+
+    def _help(self, thread: int, places: list[int]) -> None:
+        if places:
+            os.sched_setaffinity(0, places)
+        finished = 0
+        while not self._dismissed:
+            finished = desk.help_out(self.desk, thread, self._threads, finished)
+            with self._bell:
+                self._resting += 1
+                while not self._dismissed and not desk.is_offered(self.desk, finished):
+                    self._bell.wait()
+                self._resting -= 1
 
 
 def _places() -> list[int]:
     """The processors this process may use, where threads can be bound to them."""
     return sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_setaffinity") else []
-
-
-@merged
-def _wait(place, arrivals):
-    """Look until all have arrived; before long, let others have the processor between looks."""
-    looks = 0
-    while look_at(place) < arrivals:
-        looks += 1
-        if looks > _PATIENCE:
-            _give_way()
-
-
-@kernel
-def _put_back_claims(table):
-    for step in range(table.shape[0]):
-        place_of(table[step, 1])[0] = 0
-
-
-@kernel
-def _run(table, arrivals, thread, threads):
-    """One thread's part. The last of its kind to arrive lets all go on; claims are put back for the next run."""
-    place = place_of(arrivals)
-    for step in range(table.shape[0]):
-        call(table[step, 0], table[step, 1], thread, threads)
-        if threads > 1:
-            add_to(place, 1)
-            _wait(place, threads * (step + 1))
-        if thread == 0:
-            place_of(table[step, 1])[0] = 0

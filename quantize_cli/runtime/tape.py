@@ -40,14 +40,18 @@ class Tape:
         self._rounded: dict[tuple[object, ...], Rounded] = {}
         self._tiled: dict[int, np.ndarray] = {}
         self._scratch: dict[int, np.ndarray] = {}
+        self._multiplied: object = None
+        """The activations of the product recorded last, if nothing was since."""
 
-    def add(self, operation: Operation, *arguments: np.ndarray | float) -> None:
-        """Append an operation; see operation.py."""
-        self._program.add(operation, *arguments)
+    def add(self, operation: Operation, *arguments: np.ndarray | float, beside: bool = False) -> None:
+        """Append an operation, perhaps to be done beside the one before; see operation.py and program.py."""
+        self._program.add(operation, *arguments, beside=beside)
+        self._multiplied = None
 
     def call(self, function: Callable[[], None]) -> None:
         """Append a function of Python."""
         self._program.call(function)
+        self._multiplied = None
 
     def run(self) -> None:
         """Do all that was recorded."""
@@ -80,22 +84,30 @@ class Tape:
             self._multiply_floats(weights, dot, x, out)
             return
         if len(x) < FEW:
-            self.add(dot.rows, weights, *self._rows(x, dot), out)
+            rounded = self._rows(x, dot)
+            self._add_product(rounded, dot.rows, weights, *rounded, out)
             return
         scratch = self._scratch_of(dots.scratch_nbytes(x.shape[1], dot.group))
         multiply = dots.multiply_groups_of_16 if dot.group == 16 else dots.multiply_groups_of_32
-        self.add(multiply, weights, dot.opener.address, *self._tiles(x, dot), out, scratch)
+        rounded = self._tiles(x, dot)
+        self._add_product(rounded, multiply, weights, dot.opener.address, *rounded, out, scratch)
 
     def _multiply_floats(self, weights: np.ndarray, dot: dots.FloatDot, x: np.ndarray, out: np.ndarray) -> None:
         if len(x) < FEW:
-            self.add(dot.rows, weights, x, out)
+            self._add_product(x, dot.rows, weights, x, out)
             return
         if id(x) not in self._tiled:
             tiles = self.array(-(-len(x) // dots.TOKENS), x.shape[1] * dots.TOKENS)
             self.add(dots.tiles_float, x, tiles)
             self._tiled[id(x)] = tiles
         scratch = self._scratch_of(dots.float_scratch_nbytes(x.shape[1]))
-        self.add(dots.multiply_floats, weights, dot.opener.address, self._tiled[id(x)], out, scratch)
+        tiles = self._tiled[id(x)]
+        self._add_product(tiles, dots.multiply_floats, weights, dot.opener.address, tiles, out, scratch)
+
+    def _add_product(self, activations: object, operation: Operation, *arguments: np.ndarray | float) -> None:
+        """Append a product, beside the one before if that is of the same activations: no thread then waits between."""
+        self.add(operation, *arguments, beside=self._multiplied is activations)
+        self._multiplied = activations
 
     def _scratch_of(self, nbytes: int) -> np.ndarray:
         """Bytes for each thread, the same for all operations that want as many."""

@@ -198,8 +198,8 @@ class Transformer:
         if turns:
             turn = turns[layer.window > 0]
             turned = rotate.rotate_adjacent if turn.rotary.adjacent_pairs else rotate.rotate_halves
-            for vectors in (queries, keys):
-                tape.add(turned, vectors, turn.cosines, turn.sines, width, turn.cosines.shape[1])
+            tape.add(turned, queries, turn.cosines, turn.sines, width, turn.cosines.shape[1])
+            tape.add(turned, keys, turn.cosines, turn.sines, width, turn.cosines.shape[1], beside=True)
         tape.add(keep.keep, keys, values, cache.keys[place], cache.values[place], cache.cell)
         out = tape.array(*queries.shape)
         scratch = tape.array(tape.threads.count, attend.scratch_columns(cache.keys.shape[2], width))

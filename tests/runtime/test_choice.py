@@ -39,6 +39,13 @@ def test_top_k_leaves_the_likeliest() -> None:
     assert left(top_k=99) == [1, 4, 3, 2, 0]
 
 
+@pytest.mark.parametrize("top_k", [1, 2, 5, 40, 299, 300, 301])
+def test_of_many_equals_top_k_leaves_the_lower_in_order(top_k: int) -> None:
+    logits = np.random.default_rng(0).integers(-5, 5, 300).astype(np.float32)
+    expected = np.argsort(-logits, kind="stable")[:top_k]
+    assert np.array_equal(candidates(logits, dataclasses.replace(ALL, top_k=top_k)), expected)
+
+
 @pytest.mark.parametrize(("top_p", "count"), [(0.01, 1), (0.39, 1), (0.5, 2), (0.66, 3), (0.86, 4), (0.99, 5)])
 def test_top_p_leaves_as_many_as_reach_it(top_p: float, count: int) -> None:
     assert left(top_p=top_p) == [1, 4, 3, 2, 0][:count]

@@ -19,11 +19,11 @@ from quantize_cli.runtime.kernels.tile import (
     add_single,
     empty_pair,
     empty_single,
-    fetch_line,
     store_pair,
     store_single,
 )
 from quantize_cli.simd import (
+    fetch_line,
     highest,
     lane_numbers,
     load,

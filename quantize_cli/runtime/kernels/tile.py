@@ -105,23 +105,3 @@ add_single, add_pair = _add(1), _add(2)
 """(tile, factors, distance, columns): the tile plus one factor of each row times the sixteen or 32 columns."""
 store_single, store_pair = _store(1), _store(2)
 """(tile, address, row distance, vector distance): put the sums in memory."""
-
-
-@intrinsic
-def fetch_line(typing: Any, address: Any) -> Any:
-    """Ask for a cache line that will be needed; an address that is no memory of ours does no harm.
-
-    It goes to the second cache: in the first, lines that lie a power of two apart push each other out.
-    """
-
-    def codegen(context: Any, builder: ir.IRBuilder, sig: Any, args: Any) -> ir.Value:
-        byte, flag = ir.IntType(8).as_pointer(), ir.Constant(_I32, 1)
-        kind = ir.FunctionType(ir.VoidType(), [byte, _I32, _I32, _I32])
-        name = "llvm.prefetch.p0i8"
-        found = builder.module.globals.get(name)
-        function = found if found is not None else ir.Function(builder.module, kind, name)
-        # For reading, into the second cache, of data.
-        builder.call(function, [builder.inttoptr(args[0], byte), ir.Constant(_I32, 0), ir.Constant(_I32, 2), flag])
-        return context.get_dummy_value()
-
-    return types.void(types.int64), codegen

@@ -1,0 +1,51 @@
+"""Activations in blocks of 256 are rounded by the one of largest magnitude, as ggml finds it."""
+
+import numpy as np
+import pytest
+
+from quantize_cli import dots
+from quantize_cli.runtime.program import Threads
+from quantize_cli.runtime.tape import Tape
+
+f32 = np.float32
+
+
+def scale_of(block: np.ndarray) -> f32:
+    x = block.astype(f32)[None]
+    codes, scales, sums = np.empty((1, 256), np.int8), np.empty((1, 8), f32), np.empty((1, 16), f32)
+    tape = Tape(Threads(1))
+    tape.add(dots.rows_super, x, codes, scales, sums, 0)
+    tape.run()
+    assert (scales == scales[0, 0]).all()
+    return f32(scales[0, 0])
+
+
+def scale_for(extreme: float) -> f32:
+    return f32(1) / (f32(-127) / f32(extreme))
+
+
+@pytest.mark.parametrize("place", [0, 1, 15, 16, 100, 254, 255])
+@pytest.mark.parametrize("extreme", [3.0, -3.0])
+def test_the_extreme_is_found_wherever_it_is(extreme: float, place: int) -> None:
+    block = np.random.default_rng(place).uniform(-1, 1, 256)
+    block[place] = extreme
+    assert scale_of(block) == scale_for(extreme)
+
+
+@pytest.mark.parametrize(("first", "second"), [(0, 1), (3, 19), (17, 18), (20, 35), (31, 224), (254, 255)])
+@pytest.mark.parametrize("extreme", [3.0, -3.0])
+def test_of_equal_magnitudes_the_first_counts(extreme: float, first: int, second: int) -> None:
+    block = np.random.default_rng(first).uniform(-1, 1, 256)
+    block[first], block[second] = extreme, -extreme
+    assert scale_of(block) == scale_for(extreme)
+
+
+@pytest.mark.parametrize("fill", [0.0, -0.0, np.nan])
+def test_a_block_without_an_extreme_has_no_scale(fill: float) -> None:
+    assert scale_of(np.full(256, fill)) == 0
+
+
+def test_what_is_no_number_is_passed_over() -> None:
+    block = np.random.default_rng(0).uniform(-1, 1, 256)
+    block[[3, 4]] = np.nan, -2
+    assert scale_of(block) == scale_for(-2)
