@@ -37,10 +37,11 @@ MAY_IMPORT = {
     "dots": WORDS | {"plugins", "half", "kernel", "simd", "operation", "quants"},
     "runtime": WORDS | {"tensor", "quants", "kernel", "simd", "models", "operation", "dots"},
     "evaluate": WORDS | {"runtime", "tensor", "quants", "source", "tokenizers"},
+    "budget": WORDS | {"plan", "recipe", "roles", "source", "tensor", "quants", "runtime", "evaluate"},
     "bench": WORDS | {"quants", "source", "runtime", "evaluate"},
     "cli": WORDS | {
         "plugins", "plan", "recipe", "source", "calibrate", "pipeline", "runtime", "evaluate", "tokenizers", "quants",
-        "bench", "settings", "template",
+        "bench", "settings", "template", "budget",
     },
     "quantize_cli": set(),
     "__main__": {"cli"},

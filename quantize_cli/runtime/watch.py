@@ -5,10 +5,10 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from quantize_cli.runtime.layer import FeedForward, Layer, Linear
+from quantize_cli.runtime.exchange import changed
+from quantize_cli.runtime.layer import Layer, Linear
 from quantize_cli.runtime.matrix import Product
-from quantize_cli.runtime.mixture import Mixture
-from quantize_cli.runtime.tape import Part, Tape
+from quantize_cli.runtime.tape import Tape
 from quantize_cli.runtime.transformer import Transformer
 from quantize_cli.tensor import Tensor
 
@@ -47,15 +47,7 @@ def watched(transformer: Transformer, watch: Watch) -> Transformer:
 
 def watched_layer(layer: Layer, watch: Watch) -> Layer:
     """The same layer, watched."""
-    watcher = _Watcher(watch)
-    return replace(
-        layer,
-        query=watcher.linear(layer.query),
-        key=watcher.linear(layer.key),
-        value=watcher.linear(layer.value),
-        attention_output=watcher.linear(layer.attention_output),
-        feed_forward=watcher.feed_forward(layer.feed_forward),
-    )
+    return changed(layer, _Watcher(watch).linear)
 
 
 class _Watcher:
@@ -71,19 +63,3 @@ class _Watcher:
             return linear
         self._met.add(key)
         return replace(linear, matrix=Watched(linear.matrix, self._watch, number))
-
-    def feed_forward(self, part: Part) -> Part:
-        if isinstance(part, Mixture):
-            return replace(
-                part,
-                router=self.linear(part.router),
-                experts=tuple(self._formed(expert, number) for number, expert in enumerate(part.experts)),
-                shared=None if part.shared is None else self._formed(part.shared, 0),
-                shared_gate=None if part.shared_gate is None else self.linear(part.shared_gate),
-            )
-        assert isinstance(part, FeedForward)
-        return self._formed(part, 0)
-
-    def _formed(self, part: FeedForward, number: int) -> FeedForward:
-        gate = None if part.gate is None else self.linear(part.gate, number)
-        return replace(part, gate=gate, up=self.linear(part.up, number), down=self.linear(part.down, number))
