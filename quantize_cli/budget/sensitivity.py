@@ -69,6 +69,9 @@ class Sensitivities:
 
     tensors: tuple[Sensitivity, ...]
     tokens: int
+    """Whose activations were looked at."""
+    tokens_run: int
+    """On which the model was run with each tensor rounded."""
 
     @property
     def losses(self) -> Losses:
@@ -111,7 +114,7 @@ def measure(
     for tensor in measurement.all():
         found.append(tensor)
         report(1)
-    return Sensitivities(tuple(found), chunks.size)
+    return Sensitivities(tuple(found), chunks.size, chunks[: effort.chunks].size)
 
 
 class _Measurement:

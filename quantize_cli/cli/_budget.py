@@ -26,7 +26,7 @@ from quantize_cli.recipe import Recipe, Rule
 from quantize_cli.source import Model
 
 _POWERS = {"": 0, "K": 1, "M": 2, "G": 3, "T": 4}
-_SIZE = re.compile(r"(?P<number>\d{1,15}(?:\.\d{1,6})?) ?(?P<power>[KMGT]?)(?P<binary>I?)B?")
+_SIZE = re.compile(r"(?P<number>[0-9]{1,15}(?:\.[0-9]{1,6})?) ?(?P<power>[KMGT]?)(?P<binary>I?)B?")
 
 
 @dataclass(frozen=True)
