@@ -34,6 +34,8 @@ TYPES = tuple(
 """What tensors may have unless told."""
 _SAMPLE = 1024
 """Activations on which the error of a tensor's output is measured."""
+_ROUNDED = 1 << 20
+"""Weights of a tensor that are rounded to types for which the model is not run, to know their error."""
 _TINY = 1e-30
 _UNSEEN = 1e-9
 """Loss of rounding all of a tensor away where the text shows none, so that spare bytes still go somewhere."""
@@ -129,6 +131,7 @@ class _Measurement:
         self._trials = Trials(transformer, chunks, effort.chunks)
         self._importance: dict[str, np.ndarray] = {}
         self._encode = encode or weighted(self._importance, transformer.threads.count)
+        self._rounds_rows_alone = encode is None
 
     def all(self) -> Iterator[Sensitivity]:
         trials = self._trials
@@ -162,24 +165,33 @@ class _Measurement:
         if seen is not None:
             self._importance[name] = seen.importance()
         weights = quants.decode(tensor.type, tensor.read(0, tensor.row_count))
-        errors, unweighted, losses = {}, {}, {}
+        rows = self._sampled_rows(tensor, seen)
+        sample = weights[rows]
+        whole, plain = _output(seen, sample), _square(sample)
+        if not np.isfinite(_square(weights)):
+            raise InputError(f"{tensor.origin}: its weights are not finite, or their squares")
+        errors, least, losses = {}, {}, {}
         types = self._candidates(tensor)
         tried = self._to_run(types)
         for type_ in types:
-            rounded = quants.decode(type_, self._encode(name, type_, weights))
-            error = rounded - weights
-            errors[type_], unweighted[type_] = self._output(seen, error), _square(error)
+            is_part = self._rounds_rows_alone and type_ not in tried
+            rounded = quants.decode(type_, self._encode(name, type_, sample if is_part else weights))
             if type_ in tried:
                 losses[type_] = loss(name, rounded)
-        whole, plain = self._output(seen, weights), _square(weights)
-        errors = {type_: _share(error, whole) for type_, error in errors.items()}
-        found = extrapolated(losses, errors)
-        found = {type_: max(found[type_], _UNSEEN * _share(unweighted[type_], plain)) for type_ in types}
-        yield Sensitivity(name, tensor.shape, found, frozenset(tried), errors, seen)
+            error = (rounded if is_part else rounded[rows]) - sample
+            errors[type_] = _share(_output(seen, error), whole)
+            least[type_] = _UNSEEN * _share(_square(error), plain)
+        found = {type_: max(lost, least[type_]) for type_, lost in extrapolated(losses, errors).items()}
+        finite = {type_: lost for type_, lost in found.items() if np.isfinite(lost)}  # a scale in f16 may overflow
+        yield Sensitivity(name, tensor.shape, finite, frozenset(tried), errors, seen)
 
-    def _output(self, seen: Seen | None, error: np.ndarray) -> float:
-        """What an error of the weights adds to the output, squared; of an embedding, the error of the rows taken."""
-        return _square(error[self._chunks.ravel()]) if seen is None else seen.output_error(error)
+    def _sampled_rows(self, tensor: Tensor, seen: Seen | None) -> np.ndarray:
+        """Rows on which the error is measured: of an embedding those taken, else some of each matrix, evenly spaced."""
+        if seen is None:
+            taken: np.ndarray = self._chunks.ravel()
+            return taken
+        rows = np.arange(tensor.row_count).reshape(len(seen.counts), -1)
+        return rows[:, :: max(1, rows.size * tensor.columns // _ROUNDED)].ravel()
 
     def _candidates(self, tensor: Tensor) -> list[GgmlType]:
         """The types the tensor may have, the smallest first."""
@@ -209,6 +221,11 @@ def extrapolated(losses: Mapping[GgmlType, float], errors: Mapping[GgmlType, flo
         return losses[known] * (errors[type_] + _TINY) / (errors[known] + _TINY)
 
     return {type_: of(type_) for type_ in errors}
+
+
+def _output(seen: Seen | None, error: np.ndarray) -> float:
+    """What an error of the weights adds to the output, squared; of an embedding, the error itself."""
+    return _square(error) if seen is None else seen.output_error(error)
 
 
 def _bits(type_: GgmlType) -> float:

@@ -106,6 +106,17 @@ def test_losses_that_are_not_run_follow_from_the_error_of_the_output(tmp_path: P
             assert other.losses[type_] == pytest.approx(each.losses[type_], rel=0.6)
 
 
+def test_errors_of_a_part_of_the_rows_are_near_those_of_all(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    model = opened(DECODERS["experts"], tmp_path)
+    whole = measured(model, chunks())
+    monkeypatch.setattr(sensitivity, "_ROUNDED", 1 << 11)
+    for part, other in zip(measured(model, chunks()).tensors, whole.tensors, strict=True):
+        assert part.losses[TYPES[0]] == other.losses[TYPES[0]]
+        for type_ in TYPES[1:]:
+            # Of some stacks eight rows of each matrix are left.
+            assert part.losses[type_] == pytest.approx(other.losses[type_], rel=0.5)
+
+
 def test_fewer_chunks_can_be_run_than_are_looked_at(tmp_path: Path) -> None:
     model, tokens = opened(DECODERS["llama"], tmp_path), chunks(3)
     part, alone, whole = measured(model, tokens, sequences=1), measured(model, tokens[:1]), measured(model, tokens)
