@@ -34,7 +34,9 @@ MAY_IMPORT = {
     "recipe": WORDS | {"tensor", "roles"},
     "spelling": WORDS | {"recipe"},
     "plan": WORDS | {"plugins", "tensor", "roles", "recipe", "source"},
-    "calibrate": WORDS | {"plan", "source", "quants", "runtime", "tensor", "evaluate", "tokenizers"},
+    "calibrate": WORDS | {
+        "kernel", "plan", "plugins", "quants", "roles", "runtime", "simd", "source", "tensor", "evaluate", "tokenizers",
+    },
     "pipeline": WORDS | {"plan", "quants", "tensor"},
     "operation": WORDS | {"kernel"},
     "dots": WORDS | {"plugins", "half", "kernel", "simd", "operation", "quants"},
@@ -47,10 +49,11 @@ MAY_IMPORT = {
     "verify": WORDS | {
         "certificate", "certify", "digest", "plan", "remake", "roles", "spelling", "source", "tensor",
     },
+    "budget": WORDS | {"plan", "recipe", "roles", "source", "tensor", "quants", "runtime", "evaluate"},
     "bench": WORDS | {"quants", "source", "runtime", "evaluate"},
     "cli": WORDS | {
         "plugins", "plan", "recipe", "source", "calibrate", "pipeline", "runtime", "evaluate", "tokenizers", "quants",
-        "bench", "settings", "template", "certificate", "certify", "verify",
+        "bench", "settings", "template", "certificate", "certify", "verify", "budget",
     },
     "quantize_cli": set(),
     "__main__": {"cli"},

@@ -167,6 +167,7 @@ JSON_COMMANDS = {
     "quantize verify verify.gguf",
     "compare": "compare examples/tiny-llama examples/tiny-llama/model.safetensors --text examples/sample.txt --ctx 256 "
     "--chunks 1",
+    "analyze": "analyze examples/tiny-llama --text examples/sample.txt --chunks 1 --types q3_k,q8_0",
     "run": "run examples/tiny-llama --prompt Once --tokens 1",
     "chat": "convert examples/tiny-llama --type f16 --set tokenizer.chat_template=str:x -o chat.gguf 2> /dev/null && "
     "quantize chat chat.gguf --prompt Once --tokens 1",

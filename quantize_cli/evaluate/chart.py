@@ -13,6 +13,8 @@ _WIDTH, _HEIGHT = 400, 260
 _LEFT, _RIGHT, _TOP, _BOTTOM = 54, 14, 30, 42
 _TICKS = 4
 _BAR, _BAR_GAP = 20, 32
+_HEAD, _LEAST_CELL, _LABEL_ROOM = 54, 5, 15
+"""Of a grid: the room above it, the least height of a cell, and what a label takes."""
 
 
 @dataclass(frozen=True)
@@ -113,6 +115,41 @@ def stacked(bars: Sequence[tuple[str, Sequence[tuple[int, str, float]]]]) -> str
             )
             across += width
     return _svg(height, drawn)
+
+
+def grid(rows: Sequence[str], columns: Sequence[str], values: Sequence[Sequence[float]], what: str) -> str:
+    """A cell for each value, the larger the darker by its logarithm; one that is no number above zero stays empty.
+
+    `what` says what the values are, in front of the range they have.
+    """
+    kept = [value for row in values for value in row if isfinite(value) and value > 0] or [1.0]
+    low, high = log10(min(kept)), log10(max(kept))
+    across, down = (_WIDTH - _LEFT) / len(columns), max(_LEAST_CELL, min(_BAR, 2 * _HEIGHT / len(rows)))
+    drawn = [f'<text class="title" x="0" y="12">{escape(what)}: {min(kept):.2g} to {max(kept):.2g}</text>']
+    drawn += _grid_labels(rows, columns, across, down)
+    for at, (name, row) in enumerate(zip(rows, values, strict=True)):
+        for place, (column, value) in enumerate(zip(columns, row, strict=True)):
+            if isfinite(value) and value > 0:
+                shade = 0.06 + 0.94 * ((log10(value) - low) / (high - low) if high > low else 1)
+                drawn.append(
+                    f'<rect class="bar s0" fill-opacity="{shade:.2f}" x="{_LEFT + place * across:.1f}" '
+                    f'y="{_HEAD + at * down:.1f}" width="{across * 0.96:.1f}" height="{down * 0.94:.1f}">'
+                    f"<title>{escape(f'{name}, {column}: {value:.3g}')}</title></rect>"
+                )
+    return _svg(_HEAD + len(rows) * down + 4, drawn)
+
+
+def _grid_labels(rows: Sequence[str], columns: Sequence[str], across: float, down: float) -> list[str]:
+    """Names of rows and columns, as many as have room; those of columns in two lines by turns."""
+    drawn = []
+    for at in range(0, len(rows), ceil(_LABEL_ROOM / down)):
+        middle = _HEAD + (at + 0.5) * down + 4
+        drawn.append(f'<text class="tick end" x="{_LEFT - 6}" y="{middle:.1f}">{escape(rows[at])}</text>')
+    for shown, place in enumerate(range(0, len(columns), ceil(2 * _LABEL_ROOM / across))):
+        middle, line = _LEFT + (place + 0.48) * across, 32 + 15 * (shown % 2)
+        label = escape(_cut(columns[place], 12))
+        drawn.append(f'<text class="tick middle" x="{middle:.1f}" y="{line}">{label}</text>')
+    return drawn
 
 
 def _framed(x: Axis, y: Axis, drawn: Sequence[str]) -> str:

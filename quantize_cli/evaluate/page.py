@@ -36,11 +36,15 @@ class Column:
 
 def document(title: str, evaluation: Evaluation, columns: Sequence[Column], outcomes: Sequence[Outcome] = ()) -> str:
     """The page; `columns` is the table of its models, as it is printed."""
-    style = resources.files(__package__).joinpath("page.css").read_text(encoding="utf-8")
-    parts = [
-        _head(title, evaluation), _cards(evaluation), _verdicts(outcomes), _table("Models", columns),
+    return whole(title, [
+        _head(title, evaluation), _cards(evaluation), _verdicts(outcomes), table("Models", columns),
         _texts(evaluation), '<div class="charts">', *_charts(evaluation), "</div>", _footer(evaluation),
-    ]  # fmt: skip
+    ])  # fmt: skip
+
+
+def whole(title: str, parts: Sequence[str]) -> str:
+    """A page of these parts, which are HTML; empty ones are left out."""
+    style = resources.files(__package__).joinpath("page.css").read_text(encoding="utf-8")
     return (
         '<!doctype html>\n<html lang="en"><head><meta charset="utf-8">'
         f'<meta http-equiv="Content-Security-Policy" content="{_POLICY}">'
@@ -75,12 +79,19 @@ def _cards(evaluation: Evaluation) -> str:
             ("99 % KL divergence", found.kld_p99, 1.0, ""), ("same top token", found.top1, 100.0, " %"),
             ("RMS change of p", found.rms_delta_p, 100.0, " %"),
         ]  # fmt: skip
-    cards = "".join(
-        f'<div class="card"><span>{name}</span><b>{estimate.value * scale:.4g}{unit}</b>'
-        f"<small>{_interval(estimate, scale)}</small></div>"
+    return cards([
+        (name, f"{estimate.value * scale:.4g}{unit}", _interval(estimate, scale))
         for name, estimate, scale, unit in figures
+    ])  # fmt: skip
+
+
+def cards(figures: Sequence[tuple[str, str, str]]) -> str:
+    """What, how much, and a remark on it."""
+    drawn = "".join(
+        f'<div class="card"><span>{escape(name)}</span><b>{escape(value)}</b><small>{escape(remark)}</small></div>'
+        for name, value, remark in figures
     )
-    return f'<div class="cards">{cards}</div>'
+    return f'<div class="cards">{drawn}</div>'
 
 
 def _interval(estimate: Estimate, scale: float) -> str:
@@ -110,7 +121,8 @@ def _verdicts(outcomes: Sequence[Outcome]) -> str:
     return f'<section><h2>Limits</h2><div class="wide"><table class="limits">{head}{rows}</table></div></section>'
 
 
-def _table(title: str, columns: Sequence[Column]) -> str:
+def table(title: str, columns: Sequence[Column]) -> str:
+    """A table under a heading, which scrolls by itself where it is wide."""
     head = "".join(f"<th{_kind(column)}>{escape(column.heading)}</th>" for column in columns)
     cells = [[f"<td{_kind(column)}>{escape(cell)}</td>" for cell in column.cells] for column in columns]
     rows = "".join(f"<tr>{''.join(row)}</tr>" for row in zip(*cells, strict=True))
@@ -119,7 +131,7 @@ def _table(title: str, columns: Sequence[Column]) -> str:
 
 def _kind(column: Column) -> str:
     """Words are put to the left, numbers to the right."""
-    return ' class="words"' if column.heading in ("model", "text") else ""
+    return ' class="words"' if column.heading in ("model", "text", "tensor") else ""
 
 
 def _texts(evaluation: Evaluation) -> str:
@@ -139,7 +151,7 @@ def _texts(evaluation: Evaluation) -> str:
             rows.append((text, model.subject.path.name, f"{summary.perplexity.value:.4f}", *compared))
     headings = ("text", "model", "perplexity", "ratio", "mean KLD", "same top")
     columns = [Column(heading, cells) for heading, *cells in zip(headings, *rows, strict=True)]
-    return _table("Texts", columns)
+    return table("Texts", columns)
 
 
 def _charts(evaluation: Evaluation) -> list[str]:
@@ -230,14 +242,15 @@ def _types(models: Sequence[Measured]) -> str:
         )
         for model in models
     ]
-    return _figured("Tensors by type", chart.stacked(bars), list(enumerate(names)))
+    return figure("Tensors by type", chart.stacked(bars), list(enumerate(names)))
 
 
 def _figure(title: str, drawing: str, models: _Coloured) -> str:
-    return _figured(title, drawing, [(colour, _name(model)) for colour, model in models])
+    return figure(title, drawing, [(colour, _name(model)) for colour, model in models])
 
 
-def _figured(title: str, drawing: str, names: Sequence[tuple[int, str]]) -> str:
+def figure(title: str, drawing: str, names: Sequence[tuple[int, str]]) -> str:
+    """A drawing with its heading, and what its colours stand for."""
     keys = "".join(f'<li><i class="s{colour % chart.COLOURS}"></i>{escape(name)}</li>' for colour, name in names)
     return f"<figure><h2>{title}</h2>{drawing}<ul>{keys}</ul></figure>"
 

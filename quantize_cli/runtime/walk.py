@@ -1,6 +1,6 @@
 """A model run one layer at a time over many sequences, whose activations are kept between layers."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -38,13 +38,17 @@ class Walk:
 
     def through(self, layer: Layer, sequences: int) -> "Passage":
         """A recording that takes so many sequences at once through the layer."""
-        return Passage(self, layer, sequences)
+        return Passage(self, (layer,), sequences)
+
+    def through_all(self, layers: Sequence[Layer], sequences: int) -> "Passage":
+        """The same through several layers, which share the memory they work in."""
+        return Passage(self, layers, sequences)
 
 
 class Passage:
-    """One layer recorded, to be run as often as there are parts of as many sequences."""
+    """Layers recorded, to be run as often as there are parts of as many sequences."""
 
-    def __init__(self, walk: Walk, layer: Layer, sequences: int) -> None:
+    def __init__(self, walk: Walk, layers: Sequence[Layer], sequences: int) -> None:
         transformer = walk.transformer
         sizes = replace(transformer.hyperparameters, layers=1)
         self._cache = Cache(sizes, walk.context, sequences)
@@ -52,11 +56,12 @@ class Passage:
         self.stream = np.empty((sequences * walk.context, sizes.width), np.float32)
         """What the layer adds to, as far as it has come."""
         turns = transformer.turns(walk.context)
-        transformer.record_layer(self._tape, layer, 0, self.stream, turns, self._cache)
+        for layer in layers:  # each may overwrite what the one before it kept, as no token comes later
+            transformer.record_layer(self._tape, layer, 0, self.stream, turns, self._cache)
         place_all(turns, np.arange(walk.context), walk.context)
 
     def run(self, part: np.ndarray) -> None:
-        """Take activations (sequences * context, width) through the layer, in place."""
+        """Take activations (sequences * context, width) through the layers, in place."""
         self._cache.rewind(0)
         self.stream[:] = part
         self._tape.run()

@@ -150,3 +150,18 @@ def test_a_browser_finds_nothing_wrong(tmp_path: Path) -> None:
     done = subprocess.run([browser, *options, path.as_uri()], capture_output=True, text=True, timeout=120, check=True)
     assert [line for line in done.stderr.splitlines() if "CONSOLE" in line] == []
     assert picture.stat().st_size > 20_000
+
+
+def test_a_grid_has_a_cell_for_each_number_above_zero() -> None:
+    drawn = chart.grid(["0", "<1>"], ["q", "k", "v"], [[1e-3, 0, np.nan], [1.0, np.inf, 1e-1]], "a & b")
+    assert drawn.count("<rect") == 3
+    assert "a &amp; b: 0.001 to 1" in drawn
+    assert "&lt;1&gt;, q: 1" in drawn
+    assert 'fill-opacity="1.00"' in drawn
+    assert 'fill-opacity="0.06"' in drawn
+
+
+def test_names_of_many_columns_do_not_cover_each_other() -> None:
+    drawn = chart.grid(["0"] * 100, [str(n) for n in range(128)], [[1.0] * 128] * 100, "experts")
+    assert drawn.count('class="tick middle"') <= 346 / 15
+    assert drawn.count('class="tick end"') <= 40

@@ -1,0 +1,93 @@
+"""What may be chosen for each tensor: types, with the bytes they take in the file and the loss they bring."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from formats.ggml import FileType, GgmlType, row_nbytes
+from formats.gguf.layout import Value
+from formats.gguf.rules import alignment_of, padded
+from quantize_cli import plan
+from quantize_cli.recipe import Recipe, Rule, fitting
+from quantize_cli.roles import why_kept
+from quantize_cli.source import Model
+from quantize_cli.tensor import Tensor
+
+Losses = Mapping[str, Mapping[GgmlType, float]]
+"""By tensor name and type, what the model loses when that tensor alone has that type."""
+
+
+@dataclass(frozen=True)
+class Option:
+    """One type that a tensor may have."""
+
+    type: GgmlType
+    nbytes: int
+    """In the file, the padding behind the tensor included."""
+    loss: float
+
+
+@dataclass(frozen=True)
+class Menu:
+    """The options of every tensor that is quantized, and what the file holds besides them."""
+
+    options: Mapping[str, tuple[Option, ...]]
+    """By tensor name, the smallest first; each loses less than those before it."""
+    fixed_nbytes: int
+    """Header, metadata, and the tensors that are kept."""
+    header_nbytes: int = 0
+    """Of these the header with its metadata."""
+
+    @property
+    def smallest(self) -> int:
+        """Bytes of the smallest file that can be made."""
+        return self.fixed_nbytes + sum(found[0].nbytes for found in self.options.values())
+
+    @property
+    def largest(self) -> int:
+        """Bytes of the file beyond which nothing is gained."""
+        return self.fixed_nbytes + sum(found[-1].nbytes for found in self.options.values())
+
+
+def quantized(model: Model) -> list[Tensor]:
+    """The tensors whose types are chosen."""
+    return [tensor for tensor in model.tensors if why_kept(tensor) is None]
+
+
+def menu(
+    model: Model, losses: Losses, provenance: Mapping[str, Value] | None = None, rules: Sequence[Rule] = ()
+) -> Menu:
+    """The options of a model whose losses are known; `provenance` is metadata that the file will have besides.
+
+    A tensor that one of `rules` names has the type of the first such rule and no other; one whose losses are not known
+    is kept in f16. InputError for a tensor that
+    cannot be read as weights.
+    """
+    uniform = Recipe("budget", GgmlType.F16, FileType.GUESSED)
+    made = plan.make(model, uniform, provenance=provenance)  # of types that are all there: only sizes are wanted
+    alignment = alignment_of("", made.metadata)
+    options = {
+        tensor.name: efficient(_options(tensor, losses.get(tensor.name, {}), rules, alignment))
+        for tensor in quantized(model)
+    }
+    fixed = made.nbytes - sum(padded(step.nbytes, alignment) for step in made.steps if step.tensor.name in options)
+    return Menu(options, fixed, len(made.layout.header))
+
+
+def _options(
+    tensor: Tensor, losses: Mapping[GgmlType, float], rules: Sequence[Rule], alignment: int
+) -> Sequence[Option]:
+    ruled = next((rule.type for rule in rules if rule.names(tensor)), None)
+    types = losses if ruled is None and losses else (fitting(ruled or GgmlType.F16, tensor.columns)[0],)
+    return [
+        Option(type_, padded(tensor.row_count * row_nbytes(type_, tensor.columns), alignment), losses.get(type_, 0.0))
+        for type_ in types
+    ]
+
+
+def efficient(options: Sequence[Option]) -> tuple[Option, ...]:
+    """Those that no other beats in both bytes and loss, the smallest first."""
+    kept: list[Option] = []
+    for option in sorted(options, key=lambda option: (option.nbytes, option.loss)):
+        if not kept or option.loss < kept[-1].loss:
+            kept.append(option)
+    return tuple(kept)

@@ -1,0 +1,84 @@
+"""A choice of types as a recipe, with rules as few as say it, and a recipe as the TOML that is read as the same."""
+
+import re
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+
+from formats.ggml import FileType, GgmlType
+from quantize_cli.recipe import Recipe, Rule
+from quantize_cli.roles import ROLES
+from quantize_cli.source import Model
+
+_LAYER = re.compile(r"blk\.\d{1,9}\.")
+_GLOB = re.compile(r"[*?[]")
+
+
+def recipe_of(model: Model, types: Mapping[str, GgmlType], name: str) -> Recipe:
+    """The recipe that gives the tensors of `model` that are quantized these types, by name.
+
+    Layers that agree on a tensor share a rule; others have rules of their own, in front of that of the majority.
+    """
+    tensors = [tensor for tensor in model.tensors if tensor.name in types]
+    default = _most(types.values()) if types else GgmlType.F16
+    merged = Recipe(name, default, FileType.GUESSED, tuple(_rules(types, default)))
+    chosen = merged.choose(tensors, model.metadata, has_importance=True)
+    if all(chosen[tensor.name][0] is types[tensor.name] for tensor in tensors):
+        return merged
+    # A name that another's pattern catches: no file of ours has one, but a file may have any names.
+    each = tuple(Rule(types[tensor.name], literal(tensor.name)) for tensor in tensors)
+    return Recipe(name, default, FileType.GUESSED, each)
+
+
+def _rules(types: Mapping[str, GgmlType], default: GgmlType) -> list[Rule]:
+    groups: dict[str, list[str]] = {}
+    for name in types:
+        layer = _LAYER.match(name)
+        groups.setdefault("blk.*." + literal(name[layer.end() :]) if layer else literal(name), []).append(name)
+    rules: list[Rule] = []
+    for pattern, names in groups.items():
+        usual = _most([types[name] for name in names], default)
+        rules += [Rule(types[name], literal(name)) for name in names if types[name] is not usual]
+        if usual is not default:
+            rules.append(Rule(usual, pattern))
+    return rules
+
+
+def _most(types: Iterable[GgmlType], preferred: GgmlType | None = None) -> GgmlType:
+    """The most frequent type; of equals the preferred one, else the first."""
+    counts = Counter(types)
+    return max(counts, key=lambda type_: (counts[type_], type_ is preferred))
+
+
+def literal(name: str) -> str:
+    """A pattern that matches this name alone, and is not taken for a role."""
+    escaped = _GLOB.sub(lambda found: f"[{found[0]}]", name)
+    if escaped in ROLES or not set(escaped) & set("*?[."):
+        return f"[{escaped[:1]}]{escaped[1:]}"
+    return escaped
+
+
+def to_toml(recipe: Recipe, comments: Sequence[str] = ()) -> str:
+    """The recipe as a file holds it: parsed, it is the same again but for its name. Comments come first."""
+    lines = [f"# {_one_line(comment)}" for comment in comments]
+    lines += [f'file_type = "{recipe.file_type.name}"', f'default = "{recipe.default.name.lower()}"']
+    rules = [*recipe.overrides, *recipe.rules]
+    if rules:
+        lines += ["rule = [", *(f"  {_table(rule)}," for rule in rules), "]"]
+    return "\n".join(lines) + "\n"
+
+
+def _table(rule: Rule) -> str:
+    return f'{{ tensors = {_string(rule.tensors)}, type = "{rule.type.name.lower()}" }}'
+
+
+def _string(text: str) -> str:
+    """A basic string of TOML: quotes, backslashes and what is no printing character escaped."""
+    escaped = "".join(
+        character if character.isprintable() and character not in '"\\' else f"\\U{ord(character):08X}"
+        for character in text
+    )
+    return f'"{escaped}"'
+
+
+def _one_line(text: str) -> str:
+    return "".join(character if character.isprintable() else " " for character in text)

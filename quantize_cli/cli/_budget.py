@@ -1,0 +1,125 @@
+"""What `--size`, `--bpw` and `--fits` ask for: the budget in bytes, and the recipe that makes the most of it."""
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from math import prod
+from pathlib import Path
+
+import numpy as np
+
+from formats.gguf.layout import Value
+from formats.quoted import quoted
+from quantize_cli.budget.choice import within
+from quantize_cli.budget.frontier import further
+from quantize_cli.budget.memory import besides
+from quantize_cli.budget.options import Menu, menu, quantized
+from quantize_cli.budget.rounding import Encode
+from quantize_cli.budget.rules import to_toml
+from quantize_cli.budget.search import OverBudgetError
+from quantize_cli.budget.sensitivity import Sensitivities, measure
+from quantize_cli.cli._measured import write_report
+from quantize_cli.cli._progress import progress
+from quantize_cli.cli._text import note, size
+from quantize_cli.errors import UsageError
+from quantize_cli.recipe import Recipe, Rule
+from quantize_cli.source import Model
+
+_POWERS = {"": 0, "K": 1, "M": 2, "G": 3, "T": 4}
+_SIZE = re.compile(r"(?P<number>[0-9]{1,15}(?:\.[0-9]{1,6})?) ?(?P<power>[KMGT]?)(?P<binary>I?)B?")
+
+
+@dataclass(frozen=True)
+class Budget:
+    """What the options say; one of the first three is given."""
+
+    size: str | None = None
+    """Of the whole file."""
+    bits_per_weight: float | None = None
+    """Of the tensors, as `plan` counts them."""
+    fits: str | None = None
+    """Memory for the file, a cache of keys and values, and the program."""
+    context: int | None = None
+    """Positions the cache has room for; all that the model was trained on unless told."""
+
+    def __post_init__(self) -> None:
+        given = {"--size": self.size, "--bpw": self.bits_per_weight, "--fits": self.fits}
+        names = [name for name, value in given.items() if value is not None]
+        if len(names) != 1:
+            raise UsageError(f"{' and '.join(names) or 'neither --size, --bpw nor --fits'}: one is the budget")
+        if self.bits_per_weight is not None and not 0 < self.bits_per_weight <= 32:
+            raise UsageError(f"--bpw {self.bits_per_weight}: not above 0 and at most 32")
+        for name, text in (("--size", self.size), ("--fits", self.fits)):
+            if text is not None:
+                _bytes_of(name, text)
+
+    def nbytes(self, model: Model, options: Menu) -> int:
+        """Bytes the whole file may have; says what was assumed. OverBudgetError if memory leaves none."""
+        if self.size is not None:
+            return _bytes_of("--size", self.size)
+        if self.bits_per_weight is not None:
+            weights = sum(prod(tensor.shape) for tensor in model.tensors)
+            return options.header_nbytes + int(self.bits_per_weight * weights / 8)
+        assert self.fits is not None
+        return _left(_bytes_of("--fits", self.fits), model, self.context)
+
+
+def _bytes_of(option: str, text: str) -> int:
+    """Bytes of `4.5GB` or `500 MB`, in powers of ten, of `8GiB`, in powers of two, or of `123456`."""
+    match = _SIZE.fullmatch(text.strip().upper())
+    if match is None or not float(match["number"]) or (match["binary"] and not match["power"]):
+        raise UsageError(f"{option} {quoted(text)}: not a size", hint=f"{option} 4.5GB")
+    return int(float(match["number"]) * (1024 if match["binary"] else 1000) ** _POWERS[match["power"]])
+
+
+def _left(memory: int, model: Model, context: int | None) -> int:
+    taken = besides(model, context)
+    left = memory - taken.nbytes
+    note(
+        f"{size(memory)} of memory: {size(taken.cache)} for an f16 cache of {taken.context} tokens, "
+        f"{size(taken.buffers)} for activations, {size(taken.program)} for the program, {size(max(0, left))} are left"
+    )
+    if left <= 0:
+        raise OverBudgetError(f"{memory} bytes of memory leave none for the file: {taken.nbytes} are taken besides")
+    return left
+
+
+def searched(
+    model: Model,
+    budget: Budget,
+    chunks: np.ndarray,
+    provenance: Mapping[str, Value] | None = None,
+    rules: Sequence[Rule] = (),
+    encode: Encode | None = None,
+    save: Path | None = None,
+    quiet: bool = False,
+) -> tuple[Recipe, Sensitivities]:
+    """The best recipe within the budget, as measured on `chunks`; says what more bytes would buy, and saves it.
+
+    `rules` are of tensors that have a type already, `provenance` is metadata that the file will have besides.
+    """
+    found = measured(model, chunks, encode, quiet)
+    options = menu(model, found.losses, provenance, rules)
+    nbytes = budget.nbytes(model, options)
+    recipe = within(model, options, nbytes)
+    said = _describe(options, nbytes)
+    for line in said:
+        note(line)
+    write_report(save, to_toml(recipe, said))
+    return recipe, found
+
+
+def measured(model: Model, chunks: np.ndarray, encode: Encode | None, quiet: bool) -> Sensitivities:
+    """The sensitivities, while a bar shows how far it is."""
+    with progress(len(quantized(model)), " tensors", "sensitivities", quiet) as advance:
+        return measure(model, chunks, encode=encode, report=advance)
+
+
+def _describe(options: Menu, nbytes: int) -> list[str]:
+    """The choice, and what more bytes would buy."""
+    (_, now), *more = further(options, nbytes)
+    lines = [f"{now.nbytes} of {nbytes} bytes are used, predicted KL divergence {now.loss:.5f}"]
+    lines += [f"{size(budget - nbytes)} more would give {point.loss:.5f}" for budget, point in more]
+    if not more:
+        lines.append("more bytes would buy nothing")
+    return lines
