@@ -37,6 +37,8 @@ from quantize_cli.errors import InputError
 PREFIX = "quantize."
 _NOT_OURS = "quantize.imatrix."
 LONGEST_NAME, _LONGEST_TEXT = 64, 200
+LARGEST = 1200
+"""Bytes that a certificate takes in a file at the most, unless its recipe has many words."""
 """In characters."""
 _DIGEST = re.compile("[0-9a-f]{64}")
 _HINT = "quantize convert --certify TEXT makes a file with one"

@@ -109,6 +109,8 @@ def _offers(name: str, what: str) -> bool:
 
 
 covered = _sequence.covered
+FED = tuple(GgmlType[name] for name in ("Q2_K", "Q3_K", "IQ4_XS", "Q4_K", "Q5_K", "Q6_K", "Q8_0"))
+"""Types in which errors are carried from column to column; in the other iq types from block to block at the most."""
 
 
 def guided(model: Model, methods: Methods) -> frozenset[str]:

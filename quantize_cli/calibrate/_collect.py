@@ -1,16 +1,19 @@
 """Adds up what the matrices of a model are given to multiply, one chunk of a text after the other."""
 
 import hashlib
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 
-from formats.imatrix import Entry, as_stored
+from formats.imatrix import Entry, ImportanceFile, as_stored
 from formats.quoted import quoted
 from quantize_cli.errors import InputError
 from quantize_cli.evaluate.subject import Subject
-from quantize_cli.runtime.transformer import Transformer
+from quantize_cli.plan import Importance
+from quantize_cli.runtime.transformer import Transformer, from_model
 from quantize_cli.runtime.watch import watched, watched_shapes
+from quantize_cli.source import Model
 
 Shapes = dict[str, tuple[int, int]]
 """(matrices, columns) by weight name."""
@@ -40,6 +43,20 @@ def fingerprint(subject: Subject) -> str:
         digest.update(f"{tensor.name} {tensor.shape} {tensor.type.name}\n".encode("utf-8", "surrogatepass"))
         digest.update(np.ascontiguousarray(tensor.read(0, 1)).view(np.uint8).tobytes())
     return digest.hexdigest()
+
+
+def importance_of(model: Model, chunks: np.ndarray, advance: Callable[[int], None]) -> Importance:
+    """What errors in the columns of the model's matrices cost, by the tokens (chunks, context) that it reads.
+
+    `advance` is told of each chunk done.
+    """
+    transformer = from_model(model)
+    collector = Collector(model.path, transformer, shapes_of(transformer, process_output=True), None)
+    for number, tokens in enumerate(chunks, 1):
+        collector.run(number, tokens)
+        advance(1)
+    means = ImportanceFile(collector.entries, (), len(chunks)).means
+    return {name: np.ascontiguousarray(values, np.float32) for name, values in means.items()}
 
 
 class Collector:

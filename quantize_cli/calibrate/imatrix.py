@@ -1,6 +1,5 @@
 """The diagonal method: errors in a column cost what its activations' mean square says (llama.cpp's imatrix)."""
 
-from collections.abc import Callable
 from math import prod
 from pathlib import Path, PureWindowsPath
 
@@ -9,10 +8,8 @@ import numpy as np
 from formats.gguf.layout import Value, text, u32
 from formats.imatrix import ImportanceFile, read_imatrix
 from formats.quoted import quoted
-from quantize_cli.calibrate._collect import Collector, shapes_of
 from quantize_cli.errors import InputError
 from quantize_cli.plan import Importance
-from quantize_cli.runtime.transformer import from_model
 from quantize_cli.source import Model
 
 
@@ -41,17 +38,6 @@ def importance(model: Model, path: Path) -> tuple[Importance, dict[str, Value]]:
     if not found:
         raise InputError(f"{path}: none of its {len(means)} names is a tensor of {model.path}")
     return found, _provenance(file, path)
-
-
-def collected(model: Model, chunks: np.ndarray, advance: Callable[[int], None]) -> Importance:
-    """The same from tokens (chunks, context) that the model reads; of all its matrices, the output's among them."""
-    transformer = from_model(model)
-    collector = Collector(model.path, transformer, shapes_of(transformer, process_output=True), None)
-    for number, tokens in enumerate(chunks, 1):
-        collector.run(number, tokens)
-        advance(1)
-    means = ImportanceFile(collector.entries, (), len(chunks)).means
-    return {name: np.ascontiguousarray(values, np.float32) for name, values in means.items()}
 
 
 def _provenance(file: ImportanceFile, path: Path) -> dict[str, Value]:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
+from formats.ggml import GgmlType
 from formats.gguf.layout import Value
 from formats.quoted import quoted
 from quantize_cli.budget.choice import within
@@ -17,7 +18,7 @@ from quantize_cli.budget.options import Menu, menu, quantized
 from quantize_cli.budget.rounding import Encode
 from quantize_cli.budget.rules import to_toml
 from quantize_cli.budget.search import OverBudgetError
-from quantize_cli.budget.sensitivity import Sensitivities, measure
+from quantize_cli.budget.sensitivity import TYPES, Sensitivities, measure
 from quantize_cli.cli._measured import write_report
 from quantize_cli.cli._progress import progress
 from quantize_cli.cli._text import note, size
@@ -64,6 +65,13 @@ class Budget:
         return _left(_bytes_of("--fits", self.fits), model, self.context)
 
 
+def asked_budget(size: str | None, bits_per_weight: float | None, fits: str | None) -> Budget | None:
+    """The budget, if the options give one."""
+    if size is None and bits_per_weight is None and fits is None:
+        return None
+    return Budget(size, bits_per_weight, fits)
+
+
 def _bytes_of(option: str, text: str) -> int:
     """Bytes of `4.5GB` or `500 MB`, in powers of ten, of `8GiB`, in powers of two, or of `123456`."""
     match = _SIZE.fullmatch(text.strip().upper())
@@ -91,31 +99,39 @@ def searched(
     provenance: Mapping[str, Value] | None = None,
     rules: Sequence[Rule] = (),
     encode: Encode | None = None,
-    save: Path | None = None,
+    types: Sequence[GgmlType] = TYPES,
+    reserved: int = 0,
     quiet: bool = False,
 ) -> tuple[Recipe, Sensitivities]:
-    """The best recipe within the budget, as measured on `chunks`; says what more bytes would buy, and saves it.
+    """The best recipe within the budget, as measured on `chunks`; says what more bytes would buy.
 
-    `rules` are of tensors that have a type already, `provenance` is metadata that the file will have besides.
+    `rules` are of tensors that have a type already, `provenance` is metadata that the file will have besides, and
+    `reserved` bytes are left for what else it will say. Others may have `types`.
     """
-    found = measured(model, chunks, encode, quiet)
+    found = measured(model, chunks, types, encode, quiet)
     options = menu(model, found.losses, provenance, rules)
-    nbytes = budget.nbytes(model, options)
+    nbytes = budget.nbytes(model, options) - reserved
     recipe = within(model, options, nbytes)
-    said = _describe(options, nbytes)
-    for line in said:
-        note(line)
-    write_report(save, to_toml(recipe, said))
+    if not quiet:
+        for line in described(options, nbytes):
+            note(line)
     return recipe, found
 
 
-def measured(model: Model, chunks: np.ndarray, encode: Encode | None, quiet: bool) -> Sensitivities:
+def saved(path: Path | None, recipe: Recipe) -> None:
+    """Write the recipe as TOML, if it is to be kept."""
+    write_report(path, to_toml(recipe))
+
+
+def measured(
+    model: Model, chunks: np.ndarray, types: Sequence[GgmlType], encode: Encode | None, quiet: bool
+) -> Sensitivities:
     """The sensitivities, while a bar shows how far it is."""
     with progress(len(quantized(model)), " tensors", "sensitivities", quiet) as advance:
-        return measure(model, chunks, encode=encode, report=advance)
+        return measure(model, chunks, types, encode=encode, report=advance)
 
 
-def _describe(options: Menu, nbytes: int) -> list[str]:
+def described(options: Menu, nbytes: int) -> list[str]:
     """The choice, and what more bytes would buy."""
     (_, now), *more = further(options, nbytes)
     lines = [f"{now.nbytes} of {nbytes} bytes are used, predicted KL divergence {now.loss:.5f}"]

@@ -1,34 +1,40 @@
 """What `--calibrate`, `--method` and `--search` ask for: a text read, a model prepared, and who decides the codes."""
 
 import hashlib
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 
 from formats.ggml import GgmlType
-from quantize_cli import certificate
+from formats.gguf.layout import Value
+from quantize_cli import certificate, plan
+from quantize_cli.budget.sensitivity import TYPES
 from quantize_cli.calibrate import _choice
 from quantize_cli.calibrate._choice import Methods
-from quantize_cli.calibrate.imatrix import collected
+from quantize_cli.calibrate._collect import importance_of
 from quantize_cli.certify import file_sha256
+from quantize_cli.cli._budget import Budget, searched
 from quantize_cli.cli._options import Search
 from quantize_cli.cli._progress import progress
+from quantize_cli.cli._request import Known
 from quantize_cli.cli._text import note
 from quantize_cli.errors import UsageError
 from quantize_cli.evaluate.corpus import read_texts
 from quantize_cli.pipeline import Rounding, default_threads
 from quantize_cli.plan import Importance, Plan
+from quantize_cli.recipe import Recipe, Rule
 from quantize_cli.runtime.hyperparameters import read_hyperparameters
 from quantize_cli.source import Model
 from quantize_cli.tokenizers import load_tokenizer
 
 _CONTEXT = 512
+_SAMPLED = 4096
 
 
 @dataclass(frozen=True)
-class Request:
+class Calibration:
     """What the options say."""
 
     texts: tuple[Path, ...] = ()
@@ -38,6 +44,10 @@ class Request:
     """Chunks of each text."""
     search: Search = Search.reference
     threads: int | None = None
+    budget: Budget | None = None
+    """Bytes that a recipe is to make the most of."""
+    reserved: int = 0
+    """Bytes of the budget that are left for what the file will say besides."""
     quiet: bool = False
 
     def __post_init__(self) -> None:
@@ -49,16 +59,11 @@ class Request:
 class Calibrated:
     """The methods chosen, and what they know of the model's inputs."""
 
-    def __init__(self, request: Request, model: Model, has_importance: bool) -> None:
+    def __init__(self, request: Calibration, model: Model, has_importance: bool) -> None:
         self._request = request
         best = request.search is Search.best
         self.methods: Methods = _choice.choose(request.methods, bool(request.texts), has_importance, best)
         self.chunks = _chunks(request, model) if request.texts else None
-
-    @property
-    def method(self) -> str:
-        """The methods as a certificate names them."""
-        return self.methods.spelled
 
     def claimed(self) -> certificate.Calibration | None:
         """The text as a certificate names it; of several, all their names and the digest of their tokens."""
@@ -79,6 +84,20 @@ class Calibrated:
         """Tensors that are known well enough for any type."""
         return _choice.guided(model, self.methods)
 
+    @property
+    def sample(self) -> np.ndarray:
+        """Chunks from all over the text, as many as a few thousand tokens make; UsageError without a text."""
+        if self.chunks is None:
+            raise UsageError("a budget needs a text that tells which tensors matter", hint="--calibrate FILE")
+        count = min(len(self.chunks), max(1, _SAMPLED // self.chunks.shape[1]))
+        sampled: np.ndarray = self.chunks[np.linspace(0, len(self.chunks) - 1, count).astype(int)]
+        return sampled
+
+    @property
+    def candidates(self) -> tuple[GgmlType, ...]:
+        """Types to choose from: those that the method rounds best."""
+        return _choice.FED if self.methods.is_sequential else TYPES
+
     def folded(self, model: Model, types: Mapping[str, GgmlType]) -> Model:
         """The model as the methods that prepare it leave it."""
         if self.chunks is None or not self.methods.folding:
@@ -92,18 +111,65 @@ class Calibrated:
         if self.chunks is None or self.methods.is_sequential:
             return None
         with progress(len(self.chunks), " chunks", "importance", self._request.quiet) as advance:
-            return collected(model, self.chunks, advance)
+            return importance_of(model, self.chunks, advance)
 
-    def rounding(self, model: Model, plan: Plan) -> Rounding:
+    def rounding(self, model: Model, made: Plan) -> Rounding:
         """Who decides what stands for the weights of the plan."""
         if not self.methods.is_sequential or self.chunks is None:
             return Rounding(self.methods.encode)
-        types = _choice.covered(model, {step.tensor.name: step.type for step in plan.steps})
+        types = _choice.covered(model, {step.tensor.name: step.type for step in made.steps})
         sequence = self.methods.sequence(model, types, self.chunks, self.threads)
         return Rounding(self.methods.encode, frozenset(types), sequence)
 
 
-def _chunks(request: Request, model: Model) -> np.ndarray:
+def known_by(
+    request: Calibration,
+    model: Model,
+    recipe: Recipe,
+    importance: Importance | None,
+    provenance: Mapping[str, Value],
+    requantize: bool,
+) -> Known:
+    """The plan that a text and methods lead to; of `recipe` only the overrides where there is a budget."""
+    calibrated = Calibrated(request, model, importance is not None)
+    guided = calibrated.guided(model)
+    if request.budget is not None:
+        recipe = _within(request, model, calibrated, provenance, recipe.overrides)
+    if calibrated.methods.folding:
+        model = calibrated.folded(model, _types(model, recipe, requantize))
+    if importance is None:
+        importance = calibrated.importance(model)
+    made = plan.make(model, recipe, importance, provenance, requantize, guided)
+    rounding = calibrated.rounding(model, made)
+    return Known(made, importance, rounding, calibrated.methods.spelled, calibrated.claimed())
+
+
+def _within(
+    request: Calibration, model: Model, calibrated: Calibrated, provenance: Mapping[str, Value], rules: Sequence[Rule]
+) -> Recipe:
+    """The recipe that makes the most of the budget, called by the bits it comes to."""
+    assert request.budget is not None
+    found, _ = searched(
+        model, request.budget, calibrated.sample, provenance, rules, types=calibrated.candidates,
+        reserved=request.reserved, quiet=request.quiet,
+    )  # fmt: skip
+    found = replace(found, overrides=tuple(rules))
+    bits = plan.make(model, found, None, None, True, _names(model)).bits_per_weight
+    return replace(found, name=f"{bits:.2f}bpw")
+
+
+def _types(model: Model, recipe: Recipe, requantize: bool) -> dict[str, GgmlType]:
+    """Of the tensors, whatever is known of them."""
+    return {
+        step.tensor.name: step.type for step in plan.make(model, recipe, None, None, requantize, _names(model)).steps
+    }
+
+
+def _names(model: Model) -> frozenset[str]:
+    return frozenset(tensor.name for tensor in model.tensors)
+
+
+def _chunks(request: Calibration, model: Model) -> np.ndarray:
     context = request.context or min(_CONTEXT, read_hyperparameters(model).context)
     chunks, _ = read_texts(request.texts, load_tokenizer(model.metadata), context, request.limit)
     if not request.quiet:

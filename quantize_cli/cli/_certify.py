@@ -18,7 +18,7 @@ def ordered(made: Planned, source: Path, text: Path) -> tuple[Planned, Order]:
     """The plan with room for a certificate, and the certificate wanted."""
     if made.output.suffix != ".gguf":
         raise UsageError(f"{made.output}: not called .gguf, so it cannot be measured", hint="--output NAME.gguf")
-    wanted = order(open_model(source), text, made.plan.recipe, made.calibrated.method, made.calibrated.claimed())
+    wanted = order(open_model(source), text, made.plan.recipe, made.known.method, made.known.calibration)
     return replace(made, files=stating(made.files, wanted.blank)), wanted
 
 

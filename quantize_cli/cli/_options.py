@@ -70,6 +70,22 @@ CalibrationChunks = Annotated[
     Optional[int],  # noqa: UP045
     typer.Option("--chunks", help="Read only the first so many chunks of each text."),
 ]
+SizeBudget = Annotated[
+    Optional[str],  # noqa: UP045
+    typer.Option("--size", metavar="SIZE", help="The best file of at most so many bytes, as 4.5GB; with --calibrate."),
+]
+BitsBudget = Annotated[
+    Optional[float],  # noqa: UP045
+    typer.Option("--bpw", metavar="BITS", help="The best file of so many bits per weight; with --calibrate."),
+]
+MemoryBudget = Annotated[
+    Optional[str],  # noqa: UP045
+    typer.Option("--fits", metavar="SIZE", help="The best file that runs in so much memory; with --calibrate."),
+]
+SaveRecipe = Annotated[
+    Optional[Path],  # noqa: UP045
+    typer.Option("--save-recipe", metavar="FILE", help="Write the recipe that was used, as TOML."),
+]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON document.")]
 Certify = Annotated[
     Optional[Path],  # noqa: UP045

@@ -2,21 +2,23 @@
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from formats.gguf.shards import shard_path
 from formats.quoted import quoted
-from quantize_cli import plan, recipe, settings
+from quantize_cli import certificate, plan, recipe, settings
 from quantize_cli.calibrate import imatrix as imatrix_method
-from quantize_cli.cli._calibrated import Calibrated
-from quantize_cli.cli._calibrated import Request as Calibration
 from quantize_cli.cli._text import warn
 from quantize_cli.errors import UsageError
 from quantize_cli.pipeline import Rounding
 from quantize_cli.plan import Importance, Plan
 from quantize_cli.recipe import BITS, Recipe
-from quantize_cli.source import Model, open_model
+from quantize_cli.source import open_model
+
+if TYPE_CHECKING:
+    from quantize_cli.cli._calibrated import Calibration
 
 _DEFAULT_BITS = 4
 _UNITS = {"": 1, "K": 10**3, "M": 10**6, "G": 10**9}
@@ -34,21 +36,35 @@ class Request:
     requantize: bool = False
     split_size: str | None = None
     settings: Sequence[str] | None = None
-    calibration: Calibration = field(default_factory=Calibration)
+    calibration: "Calibration | None" = None
 
 
 @dataclass(frozen=True)
-class Planned:
-    """A plan, what it was made with, and where it goes."""
+class Known:
+    """A plan, what errors cost in it, and who decides what stands for the weights."""
 
     plan: Plan
     """Of the model as one file."""
     importance: Importance | None
+    rounding: Rounding
+    method: str = "none"
+    """As a certificate names it."""
+    calibration: certificate.Calibration | None = None
+    """The text that errors were weighed on, as a certificate names it."""
+
+
+@dataclass(frozen=True)
+class Planned:
+    """What is known of a file to be, and where it goes."""
+
+    known: Known
     output: Path
     files: dict[Path, Plan]
     """What is written: `output` itself, or its parts."""
-    calibrated: Calibrated
-    rounding: Rounding
+
+    @property
+    def plan(self) -> Plan:
+        return self.known.plan
 
 
 def planned(request: Request) -> Planned:
@@ -59,20 +75,15 @@ def planned(request: Request) -> Planned:
         warn(warning)
     model = replace(model, metadata=settings.apply(model.metadata, request.settings or ()))
     importance, provenance = imatrix_method.importance(model, request.imatrix) if request.imatrix else (None, {})
-    calibrated = Calibrated(request.calibration, model, importance is not None)
-    guided = calibrated.guided(model)
-    if calibrated.methods.folding:
-        types = plan.make(model, request.recipe, None, None, request.requantize, _names(model))
-        model = calibrated.folded(model, {step.tensor.name: step.type for step in types.steps})
-    if importance is None:
-        importance = calibrated.importance(model)
-    made = plan.make(model, request.recipe, importance, provenance, request.requantize, guided)
-    output = request.output or _derived(request.source, request.recipe)
-    return Planned(made, importance, output, _files(made, output, limit), calibrated, calibrated.rounding(model, made))
+    if request.calibration is None:
+        made = plan.make(model, request.recipe, importance, provenance, request.requantize)
+        known = Known(made, importance, Rounding())
+    else:
+        from quantize_cli.cli._calibrated import known_by
 
-
-def _names(model: Model) -> frozenset[str]:
-    return frozenset(tensor.name for tensor in model.tensors)
+        known = known_by(request.calibration, model, request.recipe, importance, provenance, request.requantize)
+    output = request.output or _derived(request.source, known.plan.recipe)
+    return Planned(known, output, _files(known.plan, output, limit))
 
 
 def _files(made: Plan, output: Path, limit: int | None) -> dict[Path, Plan]:
@@ -91,11 +102,18 @@ def _nbytes(size: str) -> int:
 
 
 def choose_recipe(
-    bits: int | None, type_name: str | None, recipe_file: Path | None, pure: bool, tensor_types: Sequence[str] | None
+    bits: int | None,
+    type_name: str | None,
+    recipe_file: Path | None,
+    pure: bool,
+    tensor_types: Sequence[str] | None,
+    has_budget: bool = False,
 ) -> Recipe:
     """The recipe a command line asks for; UsageError when it asks for two, or for bits there is no mix for."""
     choices = (("--bits", bits), ("--type", type_name), ("--recipe", recipe_file))
     given = [name for name, value in choices if value is not None]
+    if has_budget:
+        given.append("a budget")
     if len(given) > 1:
         raise UsageError(f"{given[0]} and {given[1]} both choose the recipe", hint="give one of them")
     if bits is not None and bits not in BITS:

@@ -9,18 +9,22 @@ import typer
 
 from quantize_cli.cli._options import (
     Bits,
+    BitsBudget,
     CalibrationChunks,
     CalibrationContext,
     CalibrationTexts,
     Certify,
     ImportanceFile,
     Json,
+    MemoryBudget,
     MethodNames,
     Pure,
     RecipeFile,
     Requantize,
+    SaveRecipe,
     Search,
     Settings,
+    SizeBudget,
     Source,
     SplitSize,
     TensorTypes,
@@ -40,6 +44,10 @@ def command(
     pure: Pure = False,
     tensor: TensorTypes = None,
     imatrix: ImportanceFile = None,
+    size: SizeBudget = None,
+    bpw: BitsBudget = None,
+    fits: MemoryBudget = None,
+    save_recipe: SaveRecipe = None,
     calibrate: CalibrationTexts = None,
     method: MethodNames = None,
     search: Annotated[
@@ -62,11 +70,17 @@ def command(
     json: Json = False,
 ) -> None:
     """Convert SRC to a GGUF file that llama.cpp runs."""
-    from quantize_cli.cli._calibrated import Request as Calibration
+    from quantize_cli.certificate import LARGEST
+    from quantize_cli.cli._budget import asked_budget, saved
+    from quantize_cli.cli._calibrated import Calibration
     from quantize_cli.cli._request import Request, choose_recipe, planned
 
-    chosen = choose_recipe(bits, type_name, recipe, pure, tensor)
-    asked = Calibration(tuple(calibrate or ()), tuple(method or ()), ctx, chunks, search, threads, json)
+    budget = asked_budget(size, bpw, fits)
+    chosen = choose_recipe(bits, type_name, recipe, pure, tensor, budget is not None)
+    reserved = 0 if certify is None else LARGEST
+    asked = Calibration(
+        tuple(calibrate or ()), tuple(method or ()), ctx, chunks, search, threads, budget, reserved, json
+    )
     made = planned(Request(source, chosen, output, imatrix, requantize, split_size, settings, asked))
     wanted = None
     if certify is not None:
@@ -75,6 +89,7 @@ def command(
         made, wanted = ordered(made, source, certify)
     for path in made.files:
         _refuse_output(source, path, force)
+    saved(save_recipe, made.plan.recipe)
     if dry_run:
         seconds = 0.0
     elif wanted is None:
@@ -106,7 +121,8 @@ def _write(made: Any, threads: int | None, quiet: bool) -> float:
 
     start = time.monotonic()
     with progress(sum(step.nbytes for step in made.plan.steps), "B", made.output.name, quiet) as advance:
-        write(made.files, made.importance, threads or default_threads(), Report(note, advance), made.rounding)
+        known = made.known
+        write(made.files, known.importance, threads or default_threads(), Report(note, advance), known.rounding)
     return time.monotonic() - start
 
 
