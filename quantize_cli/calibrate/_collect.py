@@ -51,7 +51,7 @@ def importance_of(model: Model, chunks: np.ndarray, advance: Callable[[int], Non
     `advance` is told of each chunk done.
     """
     transformer = from_model(model)
-    collector = Collector(model.path, transformer, shapes_of(transformer, process_output=True), None)
+    collector = Collector(model.path, transformer, shapes_of(transformer, process_output=False), None)
     for number, tokens in enumerate(chunks, 1):
         collector.run(number, tokens)
         advance(1)

@@ -1,6 +1,6 @@
 """What the matrices of one stage of a layer are given, in two models that walk side by side."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 
@@ -25,6 +25,7 @@ class Collected:
         """Of the tensors `names`; products not `multiplied` are left out. `added` says they are added to the stream."""
         self._names, self._multiplied, self._added = frozenset(names), multiplied, added
         self._moments: dict[_Key, Moments] = {}
+        self._inputs: dict[str, Inputs] = {}
         self._shown: tuple[dict[_Key, Shown], dict[_Key, Shown]] = ({}, {})
 
     def passages(self, walk: Walk, layers: Sequence[Layer], sequences: int) -> list[Passage]:
@@ -52,16 +53,24 @@ class Collected:
         for side in self._shown:
             side.clear()
 
-    def inputs(self, name: str, matrices: int, columns: int) -> list[Inputs]:
-        """What each of a tensor's matrices is given; an expert seldom or never reached is lent what all of them see."""
-        of_all = [self._moments.get((input_of(name), number)) or Moments(columns) for number in range(matrices)]
+    def inputs(self, name: str, matrices: int, columns: int) -> Iterator[Inputs]:
+        """What each of a tensor's matrices is given; an expert seldom or never reached is lent what all of them see.
+
+        What experts are given is worked out one by one, as there may be many.
+        """
         if matrices == 1:
-            return [of_moments(of_all[0])]
+            yield self._alone(input_of(name), columns)
+            return
+        of_all = [self._moments.get((input_of(name), number)) or Moments(columns) for number in range(matrices)]
         tokens = sum(moments.count for moments in of_all)
         lent = sum((moments.second for moments in of_all), np.zeros((columns, columns))) / max(1, tokens)
-        found = []
         for moments in of_all:
             second = moments.second + _SHARE * columns * lent
-            scale = float(second.diagonal().mean()) or 1.0
-            found.append(Inputs(second / scale if second.any() else np.eye(columns)))
-        return found
+            scale = float(second.diagonal().mean())
+            yield Inputs(second / scale if scale else np.eye(columns))
+
+    def _alone(self, name: str, columns: int) -> Inputs:
+        """The same for all matrices that share it, so that what follows from it is worked out once."""
+        if name not in self._inputs:
+            self._inputs[name] = of_moments(self._moments.get((name, 0)) or Moments(columns))
+        return self._inputs[name]

@@ -21,8 +21,9 @@ _FAR = f32(1e6)
 def factor(moments: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """H (n, n) f64, positive definite -> R (n, n) f32 with ones on its diagonal, and D (n,) f32; LinAlgError if not."""
     upper = np.linalg.cholesky(moments[::-1, ::-1])[::-1, ::-1]
-    diagonal = upper.diagonal()
-    return (upper / diagonal).astype(np.float32), np.square(diagonal).astype(np.float32)
+    diagonal = upper.diagonal().copy()
+    upper /= diagonal
+    return upper.astype(np.float32), np.square(diagonal).astype(np.float32)
 
 
 @inlined

@@ -27,6 +27,12 @@ class Inputs:
     owed: np.ndarray | None = None
     """(G - Y)^T X (rows, n) f64, G and Y being what the product is added to; or None."""
 
+    def prepare(self) -> None:
+        """Work out what several threads are about to ask for."""
+        assert len(self.damped) == len(self.factors[1])
+        if self.shift is not None:
+            assert len(self._inverse) == len(self._shift)
+
     @cached_property
     def damped(self) -> np.ndarray:
         """H (n, n) f32, positive definite."""
@@ -50,11 +56,17 @@ class Inputs:
         """
         if self.shift is None:
             return weights
-        missing = weights @ self.shift.astype(np.float32)
+        missing = weights @ self._shift
         if self.owed is not None:
             missing += np.float32(_PAID) * self.owed[first : first + len(weights)].astype(np.float32)
         wanted: np.ndarray = weights + missing @ self._inverse
         return wanted
+
+    @cached_property
+    def _shift(self) -> np.ndarray:
+        assert self.shift is not None
+        found: np.ndarray = self.shift.astype(np.float32)
+        return found
 
     @cached_property
     def _inverse(self) -> np.ndarray:
@@ -62,7 +74,9 @@ class Inputs:
         return found
 
     def _damped(self, share: float) -> np.ndarray:
-        return self.moments + share * np.eye(len(self.moments))
+        found = self.moments.copy()
+        found[np.diag_indices(len(found))] += share
+        return found
 
 
 def of_moments(found: Moments) -> Inputs:

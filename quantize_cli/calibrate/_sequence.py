@@ -6,12 +6,14 @@ output matrix; then the feed-forward's two stages. So errors do not add up unsee
 are in memory.
 """
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
+from functools import partial
 
 import numpy as np
 
-from formats.ggml import FLOAT_TYPES, GgmlType
+from formats.ggml import FLOAT_TYPES, GgmlType, row_nbytes
 from quantize_cli.calibrate import _embedding
 from quantize_cli.calibrate._collected import Collected
 from quantize_cli.calibrate._inputs import Inputs, of_moments
@@ -19,6 +21,7 @@ from quantize_cli.calibrate._moments import Moments, Shown
 from quantize_cli.quants import decode
 from quantize_cli.roles import role_of
 from quantize_cli.runtime.layer import Layer
+from quantize_cli.runtime.matrix import release
 from quantize_cli.runtime.parts import Parts, read_layer
 from quantize_cli.runtime.tape import applied
 from quantize_cli.runtime.transformer import Transformer, from_model
@@ -37,8 +40,8 @@ _ADDED = (_STAGES[1], _STAGES[3])
 """Those whose products are added to the stream."""
 _LOOKED_AT = 4096
 """Tokens that tell how large the stream is at each layer."""
-_ROWS = 4096
-"""Rows rounded at once."""
+_ROWS = 2048
+"""Rows a thread rounds at once."""
 _EMBEDDING, _OUTPUT = "token_embd.weight", "output.weight"
 
 RoundRows = Callable[[GgmlType, np.ndarray, Inputs], np.ndarray]
@@ -94,6 +97,7 @@ class _Work:
         self._float = from_model(calibration.model, calibration.threads, resident=False)
         self._walk = Walk(self._float, calibration.chunks.shape[1])
         self._streams: tuple[np.ndarray, np.ndarray]
+        self._paths = {tensor.place[0] for tensor in calibration.model.tensors if tensor.place}
 
     @property
     def layers(self) -> int:
@@ -102,9 +106,9 @@ class _Work:
     def embedding(self) -> Rounded:
         """Rounded by what errors cost in the layers, and in predictions where it serves as output matrix too."""
         stream, mean_squares = self._walk.embed(self._looked_at()), []
-        for layer in self._float.layers:
+        for index in range(self.layers):
             mean_squares.append(float(np.square(stream).mean()))
-            self._run(stream, layer)
+            self._run(stream, self._read(index, {}))
         mean_squares.append(float(np.square(stream).mean()))
         cost = _scaled(_embedding.metric(self._job.model, mean_squares))
         if _OUTPUT not in self._tensors:
@@ -121,17 +125,19 @@ class _Work:
 
     def layer(self, index: int) -> Iterator[Rounded]:
         """The matrices of one layer, after which both models have passed it."""
-        original = self._float.layers[index]
+        original = self._read(index, {})
         for number, roles in enumerate(_STAGES):
             names = [name for name in self._job.types if self._is_of(name, index, roles)]
             if names:
-                collected = self._inputs((original, self._read(index)), names, number)
+                collected = self._inputs((original, self._read(index, self._done)), names, number)
                 for name in names:
                     yield self._round(name, collected.inputs(name, self._parts(name), self._tensors[name].columns))
-        for stream, layer in zip(self._streams, (original, self._read(index)), strict=True):
+        for stream, layer in zip(self._streams, (original, self._read(index, self._done)), strict=True):
             self._run(stream, layer)
         for name in [name for name in self._done if name.startswith(f"blk.{index}.")]:
             del self._done[name]
+        for path in self._paths:
+            release(path)
 
     def output(self) -> Rounded:
         shown = [Shown(self._normed(self._float, stream)) for stream in self._streams]
@@ -178,25 +184,30 @@ class _Work:
         tensors = [self._done.get(name, tensor) for name, tensor in self._tensors.items()]
         return from_model(replace(self._job.model, tensors=tensors), self._job.threads, resident=False)
 
-    def _read(self, index: int) -> Layer:
-        """Layer `index` with what is rounded of it."""
+    def _read(self, index: int, done: Mapping[str, Tensor]) -> Layer:
+        """Layer `index` with what is `done` of it, read anew so that nothing is kept of it in memory."""
         prefix = f"blk.{index}."
-        tensors = [self._done.get(name, tensor) for name, tensor in self._tensors.items() if name.startswith(prefix)]
+        tensors = [done.get(name, tensor) for name, tensor in self._tensors.items() if name.startswith(prefix)]
         sizes = self._float.hyperparameters
         return read_layer(Parts(replace(self._job.model, tensors=tensors), sizes), sizes, index)
 
-    def _round(self, name: str, inputs: Sequence[Inputs]) -> Rounded:
+    def _round(self, name: str, inputs: Iterable[Inputs]) -> Rounded:
         """Round a tensor, of which each matrix has inputs of its own."""
         tensor, type_ = self._tensors[name], self._job.types[name]
-        per_matrix = tensor.row_count // len(inputs)
-        found = []
-        for number, given in enumerate(inputs):
-            for start in range(0, per_matrix, _ROWS):
-                stop = min(start + _ROWS, per_matrix)
-                stored = tensor.read(number * per_matrix + start, number * per_matrix + stop)
-                wanted = given.wanted(decode(tensor.type, stored), start)
-                found.append(self._job.round_rows(type_, wanted, given))
-        rows = np.concatenate(found)
+        per_matrix = tensor.row_count // self._parts(name)
+        rows = np.empty((tensor.row_count, row_nbytes(type_, tensor.columns)), np.uint8)
+        step = max(1, min(_ROWS, -(-per_matrix // self._float.threads.count)))
+
+        def work(given: Inputs, first: int, start: int) -> None:
+            stop = min(start + step, per_matrix)
+            stored = tensor.read(first + start, first + stop)
+            wanted = given.wanted(decode(tensor.type, stored), start)
+            rows[first + start : first + stop] = self._job.round_rows(type_, wanted, given)
+
+        with ThreadPoolExecutor(self._float.threads.count) as pool:
+            for number, given in enumerate(inputs):
+                given.prepare()
+                list(pool.map(partial(work, given, number * per_matrix), range(0, per_matrix, step)))
         self._done[name] = replace(tensor, type=type_, read=lambda start, stop: rows[start:stop], place=None)
         return name, rows
 
