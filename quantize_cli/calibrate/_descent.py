@@ -14,42 +14,45 @@ import numpy as np
 
 from quantize_cli.calibrate._feedback import nearest_level
 from quantize_cli.kernel import inlined, kernel
-from quantize_cli.simd import from_half, to_half
+from quantize_cli.simd import from_half, load, splat, store, to_half, total
 
 f32 = np.float32
 CODES, SCALE_CODES, SCALES = 1, 2, 4
 """What may change: add them up."""
 _MOST = f32(256)
 """No code has a wider range."""
+_LARGEST_HALF = f32(65504)
 
 
 @inlined
-def _move(direction, times, start, stop, moments, gradient, error):
-    """Let what stands for columns [start, stop) grow by `times` the direction."""
+def _multiply(direction, start, stop, moments, first, last, product):
+    """Columns [first, last) of v H (1, n), for a direction v (1, n) that is nought outside [start, stop)."""
+    for i in range(first, last, 16):
+        store(product, 0, i, splat(f32(0)))
     for column in range(start, stop):
-        change = times * direction[column]
-        if change != f32(0):
-            error[column] -= change
-            line = moments[column]
-            for other in range(gradient.shape[0]):
-                gradient[other] -= change * line[other]
+        times = splat(direction[0, column])
+        for i in range(first, last, 16):
+            store(product, 0, i, load(product, 0, i) + load(moments, column, i) * times)
 
 
 @inlined
-def _measure(direction, start, stop, moments, gradient, product):
-    """v G and v H v^T of a direction v that is nought outside [start, stop)."""
-    for i in range(start, stop):
-        product[i] = f32(0)
-    for column in range(start, stop):
-        if direction[column] != f32(0):
-            line = moments[column]
-            for i in range(start, stop):
-                product[i] += direction[column] * line[i]
-    slope, curvature = f32(0), f32(0)
-    for i in range(start, stop):
-        slope += direction[i] * gradient[i]
-        curvature += direction[i] * product[i]
-    return slope, curvature
+def _measure(direction, start, stop, row, product, gradient):
+    """v G and v H v^T, where the product v H is known."""
+    slope, curvature = splat(f32(0)), splat(f32(0))
+    for i in range(start, stop, 16):
+        along = load(direction, 0, i)
+        slope = slope + along * load(gradient, row, i)
+        curvature = curvature + along * load(product, 0, i)
+    return total(slope), total(curvature)
+
+
+@inlined
+def _move(direction, times, start, stop, row, product, gradient, error):
+    """Let what stands for the columns grow by `times` the direction, whose whole product is known."""
+    for i in range(start, stop, 16):
+        store(error, row, i, load(error, row, i) - load(direction, 0, i) * splat(times))
+    for i in range(0, gradient.shape[1], 16):
+        store(gradient, row, i, load(gradient, row, i) - load(product, 0, i) * splat(times))
 
 
 @inlined
@@ -61,22 +64,24 @@ def _lessens(change, slope, curvature):
 @inlined
 def _improve_half(halves, row, block, direction, start, stop, moments, gradient, error, product):
     """Change a scale or a minimum, by which the direction is multiplied."""
-    slope, curvature = _measure(direction, start, stop, moments, gradient, product)
+    _multiply(direction, start, stop, moments, 0, gradient.shape[1], product)
+    slope, curvature = _measure(direction, start, stop, row, product, gradient)
     if not curvature > f32(0):
         return 0
     best = from_half(to_half(halves[row, block] + slope / curvature))
     change = best - halves[row, block]
-    if not (abs(best) <= f32(65504) and _lessens(change, slope, curvature)):
+    if not (abs(best) <= _LARGEST_HALF and _lessens(change, slope, curvature)):
         return 0
     halves[row, block] = best
-    _move(direction, change, start, stop, moments, gradient, error)
+    _move(direction, change, start, stop, row, product, gradient, error)
     return 1
 
 
 @inlined
 def _improve_code(codes, row, part, ends, direction, start, stop, moments, gradient, error, product):
     """Change the code of a scale or a minimum within its ends."""
-    slope, curvature = _measure(direction, start, stop, moments, gradient, product)
+    _multiply(direction, start, stop, moments, start, stop, product)
+    slope, curvature = _measure(direction, start, stop, row, product, gradient)
     if not curvature > f32(0):
         return 0
     growth = int(np.rint(min(max(slope / curvature, -_MOST), _MOST)))
@@ -84,26 +89,26 @@ def _improve_code(codes, row, part, ends, direction, start, stop, moments, gradi
     if not _lessens(f32(change), slope, curvature):
         return 0
     codes[row, part] += change
-    _move(direction, f32(change), start, stop, moments, gradient, error)
+    _multiply(direction, start, stop, moments, 0, gradient.shape[1], product)
+    _move(direction, f32(change), start, stop, row, product, gradient, error)
     return 1
 
 
 @inlined
-def _improve_levels(row, group, step, offset, part, levels, is_even, level, moments, gradient, error):
+def _improve_levels(row, start, stop, step, levels, is_even, level, moments, gradient, error):
     """Change the codes of a group, whose step is not nought."""
     changes = 0
-    for column in range(part * group, (part + 1) * group):
+    for column in range(start, stop):
         now = step * levels[level[row, column]]
-        best = (now + gradient[column] / moments[column, column]) / step
+        best = (now + gradient[row, column] / moments[column, column]) / step
         chosen = nearest_level(best, levels, is_even)
         if chosen != level[row, column]:
             change = step * levels[chosen] - now
             level[row, column] = chosen
             changes += 1
-            error[column] -= change
-            line = moments[column]
-            for other in range(gradient.shape[0]):
-                gradient[other] -= change * line[other]
+            error[row, column] -= change
+            for i in range(0, gradient.shape[1], 16):
+                store(gradient, row, i, load(gradient, row, i) - load(moments, column, i) * splat(change))
     return changes
 
 
@@ -119,38 +124,41 @@ def descend(
     """
     columns, blocks = gradient.shape[1], scale.shape[1]
     width = columns // blocks
-    direction, product = np.zeros(columns, np.float32), np.empty(columns, np.float32)
+    direction, product = np.zeros((1, columns), np.float32), np.empty((1, columns), np.float32)
     for row in range(gradient.shape[0]):
-        g, e = gradient[row], error[row]
         for _ in range(rounds):
             changes = 0
             if changing & SCALES:
                 for block in range(blocks):
                     start, stop = block * width, (block + 1) * width
                     for i in range(start, stop):
-                        direction[i] = f32(scale_code[row, i // group]) * levels[level[row, i]]
-                    changes += _improve_half(scale, row, block, direction, start, stop, moments, g, e, product)
+                        direction[0, i] = f32(scale_code[row, i // group]) * levels[level[row, i]]
+                    changes += _improve_half(
+                        scale, row, block, direction, start, stop, moments, gradient, error, product
+                    )
                     if sign != 0:
                         for i in range(start, stop):
-                            direction[i] = f32(sign * minimum_code[row, i // group])
-                        changes += _improve_half(minimum, row, block, direction, start, stop, moments, g, e, product)
+                            direction[0, i] = f32(sign * minimum_code[row, i // group])
+                        changes += _improve_half(
+                            minimum, row, block, direction, start, stop, moments, gradient, error, product
+                        )
             for part in range(columns // group):
                 start, stop = part * group, (part + 1) * group
                 d, m = scale[row, start // width], f32(sign) * minimum[row, start // width]
                 if changing & SCALE_CODES and scale_ends[1] > scale_ends[0]:
                     for i in range(start, stop):
-                        direction[i] = d * levels[level[row, i]]
+                        direction[0, i] = d * levels[level[row, i]]
                     changes += _improve_code(
-                        scale_code, row, part, scale_ends, direction, start, stop, moments, g, e, product
+                        scale_code, row, part, scale_ends, direction, start, stop, moments, gradient, error, product
                     )
                 if changing & SCALE_CODES and minimum_ends[1] > minimum_ends[0]:
                     for i in range(start, stop):
-                        direction[i] = m
+                        direction[0, i] = m
                     changes += _improve_code(
-                        minimum_code, row, part, minimum_ends, direction, start, stop, moments, g, e, product
+                        minimum_code, row, part, minimum_ends, direction, start, stop, moments, gradient, error, product
                     )
-                step, offset = d * f32(scale_code[row, part]), m * f32(minimum_code[row, part])
+                step = d * f32(scale_code[row, part])
                 if changing & CODES and step != f32(0):
-                    changes += _improve_levels(row, group, step, offset, part, levels, is_even, level, moments, g, e)
+                    changes += _improve_levels(row, start, stop, step, levels, is_even, level, moments, gradient, error)
             if changes == 0:
                 break

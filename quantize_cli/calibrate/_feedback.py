@@ -12,6 +12,7 @@ so that each column is best rounded to what is nearest t_k. This is GPTQ (Franta
 import numpy as np
 
 from quantize_cli.kernel import inlined, kernel
+from quantize_cli.simd import load, splat, store
 
 f32 = np.float32
 _FAR = f32(1e6)
@@ -49,13 +50,11 @@ def round_with_feedback(wanted, target, carry, step, offset, group, levels, is_e
     """
     columns = wanted.shape[1]
     for row in range(wanted.shape[0]):
-        moving = target[row]
         for column in range(columns):
             d, m = step[row, column // group], offset[row, column // group]
-            chosen = nearest_level((moving[column] - m) / d if d != f32(0) else f32(0), levels, is_even)
+            chosen = nearest_level((target[row, column] - m) / d if d != f32(0) else f32(0), levels, is_even)
             level[row, column] = chosen
             left = wanted[row, column] - (d * levels[chosen] + m)
             error[row, column] = left
-            line = carry[column]
-            for other in range(column + 1, columns):
-                moving[other] += left * line[other]
+            for i in range(column // 16 * 16, columns, 16):  # what changes of columns already rounded is not read
+                store(target, row, i, load(target, row, i) + load(carry, column, i) * splat(left))

@@ -16,7 +16,7 @@ from quantize_cli.calibrate._feedback import round_with_feedback
 from quantize_cli.calibrate._inputs import Inputs
 
 _WINDOW = 256
-_ROUNDS = 3
+_ROUNDS = 2
 """Times a window is gone over before the next one's turn."""
 _NO_CODES = (1, 1)
 ALL = CODES | SCALE_CODES | SCALES
