@@ -80,9 +80,11 @@ class Inputs:
 
 
 def of_moments(found: Moments) -> Inputs:
-    """What the sums say; the same for all columns where no token was seen."""
+    """What the sums say, which are scaled where they are; the same for all columns where no token was seen."""
     scale = float(found.second.diagonal().mean())
     if not scale:
         return Inputs(np.eye(len(found.second)))
-    shift, owed = (None if sums is None else sums / scale for sums in (found.shift, found.owed))
-    return Inputs(found.second / scale, shift, owed)
+    for sums in (found.second, found.shift, found.owed):
+        if sums is not None:
+            sums /= scale
+    return Inputs(found.second, found.shift, found.owed)

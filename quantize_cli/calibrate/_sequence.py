@@ -6,6 +6,7 @@ output matrix; then the feed-forward's two stages. So errors do not add up unsee
 are in memory.
 """
 
+import gc
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
@@ -132,6 +133,8 @@ class _Work:
                 collected = self._inputs((original, self._read(index, self._done)), names, number)
                 for name in names:
                     yield self._round(name, collected.inputs(name, self._parts(name), self._tensors[name].columns))
+                del collected
+                gc.collect()  # recordings refer to themselves, and hold hundreds of megabytes
         for stream, layer in zip(self._streams, (original, self._read(index, self._done)), strict=True):
             self._run(stream, layer)
         for name in [name for name in self._done if name.startswith(f"blk.{index}.")]:
