@@ -90,9 +90,11 @@ def _improve_code(codes, row, part, ends, direction, start, stop, moments, gradi
 
 @inlined
 def _improve_levels(row, group, step, offset, part, levels, is_even, level, moments, gradient, error):
-    """Change the codes of a group, whose step is not nought."""
+    """Change the codes of a group, whose step is not nought; a column that costs nothing keeps its own."""
     changes = 0
     for column in range(part * group, (part + 1) * group):
+        if not moments[column, column] > f32(0):
+            continue
         now = step * levels[level[row, column]]
         best = (now + gradient[column] / moments[column, column]) / step
         chosen = nearest_level(best, levels, is_even)
