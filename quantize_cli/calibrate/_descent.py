@@ -89,7 +89,7 @@ def _improve_code(codes, row, part, ends, direction, start, stop, moments, gradi
 
 
 @inlined
-def _improve_levels(row, group, step, offset, part, levels, is_even, level, moments, gradient, error):
+def _improve_levels(row, part, group, step, levels, is_even, level, moments, gradient, error):
     """Change the codes of a group, whose step is not nought; a column that costs nothing keeps its own."""
     changes = 0
     for column in range(part * group, (part + 1) * group):
@@ -109,6 +109,67 @@ def _improve_levels(row, group, step, offset, part, levels, is_even, level, mome
     return changes
 
 
+@inlined
+def _improve_blocks(row, group, levels, sign, codes, moments, gradient, error, direction, product):
+    """Change the scale and the minimum of each block of a row."""
+    scale, minimum, scale_code, minimum_code, level = codes
+    width = gradient.shape[0] // scale.shape[1]
+    changes = 0
+    for block in range(scale.shape[1]):
+        start, stop = block * width, (block + 1) * width
+        for i in range(start, stop):
+            direction[i] = f32(scale_code[row, i // group]) * levels[level[row, i]]
+        changes += _improve_half(scale, row, block, direction, start, stop, moments, gradient, error, product)
+        if sign != 0:
+            for i in range(start, stop):
+                direction[i] = f32(sign * minimum_code[row, i // group])
+            changes += _improve_half(minimum, row, block, direction, start, stop, moments, gradient, error, product)
+    return changes
+
+
+@inlined
+def _improve_scale_codes(row, part, group, levels, d, m, ends, codes, moments, gradient, error, direction, product):
+    """Change the codes of a group's scale and minimum, which are multiplied by d and m."""
+    _, _, scale_code, minimum_code, level = codes
+    scale_ends, minimum_ends = ends
+    start, stop = part * group, (part + 1) * group
+    changes = 0
+    if scale_ends[1] > scale_ends[0]:
+        for i in range(start, stop):
+            direction[i] = d * levels[level[row, i]]
+        changes += _improve_code(
+            scale_code, row, part, scale_ends, direction, start, stop, moments, gradient, error, product
+        )
+    if minimum_ends[1] > minimum_ends[0]:
+        for i in range(start, stop):
+            direction[i] = m
+        changes += _improve_code(
+            minimum_code, row, part, minimum_ends, direction, start, stop, moments, gradient, error, product
+        )
+    return changes
+
+
+@inlined
+def _improve_groups(
+    row, group, levels, is_even, sign, ends, changing, codes, moments, gradient, error, direction, product
+):
+    """Change the codes of each group of a row: first of its scale and minimum, then of its weights."""
+    scale, minimum, scale_code, _, level = codes
+    width = gradient.shape[0] // scale.shape[1]
+    changes = 0
+    for part in range(gradient.shape[0] // group):
+        block = part * group // width
+        d, m = scale[row, block], f32(sign) * minimum[row, block]
+        if changing & SCALE_CODES:
+            changes += _improve_scale_codes(
+                row, part, group, levels, d, m, ends, codes, moments, gradient, error, direction, product
+            )
+        step = d * f32(scale_code[row, part])
+        if changing & CODES and step != f32(0):
+            changes += _improve_levels(row, part, group, step, levels, is_even, level, moments, gradient, error)
+    return changes
+
+
 @kernel
 def descend(
     gradient, moments, group, levels, is_even, sign, scale_ends, minimum_ends, changing, rounds,
@@ -119,40 +180,18 @@ def descend(
     gradient (rows, n) f32 is G at these columns and moments (n, n) f32 H among them; both gradient and error (rows, n)
     f32 are kept up to date. The other arrays are those of _codes.Codes; equal ends mean that there is no such code.
     """
-    columns, blocks = gradient.shape[1], scale.shape[1]
-    width = columns // blocks
+    columns = gradient.shape[1]
     direction, product = np.zeros(columns, np.float32), np.empty(columns, np.float32)
+    codes, ends = (scale, minimum, scale_code, minimum_code, level), (scale_ends, minimum_ends)
     for row in range(gradient.shape[0]):
         g, e = gradient[row], error[row]
         for _ in range(rounds):
             changes = 0
             if changing & SCALES:
-                for block in range(blocks):
-                    start, stop = block * width, (block + 1) * width
-                    for i in range(start, stop):
-                        direction[i] = f32(scale_code[row, i // group]) * levels[level[row, i]]
-                    changes += _improve_half(scale, row, block, direction, start, stop, moments, g, e, product)
-                    if sign != 0:
-                        for i in range(start, stop):
-                            direction[i] = f32(sign * minimum_code[row, i // group])
-                        changes += _improve_half(minimum, row, block, direction, start, stop, moments, g, e, product)
-            for part in range(columns // group):
-                start, stop = part * group, (part + 1) * group
-                d, m = scale[row, start // width], f32(sign) * minimum[row, start // width]
-                if changing & SCALE_CODES and scale_ends[1] > scale_ends[0]:
-                    for i in range(start, stop):
-                        direction[i] = d * levels[level[row, i]]
-                    changes += _improve_code(
-                        scale_code, row, part, scale_ends, direction, start, stop, moments, g, e, product
-                    )
-                if changing & SCALE_CODES and minimum_ends[1] > minimum_ends[0]:
-                    for i in range(start, stop):
-                        direction[i] = m
-                    changes += _improve_code(
-                        minimum_code, row, part, minimum_ends, direction, start, stop, moments, g, e, product
-                    )
-                step, offset = d * f32(scale_code[row, part]), m * f32(minimum_code[row, part])
-                if changing & CODES and step != f32(0):
-                    changes += _improve_levels(row, group, step, offset, part, levels, is_even, level, moments, g, e)
+                changes += _improve_blocks(row, group, levels, sign, codes, moments, g, e, direction, product)
+            if changing & (CODES | SCALE_CODES):
+                changes += _improve_groups(
+                    row, group, levels, is_even, sign, ends, changing, codes, moments, g, e, direction, product
+                )
             if changes == 0:
                 break
