@@ -35,6 +35,8 @@ _STAGES = (
 """Roles of the matrices of a layer, in the order in which they act."""
 _ADDED = (_STAGES[1], _STAGES[3])
 """Those whose products are added to the stream."""
+_ROUTER = "ffn_gate_inp"
+"""In names of what says which experts see a token: it has the role of a gate, but acts before any of them."""
 _LOOKED_AT = 4096
 """Tokens that tell how large the stream is at each layer."""
 _ROWS = 4096
@@ -158,7 +160,7 @@ class _Work:
         """What the tensors `names`, of one stage, are given in the two models."""
         ahead = {role for roles in _STAGES[stage:] for role in roles}
         added = _STAGES[stage] in _ADDED and not self._float.hyperparameters.family.post_norms
-        collected = Collected(names, lambda name: self._role(name) not in ahead, added)
+        collected = Collected(names, lambda name: _ROUTER in name or self._role(name) not in ahead, added)
         passages: dict[int, list[Passage]] = {}
         for start, part in self._walk.parts(self._streams[0]):
             sequences = len(part) // self._walk.context
