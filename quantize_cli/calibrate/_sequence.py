@@ -8,14 +8,17 @@ are in memory.
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import NoReturn
 
 import numpy as np
 
 from formats.ggml import FLOAT_TYPES, GgmlType
+from formats.quoted import quoted
 from quantize_cli.calibrate import _embedding
 from quantize_cli.calibrate._collected import Collected
 from quantize_cli.calibrate._inputs import Inputs, of_moments
 from quantize_cli.calibrate._moments import Moments, Shown
+from quantize_cli.errors import InputError
 from quantize_cli.quants import decode
 from quantize_cli.roles import role_of
 from quantize_cli.runtime.layer import Layer
@@ -24,7 +27,7 @@ from quantize_cli.runtime.tape import applied
 from quantize_cli.runtime.transformer import Transformer, from_model
 from quantize_cli.runtime.walk import Passage, Walk
 from quantize_cli.source import Model
-from quantize_cli.tensor import Tensor
+from quantize_cli.tensor import Tensor, refuse_not_finite
 
 _STAGES = (
     ("attention_query", "attention_key", "attention_value"),
@@ -193,14 +196,26 @@ class _Work:
         per_matrix = tensor.row_count // len(inputs)
         found = []
         for number, given in enumerate(inputs):
+            if not np.isfinite(given.moments).all():
+                self._refuse_not_finite(name)
             for start in range(0, per_matrix, _ROWS):
                 stop = min(start + _ROWS, per_matrix)
                 stored = tensor.read(number * per_matrix + start, number * per_matrix + stop)
                 wanted = given.wanted(decode(tensor.type, stored), start)
+                if not np.isfinite(wanted).all():
+                    self._refuse_not_finite(name)
                 found.append(self._job.round_rows(type_, wanted, given))
         rows = np.concatenate(found)
         self._done[name] = replace(tensor, type=type_, read=lambda start, stop: rows[start:stop], place=None)
         return name, rows
+
+    def _refuse_not_finite(self, name: str) -> NoReturn:
+        """InputError that names the first weight that is not finite, or what is given activations that are not."""
+        for tensor in self._tensors.values():
+            for start in range(0, tensor.row_count, _ROWS):
+                rows = tensor.read(start, min(start + _ROWS, tensor.row_count))
+                refuse_not_finite(decode(tensor.type, rows), tensor.origin, start)
+        raise InputError(f"{self._job.model.path}: {quoted(name)} is given activations that are not finite")
 
     def _parts(self, name: str) -> int:
         """How many matrices a tensor is a stack of."""

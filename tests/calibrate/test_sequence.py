@@ -13,6 +13,7 @@ from quantize_cli import quants
 from quantize_cli.calibrate import gptq, zeroquant
 from quantize_cli.calibrate._inputs import Inputs
 from quantize_cli.calibrate._sequence import Calibration, covered, rounded
+from quantize_cli.errors import InputError
 from quantize_cli.runtime.transformer import from_model
 from quantize_cli.source import Model, open_model
 from quantize_cli.tensor import Tensor
@@ -177,3 +178,22 @@ def test_a_model_that_was_rounded_before_can_be_rounded_again(name: str, tmp_pat
     model = open_model(write(tmp_path / "q8.gguf", decoder, weights(decoder), lambda name: GgmlType.Q8_0))
     calibration = job(model, GgmlType.Q4_0)
     assert len(dict(rounded(calibration))) == len(calibration.types)
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+@pytest.mark.parametrize("name", ["token_embd.weight", "blk.0.attn_v.weight", "blk.1.ffn_norm.weight", "output.weight"])
+def test_a_weight_that_is_not_finite_is_located(name: str, value: float, tmp_path: Path) -> None:
+    made = weights(FAMILIES["llama"])
+    made[name].reshape(-1, 64)[-1, 3] = value
+    calibration = job(open_model(write(tmp_path / "model.gguf", FAMILIES["llama"], made)), GgmlType.Q4_0)
+    row = made[name].size // 64 - 1
+    with pytest.raises(InputError, match=f"tensor '{name}': {value} at row {row}, column 3"), np.errstate(all="ignore"):
+        list(rounded(calibration))
+
+
+def test_activations_that_are_not_finite_are_told_where_they_are_met(tmp_path: Path) -> None:
+    made = weights(FAMILIES["llama"])
+    made["blk.1.attn_norm.weight"][:] = 3e38
+    calibration = job(open_model(write(tmp_path / "model.gguf", FAMILIES["llama"], made)), GgmlType.Q4_0)
+    with pytest.raises(InputError, match="is given activations that are not finite"), np.errstate(all="ignore"):
+        list(rounded(calibration))
