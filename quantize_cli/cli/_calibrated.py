@@ -104,7 +104,9 @@ class Calibrated:
 
 
 def _chunks(request: Request, model: Model) -> np.ndarray:
-    context = request.context or min(_CONTEXT, read_hyperparameters(model).context)
+    context = request.context
+    if context is None:
+        context = min(_CONTEXT, read_hyperparameters(model).context)
     chunks, _ = read_texts(request.texts, load_tokenizer(model.metadata), context, request.limit)
     if not request.quiet:
         note(f"calibrating on {chunks.size} tokens, {len(chunks)} chunks of {context}")
