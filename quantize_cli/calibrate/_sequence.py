@@ -122,6 +122,7 @@ class _Work:
         quantized = entered.copy()
         if _EMBEDDING in self._done:
             quantized = Walk(self._becoming(), self._job.chunks.shape[1]).embed(self._job.chunks)
+            del self._done[_EMBEDDING]
         self._streams = entered, quantized
 
     def layer(self, index: int) -> Iterator[Rounded]:
