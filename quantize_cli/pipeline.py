@@ -18,6 +18,7 @@ from formats.output import Output, replacing
 from quantize_cli import quants
 from quantize_cli.errors import InputError, OutputError
 from quantize_cli.plan import Importance, Plan, Step
+from quantize_cli.tensor import refuse_not_finite
 
 _CHUNK_WEIGHTS = 1 << 19
 """Weights one worker holds at a time: 2 MiB of float32, which stay in cache and whose memory the allocator reuses.
@@ -186,24 +187,13 @@ def _pack(rows: Rows, stored: np.ndarray) -> np.ndarray:
     if stays and step.type not in FLOAT_TYPES:
         return np.ascontiguousarray(stored)
     weights = quants.decode(step.tensor.type, stored)
-    _refuse_not_finite(weights, rows)
+    refuse_not_finite(weights, step.tensor.origin, rows.start)
     if stays:
         return np.ascontiguousarray(stored)
     try:
         return rows.encode(step.type, weights, rows.importance)
     except InputError as error:
         raise InputError(f"{step.tensor.origin}: {error}", error.hint) from error
-
-
-def _refuse_not_finite(weights: np.ndarray, rows: Rows) -> None:
-    """InputError that names the first weight that is NaN or infinite."""
-    if not weights.size or np.isfinite([weights.min(), weights.max()]).all():  # NaN wins both
-        return
-    row, column = np.argwhere(~np.isfinite(weights))[0]
-    raise InputError(
-        f"{rows.step.tensor.origin}: {weights[row, column]} at row {rows.start + row}, column {column}",
-        hint="the checkpoint is damaged or its training diverged",
-    )
 
 
 def default_threads() -> int:

@@ -11,6 +11,7 @@ from formats.errors import FormatError
 from formats.ggml import FLOAT_TYPES, GgmlType, row_nbytes
 from formats.quoted import quoted
 from formats.stored import StoredTensor
+from quantize_cli.errors import InputError
 
 _NUMBER = {
     "F32": GgmlType.F32, "F16": GgmlType.F16, "BF16": GgmlType.BF16, "F64": GgmlType.F64,
@@ -144,3 +145,14 @@ def stack(name: str, parts: Sequence[Tensor]) -> Tensor:
         return np.concatenate(pieces)
 
     return Tensor(name, (len(parts), *parts[0].shape), parts[0].type, read, parts[0].origin)
+
+
+def refuse_not_finite(weights: np.ndarray, origin: str, first: int) -> None:
+    """InputError that names the first weight that is NaN or infinite; `first` is the number of the first row."""
+    if not weights.size or np.isfinite([weights.min(), weights.max()]).all():  # NaN wins both
+        return
+    row, column = np.argwhere(~np.isfinite(weights))[0]
+    raise InputError(
+        f"{origin}: {weights[row, column]} at row {first + row}, column {column}",
+        hint="the checkpoint is damaged or its training diverged",
+    )

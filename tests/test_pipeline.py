@@ -4,6 +4,7 @@ import hashlib
 import json
 import shutil
 import subprocess
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -188,3 +189,47 @@ def test_a_disk_that_fills_up_leaves_no_file(tmp_path: Path) -> None:
         assert [path.name for path in disk.iterdir()] == ["filler"]
     finally:
         subprocess.run(["umount", disk], check=True)
+
+
+BOTH = (from_array("a.weight", numbers(0, 3, 32)), from_array("b.weight", numbers(1, 5, 32)))
+GIVEN = np.arange(5 * 34, dtype=np.uint8).reshape(5, 34)
+"""What stands for b.weight: any bytes."""
+
+
+def rounded(path: Path, results: Callable[[], Iterable[tuple[str, np.ndarray]]], amounts: list[int]) -> None:
+    def encode(type_: GgmlType, weights: np.ndarray, importance: np.ndarray | None) -> np.ndarray:
+        return np.full((len(weights), 34), 7, np.uint8)
+
+    rounding = pipeline.Rounding(encode, frozenset({"b.weight"}), results)
+    made = plan.make(model_of(*BOTH), recipe.named("q8_0"), None)
+    pipeline.write({path: made}, None, 2, pipeline.Report(written=amounts.append), rounding)
+
+
+def test_what_is_rounded_whole_is_written_at_its_place_and_the_rest_by_rows(tmp_path: Path) -> None:
+    amounts: list[int] = []
+    rounded(tmp_path / "out.gguf", lambda: [("b.weight", GIVEN)], amounts)
+    found = {tensor.name: tensor.rows(0, tensor.row_count) for tensor in read_gguf(tmp_path / "out.gguf").tensors}
+    assert np.array_equal(np.full((3, 34), 7), found["a.weight"])
+    assert np.array_equal(GIVEN, found["b.weight"])
+    assert sum(amounts) == 8 * 34
+
+
+@pytest.mark.parametrize("error", [InputError("no"), KeyboardInterrupt()])
+def test_a_failure_while_rounding_leaves_no_file(error: BaseException, tmp_path: Path) -> None:
+    def results() -> Iterator[tuple[str, np.ndarray]]:
+        yield "b.weight", GIVEN
+        raise error
+
+    with pytest.raises(type(error)):
+        rounded(tmp_path / "out.gguf", results, [])
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_what_is_rounded_whole_finds_its_part_of_a_split_file(tmp_path: Path) -> None:
+    parts = plan.split(plan.make(model_of(*BOTH), recipe.named("q8_0"), None), 1)
+    files = {tmp_path / f"{number}.gguf": part for number, part in enumerate(parts)}
+    rounding = pipeline.Rounding(names=frozenset({"b.weight"}), results=lambda: [("b.weight", GIVEN)])
+    pipeline.write(files, None, 2, pipeline.Report(), rounding)
+    found = {tensor.name: tensor.rows(0, tensor.row_count) for path in files for tensor in read_gguf(path).tensors}
+    assert len(files) > 1
+    assert np.array_equal(GIVEN, found["b.weight"])

@@ -62,7 +62,7 @@ class Codes:
         grid, width = self.grid, BLOCK_SHAPE[self.type].weights
 
         def of(values: np.ndarray, each: int) -> np.ndarray:
-            return np.ascontiguousarray(values[:, window.start // each : window.stop // each])
+            return values[:, window.start // each : window.stop // each].copy()
 
         return Codes(
             self.type, of(self.scale, width), of(self.minimum, width), of(self.scale_code, grid.group),

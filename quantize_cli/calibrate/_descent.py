@@ -95,10 +95,12 @@ def _improve_code(codes, row, part, ends, direction, start, stop, moments, gradi
 
 
 @inlined
-def _improve_levels(row, start, stop, step, levels, is_even, level, moments, gradient, error):
-    """Change the codes of a group, whose step is not nought."""
+def _improve_levels(row, part, group, step, levels, is_even, level, moments, gradient, error):
+    """Change the codes of a group, whose step is not nought; a column that costs nothing keeps its own."""
     changes = 0
-    for column in range(start, stop):
+    for column in range(part * group, (part + 1) * group):
+        if not moments[column, column] > f32(0):
+            continue
         now = step * levels[level[row, column]]
         best = (now + gradient[row, column] / moments[column, column]) / step
         chosen = nearest_level(best, levels, is_even)
@@ -112,6 +114,66 @@ def _improve_levels(row, start, stop, step, levels, is_even, level, moments, gra
     return changes
 
 
+@inlined
+def _improve_blocks(row, group, levels, sign, codes, state):
+    """Change the scale and the minimum of each block of a row."""
+    moments, gradient, error, direction, product = state
+    scale, minimum, scale_code, minimum_code, level = codes
+    width = gradient.shape[1] // scale.shape[1]
+    changes = 0
+    for block in range(scale.shape[1]):
+        start, stop = block * width, (block + 1) * width
+        for i in range(start, stop):
+            direction[0, i] = f32(scale_code[row, i // group]) * levels[level[row, i]]
+        changes += _improve_half(scale, row, block, direction, start, stop, moments, gradient, error, product)
+        if sign != 0:
+            for i in range(start, stop):
+                direction[0, i] = f32(sign * minimum_code[row, i // group])
+            changes += _improve_half(minimum, row, block, direction, start, stop, moments, gradient, error, product)
+    return changes
+
+
+@inlined
+def _improve_scale_codes(row, part, group, levels, d, m, ends, codes, state):
+    """Change the codes of a group's scale and minimum, which are multiplied by d and m."""
+    moments, gradient, error, direction, product = state
+    _, _, scale_code, minimum_code, level = codes
+    scale_ends, minimum_ends = ends
+    start, stop = part * group, (part + 1) * group
+    changes = 0
+    if scale_ends[1] > scale_ends[0]:
+        for i in range(start, stop):
+            direction[0, i] = d * levels[level[row, i]]
+        changes += _improve_code(
+            scale_code, row, part, scale_ends, direction, start, stop, moments, gradient, error, product
+        )
+    if minimum_ends[1] > minimum_ends[0]:
+        for i in range(start, stop):
+            direction[0, i] = m
+        changes += _improve_code(
+            minimum_code, row, part, minimum_ends, direction, start, stop, moments, gradient, error, product
+        )
+    return changes
+
+
+@inlined
+def _improve_groups(row, group, levels, is_even, sign, ends, changing, codes, state):
+    """Change the codes of each group of a row: first of its scale and minimum, then of its weights."""
+    moments, gradient, error, _, _ = state
+    scale, minimum, scale_code, _, level = codes
+    width = gradient.shape[1] // scale.shape[1]
+    changes = 0
+    for part in range(gradient.shape[1] // group):
+        block = part * group // width
+        d, m = scale[row, block], f32(sign) * minimum[row, block]
+        if changing & SCALE_CODES:
+            changes += _improve_scale_codes(row, part, group, levels, d, m, ends, codes, state)
+        step = d * f32(scale_code[row, part])
+        if changing & CODES and step != f32(0):
+            changes += _improve_levels(row, part, group, step, levels, is_even, level, moments, gradient, error)
+    return changes
+
+
 @kernel
 def descend(
     gradient, moments, group, levels, is_even, sign, scale_ends, minimum_ends, changing, rounds,
@@ -122,43 +184,16 @@ def descend(
     gradient (rows, n) f32 is G at these columns and moments (n, n) f32 H among them; both gradient and error (rows, n)
     f32 are kept up to date. The other arrays are those of _codes.Codes; equal ends mean that there is no such code.
     """
-    columns, blocks = gradient.shape[1], scale.shape[1]
-    width = columns // blocks
+    columns = gradient.shape[1]
     direction, product = np.zeros((1, columns), np.float32), np.empty((1, columns), np.float32)
+    state = moments, gradient, error, direction, product
+    codes, ends = (scale, minimum, scale_code, minimum_code, level), (scale_ends, minimum_ends)
     for row in range(gradient.shape[0]):
         for _ in range(rounds):
             changes = 0
             if changing & SCALES:
-                for block in range(blocks):
-                    start, stop = block * width, (block + 1) * width
-                    for i in range(start, stop):
-                        direction[0, i] = f32(scale_code[row, i // group]) * levels[level[row, i]]
-                    changes += _improve_half(
-                        scale, row, block, direction, start, stop, moments, gradient, error, product
-                    )
-                    if sign != 0:
-                        for i in range(start, stop):
-                            direction[0, i] = f32(sign * minimum_code[row, i // group])
-                        changes += _improve_half(
-                            minimum, row, block, direction, start, stop, moments, gradient, error, product
-                        )
-            for part in range(columns // group):
-                start, stop = part * group, (part + 1) * group
-                d, m = scale[row, start // width], f32(sign) * minimum[row, start // width]
-                if changing & SCALE_CODES and scale_ends[1] > scale_ends[0]:
-                    for i in range(start, stop):
-                        direction[0, i] = d * levels[level[row, i]]
-                    changes += _improve_code(
-                        scale_code, row, part, scale_ends, direction, start, stop, moments, gradient, error, product
-                    )
-                if changing & SCALE_CODES and minimum_ends[1] > minimum_ends[0]:
-                    for i in range(start, stop):
-                        direction[0, i] = m
-                    changes += _improve_code(
-                        minimum_code, row, part, minimum_ends, direction, start, stop, moments, gradient, error, product
-                    )
-                step = d * f32(scale_code[row, part])
-                if changing & CODES and step != f32(0):
-                    changes += _improve_levels(row, start, stop, step, levels, is_even, level, moments, gradient, error)
+                changes += _improve_blocks(row, group, levels, sign, codes, state)
+            if changing & (CODES | SCALE_CODES):
+                changes += _improve_groups(row, group, levels, is_even, sign, ends, changing, codes, state)
             if changes == 0:
                 break

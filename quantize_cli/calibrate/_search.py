@@ -6,8 +6,6 @@ from formats.ggml import GgmlType
 from quantize_cli import quants
 from quantize_cli.calibrate import _rounding
 
-_SWEEPS = 2
-
 
 def encode(type_: GgmlType, weights: np.ndarray, importance: np.ndarray | None = None) -> np.ndarray:
     """Weights (rows, columns) f32 and what an error in each column costs -> rows of a file, (rows, row bytes) u8.

@@ -11,14 +11,17 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from functools import partial
+from typing import NoReturn
 
 import numpy as np
 
 from formats.ggml import FLOAT_TYPES, GgmlType, row_nbytes
+from formats.quoted import quoted
 from quantize_cli.calibrate import _embedding
 from quantize_cli.calibrate._collected import Collected
 from quantize_cli.calibrate._inputs import Inputs, of_moments
 from quantize_cli.calibrate._moments import Moments, Shown
+from quantize_cli.errors import InputError
 from quantize_cli.quants import decode
 from quantize_cli.roles import role_of
 from quantize_cli.runtime.layer import Layer
@@ -28,7 +31,7 @@ from quantize_cli.runtime.tape import applied
 from quantize_cli.runtime.transformer import Transformer, from_model
 from quantize_cli.runtime.walk import Passage, Walk
 from quantize_cli.source import Model
-from quantize_cli.tensor import Tensor
+from quantize_cli.tensor import Tensor, refuse_not_finite
 
 _STAGES = (
     ("attention_query", "attention_key", "attention_value"),
@@ -39,10 +42,12 @@ _STAGES = (
 """Roles of the matrices of a layer, in the order in which they act."""
 _ADDED = (_STAGES[1], _STAGES[3])
 """Those whose products are added to the stream."""
+_ROUTER = "ffn_gate_inp"
+"""In names of what says which experts see a token: it has the role of a gate, but acts before any of them."""
 _LOOKED_AT = 4096
 """Tokens that tell how large the stream is at each layer."""
-_ROWS = 2048
-"""Rows a thread rounds at once."""
+_ROWS = 512
+"""Rows a thread rounds at once, however many threads there are: sums of more rows may be added in another order."""
 _EMBEDDING, _OUTPUT = "token_embd.weight", "output.weight"
 
 RoundRows = Callable[[GgmlType, np.ndarray, Inputs], np.ndarray]
@@ -122,6 +127,7 @@ class _Work:
         quantized = entered.copy()
         if _EMBEDDING in self._done:
             quantized = Walk(self._becoming(), self._job.chunks.shape[1]).embed(self._job.chunks)
+            del self._done[_EMBEDDING]
         self._streams = entered, quantized
 
     def layer(self, index: int) -> Iterator[Rounded]:
@@ -167,7 +173,7 @@ class _Work:
         """What the tensors `names`, of one stage, are given in the two models."""
         ahead = {role for roles in _STAGES[stage:] for role in roles}
         added = _STAGES[stage] in _ADDED and not self._float.hyperparameters.family.post_norms
-        collected = Collected(names, lambda name: self._role(name) not in ahead, added)
+        collected = Collected(names, lambda name: _ROUTER in name or self._role(name) not in ahead, added)
         passages: dict[int, list[Passage]] = {}
         for start, part in self._walk.parts(self._streams[0]):
             sequences = len(part) // self._walk.context
@@ -199,20 +205,31 @@ class _Work:
         tensor, type_ = self._tensors[name], self._job.types[name]
         per_matrix = tensor.row_count // self._parts(name)
         rows = np.empty((tensor.row_count, row_nbytes(type_, tensor.columns)), np.uint8)
-        step = max(1, min(_ROWS, -(-per_matrix // self._float.threads.count)))
 
         def work(given: Inputs, first: int, start: int) -> None:
-            stop = min(start + step, per_matrix)
+            stop = min(start + _ROWS, per_matrix)
             stored = tensor.read(first + start, first + stop)
             wanted = given.wanted(decode(tensor.type, stored), start)
+            if not np.isfinite(wanted).all():
+                self._refuse_not_finite(name)
             rows[first + start : first + stop] = self._job.round_rows(type_, wanted, given)
 
         with ThreadPoolExecutor(self._float.threads.count) as pool:
             for number, given in enumerate(inputs):
+                if not np.isfinite(given.moments).all():
+                    self._refuse_not_finite(name)
                 given.prepare()
-                list(pool.map(partial(work, given, number * per_matrix), range(0, per_matrix, step)))
+                list(pool.map(partial(work, given, number * per_matrix), range(0, per_matrix, _ROWS)))
         self._done[name] = replace(tensor, type=type_, read=lambda start, stop: rows[start:stop], place=None)
         return name, rows
+
+    def _refuse_not_finite(self, name: str) -> NoReturn:
+        """InputError that names the first weight that is not finite, or what is given activations that are not."""
+        for tensor in self._tensors.values():
+            for start in range(0, tensor.row_count, _ROWS):
+                rows = tensor.read(start, min(start + _ROWS, tensor.row_count))
+                refuse_not_finite(decode(tensor.type, rows), tensor.origin, start)
+        raise InputError(f"{self._job.model.path}: {quoted(name)} is given activations that are not finite")
 
     def _parts(self, name: str) -> int:
         """How many matrices a tensor is a stack of."""

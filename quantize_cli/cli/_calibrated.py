@@ -170,7 +170,9 @@ def _names(model: Model) -> frozenset[str]:
 
 
 def _chunks(request: Calibration, model: Model) -> np.ndarray:
-    context = request.context or min(_CONTEXT, read_hyperparameters(model).context)
+    context = request.context
+    if context is None:
+        context = min(_CONTEXT, read_hyperparameters(model).context)
     chunks, _ = read_texts(request.texts, load_tokenizer(model.metadata), context, request.limit)
     if not request.quiet:
         note(f"calibrating on {chunks.size} tokens, {len(chunks)} chunks of {context}")

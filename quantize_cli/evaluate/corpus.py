@@ -76,6 +76,6 @@ def read_texts(
     names = [str(path) for path in paths]
     twice = next((name for place, name in enumerate(names) if name in names[:place]), None)
     if twice is not None:
-        raise UsageError(f"--text {twice} is given twice")
+        raise UsageError(f"the text {twice} is given twice")
     parts = [read_chunks(path, tokenizer, context, limit) for path in paths]
     return np.concatenate(parts), tuple(zip(names, map(len, parts), strict=True))

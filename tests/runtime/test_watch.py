@@ -1,0 +1,112 @@
+"""A watched layer shows what its matrices are given, and does not multiply what nobody wants."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from quantize_cli.runtime.exchange import tensor_names
+from quantize_cli.runtime.transformer import Transformer, from_model
+from quantize_cli.runtime.walk import Walk
+from quantize_cli.runtime.watch import Wanted, watched, watched_layer, watched_shapes
+from quantize_cli.source import open_model
+from quantize_cli.tensor import Tensor
+from tests.runtime.synthetic import tokens, weights, write
+from tests.runtime.test_transformer import DECODERS
+
+CHUNKS = tokens(40).reshape(2, 20)
+EVERY = ["llama", "qwen2moe", "phi3, long factors", "gpt2"]
+Seen = dict[tuple[str, int], np.ndarray]
+
+
+def everything(name: str) -> bool:
+    return True
+
+
+def transformer_of(name: str, folder: Path) -> Transformer:
+    decoder = DECODERS[name]
+    return from_model(open_model(write(folder / "model.gguf", decoder, weights(decoder))), resident=False)
+
+
+def shown(
+    transformer: Transformer, wanted: Wanted = everything, multiplied: Wanted = everything
+) -> tuple[Seen, np.ndarray]:
+    """What the first layer shows, and the stream behind it."""
+    seen: Seen = {}
+
+    def watch(name: str, number: int, x: np.ndarray) -> None:
+        assert (name, number) not in seen
+        seen[name, number] = x.copy()
+
+    walk = Walk(transformer, CHUNKS.shape[1])
+    stream = walk.embed(CHUNKS)
+    walk.through(watched_layer(transformer.layers[0], watch, wanted, multiplied), len(CHUNKS)).run(stream)
+    return seen, stream
+
+
+@pytest.mark.parametrize("name", EVERY)
+def test_every_matrix_of_a_layer_is_shown_once_and_changes_nothing(name: str, tmp_path: Path) -> None:
+    transformer = transformer_of(name, tmp_path)
+    seen, stream = shown(transformer)
+    plain = Walk(transformer, CHUNKS.shape[1])
+    expected = plain.embed(CHUNKS)
+    plain.through(transformer.layers[0], len(CHUNKS)).run(expected)
+    assert np.array_equal(expected, stream)
+    assert {key[0] for key in seen} == set(tensor_names(transformer.layers[0]))
+
+
+@pytest.mark.parametrize("name", EVERY)
+def test_only_what_is_wanted_is_shown(name: str, tmp_path: Path) -> None:
+    transformer = transformer_of(name, tmp_path)
+    whole, _ = shown(transformer)
+    some, _ = shown(transformer, lambda tensor: "ffn_down" in tensor)
+    assert {key for key in whole if "ffn_down" in key[0]} == set(some)
+    assert all(np.array_equal(whole[key], some[key]) for key in some)
+
+
+@pytest.mark.parametrize("name", EVERY)
+def test_what_is_not_multiplied_gives_zeros(name: str, tmp_path: Path) -> None:
+    """Only matrices: gpt2 adds its biases still."""
+    transformer = transformer_of(name, tmp_path)
+    whole, _ = shown(transformer)
+    seen, stream = shown(transformer, multiplied=lambda tensor: "attn" in tensor and "output" not in tensor)
+    for key in whole:
+        if "attn" in key[0]:
+            assert np.array_equal(whole[key], seen[key])
+    entered = Walk(transformer, CHUNKS.shape[1]).embed(CHUNKS)
+    added = stream - entered
+    assert np.abs(added - added[0]).max() < (1e-6 if name == "gpt2" else 1e-30)  # the same of every token
+
+
+@pytest.mark.parametrize("name", EVERY)
+def test_what_is_not_multiplied_is_not_read(name: str, tmp_path: Path) -> None:
+    decoder = DECODERS[name]
+    model = open_model(write(tmp_path / "model.gguf", decoder, weights(decoder)))
+
+    def refuse(start: int, stop: int) -> np.ndarray:
+        raise AssertionError("read")
+
+    def guarded(tensor: Tensor) -> Tensor:
+        behind = "blk.0.ffn" in tensor.name and tensor.name.endswith("weight") and "norm" not in tensor.name
+        return replace(tensor, read=refuse, place=None) if behind else tensor
+
+    transformer = from_model(replace(model, tensors=[guarded(tensor) for tensor in model.tensors]), resident=False)
+    seen, _ = shown(transformer, lambda tensor: "ffn" in tensor, lambda tensor: "ffn" not in tensor)
+    assert seen
+
+
+def test_experts_show_their_own_numbers(tmp_path: Path) -> None:
+    transformer = transformer_of("qwen2moe", tmp_path)
+    seen, _ = shown(transformer)
+    counts = [len(x) for (name, _), x in seen.items() if name == "blk.0.ffn_gate_exps.weight"]
+    assert sum(counts) == 2 * CHUNKS.size
+    assert watched_shapes(transformer)["blk.0.ffn_gate_exps.weight"] == (6, 64)
+
+
+def test_a_watched_model_computes_what_it_did(tmp_path: Path) -> None:
+    transformer = transformer_of("llama", tmp_path)
+    names: list[str] = []
+    found = watched(transformer, lambda name, number, x: names.append(name)).logits(CHUNKS)
+    assert np.array_equal(transformer.logits(CHUNKS), found)
+    assert "output.weight" in names
