@@ -6,6 +6,8 @@ A file of this package is a method, and what it offers says what it does:
     round_rows    decides the codes of a matrix by what it is given to multiply; needs a text
     encode        decides the codes of rows on their own; needs no text
     importance    says what errors in each column cost, from a file or from a text
+
+What computes is imported where it is used: a plan without a text needs no kernels.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -16,7 +18,6 @@ import numpy as np
 
 from formats.ggml import GgmlType
 from quantize_cli import plugins, quants
-from quantize_cli.calibrate import _search, _sequence
 from quantize_cli.errors import UsageError
 from quantize_cli.source import Model
 
@@ -63,12 +64,18 @@ class Methods:
         if self.rounding is not None and _offers(self.rounding, "encode"):
             rows: np.ndarray = plugins.load("calibrate", self.rounding).encode(type_, weights, importance)
             return rows
-        return (_search.encode if self.best else quants.encode)(type_, weights, importance)
+        if not self.best:
+            return quants.encode(type_, weights, importance)
+        from quantize_cli.calibrate import _search
+
+        return _search.encode(type_, weights, importance)
 
     def sequence(
         self, model: Model, types: Mapping[str, GgmlType], chunks: np.ndarray, threads: int
-    ) -> Callable[[], Iterator[_sequence.Rounded]]:
+    ) -> Callable[[], Iterator[tuple[str, np.ndarray]]]:
         """What gives the tensors of `types`, rounded; nothing is done before it is asked."""
+        from quantize_cli.calibrate import _sequence
+
         assert self.rounding is not None
         round_rows = plugins.load("calibrate", self.rounding).round_rows
         return partial(_sequence.rounded, _sequence.Calibration(model, types, chunks, round_rows, threads))
@@ -108,11 +115,15 @@ def _offers(name: str, what: str) -> bool:
     return hasattr(plugins.load("calibrate", name), what)
 
 
-covered = _sequence.covered
+def covered(model: Model, types: Mapping[str, GgmlType]) -> dict[str, GgmlType]:
+    """Those of the tensors and types that a sequence gives: matrices it sees the inputs of."""
+    from quantize_cli.calibrate import _sequence
+
+    return _sequence.covered(model, types)
 
 
 def guided(model: Model, methods: Methods) -> frozenset[str]:
     """Names of tensors that a sequence can round in any type, as it knows what they multiply."""
     if not methods.is_sequential:
         return frozenset()
-    return frozenset(_sequence.covered(model, {tensor.name: GgmlType.Q8_0 for tensor in model.tensors}))
+    return frozenset(covered(model, {tensor.name: GgmlType.Q8_0 for tensor in model.tensors}))

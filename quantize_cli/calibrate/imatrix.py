@@ -9,10 +9,8 @@ import numpy as np
 from formats.gguf.layout import Value, text, u32
 from formats.imatrix import ImportanceFile, read_imatrix
 from formats.quoted import quoted
-from quantize_cli.calibrate._collect import Collector, shapes_of
 from quantize_cli.errors import InputError
 from quantize_cli.plan import Importance
-from quantize_cli.runtime.transformer import from_model
 from quantize_cli.source import Model
 
 
@@ -45,6 +43,9 @@ def importance(model: Model, path: Path) -> tuple[Importance, dict[str, Value]]:
 
 def collected(model: Model, chunks: np.ndarray, advance: Callable[[int], None]) -> Importance:
     """The same from tokens (chunks, context) that the model reads; of all its matrices, the output's among them."""
+    from quantize_cli.calibrate._collect import Collector, shapes_of
+    from quantize_cli.runtime.transformer import from_model
+
     transformer = from_model(model)
     collector = Collector(model.path, transformer, shapes_of(transformer, process_output=True), None)
     for number, tokens in enumerate(chunks, 1):

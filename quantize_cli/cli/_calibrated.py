@@ -12,7 +12,6 @@ from quantize_cli import certificate
 from quantize_cli.calibrate import _choice
 from quantize_cli.calibrate._choice import Methods
 from quantize_cli.calibrate.imatrix import collected
-from quantize_cli.certify import file_sha256
 from quantize_cli.cli._options import Search
 from quantize_cli.cli._progress import progress
 from quantize_cli.cli._text import note
@@ -64,6 +63,8 @@ class Calibrated:
         """The text as a certificate names it; of several, all their names and the digest of their tokens."""
         if self.chunks is None:
             return None
+        from quantize_cli.certify import file_sha256  # which imports what runs models, as a plan does not
+
         texts = self._request.texts
         digest = file_sha256(texts[0])
         if len(texts) > 1:
