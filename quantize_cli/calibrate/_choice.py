@@ -83,6 +83,8 @@ def choose(names: Sequence[str], has_text: bool, has_importance: bool, best: boo
         if name in names[:place]:
             raise UsageError(f"--method {name} is given twice")
     _refuse_misuse(names, has_text, has_importance)
+    if best:
+        _refuse_best(names)
     folding = tuple(name for name in names if _offers(name, "fold"))
     rounding = [name for name in names if name not in folding]
     if not rounding and (has_text or has_importance):
@@ -102,6 +104,13 @@ def _refuse_misuse(names: Sequence[str], has_text: bool, has_importance: bool) -
             raise UsageError(f"--method {name}: needs a text", hint=_TEXT_HINT)
     if has_text and len(names) == 1 and _offers(names[0], "encode"):
         raise UsageError(f"--method {names[0]}: makes no use of a text", hint="leave --calibrate out")
+
+
+def _refuse_best(names: Sequence[str]) -> None:
+    """The better search improves what the reference chooses; other methods choose by themselves."""
+    for name in names:
+        if name != IMPORTANCE and not _offers(name, "fold"):
+            raise UsageError(f"--method {name}: does not choose as --search best would", hint="give one of them")
 
 
 def _offers(name: str, what: str) -> bool:
