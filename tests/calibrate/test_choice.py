@@ -71,6 +71,12 @@ def test_what_does_not_go_together_is_refused(
     assert (refused.value.hint or "").startswith(hint or "")
 
 
+@pytest.mark.parametrize("name", ["gptq", "hqq", "zeroquant"])
+def test_the_better_search_is_for_what_the_reference_chooses(name: str) -> None:
+    with pytest.raises(UsageError, match=f"--method {name}: does not choose as --search best would"):
+        choose((name,), has_text=name != "hqq", has_importance=False, best=True)
+
+
 @pytest.mark.parametrize(
     ("methods", "encode"),
     [
