@@ -117,7 +117,8 @@ class Calibrated:
         """Who decides what stands for the weights of the plan."""
         if not self.methods.is_sequential or self.chunks is None:
             return Rounding(self.methods.encode)
-        types = _choice.covered(model, {step.tensor.name: step.type for step in made.steps})
+        changed = {step.tensor.name: step.type for step in made.steps if step.type is not step.tensor.type}
+        types = _choice.covered(model, changed)
         sequence = self.methods.sequence(model, types, self.chunks, self.threads)
         return Rounding(self.methods.encode, frozenset(types), sequence)
 

@@ -98,3 +98,11 @@ def test_metadata_is_kept_or_set(whole: Path, tmp_path: Path) -> None:
     assert (after.pop("general.name").data, after.pop("a.b").data) == ("Mine", 7)
     before.pop("general.name")
     assert {key: str(value) for key, value in after.items()} == {key: str(value) for key, value in before.items()}
+
+
+def test_what_has_its_type_already_stays_as_it_is_whatever_the_text(whole: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out.gguf"
+    text = EXAMPLE.parent / "sample.txt"
+    calibrated = ("--calibrate", text, "--ctx", 128, "--chunks", 2)
+    succeeded("convert", whole, "-o", out, "--type", "q8_0", "--allow-requantize", *calibrated)
+    assert _tensors(out) == _tensors(whole)
