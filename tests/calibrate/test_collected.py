@@ -113,14 +113,14 @@ def test_an_input_that_is_shared_is_counted_once(tmp_path: Path, monkeypatch: py
     found = collected(models(tmp_path, DECODER), QUERIES)
     counts = [moments.count for moments in made if moments.count]
     assert counts == [CHUNKS.size]
-    assert all(np.array_equal(found.inputs(name, 1, 64)[0].moments, found.inputs(QUERIES[0], 1, 64)[0].moments)
+    assert all(np.array_equal(next(found.inputs(name, 1, 64)).moments, next(found.inputs(QUERIES[0], 1, 64)).moments)
                for name in QUERIES)  # fmt: skip
 
 
 def test_what_is_shown_does_not_depend_on_what_is_left_out(tmp_path: Path) -> None:
     pair = models(tmp_path, DECODER)
     whole, cut = collected(pair, QUERIES), collected(pair, QUERIES, multiplied=lambda name: False)
-    assert np.array_equal(whole.inputs(QUERIES[0], 1, 64)[0].moments, cut.inputs(QUERIES[0], 1, 64)[0].moments)
+    assert np.array_equal(next(whole.inputs(QUERIES[0], 1, 64)).moments, next(cut.inputs(QUERIES[0], 1, 64)).moments)
 
 
 @pytest.mark.parametrize("name", ["blk.0.ffn_up_exps.weight", "blk.0.ffn_down_exps.weight"])
@@ -129,7 +129,7 @@ def test_an_expert_is_lent_a_little_of_what_all_see(name: str, tmp_path: Path) -
     given = {key[1]: x.astype(float) for key, x in seen(pair[1]).items() if key[0] == name}
     assert 4 not in given
     columns = next(iter(given.values())).shape[1]
-    found = collected(pair, [name]).inputs(name, 5, columns)
+    found = list(collected(pair, [name]).inputs(name, 5, columns))
     of_all = sum(x.T @ x for x in given.values()) / sum(len(x) for x in given.values())
     for number, inputs in enumerate(found):
         own = given[number].T @ given[number] if number in given else 0
