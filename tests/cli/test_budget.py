@@ -9,7 +9,7 @@ from quantize_cli import plan, recipe
 from quantize_cli.budget.memory import besides
 from quantize_cli.budget.options import menu
 from quantize_cli.budget.search import OverBudgetError
-from quantize_cli.cli._budget import Budget, searched
+from quantize_cli.cli._budget import Budget, saved, searched
 from quantize_cli.errors import ExitCode, UsageError
 from quantize_cli.source import Model, open_model
 from tests.cli.console import MODEL
@@ -70,7 +70,8 @@ def test_the_recipe_found_is_the_one_saved_and_keeps_the_budget(
     model: Model, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     path = tmp_path / "mine.toml"
-    found, sensitivities = searched(model, Budget(bits_per_weight=7), chunks(), save=path, quiet=True)
+    found, sensitivities = searched(model, Budget(bits_per_weight=7), chunks())
+    saved(path, found)
     read = recipe.from_file(path)
     made = plan.make(model, read, sensitivities.importance)
     assert made.types == plan.make(model, found, sensitivities.importance).types
