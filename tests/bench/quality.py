@@ -19,10 +19,11 @@ from typing import NamedTuple
 
 MIXES = ("q2_k", "iq3_xxs", "q3_k_m", "iq4_xs", "q4_0", "q4_k_m")
 SAME_TYPES = {
-    "imatrix": ("imatrix",), "imatrix, best": ("imatrix",), "zeroquant": ("zeroquant",), "awq, imatrix": ("awq",),
-    "smoothquant, imatrix": ("smoothquant",), "gptq": ("gptq",), "awq, gptq": ("awq", "gptq"),
+    "imatrix": ("imatrix",), "imatrix, best": ("imatrix",), "hqq": ("hqq",), "zeroquant": ("zeroquant",),
+    "awq, imatrix": ("awq",), "smoothquant, imatrix": ("smoothquant",), "gptq": ("gptq",), "awq, gptq": ("awq", "gptq"),
 }  # fmt: skip
 """Methods that give the tensors the types of the mix."""
+TEXTLESS = ("hqq",)
 
 
 class Made(NamedTuple):
@@ -50,9 +51,7 @@ def run(arguments: Sequence[object]) -> tuple[str, float, int]:
 
 
 def made(options: argparse.Namespace, arguments: Sequence[object], place: Path) -> Made:
-    texts = [argument for text in options.calibrate for argument in ("--calibrate", text)]
-    common = ("--ctx", options.ctx, "--output", place, "--force", "--json")
-    _, seconds, peak = run(["convert", options.model, *texts, *arguments, *common])
+    _, seconds, peak = run(["convert", options.model, *arguments, "--output", place, "--force", "--json"])
     nbytes = place.stat().st_size
     measured, _, _ = run(
         ["eval", place, "--text", options.text, "--ctx", options.ctx, "--reference", options.model, "--json"]
@@ -73,6 +72,9 @@ def rows(options: argparse.Namespace, mix: str, place: Path) -> None:
                 arguments += ["--method", method]
             if name.endswith("best"):
                 arguments += ["--search", "best"]
+        if name not in TEXTLESS:
+            arguments += ["--ctx", options.ctx]
+            arguments += [argument for text in options.calibrate for argument in ("--calibrate", text)]
         found = made(options, arguments, place)
         base = base or found
         print(
