@@ -12,7 +12,11 @@ import numpy as np
 
 from formats.ggml import BLOCK_SHAPE, GgmlType
 from quantize_cli import quants
+from quantize_cli.calibrate._descent import descend
+from quantize_cli.calibrate._feedback import round_with_feedback
 from quantize_cli.quants import Grid
+
+_NO_CODES = (1, 1)
 
 
 @dataclass(frozen=True)
@@ -67,6 +71,25 @@ class Codes:
         return Codes(
             self.type, of(self.scale, width), of(self.minimum, width), of(self.scale_code, grid.group),
             of(self.minimum_code, grid.group), of(self.level, 1),
+        )  # fmt: skip
+
+    def carry(self, wanted: np.ndarray, target: np.ndarray, carry: np.ndarray, conditional: np.ndarray) -> np.ndarray:
+        """Choose levels from left to right, as _feedback.py says, scales staying: the error (rows, columns) f32."""
+        grid, error = self.grid, np.empty_like(target)
+        round_with_feedback(
+            wanted, target, carry, self.step, self.offset, grid.group, grid.levels, grid.is_even, self.level, error
+        )
+        return error
+
+    def descend(
+        self, gradient: np.ndarray, moments: np.ndarray, error: np.ndarray, changing: int, rounds: int
+    ) -> None:
+        """Lessen the error by changing codes in place, as _descent.py says."""
+        grid = self.grid
+        descend(
+            gradient, moments, grid.group, grid.levels, grid.is_even, grid.sign, grid.scale_codes or _NO_CODES,
+            grid.minimum_codes or _NO_CODES, changing, rounds, self.scale, self.minimum, self.scale_code,
+            self.minimum_code, self.level, error,
         )  # fmt: skip
 
     def pack(self) -> np.ndarray:

@@ -62,7 +62,7 @@ def _lessens(change, slope, curvature):
 
 
 @inlined
-def _improve_half(halves, row, block, direction, start, stop, moments, gradient, error, product):
+def improve_half(halves, row, block, direction, start, stop, moments, gradient, error, product):
     """Change a scale or a minimum, by which the direction is multiplied."""
     _multiply(direction, start, stop, moments, 0, gradient.shape[1], product)
     slope, curvature = _measure(direction, start, stop, row, product, gradient)
@@ -78,7 +78,7 @@ def _improve_half(halves, row, block, direction, start, stop, moments, gradient,
 
 
 @inlined
-def _improve_code(codes, row, part, ends, direction, start, stop, moments, gradient, error, product):
+def improve_code(codes, row, part, ends, direction, start, stop, moments, gradient, error, product):
     """Change the code of a scale or a minimum within its ends."""
     _multiply(direction, start, stop, moments, start, stop, product)
     slope, curvature = _measure(direction, start, stop, row, product, gradient)
@@ -125,11 +125,11 @@ def _improve_blocks(row, group, levels, sign, codes, state):
         start, stop = block * width, (block + 1) * width
         for i in range(start, stop):
             direction[0, i] = f32(scale_code[row, i // group]) * levels[level[row, i]]
-        changes += _improve_half(scale, row, block, direction, start, stop, moments, gradient, error, product)
+        changes += improve_half(scale, row, block, direction, start, stop, moments, gradient, error, product)
         if sign != 0:
             for i in range(start, stop):
                 direction[0, i] = f32(sign * minimum_code[row, i // group])
-            changes += _improve_half(minimum, row, block, direction, start, stop, moments, gradient, error, product)
+            changes += improve_half(minimum, row, block, direction, start, stop, moments, gradient, error, product)
     return changes
 
 
@@ -144,13 +144,13 @@ def _improve_scale_codes(row, part, group, levels, d, m, ends, codes, state):
     if scale_ends[1] > scale_ends[0]:
         for i in range(start, stop):
             direction[0, i] = d * levels[level[row, i]]
-        changes += _improve_code(
+        changes += improve_code(
             scale_code, row, part, scale_ends, direction, start, stop, moments, gradient, error, product
         )
     if minimum_ends[1] > minimum_ends[0]:
         for i in range(start, stop):
             direction[0, i] = m
-        changes += _improve_code(
+        changes += improve_code(
             minimum_code, row, part, minimum_ends, direction, start, stop, moments, gradient, error, product
         )
     return changes

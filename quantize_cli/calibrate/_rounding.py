@@ -10,20 +10,23 @@ import numpy as np
 
 from formats.ggml import BLOCK_SHAPE, GgmlType
 from quantize_cli import quants
-from quantize_cli.calibrate._codes import Codes, has_grid, searched
-from quantize_cli.calibrate._descent import CODES, SCALE_CODES, SCALES, descend
-from quantize_cli.calibrate._feedback import round_with_feedback
+from quantize_cli.calibrate import _codes, _run_codes
+from quantize_cli.calibrate._codes import Codes, has_grid
+from quantize_cli.calibrate._descent import CODES, SCALE_CODES, SCALES
 from quantize_cli.calibrate._inputs import Inputs
+from quantize_cli.calibrate._run_codes import RunCodes, has_lattice
+
+Chosen = Codes | RunCodes
+"""What was decided for some columns, one by one or several at once."""
 
 _WINDOW = 256
 _ROUNDS = 2
 """Times a window is gone over before the next one's turn."""
-_NO_CODES = (1, 1)
 ALL = CODES | SCALE_CODES | SCALES
 
 __all__ = [
-    "ALL", "CODES", "SCALES", "SCALE_CODES", "alone", "carried", "carried_between_windows", "has_grid", "improve",
-    "improve_window", "packed", "windows",
+    "ALL", "CODES", "SCALES", "SCALE_CODES", "Chosen", "alone", "carried", "carried_between_windows", "has_codes",
+    "has_grid", "improve", "improve_window", "packed", "searched", "windows",
 ]  # fmt: skip
 
 
@@ -34,7 +37,18 @@ def windows(columns: int, type_: GgmlType) -> Iterator[slice]:
     return (slice(start, min(start + step, columns)) for start in range(0, columns, step))
 
 
-def carried(type_: GgmlType, wanted: np.ndarray, inputs: Inputs) -> tuple[list[Codes], np.ndarray]:
+def has_codes(type_: GgmlType) -> bool:
+    """Whether codes of a type can be chosen in other ways than the reference's."""
+    return has_grid(type_) or has_lattice(type_)
+
+
+def searched(type_: GgmlType, weights: np.ndarray, importance: np.ndarray | None) -> Chosen:
+    """The reference's own choice for weights (rows, columns) f32 of columns that cost `importance` (columns,)."""
+    search = _codes.searched if has_grid(type_) else _run_codes.searched
+    return search(type_, weights, importance)
+
+
+def carried(type_: GgmlType, wanted: np.ndarray, inputs: Inputs) -> tuple[list[Chosen], np.ndarray]:
     """Wanted weights (rows, n) f32 rounded with feedback: the codes of each window, and the error (rows, n) f32."""
     carry, conditional = inputs.factors
     error = np.zeros_like(wanted)
@@ -42,18 +56,16 @@ def carried(type_: GgmlType, wanted: np.ndarray, inputs: Inputs) -> tuple[list[C
     for window in windows(wanted.shape[1], type_):
         target = wanted[:, window] + error[:, : window.start] @ carry[: window.start, window]
         codes = searched(type_, target, np.ascontiguousarray(conditional[window]))
-        left = np.empty_like(target)
-        round_with_feedback(
+        error[:, window] = codes.carry(
             np.ascontiguousarray(wanted[:, window]), target, np.ascontiguousarray(carry[window, window]),
-            codes.step, codes.offset, codes.grid.group, codes.grid.levels, codes.grid.is_even, codes.level, left,
+            conditional[window],
         )  # fmt: skip
-        error[:, window] = left
         found.append(codes)
     return found, error
 
 
 def carried_between_windows(type_: GgmlType, wanted: np.ndarray, inputs: Inputs) -> np.ndarray:
-    """The same for types whose codes stand for several weights at once: rows of a file, (rows, row bytes) u8.
+    """The same for types whose codes are only the reference's to choose: rows of a file, (rows, row bytes) u8.
 
     Within a window the reference chooses, and what it loses is carried into those behind.
     """
@@ -68,7 +80,7 @@ def carried_between_windows(type_: GgmlType, wanted: np.ndarray, inputs: Inputs)
     return np.concatenate(found, axis=1)
 
 
-def alone(type_: GgmlType, weights: np.ndarray, importance: np.ndarray | None) -> tuple[list[Codes], np.ndarray]:
+def alone(type_: GgmlType, weights: np.ndarray, importance: np.ndarray | None) -> tuple[list[Chosen], np.ndarray]:
     """The reference's choice for weights (rows, n) f32: the codes of each window, and the error (rows, n) f32."""
     error = np.empty_like(weights)
     whole = searched(type_, weights, importance)
@@ -78,7 +90,7 @@ def alone(type_: GgmlType, weights: np.ndarray, importance: np.ndarray | None) -
     return found, error
 
 
-def improve(parts: Sequence[Codes], error: np.ndarray, moments: np.ndarray, sweeps: int, changing: int = ALL) -> None:
+def improve(parts: Sequence[Chosen], error: np.ndarray, moments: np.ndarray, sweeps: int, changing: int = ALL) -> None:
     """Lessen the error (rows, n) f32 of all windows by coordinate descent; both are changed in place.
 
     `moments` (n, n) f32 says what errors cost.
@@ -91,16 +103,11 @@ def improve(parts: Sequence[Codes], error: np.ndarray, moments: np.ndarray, swee
             error[:, window] = left
 
 
-def improve_window(codes: Codes, gradient: np.ndarray, moments: np.ndarray, error: np.ndarray, changing: int) -> None:
+def improve_window(codes: Chosen, gradient: np.ndarray, moments: np.ndarray, error: np.ndarray, changing: int) -> None:
     """The same for one window, whose error (rows, columns) f32 has this gradient (rows, columns) f32."""
-    grid = codes.grid
-    descend(
-        gradient, moments, grid.group, grid.levels, grid.is_even, grid.sign, grid.scale_codes or _NO_CODES,
-        grid.minimum_codes or _NO_CODES, changing, _ROUNDS, codes.scale, codes.minimum, codes.scale_code,
-        codes.minimum_code, codes.level, error,
-    )  # fmt: skip
+    codes.descend(gradient, moments, error, changing, _ROUNDS)
 
 
-def packed(parts: Sequence[Codes]) -> np.ndarray:
+def packed(parts: Sequence[Chosen]) -> np.ndarray:
     """Windows side by side as rows of a file, (rows, row bytes) u8."""
     return np.concatenate([codes.pack() for codes in parts], axis=1)

@@ -13,7 +13,7 @@ def encode(type_: GgmlType, weights: np.ndarray, importance: np.ndarray | None =
     Never worse than the reference by the sum of importance times squared errors, with importance one for None. A type
     without a grid is left as the reference has it.
     """
-    if not _rounding.has_grid(type_):
+    if not _rounding.has_codes(type_):
         return quants.encode(type_, weights, importance)
     parts, error = _rounding.alone(type_, weights, importance)
     costs = np.ones(weights.shape[1], np.float32) if importance is None else importance

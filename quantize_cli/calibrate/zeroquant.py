@@ -17,7 +17,7 @@ _SWEEPS = 3
 
 def round_rows(type_: GgmlType, wanted: np.ndarray, inputs: Inputs) -> np.ndarray:
     """Wanted weights (rows, n) f32 -> rows of a file, (rows, row bytes) u8; as the reference does without a grid."""
-    if not _rounding.has_grid(type_):
+    if not _rounding.has_codes(type_):
         return quants.encode(type_, wanted, inputs.diagonal)
     parts, error = _rounding.alone(type_, wanted, inputs.diagonal)
     _rounding.improve(parts, error, inputs.damped, _SWEEPS, _rounding.SCALES | _rounding.SCALE_CODES)

@@ -3,7 +3,7 @@
 `encode` and `decode` go all the way between float32 weights and the bytes of a file, for any type by its number.
 """
 
-from quantize_cli.quants._grid import Grid
+from quantize_cli.quants._grid import Grid, Lattice, Signs
 from quantize_cli.quants._type import QuantType, codes_dtype, compile, decode, encode, find, supported  # noqa: A004
 
-__all__ = ["Grid", "QuantType", "codes_dtype", "compile", "decode", "encode", "find", "supported"]
+__all__ = ["Grid", "Lattice", "QuantType", "Signs", "codes_dtype", "compile", "decode", "encode", "find", "supported"]

@@ -38,16 +38,23 @@ class Codebook:
 
 
 @cache
+def points(name: str) -> np.ndarray:
+    """The codes of the named codebook, (points, length) u1."""
+    with resources.files("quantize_cli.quants").joinpath(f"codebooks/{name}.npy").open("rb") as file:
+        packed = np.load(file)
+    length, width = (4, 3) if name.startswith("iq3") else (8, 2)
+    codes: np.ndarray = (packed[:, None] >> width * np.arange(length) & (1 << width) - 1).astype(np.uint8)
+    return codes
+
+
+@cache
 def load(name: str, shells: int) -> Codebook:
     """The named codebook, with the points of the `shells` smallest distances around each combination that is none.
 
     Source: iq2xs_init_impl, iq3xs_init_impl.
     """
-    with resources.files("quantize_cli.quants").joinpath(f"codebooks/{name}.npy").open("rb") as file:
-        packed = np.load(file)
-    length, levels = (4, 8) if name.startswith("iq3") else (8, 3)
-    width = 3 if length == 4 else 2
-    codes = (packed[:, None] >> width * np.arange(length) & (1 << width) - 1).astype(np.uint8)
+    codes = points(name)
+    length, levels = codes.shape[1], 8 if name.startswith("iq3") else 3
     digits = levels ** np.arange(length)
     number = np.full(levels**length, -1, np.int16)
     number[codes @ digits] = np.arange(len(codes))

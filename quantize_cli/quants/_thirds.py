@@ -12,6 +12,7 @@ import numpy as np
 
 from quantize_cli.errors import InputError
 from quantize_cli.kernel import inlined, kernel
+from quantize_cli.quants import _codebook
 from quantize_cli.quants._codebook import Codebook
 from quantize_cli.quants._points import TABLES, nearest_points, settle, spread
 from quantize_cli.quants._search import gather, nearest_int
@@ -42,6 +43,12 @@ from quantize_cli.simd import (
 
 f32 = np.float32
 _RUN = 8
+
+
+def shifted_points() -> np.ndarray:
+    """(4096, 8) f32: the points shifted up, then the points shifted down."""
+    levels = _codebook.points("iq1").astype(np.float32) - f32(1)
+    return np.concatenate([levels + f32(0.125), levels - f32(0.125)])
 
 
 def quantize(weights: np.ndarray, importance: np.ndarray | None, book: Codebook, codes: np.ndarray) -> np.ndarray:
@@ -248,12 +255,12 @@ def _refitted(work, largest, levels, scale_code, point, down):
     return (sum_xq / sum_qq if sum_qq > f32(0) else unit) * f32(1.1125)
 
 
-def dequantize(codes: np.ndarray, book: Codebook) -> np.ndarray:
-    """Codes (n,) -> weights (n, 256) f32."""
+def dequantize(codes: np.ndarray, levels: np.ndarray) -> np.ndarray:
+    """Codes (n,), levels of the points (2048, 8) u1 -> weights (n, 256) f32."""
     weights = np.empty((len(codes), 256), np.float32)
     with np.errstate(invalid="ignore"):  # the scale of a damaged block may be no number
         steps = codes["scale"].astype(np.float32)[:, None] * (2 * codes["scale_code"] + 1).astype(np.float32)
-    _dequantize(steps, codes["point"], codes["down"], book.codes, weights)
+    _dequantize(steps, codes["point"], codes["down"], levels, weights)
     return weights
 
 

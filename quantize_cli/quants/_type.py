@@ -8,7 +8,7 @@ import numpy as np
 from formats.ggml import BLOCK_SHAPE, GgmlType, row_nbytes
 from quantize_cli import plugins
 from quantize_cli.errors import InputError
-from quantize_cli.quants._grid import Grid
+from quantize_cli.quants._grid import Grid, Lattice
 
 _TILE_WEIGHTS = 1 << 16
 """Weights quantized before they are packed: 256 KiB of float32, so that the codes between are still in cache."""
@@ -37,6 +37,8 @@ class QuantType:
     """Whether `quantize` cannot do without: too few bits to choose well from the weights alone."""
     grid: Grid | None = None
     """What the codes stand for, where that is levels times a scale."""
+    lattice: Lattice | None = None
+    """The same where it is points of a codebook times a scale."""
 
     def __post_init__(self) -> None:
         expected = BLOCK_SHAPE[self.type].nbytes

@@ -15,10 +15,12 @@ import numpy as np
 
 from formats.ggml import GgmlType
 from quantize_cli.quants import _codebook, _thirds
+from quantize_cli.quants._grid import Lattice, Signs
 from quantize_cli.quants._type import QuantType
 
 BLOCK = np.dtype([("low", "u1", 32), ("high", "u1", 16), ("scales", "<u2", 4)])
 CODES = np.dtype([("scale", "<f2"), ("scale_code", "u1", 16), ("point", "u2", 32), ("down", "u1", 32)])
+_LATTICE = Lattice(_thirds.shifted_points(), 16, (0, 7), Signs.NONE)
 _SHIFTS = np.arange(0, 16, 4, dtype=np.uint16)
 
 
@@ -48,7 +50,7 @@ def unpack(blocks: np.ndarray) -> np.ndarray:
 
 
 def dequantize(codes: np.ndarray) -> np.ndarray:
-    return _thirds.dequantize(codes, _codebook.load("iq1", 3))
+    return _thirds.dequantize(codes, _codebook.points("iq1"))
 
 
-QUANT = QuantType(GgmlType.IQ1_M, BLOCK, quantize, pack, unpack, dequantize)
+QUANT = QuantType(GgmlType.IQ1_M, BLOCK, quantize, pack, unpack, dequantize, lattice=_LATTICE)

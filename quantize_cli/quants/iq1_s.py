@@ -14,10 +14,12 @@ import numpy as np
 
 from formats.ggml import GgmlType
 from quantize_cli.quants import _codebook, _thirds
+from quantize_cli.quants._grid import Lattice, Signs
 from quantize_cli.quants._type import QuantType
 
 BLOCK = np.dtype([("scale", "<f2"), ("low", "u1", 32), ("high", "<u2", 8)])
 CODES = np.dtype([("scale", "<f2"), ("scale_code", "u1", 8), ("point", "u2", 32), ("down", "u1", 8)])
+_LATTICE = Lattice(_thirds.shifted_points(), 32, (0, 7), Signs.NONE, choices=2)
 _SHIFTS = np.arange(0, 12, 3, dtype=np.uint16)
 
 
@@ -42,7 +44,7 @@ def unpack(blocks: np.ndarray) -> np.ndarray:
 
 
 def dequantize(codes: np.ndarray) -> np.ndarray:
-    return _thirds.dequantize(codes, _codebook.load("iq1", 3))
+    return _thirds.dequantize(codes, _codebook.points("iq1"))
 
 
-QUANT = QuantType(GgmlType.IQ1_S, BLOCK, quantize, pack, unpack, dequantize, needs_importance=True)
+QUANT = QuantType(GgmlType.IQ1_S, BLOCK, quantize, pack, unpack, dequantize, needs_importance=True, lattice=_LATTICE)

@@ -15,11 +15,14 @@ import numpy as np
 
 from formats.ggml import GgmlType
 from quantize_cli.quants import _codebook, _lattice, _lattice_search
+from quantize_cli.quants._grid import Lattice, Signs
 from quantize_cli.quants._type import QuantType
 
 f32 = np.float32
 BLOCK = np.dtype([("scale", "<f2"), ("groups", [("point", "u1", 4), ("signs", "<u4")], 8)])
 CODES = np.dtype([("scale", "<f2"), ("scale_code", "u1", 8), ("point", "u2", 32), ("sign", "u1", 32)])
+_POINTS = _lattice.IQ2_MAGNITUDES[_codebook.points("iq2_xxs")]
+_LATTICE = Lattice(f32(0.125) * _POINTS, 32, (0, 15), Signs.EVEN)
 _SEARCH = _lattice.Search(
     group=32, reach=6, step=f32(0.1), smallest=f32(1e-15), variance=f32(1), share=f32(0), even=True, fitted=True,
     again=_lattice_search.ALL, unchosen=0, fudge=f32(1), cleared=True,
@@ -47,7 +50,7 @@ def unpack(blocks: np.ndarray) -> np.ndarray:
 
 
 def dequantize(codes: np.ndarray) -> np.ndarray:
-    return _lattice.dequantize(codes, f32(0.25), _lattice.IQ2_MAGNITUDES[_codebook.load("iq2_xxs", 2).codes], even=True)
+    return _lattice.dequantize(codes, f32(0.25), _POINTS, even=True)
 
 
-QUANT = QuantType(GgmlType.IQ2_XXS, BLOCK, quantize, pack, unpack, dequantize, needs_importance=True)
+QUANT = QuantType(GgmlType.IQ2_XXS, BLOCK, quantize, pack, unpack, dequantize, needs_importance=True, lattice=_LATTICE)

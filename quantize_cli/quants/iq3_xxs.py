@@ -15,12 +15,14 @@ import numpy as np
 
 from formats.ggml import GgmlType
 from quantize_cli.quants import _codebook, _lattice, _lattice_search
+from quantize_cli.quants._grid import Lattice, Signs
 from quantize_cli.quants._type import QuantType
 
 f32 = np.float32
 BLOCK = np.dtype([("scale", "<f2"), ("point", "u1", 64), ("signs", "<u4", 8)])
 CODES = np.dtype([("scale", "<f2"), ("scale_code", "u1", 8), ("point", "u2", 64), ("sign", "u1", 32)])
-_MAGNITUDES = np.array([4, 12, 20, 28, 36, 44, 52, 62], np.float32)
+_POINTS = np.array([4, 12, 20, 28, 36, 44, 52, 62], np.float32)[_codebook.points("iq3_xxs")]
+_LATTICE = Lattice(f32(0.25) * _POINTS, 32, (0, 15), Signs.EVEN)
 _SEARCH = _lattice.Search(
     group=32, reach=15, step=f32(0.2), smallest=f32(1e-8), variance=f32(2), share=f32(0), even=True, fitted=False,
     again=_lattice_search.STRAYS, unchosen=0, fudge=f32(1.0125), cleared=True,
@@ -47,7 +49,7 @@ def unpack(blocks: np.ndarray) -> np.ndarray:
 
 
 def dequantize(codes: np.ndarray) -> np.ndarray:
-    return _lattice.dequantize(codes, f32(0.5), _MAGNITUDES[_codebook.load("iq3_xxs", 2).codes], even=True)
+    return _lattice.dequantize(codes, f32(0.5), _POINTS, even=True)
 
 
-QUANT = QuantType(GgmlType.IQ3_XXS, BLOCK, quantize, pack, unpack, dequantize)
+QUANT = QuantType(GgmlType.IQ3_XXS, BLOCK, quantize, pack, unpack, dequantize, lattice=_LATTICE)
