@@ -25,8 +25,8 @@ _ROUNDS = 2
 ALL = CODES | SCALE_CODES | SCALES
 
 __all__ = [
-    "ALL", "CODES", "SCALES", "SCALE_CODES", "Chosen", "alone", "carried", "carried_between_windows", "has_codes",
-    "has_grid", "improve", "improve_window", "packed", "searched", "windows",
+    "ALL", "CODES", "SCALES", "SCALE_CODES", "Chosen", "alone", "carried", "carried_between_blocks", "has_codes",
+    "improve", "improve_window", "packed", "searched", "windows",
 ]  # fmt: skip
 
 
@@ -64,18 +64,20 @@ def carried(type_: GgmlType, wanted: np.ndarray, inputs: Inputs) -> tuple[list[C
     return found, error
 
 
-def carried_between_windows(type_: GgmlType, wanted: np.ndarray, inputs: Inputs) -> np.ndarray:
+def carried_between_blocks(type_: GgmlType, wanted: np.ndarray, inputs: Inputs) -> np.ndarray:
     """The same for types whose codes are only the reference's to choose: rows of a file, (rows, row bytes) u8.
 
-    Within a window the reference chooses, and what it loses is carried into those behind.
+    What a block loses is carried into those behind, which are rounded to what then costs least as a whole.
     """
     carry, conditional = inputs.factors
     error = np.zeros_like(wanted)
-    found = []
-    for window in windows(wanted.shape[1], type_):
-        target = wanted[:, window] + error[:, : window.start] @ carry[: window.start, window]
-        stored = quants.encode(type_, target, np.ascontiguousarray(conditional[window]))
-        error[:, window] = wanted[:, window] - quants.decode(type_, stored)
+    found, width = [], BLOCK_SHAPE[type_].weights
+    for start in range(0, wanted.shape[1], width):
+        block = slice(start, start + width)
+        inner, owed = carry[block, block], error[:, :start] @ carry[:start, block]
+        target = wanted[:, block] + owed @ np.linalg.inv(inner.astype(np.float64)).astype(np.float32)
+        stored = quants.encode(type_, target, np.square(inner) @ conditional[block])
+        error[:, block] = wanted[:, block] - quants.decode(type_, stored)
         found.append(stored)
     return np.concatenate(found, axis=1)
 

@@ -29,7 +29,7 @@ def _nearest_point(length, points, low, high, terms):
 
     points (length, n) f32; `terms` has c_0, b_00, c_1, b_10, b_11, c_2 and so on.
     """
-    least, found = splat(f32(np.inf)), splat(0)
+    least, found = splat(f32(np.inf)), splat(low)
     for at in range(low, high, 16):
         cost, term = splat(f32(0)), 0
         for i in range(length):

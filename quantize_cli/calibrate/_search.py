@@ -11,10 +11,11 @@ def encode(type_: GgmlType, weights: np.ndarray, importance: np.ndarray | None =
     """Weights (rows, columns) f32 and what an error in each column costs -> rows of a file, (rows, row bytes) u8.
 
     Never worse than the reference by the sum of importance times squared errors, with importance one for None. A type
-    without a grid is left as the reference has it.
+    without grid or lattice is left as the reference has it.
     """
     if not _rounding.has_codes(type_):
         return quants.encode(type_, weights, importance)
+    quants.refuse_without(importance, type_)
     parts, error = _rounding.alone(type_, weights, importance)
     costs = np.ones(weights.shape[1], np.float32) if importance is None else importance
     for codes, window in zip(parts, _rounding.windows(weights.shape[1], type_), strict=True):

@@ -17,7 +17,7 @@ _SWEEPS = 2
 def round_rows(type_: GgmlType, wanted: np.ndarray, inputs: Inputs) -> np.ndarray:
     """Wanted weights (rows, n) f32 -> rows of a file, (rows, row bytes) u8."""
     if not _rounding.has_codes(type_):
-        return _rounding.carried_between_windows(type_, wanted, inputs)
+        return _rounding.carried_between_blocks(type_, wanted, inputs)
     parts, error = _rounding.carried(type_, wanted, inputs)
     _rounding.improve(parts, error, inputs.damped, _SWEEPS)
     return _rounding.packed(parts)

@@ -12,8 +12,7 @@ import numpy as np
 
 from formats.ggml import GgmlType
 from quantize_cli import quants
-from quantize_cli.calibrate import _rounding
-from quantize_cli.calibrate._codes import Codes
+from quantize_cli.calibrate._codes import Codes, has_grid, searched
 
 _NORM = 0.7
 _SHARPNESS, _GROWTH = 10.0, 1.01
@@ -23,11 +22,9 @@ _TURNS = 20
 
 def encode(type_: GgmlType, weights: np.ndarray, importance: np.ndarray | None = None) -> np.ndarray:
     """Weights (rows, columns) f32 -> rows of a file, (rows, row bytes) u8; as the reference does without a grid."""
-    if not _rounding.has_grid(type_):
+    if not has_grid(type_):
         return quants.encode(type_, weights, importance)
-    parts, _ = _rounding.alone(type_, weights, importance)
-    starts = _rounding.windows(weights.shape[1], type_)
-    return _rounding.packed([_fitted(codes, weights[:, window]) for codes, window in zip(parts, starts, strict=True)])
+    return _fitted(searched(type_, weights, importance), weights).pack()
 
 
 def _fitted(codes: Codes, weights: np.ndarray) -> Codes:

@@ -4,6 +4,18 @@
 """
 
 from quantize_cli.quants._grid import Grid, Lattice, Signs
-from quantize_cli.quants._type import QuantType, codes_dtype, compile, decode, encode, find, supported  # noqa: A004
+from quantize_cli.quants._type import (  # noqa: A004
+    QuantType,
+    codes_dtype,
+    compile,
+    decode,
+    encode,
+    find,
+    refuse_without,
+    supported,
+)
 
-__all__ = ["Grid", "Lattice", "QuantType", "Signs", "codes_dtype", "compile", "decode", "encode", "find", "supported"]
+__all__ = [
+    "Grid", "Lattice", "QuantType", "Signs", "codes_dtype", "compile", "decode", "encode", "find", "refuse_without",
+    "supported",
+]  # fmt: skip

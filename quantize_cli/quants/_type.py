@@ -75,8 +75,7 @@ def encode(
     The bytes are written to `out`, contiguous, where one is given: memory that is new costs more than many a type.
     """
     quant = find(type_)
-    if quant.needs_importance and importance is None:
-        raise InputError(f"type {type_.name.lower()} needs an importance matrix", hint=IMPORTANCE_HINT)
+    refuse_without(importance, type_)
     rows, columns = weights.shape
     stored = np.empty((rows, row_nbytes(type_, columns)), np.uint8) if out is None else out
     weights = np.ascontiguousarray(weights, np.float32)
@@ -85,6 +84,12 @@ def encode(
     else:
         quant.encode(weights, importance, _blocks(quant, stored))
     return stored
+
+
+def refuse_without(importance: np.ndarray | None, type_: GgmlType) -> None:
+    """InputError where a type cannot do without an importance and has none."""
+    if importance is None and find(type_).needs_importance:
+        raise InputError(f"type {type_.name.lower()} needs an importance matrix", hint=IMPORTANCE_HINT)
 
 
 def _encode_in_tiles(quant: QuantType, weights: np.ndarray, importance: np.ndarray | None, stored: np.ndarray) -> None:

@@ -14,6 +14,7 @@ import numpy as np
 from formats.ggml import GgmlType
 from quantize_cli.kernel import kernel
 from quantize_cli.quants._search import gather
+from quantize_cli.quants._grid import Grid
 from quantize_cli.quants._type import QuantType
 from quantize_cli.simd import (
     absolute,
@@ -100,4 +101,7 @@ def _dequantize(scale, code, weights):
             store(weights, block, i, select(load(code, block, i) > 0, splat(d), splat(-d)))
 
 
-QUANT = QuantType(GgmlType.Q1_0, BLOCK, quantize, pack, unpack, dequantize)
+QUANT = QuantType(
+    GgmlType.Q1_0, BLOCK, quantize, pack, unpack, dequantize,
+    grid=Grid(np.array([-1, 1], np.float32), group=128),
+)  # fmt: skip

@@ -14,6 +14,7 @@ import numpy as np
 from formats.ggml import GgmlType
 from quantize_cli.kernel import kernel
 from quantize_cli.quants import _ternary
+from quantize_cli.quants._grid import Grid, even
 from quantize_cli.quants._type import QuantType
 
 BLOCK = np.dtype([("scale", "<f2"), ("pairs", "u1", 16)])
@@ -57,4 +58,4 @@ def _unpack_pairs(pairs, code):
                 code[block, 4 * i + k] = pairs[block, i] >> 2 * k & 3
 
 
-QUANT = QuantType(GgmlType.Q2_0, BLOCK, quantize, pack, unpack, _ternary.dequantize)
+QUANT = QuantType(GgmlType.Q2_0, BLOCK, quantize, pack, unpack, _ternary.dequantize, grid=Grid(even(-1, 2), group=64))

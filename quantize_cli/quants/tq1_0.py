@@ -18,6 +18,7 @@ import numpy as np
 from formats.ggml import GgmlType
 from quantize_cli.kernel import inlined, kernel
 from quantize_cli.quants import _ternary
+from quantize_cli.quants._grid import Grid, even
 from quantize_cli.quants._type import QuantType
 from quantize_cli.simd import load, splat, store
 
@@ -79,4 +80,4 @@ def _unpack_digits(fives, fours, code):
                 rest = rest * 3 & 255
 
 
-QUANT = QuantType(GgmlType.TQ1_0, BLOCK, quantize, pack, unpack, _ternary.dequantize)
+QUANT = QuantType(GgmlType.TQ1_0, BLOCK, quantize, pack, unpack, _ternary.dequantize, grid=Grid(even(-1, 1), group=256))

@@ -14,6 +14,7 @@ import numpy as np
 from formats.ggml import GgmlType
 from quantize_cli.quants import _ternary
 from quantize_cli.quants._quarters import pack_quarters, unpack_quarters
+from quantize_cli.quants._grid import Grid, even
 from quantize_cli.quants._type import QuantType
 
 BLOCK = np.dtype([("quarters", "u1", 64), ("scale", "<f2")])
@@ -38,4 +39,4 @@ def unpack(blocks: np.ndarray) -> np.ndarray:
     return codes
 
 
-QUANT = QuantType(GgmlType.TQ2_0, BLOCK, quantize, pack, unpack, _ternary.dequantize)
+QUANT = QuantType(GgmlType.TQ2_0, BLOCK, quantize, pack, unpack, _ternary.dequantize, grid=Grid(even(-1, 1), group=256))

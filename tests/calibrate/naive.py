@@ -6,8 +6,9 @@ from formats.ggml import GgmlType
 from quantize_cli import quants
 
 GRIDS = tuple(type_ for type_ in quants.supported() if quants.find(type_).grid is not None)
-GRIDLESS = (GgmlType.F16, GgmlType.TQ2_0, GgmlType.IQ2_XXS)
-"""Of types without a grid: numbers, levels that are not searched for, and a codebook that needs an importance."""
+LATTICES = tuple(type_ for type_ in quants.supported() if quants.find(type_).lattice is not None)
+GRIDLESS = (GgmlType.MXFP4, GgmlType.NVFP4)
+"""With neither: their scales are no halves."""
 DECODED = 2.0**-20
 """Of the largest magnitude: float32 sums of a few terms, in another order than a decoder's."""
 SUMMED = 1e-5

@@ -7,7 +7,7 @@ from formats.ggml import GgmlType
 from quantize_cli import quants
 from quantize_cli.calibrate import _rounding, gptq
 from quantize_cli.calibrate._inputs import Inputs
-from tests.calibrate.naive import GRIDLESS, GRIDS, SUMMED, costs, left, moments, weights
+from tests.calibrate.naive import GRIDLESS, GRIDS, LATTICES, SUMMED, costs, left, moments, weights
 
 ROWS, COLUMNS = 4, 512
 
@@ -21,7 +21,7 @@ def cost(type_: GgmlType, wanted: np.ndarray, stored: np.ndarray, inputs: Inputs
     return costs(left(type_, wanted, stored), inputs.damped)
 
 
-@pytest.mark.parametrize("type_", GRIDS, ids=lambda t: t.name)
+@pytest.mark.parametrize("type_", [*GRIDS, *LATTICES], ids=lambda t: t.name)
 def test_no_row_loses_more_than_by_feedback_alone(type_: GgmlType, inputs: Inputs) -> None:
     wanted = weights(ROWS, COLUMNS)
     fed_back = _rounding.packed(_rounding.carried(type_, wanted, inputs)[0])
@@ -29,21 +29,21 @@ def test_no_row_loses_more_than_by_feedback_alone(type_: GgmlType, inputs: Input
     assert (found <= cost(type_, wanted, fed_back, inputs) * (1 + SUMMED)).all()
 
 
-@pytest.mark.parametrize("type_", GRIDS, ids=lambda t: t.name)
+@pytest.mark.parametrize("type_", [*GRIDS, *LATTICES, *GRIDLESS], ids=lambda t: t.name)
 def test_far_less_is_lost_than_by_the_reference(type_: GgmlType, inputs: Inputs) -> None:
     wanted = weights(ROWS, COLUMNS)
     found = cost(type_, wanted, gptq.round_rows(type_, wanted, inputs), inputs).sum()
     assert found < 0.8 * cost(type_, wanted, quants.encode(type_, wanted, inputs.diagonal), inputs).sum()
 
 
-@pytest.mark.parametrize("type_", [*GRIDS, *GRIDLESS], ids=lambda t: t.name)
+@pytest.mark.parametrize("type_", [*GRIDS, *LATTICES, *GRIDLESS], ids=lambda t: t.name)
 def test_rows_are_those_of_a_file(type_: GgmlType, inputs: Inputs) -> None:
     wanted = weights(ROWS, COLUMNS)
     found, expected = gptq.round_rows(type_, wanted, inputs), quants.encode(type_, wanted, inputs.diagonal)
     assert (found.shape, found.dtype) == (expected.shape, expected.dtype)
 
 
-@pytest.mark.parametrize("type_", [GgmlType.Q4_0, GgmlType.Q4_K, GgmlType.TQ2_0], ids=lambda t: t.name)
+@pytest.mark.parametrize("type_", [GgmlType.Q4_0, GgmlType.Q4_K, GgmlType.IQ2_XS, GgmlType.MXFP4], ids=lambda t: t.name)
 def test_rows_are_rounded_alone_as_among_others(type_: GgmlType, inputs: Inputs) -> None:
     """Up to float32 products of matrices, whose sums may run in another order: few codes lie on an edge."""
     wanted = weights(ROWS, COLUMNS)

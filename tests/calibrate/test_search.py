@@ -6,10 +6,10 @@ import pytest
 from formats.ggml import GgmlType
 from quantize_cli import quants
 from quantize_cli.calibrate import _search
+from quantize_cli.errors import InputError
 from tests import distributions
-from tests.calibrate.naive import GRIDS, SUMMED, left, weights
+from tests.calibrate.naive import GRIDLESS, GRIDS, LATTICES, SUMMED, left, weights
 
-GRIDLESS = tuple(type_ for type_ in quants.supported() if type_ not in GRIDS)
 COLUMNS = distributions.COLUMNS
 
 
@@ -28,7 +28,28 @@ def test_no_row_loses_more_than_by_the_reference(type_: GgmlType, kind: str, cos
     assert (found <= lost(type_, wanted, quants.encode(type_, wanted, importance), importance) * (1 + SUMMED)).all()
 
 
-@pytest.mark.parametrize("type_", [type_ for type_ in GRIDS if type_ is not GgmlType.Q8_0], ids=lambda t: t.name)
+@pytest.mark.parametrize("kind", ["normal", "heavy-tailed", "mostly zero groups", "constant"])
+@pytest.mark.parametrize("type_", LATTICES, ids=lambda t: t.name)
+def test_points_lose_no_more_than_the_references(type_: GgmlType, kind: str) -> None:
+    wanted, importance = distributions.weights(kind, 4 * COLUMNS), distributions.importance("random")
+    found, plain = (
+        lost(type_, wanted, encode(type_, wanted, importance), importance)
+        for encode in (_search.encode, quants.encode)
+    )
+    assert (found <= plain * (1 + SUMMED)).all()
+    assert kind == "constant" or found.sum() < plain.sum()
+
+
+def test_a_type_that_needs_an_importance_is_refused_without() -> None:
+    with pytest.raises(InputError, match="iq2_xxs needs an importance matrix"):
+        _search.encode(GgmlType.IQ2_XXS, weights(1, COLUMNS), None)
+
+
+BEST = (GgmlType.Q8_0, GgmlType.Q1_0)
+"""Nothing is to be gained where errors cost the same in all columns."""
+
+
+@pytest.mark.parametrize("type_", [type_ for type_ in GRIDS if type_ not in BEST], ids=lambda t: t.name)
 def test_something_is_gained(type_: GgmlType) -> None:
     wanted = weights(4, COLUMNS)
     found, plain = (
@@ -38,7 +59,7 @@ def test_something_is_gained(type_: GgmlType) -> None:
 
 
 @pytest.mark.parametrize("type_", GRIDLESS, ids=lambda t: t.name)
-def test_a_type_without_a_grid_is_left_to_the_reference(type_: GgmlType) -> None:
+def test_a_type_with_neither_is_left_to_the_reference(type_: GgmlType) -> None:
     wanted, importance = weights(2, COLUMNS), distributions.importance("random")
     assert _search.encode(type_, wanted, importance).tobytes() == quants.encode(type_, wanted, importance).tobytes()
 
