@@ -81,9 +81,7 @@ class Codes:
         )
         return error
 
-    def descend(
-        self, gradient: np.ndarray, moments: np.ndarray, error: np.ndarray, changing: int, rounds: int
-    ) -> None:
+    def descend(self, gradient: np.ndarray, moments: np.ndarray, error: np.ndarray, changing: int, rounds: int) -> None:
         """Lessen the error by changing codes in place, as _descent.py says."""
         grid = self.grid
         descend(

@@ -1,6 +1,6 @@
 """The codes of some columns of a matrix in types whose codes stand for several weights at once, laid out by rows.
 
-    weight = scale * (2 * scale_code + 1) * value                       value = point * sign
+weight = scale * (2 * scale_code + 1) * value                       value = point * sign
 """
 
 from dataclasses import dataclass
@@ -69,9 +69,7 @@ class RunCodes:
         )  # fmt: skip
         return error
 
-    def descend(
-        self, gradient: np.ndarray, moments: np.ndarray, error: np.ndarray, changing: int, rounds: int
-    ) -> None:
+    def descend(self, gradient: np.ndarray, moments: np.ndarray, error: np.ndarray, changing: int, rounds: int) -> None:
         """Lessen the error by changing codes in place, as _descent.py says."""
         metrics = _diagonal_blocks(moments)
         inverses = np.linalg.pinv(metrics.astype(np.float64), hermitian=True)

@@ -12,7 +12,7 @@ import numpy as np
 from quantize_cli.calibrate._descent import CODES, SCALE_CODES, SCALES, improve_code, improve_half
 from quantize_cli.kernel import inlined, kernel
 from quantize_cli.quants import Signs
-from quantize_cli.simd import largest, lane_numbers, load, lowest, select, splat, store
+from quantize_cli.simd import lane_numbers, largest, load, lowest, select, splat, store
 
 f32 = np.float32
 UNIT = 8

@@ -4,10 +4,10 @@
 """
 
 from quantize_cli.quants._grid import Grid, Lattice, Signs
-from quantize_cli.quants._type import (  # noqa: A004
+from quantize_cli.quants._type import (
     QuantType,
     codes_dtype,
-    compile,
+    compile,  # noqa: A004
     decode,
     encode,
     find,

@@ -13,8 +13,8 @@ import numpy as np
 
 from formats.ggml import GgmlType
 from quantize_cli.kernel import kernel
-from quantize_cli.quants._search import gather
 from quantize_cli.quants._grid import Grid
+from quantize_cli.quants._search import gather
 from quantize_cli.quants._type import QuantType
 from quantize_cli.simd import (
     absolute,

@@ -13,8 +13,8 @@ import numpy as np
 
 from formats.ggml import GgmlType
 from quantize_cli.quants import _ternary
-from quantize_cli.quants._quarters import pack_quarters, unpack_quarters
 from quantize_cli.quants._grid import Grid, even
+from quantize_cli.quants._quarters import pack_quarters, unpack_quarters
 from quantize_cli.quants._type import QuantType
 
 BLOCK = np.dtype([("quarters", "u1", 64), ("scale", "<f2")])

@@ -33,8 +33,7 @@ def test_no_row_loses_more_than_by_the_reference(type_: GgmlType, kind: str, cos
 def test_points_lose_no_more_than_the_references(type_: GgmlType, kind: str) -> None:
     wanted, importance = distributions.weights(kind, 4 * COLUMNS), distributions.importance("random")
     found, plain = (
-        lost(type_, wanted, encode(type_, wanted, importance), importance)
-        for encode in (_search.encode, quants.encode)
+        lost(type_, wanted, encode(type_, wanted, importance), importance) for encode in (_search.encode, quants.encode)
     )
     assert (found <= plain * (1 + SUMMED)).all()
     assert kind == "constant" or found.sum() < plain.sum()
