@@ -20,6 +20,8 @@ class Seen:
     """Their largest magnitudes, (matrices, columns) f32."""
     samples: dict[int, list[np.ndarray]] = field(default_factory=dict)
     """By matrix, some of them, (n, columns) f32 each."""
+    moments: np.ndarray | None = None
+    """The sum of their outer products, (columns, columns) f32, of all matrices together; None where not asked for."""
 
     def importance(self) -> np.ndarray:
         """Mean squares (matrices, columns) f32; ones for a matrix that met nothing, as in llama.cpp."""
@@ -28,7 +30,12 @@ class Seen:
         return means.astype(np.float32)
 
     def output_error(self, error: np.ndarray) -> float:
-        """Squared length of what an error (rows, columns) f32 of the weights adds, summed over all activations."""
+        """Squared length of what an error (rows, columns) f32 of the weights adds, summed over all activations.
+
+        Where there are moments, as if each matrix had met what all together did.
+        """
+        if self.moments is not None:
+            return float(np.einsum("ij,ij->", error @ self.moments, error, dtype=np.float64))
         rows = len(error) // len(self.counts)
         total = 0.0
         for number, parts in self.samples.items():
@@ -41,11 +48,12 @@ class Seen:
 class Inputs:
     """Remembers what the tensors of a model are given; to be called as a `Watch`."""
 
-    def __init__(self, tensors: dict[str, Tensor], sample: int) -> None:
-        """`sample` activations of those that a matrix is shown at once are kept."""
+    def __init__(self, tensors: dict[str, Tensor], sample: int, moments: bool = False) -> None:
+        """`sample` activations of those that a matrix is shown at once are kept, or their `moments`."""
         self.seen: dict[str, Seen] = {}
         self._tensors = tensors
         self._sample = sample
+        self._moments = moments
 
     def __call__(self, name: str, number: int, x: np.ndarray) -> None:
         if name not in self._tensors or not len(x):
@@ -59,4 +67,9 @@ class Inputs:
         seen.counts[number] += len(x)
         seen.squares[number] += np.einsum("ij,ij->j", x, x, dtype=np.float64)
         np.maximum(seen.largest[number], np.abs(x).max(axis=0), out=seen.largest[number])
-        seen.samples.setdefault(number, []).append(x[:: -(-len(x) // self._sample)].copy())
+        if not self._moments:
+            seen.samples.setdefault(number, []).append(x[:: -(-len(x) // self._sample)].copy())
+        elif seen.moments is None:
+            seen.moments = x.T @ x
+        else:
+            seen.moments += x.T @ x

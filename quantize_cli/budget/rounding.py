@@ -1,38 +1,72 @@
-"""How weights are rounded to a type, by default as `convert` rounds them, on all threads."""
+"""How weights are rounded to a type when its loss is measured: by default as `convert` rounds them, on all threads."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 
 import numpy as np
 
 from formats.ggml import GgmlType, row_nbytes
 from quantize_cli import quants
+from quantize_cli.budget.inputs import Seen
 
-Encode = Callable[[str, GgmlType, np.ndarray], np.ndarray]
-"""The bytes (rows, row bytes) u8 of a tensor's weights (rows, columns) f32, stacked matrices one after the other."""
+Round = Callable[[GgmlType, np.ndarray], np.ndarray]
+"""Type and weights (rows, columns) f32, stacked matrices one after the other -> bytes of a file, (rows, row bytes) u8.
+
+Each row is rounded in the same way whichever others come with it.
+"""
 
 _CHUNK_WEIGHTS = 1 << 19
 
 
-def weighted(importance: Mapping[str, np.ndarray], threads: int) -> Encode:
-    """Rounding in which errors cost what `importance` says, (matrices, columns) f32 by tensor; looked up when used."""
+@dataclass(frozen=True)
+class Rounding:
+    """A way to round tensors."""
 
-    def encode(name: str, type_: GgmlType, weights: np.ndarray) -> np.ndarray:
-        rows, columns = weights.shape
-        stored = np.empty((rows, row_nbytes(type_, columns)), np.uint8)
-        costs = importance.get(name)
-        per_matrix = rows if costs is None else rows // len(costs)
-        chunk = max(1, _CHUNK_WEIGHTS // columns)
+    of: Callable[[Seen | None], Round]
+    """What rounds a tensor that was given this to multiply; None where that is not known."""
+    needs_moments: bool = False
+    """Whether it asks for second moments of what tensors were given."""
 
-        def work(start: int) -> None:
-            matrix = start // per_matrix
-            part = slice(start, min(start + chunk, (matrix + 1) * per_matrix))
-            quants.encode(type_, weights[part], None if costs is None else costs[matrix], stored[part])
 
-        starts = [base + at for base in range(0, rows, per_matrix) for at in range(0, per_matrix, chunk)]
-        quants.compile((type_,), weighted=costs is not None)
-        with ThreadPoolExecutor(threads) as pool:
-            list(pool.map(work, starts))
-        return stored
+def weighted(threads: int) -> Rounding:
+    """Errors cost the mean squares of what each column is multiplied with."""
 
-    return encode
+    def of(seen: Seen | None) -> Round:
+        costs = None if seen is None else seen.importance()
+
+        def encode(type_: GgmlType, weights: np.ndarray) -> np.ndarray:
+            return _encoded(type_, weights, costs, threads)
+
+        return encode
+
+    return Rounding(of)
+
+
+def guided(prepare: Callable[[np.ndarray], Round], threads: int) -> Rounding:
+    """By a method that `prepare` sets up for second moments (columns, columns) f32; weighted where there are none."""
+
+    def of(seen: Seen | None) -> Round:
+        if seen is None or seen.moments is None:
+            return weighted(threads).of(seen)
+        return prepare(seen.moments)
+
+    return Rounding(of, needs_moments=True)
+
+
+def _encoded(type_: GgmlType, weights: np.ndarray, costs: np.ndarray | None, threads: int) -> np.ndarray:
+    rows, columns = weights.shape
+    stored = np.empty((rows, row_nbytes(type_, columns)), np.uint8)
+    per_matrix = rows if costs is None else rows // len(costs)
+    chunk = max(1, _CHUNK_WEIGHTS // columns)
+
+    def work(start: int) -> None:
+        matrix = start // per_matrix
+        part = slice(start, min(start + chunk, (matrix + 1) * per_matrix))
+        quants.encode(type_, weights[part], None if costs is None else costs[matrix], stored[part])
+
+    starts = [base + at for base in range(0, rows, per_matrix) for at in range(0, per_matrix, chunk)]
+    quants.compile((type_,), weighted=costs is not None)
+    with ThreadPoolExecutor(threads) as pool:
+        list(pool.map(work, starts))
+    return stored

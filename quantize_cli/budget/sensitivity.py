@@ -5,7 +5,7 @@ for the other types it follows from what their rounding adds to the tensor's out
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from math import prod
 
 import numpy as np
@@ -14,7 +14,7 @@ from formats.ggml import BLOCK_SHAPE, GgmlType, row_nbytes
 from quantize_cli import quants
 from quantize_cli.budget.inputs import Inputs, Seen
 from quantize_cli.budget.options import Losses, quantized
-from quantize_cli.budget.rounding import Encode, weighted
+from quantize_cli.budget.rounding import Rounding, weighted
 from quantize_cli.budget.trial import Loss, Trials
 from quantize_cli.errors import InputError
 from quantize_cli.plan import NEED_IMPORTANCE, Importance
@@ -34,7 +34,7 @@ TYPES = tuple(
 """What tensors may have unless told."""
 _SAMPLE = 1024
 """Activations on which the error of a tensor's output is measured."""
-_ROUNDED = 1 << 20
+_ROUNDED = 1 << 18
 """Weights of a tensor that are rounded to types for which the model is not run, to know their error."""
 _TINY = 1e-30
 _UNSEEN = 1e-9
@@ -101,17 +101,17 @@ def measure(
     model: Model,
     chunks: np.ndarray,
     types: Sequence[GgmlType] = TYPES,
-    encode: Encode | None = None,
+    rounding: Rounding | None = None,
     report: Callable[[int], None] = lambda done: None,
     effort: Effort = Effort(),
 ) -> Sensitivities:
     """The sensitivities of a model on `chunks` (sequences, context) of tokens; `report` is told of each tensor done.
 
-    Weights are rounded by `encode`, else with the mean squares of their activations for importance. Each tensor has of
+    Weights are rounded by `rounding`, else with the mean squares of their activations for importance. Each tensor has of
     `types` those that its rows fill, or what stands in for them, and that do not need an importance it has not.
     InputError for tokens the model does not have, and for one whose predictions are not finite.
     """
-    measurement = _Measurement(model, chunks, types, encode, effort)
+    measurement = _Measurement(model, chunks, types, rounding, effort)
     found = []
     for tensor in measurement.all():
         found.append(tensor)
@@ -123,20 +123,18 @@ class _Measurement:
     """A measurement in progress: the model is walked through once, and each layer's tensors tried where they stand."""
 
     def __init__(
-        self, model: Model, chunks: np.ndarray, types: Sequence[GgmlType], encode: Encode | None, effort: Effort
+        self, model: Model, chunks: np.ndarray, types: Sequence[GgmlType], rounding: Rounding | None, effort: Effort
     ) -> None:
         transformer = effort.transformer or from_model(model)
         self._quantized = {tensor.name: tensor for tensor in quantized(model)}
         self._chunks, self._types, self._run = chunks, types, effort.types
         self._trials = Trials(transformer, chunks, effort.chunks)
-        self._importance: dict[str, np.ndarray] = {}
-        self._encode = encode or weighted(self._importance, transformer.threads.count)
-        self._rounds_rows_alone = encode is None
+        self._rounding = rounding or weighted(transformer.threads.count)
 
     def all(self) -> Iterator[Sensitivity]:
         trials = self._trials
         output, embedding = trials.transformer.output.matrix.tensor.name, trials.transformer.embedding.tensor.name
-        inputs = Inputs(self._quantized, _SAMPLE)
+        inputs = Inputs(self._quantized, _SAMPLE, self._rounding.needs_moments)
         inputs(output, 0, trials.outcome)
         yield from self._tried(embedding, trials.of_embedding, inputs.seen.get(embedding))
         stream = trials.walk.embed(self._chunks)
@@ -151,7 +149,8 @@ class _Measurement:
 
     def _passed(self, layer: Layer, stream: np.ndarray) -> dict[str, Seen]:
         """Take the stream through the layer, in place, and tell what its tensors were given."""
-        inputs = Inputs(self._quantized, max(1, _SAMPLE // len(list(self._trials.walk.parts(stream)))))
+        sample = max(1, _SAMPLE // len(list(self._trials.walk.parts(stream))))
+        inputs = Inputs(self._quantized, sample, self._rounding.needs_moments)
         route = self._trials.route([watched_layer(layer, inputs)])
         for _, part in self._trials.walk.parts(stream):
             route.run(part)
@@ -161,9 +160,7 @@ class _Measurement:
         """The sensitivity of a tensor, if it is one that is quantized."""
         if name not in self._quantized:
             return
-        tensor = self._quantized[name]
-        if seen is not None:
-            self._importance[name] = seen.importance()
+        tensor, encode = self._quantized[name], self._rounding.of(seen)
         weights = quants.decode(tensor.type, tensor.read(0, tensor.row_count))
         rows = self._sampled_rows(tensor, seen)
         sample = weights[rows]
@@ -171,32 +168,33 @@ class _Measurement:
         if not np.isfinite(_square(weights)):
             raise InputError(f"{tensor.origin}: its weights are not finite, or their squares")
         errors, least, losses = {}, {}, {}
-        types = self._candidates(tensor)
+        types = self._candidates(tensor, seen)
         tried = self._to_run(types)
         for type_ in types:
-            is_part = self._rounds_rows_alone and type_ not in tried
-            rounded = quants.decode(type_, self._encode(name, type_, sample if is_part else weights))
             if type_ in tried:
+                rounded = quants.decode(type_, encode(type_, weights))
                 losses[type_] = loss(name, rounded)
-            error = (rounded if is_part else rounded[rows]) - sample
+                error = rounded[rows] - sample
+            else:
+                error = quants.decode(type_, encode(type_, sample)) - sample
             errors[type_] = _share(_output(seen, error), whole)
             least[type_] = _UNSEEN * _share(_square(error), plain)
         found = {type_: max(lost, least[type_]) for type_, lost in extrapolated(losses, errors).items()}
         finite = {type_: lost for type_, lost in found.items() if np.isfinite(lost)}  # a scale in f16 may overflow
-        yield Sensitivity(name, tensor.shape, finite, frozenset(tried), errors, seen)
+        yield Sensitivity(name, tensor.shape, finite, frozenset(tried), errors, _lighter(seen))
 
     def _sampled_rows(self, tensor: Tensor, seen: Seen | None) -> np.ndarray:
         """Rows on which the error is measured: of an embedding those taken, else some of each matrix, evenly spaced."""
         if seen is None:
             taken: np.ndarray = self._chunks.ravel()
-            return taken
+            return taken[:: max(1, taken.size * tensor.columns // _ROUNDED)]
         rows = np.arange(tensor.row_count).reshape(len(seen.counts), -1)
         return rows[:, :: max(1, rows.size * tensor.columns // _ROUNDED)].ravel()
 
-    def _candidates(self, tensor: Tensor) -> list[GgmlType]:
+    def _candidates(self, tensor: Tensor, seen: Seen | None) -> list[GgmlType]:
         """The types the tensor may have, the smallest first."""
         fitted = {fitting(type_, tensor.columns)[0] for type_ in self._types}
-        if tensor.name not in self._importance:
+        if seen is None:
             fitted -= NEED_IMPORTANCE
         if not fitted:
             raise InputError(f"{tensor.origin}: needs an importance for each of the types it may have")
@@ -221,6 +219,11 @@ def extrapolated(losses: Mapping[GgmlType, float], errors: Mapping[GgmlType, flo
         return losses[known] * (errors[type_] + _TINY) / (errors[known] + _TINY)
 
     return {type_: of(type_) for type_ in errors}
+
+
+def _lighter(seen: Seen | None) -> Seen | None:
+    """Without moments, which would fill memory if those of all tensors were kept."""
+    return None if seen is None else replace(seen, moments=None)
 
 
 def _output(seen: Seen | None, error: np.ndarray) -> float:

@@ -73,6 +73,11 @@ class Methods:
         round_rows = plugins.load("calibrate", self.rounding).round_rows
         return partial(_sequence.rounded, _sequence.Calibration(model, types, chunks, round_rows, threads))
 
+    def rounder(self, second: np.ndarray, threads: int) -> Callable[[GgmlType, np.ndarray], np.ndarray]:
+        """What rounds weights as the sequence does, for inputs with second moments (columns, columns)."""
+        assert self.rounding is not None
+        return _sequence.rounder(plugins.load("calibrate", self.rounding).round_rows, second, threads)
+
 
 def choose(names: Sequence[str], has_text: bool, has_importance: bool, best: bool) -> Methods:
     """The methods asked for by name; UsageError for what is unknown, lacks a text, or does not go together."""
@@ -118,7 +123,24 @@ def _offers(name: str, what: str) -> bool:
 
 
 covered = _sequence.covered
-FED = tuple(GgmlType[name] for name in ("Q2_K", "Q3_K", "IQ4_XS", "Q4_K", "Q5_K", "Q6_K", "Q8_0"))
+FED = tuple(
+    GgmlType[name]
+    for name in (
+        "IQ1_M",
+        "IQ2_XXS",
+        "IQ2_XS",
+        "IQ2_S",
+        "Q2_K",
+        "IQ3_XXS",
+        "IQ3_S",
+        "Q3_K",
+        "IQ4_XS",
+        "Q4_K",
+        "Q5_K",
+        "Q6_K",
+        "Q8_0",
+    )
+)
 """Types in which errors are carried from column to column; in the other iq types from block to block at the most."""
 
 

@@ -81,7 +81,7 @@ class Inputs:
 
 def of_moments(found: Moments) -> Inputs:
     """What the sums say, which are scaled where they are; the same for all columns where no token was seen."""
-    scale = float(found.second.diagonal().mean())
+    scale = found.second.diagonal().mean()
     if not scale:
         return Inputs(np.eye(len(found.second)))
     for sums in (found.second, found.shift, found.owed):

@@ -69,6 +69,21 @@ class Calibration:
     threads: int | None = None
 
 
+def rounder(round_rows: RoundRows, second: np.ndarray, threads: int) -> Callable[[GgmlType, np.ndarray], np.ndarray]:
+    """What rounds any weights (rows, n) f32 to rows of a file for inputs with second moments (n, n), on all threads."""
+    moments = Moments(len(second))
+    moments.second[:] = second
+    given = of_moments(moments)
+    given.prepare()
+
+    def encode(type_: GgmlType, weights: np.ndarray) -> np.ndarray:
+        parts = [weights[start : start + _ROWS] for start in range(0, len(weights), _ROWS)]
+        with ThreadPoolExecutor(threads) as pool:
+            return np.concatenate(list(pool.map(lambda part: round_rows(type_, part, given), parts)))
+
+    return encode
+
+
 def covered(model: Model, types: Mapping[str, GgmlType]) -> dict[str, GgmlType]:
     """Those of the tensors and types that `rounded` gives: matrices it sees the inputs of."""
     tied = all(tensor.name != _OUTPUT for tensor in model.tensors)

@@ -15,10 +15,10 @@ from quantize_cli.budget.choice import within
 from quantize_cli.budget.frontier import further
 from quantize_cli.budget.memory import besides
 from quantize_cli.budget.options import Menu, menu, quantized
-from quantize_cli.budget.rounding import Encode
+from quantize_cli.budget.rounding import Rounding
 from quantize_cli.budget.rules import to_toml
 from quantize_cli.budget.search import OverBudgetError
-from quantize_cli.budget.sensitivity import TYPES, Sensitivities, measure
+from quantize_cli.budget.sensitivity import TYPES, Effort, Sensitivities, measure
 from quantize_cli.cli._measured import write_report
 from quantize_cli.cli._progress import progress
 from quantize_cli.cli._text import note, size
@@ -26,6 +26,8 @@ from quantize_cli.errors import UsageError
 from quantize_cli.recipe import Recipe, Rule
 from quantize_cli.source import Model
 
+_TOKENS_RUN = 2048
+"""Tokens on which the model is run with each tensor rounded."""
 _POWERS = {"": 0, "K": 1, "M": 2, "G": 3, "T": 4}
 _SIZE = re.compile(r"(?P<number>[0-9]{1,15}(?:\.[0-9]{1,6})?) ?(?P<power>[KMGT]?)(?P<binary>I?)B?")
 
@@ -98,7 +100,7 @@ def searched(
     chunks: np.ndarray,
     provenance: Mapping[str, Value] | None = None,
     rules: Sequence[Rule] = (),
-    encode: Encode | None = None,
+    rounding: Rounding | None = None,
     types: Sequence[GgmlType] = TYPES,
     reserved: int = 0,
     quiet: bool = False,
@@ -108,7 +110,7 @@ def searched(
     `rules` are of tensors that have a type already, `provenance` is metadata that the file will have besides, and
     `reserved` bytes are left for what else it will say. Others may have `types`.
     """
-    found = measured(model, chunks, types, encode, quiet)
+    found = measured(model, chunks, types, rounding, quiet)
     options = menu(model, found.losses, provenance, rules)
     nbytes = budget.nbytes(model, options) - reserved
     recipe = within(model, options, nbytes)
@@ -124,11 +126,12 @@ def saved(path: Path | None, recipe: Recipe) -> None:
 
 
 def measured(
-    model: Model, chunks: np.ndarray, types: Sequence[GgmlType], encode: Encode | None, quiet: bool
+    model: Model, chunks: np.ndarray, types: Sequence[GgmlType], rounding: Rounding | None, quiet: bool
 ) -> Sensitivities:
     """The sensitivities, while a bar shows how far it is."""
     with progress(len(quantized(model)), " tensors", "sensitivities", quiet) as advance:
-        return measure(model, chunks, types, encode=encode, report=advance)
+        effort = Effort(chunks=max(1, _TOKENS_RUN // chunks.shape[1]))
+        return measure(model, chunks, types, rounding, advance, effort)
 
 
 def described(options: Menu, nbytes: int) -> list[str]:

@@ -3,6 +3,7 @@
 import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +11,8 @@ import numpy as np
 from formats.ggml import GgmlType
 from formats.gguf.layout import Value
 from quantize_cli import certificate, plan
+from quantize_cli.budget.rounding import Rounding as Trial
+from quantize_cli.budget.rounding import guided
 from quantize_cli.budget.sensitivity import TYPES
 from quantize_cli.calibrate import _choice
 from quantize_cli.calibrate._choice import Methods
@@ -30,7 +33,7 @@ from quantize_cli.source import Model
 from quantize_cli.tokenizers import load_tokenizer
 
 _CONTEXT = 512
-_SAMPLED = 4096
+_SAMPLED = 8192
 
 
 @dataclass(frozen=True)
@@ -98,6 +101,13 @@ class Calibrated:
         """Types to choose from: those that the method rounds best."""
         return _choice.FED if self.methods.is_sequential else TYPES
 
+    @property
+    def trial(self) -> Trial | None:
+        """How tensors are rounded to see what that costs."""
+        if not self.methods.is_sequential:
+            return None
+        return guided(partial(self.methods.rounder, threads=self.threads), self.threads)
+
     def folded(self, model: Model, types: Mapping[str, GgmlType]) -> Model:
         """The model as the methods that prepare it leave it."""
         if self.chunks is None or not self.methods.folding:
@@ -151,7 +161,7 @@ def _within(
     """The recipe that makes the most of the budget, called by the bits it comes to."""
     assert request.budget is not None
     found, _ = searched(
-        model, request.budget, calibrated.sample, provenance, rules, types=calibrated.candidates,
+        model, request.budget, calibrated.sample, provenance, rules, calibrated.trial, calibrated.candidates,
         reserved=request.reserved, quiet=request.quiet,
     )  # fmt: skip
     found = replace(found, overrides=tuple(rules))

@@ -10,8 +10,8 @@ import pytest
 from formats.ggml import GgmlType
 from quantize_cli import quants
 from quantize_cli.budget import sensitivity
-from quantize_cli.budget.inputs import Inputs
-from quantize_cli.budget.rounding import Encode, weighted
+from quantize_cli.budget.inputs import Inputs, Seen
+from quantize_cli.budget.rounding import Rounding, weighted
 from quantize_cli.budget.sensitivity import Effort, Sensitivities, extrapolated, measure
 from quantize_cli.errors import InputError
 from quantize_cli.runtime.transformer import from_model
@@ -48,13 +48,13 @@ def measured(
     model: Model,
     tokens: np.ndarray,
     types: Sequence[GgmlType] = TYPES,
-    encode: Encode | None = None,
+    rounding: Rounding | None = None,
     run: Sequence[GgmlType] = TYPES[:1],
     sequences: int | None = None,
 ) -> Sensitivities:
     """On one thread, as models of this size have no work for more."""
     effort = Effort(run, sequences, from_model(model, threads=1))
-    return measure(model, tokens, types, encode, effort=effort)
+    return measure(model, tokens, types, rounding, effort=effort)
 
 
 def naive_loss(base: np.ndarray, model: Model, name: str, weights: np.ndarray, tokens: np.ndarray) -> float:
@@ -154,7 +154,8 @@ def test_rounding_on_all_threads_gives_each_matrix_its_own_importance(monkeypatc
     random = np.random.default_rng(0)
     weights = random.normal(size=(3 * 7, 256)).astype(np.float32)
     costs = np.square(random.normal(size=(3, 256))).astype(np.float32)
-    found = weighted({"a.weight": costs}, 2)("a.weight", GgmlType.Q2_K, weights)
+    seen = Seen(np.ones(3, np.int64), costs.astype(np.float64), np.sqrt(costs))
+    found = weighted(2).of(seen)(GgmlType.Q2_K, weights)
     expected = [
         quants.encode(GgmlType.Q2_K, part, cost) for part, cost in zip(np.split(weights, 3), costs, strict=True)
     ]
@@ -164,13 +165,13 @@ def test_rounding_on_all_threads_gives_each_matrix_its_own_importance(monkeypatc
 def test_another_rounding_can_be_given(tmp_path: Path) -> None:
     model, asked = opened(DECODERS["llama"], tmp_path), []
 
-    def exact(name: str, type_: GgmlType, weights: np.ndarray) -> np.ndarray:
-        asked.append((name, type_, weights.shape))
+    def exact(type_: GgmlType, weights: np.ndarray) -> np.ndarray:
+        asked.append((type_, weights.shape))
         return weights.view(np.uint8)
 
-    found = measured(model, chunks(), (GgmlType.F32,), encode=exact)
+    found = measured(model, chunks(), (GgmlType.F32,), Rounding(lambda seen: exact))
     assert len(asked) == len(found.tensors)
-    assert ("blk.0.attn_q.weight", GgmlType.F32, (64, 64)) in asked
+    assert (GgmlType.F32, (64, 64)) in asked
     assert all(tensor.losses[GgmlType.F32] < 1e-8 for tensor in found.tensors)
 
 
