@@ -107,8 +107,8 @@ def measure(
 ) -> Sensitivities:
     """The sensitivities of a model on `chunks` (sequences, context) of tokens; `report` is told of each tensor done.
 
-    Weights are rounded by `rounding`, else with the mean squares of their activations for importance. Each tensor has of
-    `types` those that its rows fill, or what stands in for them, and that do not need an importance it has not.
+    Weights are rounded by `rounding`, else with the mean squares of their activations for importance. Each tensor has
+    of `types` those that its rows fill, or what stands in for them, and that do not need an importance it has not.
     InputError for tokens the model does not have, and for one whose predictions are not finite.
     """
     measurement = _Measurement(model, chunks, types, rounding, effort)

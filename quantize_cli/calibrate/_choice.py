@@ -126,22 +126,11 @@ covered = _sequence.covered
 FED = tuple(
     GgmlType[name]
     for name in (
-        "IQ1_M",
-        "IQ2_XXS",
-        "IQ2_XS",
-        "IQ2_S",
-        "Q2_K",
-        "IQ3_XXS",
-        "IQ3_S",
-        "Q3_K",
-        "IQ4_XS",
-        "Q4_K",
-        "Q5_K",
-        "Q6_K",
+        "IQ1_M", "IQ2_XXS", "IQ2_XS", "IQ2_S", "Q2_K", "IQ3_XXS", "IQ3_S", "Q3_K", "IQ4_XS", "Q4_K", "Q5_K", "Q6_K",
         "Q8_0",
     )
-)
-"""Types in which errors are carried from column to column; in the other iq types from block to block at the most."""
+)  # fmt: skip
+"""Types in which errors are carried from weight to weight, each the best of its size somewhere."""
 
 
 def guided(model: Model, methods: Methods) -> frozenset[str]:

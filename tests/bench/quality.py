@@ -24,6 +24,7 @@ SAME_TYPES = {
 }  # fmt: skip
 """Methods that give the tensors the types of the mix."""
 TEXTLESS = ("hqq",)
+"""They have no importance, without which some types cannot be chosen: `--methods` leaves them out there."""
 
 
 class Made(NamedTuple):
