@@ -1,6 +1,5 @@
 """load -> calibrate -> quantize -> pack -> write: the story, and nothing else."""
 
-import os
 import shutil
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_EXCEPTION, Future, ThreadPoolExecutor, wait
@@ -194,8 +193,3 @@ def _pack(rows: Rows, stored: np.ndarray) -> np.ndarray:
         return rows.encode(step.type, weights, rows.importance)
     except InputError as error:
         raise InputError(f"{step.tensor.origin}: {error}", error.hint) from error
-
-
-def default_threads() -> int:
-    """The cores this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

@@ -1,6 +1,5 @@
 """What `--size`, `--bpw` and `--fits` ask for: the budget in bytes, and the recipe that makes the most of it."""
 
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from math import prod
@@ -10,7 +9,6 @@ import numpy as np
 
 from formats.ggml import GgmlType
 from formats.gguf.layout import Value
-from formats.quoted import quoted
 from quantize_cli.budget.choice import within
 from quantize_cli.budget.frontier import further
 from quantize_cli.budget.memory import besides
@@ -21,15 +19,13 @@ from quantize_cli.budget.search import OverBudgetError
 from quantize_cli.budget.sensitivity import TYPES, Effort, Sensitivities, measure
 from quantize_cli.cli._measured import write_report
 from quantize_cli.cli._progress import progress
-from quantize_cli.cli._text import note, size
+from quantize_cli.cli._text import nbytes_of, note, size
 from quantize_cli.errors import UsageError
 from quantize_cli.recipe import Recipe, Rule
 from quantize_cli.source import Model
 
-_TOKENS_RUN = 2048
+_TOKENS_RUN = 1024
 """Tokens on which the model is run with each tensor rounded."""
-_POWERS = {"": 0, "K": 1, "M": 2, "G": 3, "T": 4}
-_SIZE = re.compile(r"(?P<number>[0-9]{1,15}(?:\.[0-9]{1,6})?) ?(?P<power>[KMGT]?)(?P<binary>I?)B?")
 
 
 @dataclass(frozen=True)
@@ -54,17 +50,17 @@ class Budget:
             raise UsageError(f"--bpw {self.bits_per_weight}: not above 0 and at most 32")
         for name, text in (("--size", self.size), ("--fits", self.fits)):
             if text is not None:
-                _bytes_of(name, text)
+                nbytes_of(name, text)
 
     def nbytes(self, model: Model, options: Menu) -> int:
         """Bytes the whole file may have; says what was assumed. OverBudgetError if memory leaves none."""
         if self.size is not None:
-            return _bytes_of("--size", self.size)
+            return nbytes_of("--size", self.size)
         if self.bits_per_weight is not None:
             weights = sum(prod(tensor.shape) for tensor in model.tensors)
             return options.header_nbytes + int(self.bits_per_weight * weights / 8)
         assert self.fits is not None
-        return _left(_bytes_of("--fits", self.fits), model, self.context)
+        return _left(nbytes_of("--fits", self.fits), model, self.context)
 
 
 def asked_budget(size: str | None, bits_per_weight: float | None, fits: str | None) -> Budget | None:
@@ -72,14 +68,6 @@ def asked_budget(size: str | None, bits_per_weight: float | None, fits: str | No
     if size is None and bits_per_weight is None and fits is None:
         return None
     return Budget(size, bits_per_weight, fits)
-
-
-def _bytes_of(option: str, text: str) -> int:
-    """Bytes of `4.5GB` or `500 MB`, in powers of ten, of `8GiB`, in powers of two, or of `123456`."""
-    match = _SIZE.fullmatch(text.strip().upper())
-    if match is None or not float(match["number"]) or (match["binary"] and not match["power"]):
-        raise UsageError(f"{option} {quoted(text)}: not a size", hint=f"{option} 4.5GB")
-    return int(float(match["number"]) * (1024 if match["binary"] else 1000) ** _POWERS[match["power"]])
 
 
 def _left(memory: int, model: Model, context: int | None) -> int:

@@ -25,7 +25,8 @@ from quantize_cli.cli._request import Known
 from quantize_cli.cli._text import note
 from quantize_cli.errors import UsageError
 from quantize_cli.evaluate.corpus import read_texts
-from quantize_cli.pipeline import Rounding, default_threads
+from quantize_cli.machine import processors
+from quantize_cli.pipeline import Rounding
 from quantize_cli.plan import Importance, Plan
 from quantize_cli.recipe import Recipe, Rule
 from quantize_cli.runtime.hyperparameters import read_hyperparameters
@@ -81,7 +82,7 @@ class Calibrated:
 
     @property
     def threads(self) -> int:
-        return self._request.threads or default_threads()
+        return self._request.threads or processors()
 
     def guided(self, model: Model) -> frozenset[str]:
         """Tensors that are known well enough for any type."""

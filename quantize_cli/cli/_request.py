@@ -1,16 +1,14 @@
 """What a command line asks to be made: source, recipe, importance, and the plan they lead to."""
 
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from formats.gguf.shards import shard_path
-from formats.quoted import quoted
 from quantize_cli import certificate, plan, recipe, settings
 from quantize_cli.calibrate import imatrix as imatrix_method
-from quantize_cli.cli._text import warn
+from quantize_cli.cli._text import nbytes_of, warn
 from quantize_cli.errors import UsageError
 from quantize_cli.pipeline import Rounding
 from quantize_cli.plan import Importance, Plan
@@ -21,8 +19,6 @@ if TYPE_CHECKING:
     from quantize_cli.cli._calibrated import Calibration
 
 _DEFAULT_BITS = 4
-_UNITS = {"": 1, "K": 10**3, "M": 10**6, "G": 10**9}
-_SIZE = re.compile(r"(?P<number>\d{1,15}(?:\.\d{1,6})?) ?(?P<unit>[KMG]?)B?")
 
 
 @dataclass(frozen=True)
@@ -69,7 +65,7 @@ class Planned:
 
 def planned(request: Request) -> Planned:
     """Open the source and plan its conversion; warnings of the way go to stderr."""
-    limit = None if request.split_size is None else _nbytes(request.split_size)
+    limit = None if request.split_size is None else nbytes_of("--split-size", request.split_size)
     model = open_model(request.source)
     for warning in model.warnings:
         warn(warning)
@@ -91,14 +87,6 @@ def _files(made: Plan, output: Path, limit: int | None) -> dict[Path, Plan]:
     if len(parts) == 1:
         return {output: made}
     return {shard_path(output, number, len(parts)): part for number, part in enumerate(parts)}
-
-
-def _nbytes(size: str) -> int:
-    """Bytes of `2GB`, `500 MB` or `123456`, in powers of ten."""
-    match = _SIZE.fullmatch(size.strip().upper())
-    if match is None or not float(match["number"]):
-        raise UsageError(f"--split-size {quoted(size)}: not a size", hint="--split-size 2GB")
-    return int(float(match["number"]) * _UNITS[match["unit"]])
 
 
 def choose_recipe(

@@ -3,6 +3,7 @@
 import io
 import json
 import math
+import re
 import sys
 from collections.abc import Iterable, Sequence
 from typing import Any
@@ -11,6 +12,11 @@ from unicodedata import category
 import numpy as np
 
 from formats.ggml import GgmlType
+from formats.quoted import quoted
+from quantize_cli.errors import UsageError
+
+_POWERS = {"": 0, "K": 1, "M": 2, "G": 3, "T": 4}
+_SIZE = re.compile(r"(?P<number>[0-9]{1,15}(?:\.[0-9]{1,6})?) ?(?P<power>[KMGT]?)(?P<binary>I?)B?")
 
 
 def warn(message: str) -> None:
@@ -40,6 +46,14 @@ def size(nbytes: float) -> str:
             return f"{nbytes:.0f} B" if unit == "B" else f"{nbytes:.2f} {unit}"
         nbytes /= 1000
     raise AssertionError
+
+
+def nbytes_of(option: str, text: str) -> int:
+    """Bytes of `4.5GB` or `500 MB`, in powers of ten, of `8GiB`, in powers of two, or of `123456`; or UsageError."""
+    match = _SIZE.fullmatch(text.strip().upper())
+    if match is None or not float(match["number"]) or (match["binary"] and not match["power"]):
+        raise UsageError(f"{option} {quoted(text)}: not a size", hint=f"{option} 4.5GB")
+    return int(float(match["number"]) * (1024 if match["binary"] else 1000) ** _POWERS[match["power"]])
 
 
 def print_json(document: dict[str, Any]) -> None:

@@ -116,7 +116,7 @@ def _run(model: Path, amounts: tuple[int, int, int], threads: int | None, json: 
     from quantize_cli.cli._progress import progress
     from quantize_cli.cli._run_speed import document, print_speed
     from quantize_cli.cli._text import note, print_json
-    from quantize_cli.runtime.program import processors
+    from quantize_cli.machine import processors
 
     request = Request(model, *amounts, threads or processors())
     with progress(request.turns, " turns", "bench", quiet=json) as advance:

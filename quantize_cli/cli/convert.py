@@ -117,12 +117,13 @@ def _refuse_output(source: Path, output: Path, force: bool) -> None:
 def _write(made: Any, threads: int | None, quiet: bool) -> float:
     from quantize_cli.cli._progress import progress
     from quantize_cli.cli._text import note
-    from quantize_cli.pipeline import Report, default_threads, write
+    from quantize_cli.machine import processors
+    from quantize_cli.pipeline import Report, write
 
     start = time.monotonic()
     with progress(sum(step.nbytes for step in made.plan.steps), "B", made.output.name, quiet) as advance:
         known = made.known
-        write(made.files, known.importance, threads or default_threads(), Report(note, advance), known.rounding)
+        write(made.files, known.importance, threads or processors(), Report(note, advance), known.rounding)
     return time.monotonic() - start
 
 

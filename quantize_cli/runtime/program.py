@@ -18,11 +18,6 @@ _STRETCH = 16
 """Steps between which the leading thread looks whether it is interrupted: about a layer's."""
 
 
-def processors() -> int:
-    """How many processors this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
 class Program:
     """Operations and, between them, functions of Python; recorded once, run as often as wanted."""
 

@@ -8,13 +8,14 @@ from typing import Any
 import numpy as np
 
 from quantize_cli.errors import InputError
+from quantize_cli.machine import processors
 from quantize_cli.runtime.cache import Cache
 from quantize_cli.runtime.hyperparameters import Described, Hyperparameters, read_hyperparameters
 from quantize_cli.runtime.kernels import attend, elementwise, keep, rotate
 from quantize_cli.runtime.layer import Layer, Linear, Norm
 from quantize_cli.runtime.matrix import Matrix
 from quantize_cli.runtime.parts import Parts, read_layer
-from quantize_cli.runtime.program import Threads, processors
+from quantize_cli.runtime.program import Threads
 from quantize_cli.runtime.residence import settle
 from quantize_cli.runtime.rotary import Rotary, read_local_rotary, read_rotary, rotated_columns
 from quantize_cli.runtime.tape import FEW, Tape

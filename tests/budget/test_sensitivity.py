@@ -11,8 +11,10 @@ from formats.ggml import GgmlType
 from quantize_cli import quants
 from quantize_cli.budget import sensitivity
 from quantize_cli.budget.inputs import Inputs, Seen
-from quantize_cli.budget.rounding import Rounding, weighted
+from quantize_cli.budget.rounding import Round, Rounding, guided, weighted
 from quantize_cli.budget.sensitivity import Effort, Sensitivities, extrapolated, measure
+from quantize_cli.calibrate import gptq
+from quantize_cli.calibrate._sequence import rounder
 from quantize_cli.errors import InputError
 from quantize_cli.runtime.transformer import from_model
 from quantize_cli.source import Model, open_model
@@ -173,6 +175,38 @@ def test_another_rounding_can_be_given(tmp_path: Path) -> None:
     assert len(asked) == len(found.tensors)
     assert (GgmlType.F32, (64, 64)) in asked
     assert all(tensor.losses[GgmlType.F32] < 1e-8 for tensor in found.tensors)
+
+
+def test_moments_are_sums_of_outer_products_and_say_what_errors_cost() -> None:
+    tensor = from_array("blk.0.ffn_up_exps.weight", np.ones((2, 3, 4), np.float32))
+    inputs, random = Inputs({tensor.name: tensor}, 2, moments=True), np.random.default_rng(3)
+    shown = [random.normal(size=(n, 4)).astype(np.float32) for n in (5, 7)]
+    for number, x in enumerate(shown):
+        inputs(tensor.name, number, x)
+    seen, together = inputs.seen[tensor.name], np.concatenate(shown).astype(np.float64)
+    assert seen.moments == pytest.approx(together.T @ together, rel=1e-5)
+    assert seen.samples == {}
+    error = random.normal(size=(6, 4)).astype(np.float32)
+    assert seen.output_error(error) == pytest.approx(np.square(together @ error.T.astype(np.float64)).sum(), rel=1e-5)
+
+
+def test_a_method_rounds_by_the_moments_of_what_each_tensor_is_given(tmp_path: Path) -> None:
+    model, tokens = opened(DECODERS["llama"], tmp_path), chunks(8)
+    asked = []
+
+    def prepare(moments: np.ndarray) -> Round:
+        asked.append(moments.shape)
+        return rounder(gptq.round_rows, moments, 1)
+
+    found, plain = measured(model, tokens, rounding=guided(prepare, 1)), measured(model, tokens)
+    assert len(asked) == sum(tensor.seen is not None for tensor in found.tensors)
+    assert set(asked) == {(64, 64), (96, 96)}
+    for tensor, other in zip(found.tensors, plain.tensors, strict=True):
+        assert list(tensor.losses) == list(other.losses)
+        assert tensor.seen is None or tensor.seen.moments is None  # those of all tensors would fill memory
+        if tensor.seen is not None:
+            assert all(tensor.errors[type_] < other.errors[type_] for type_ in tensor.errors)
+    assert sum(t.losses[TYPES[0]] for t in found.tensors) < sum(t.losses[TYPES[0]] for t in plain.tensors)
 
 
 def test_a_type_that_needs_importance_is_left_out_where_there_is_none(tmp_path: Path) -> None:
