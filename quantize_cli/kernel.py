@@ -63,9 +63,9 @@ def _cache_directory() -> str | None:
     """
     sources = [
         _PACKAGE / "kernel.py",
-        _PACKAGE / "simd.py",
         _PACKAGE / "half.py",
         _PACKAGE / "operation.py",
+        *sorted(_PACKAGE.glob("simd/*.py")),
         *sorted(_PACKAGE.glob("quants/*.py")),
         *sorted(_PACKAGE.glob("dots/*.py")),
         *sorted(_PACKAGE.glob("calibrate/*.py")),

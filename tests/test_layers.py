@@ -20,6 +20,7 @@ MAY_IMPORT = {
     "plugins": WORDS,
     "tensor": WORDS,
     "kernel": WORDS,
+    "machine": set(),
     "half": WORDS,
     "simd": WORDS | {"half", "kernel"},
     "quants": WORDS | {"plugins", "half", "kernel", "simd"},
@@ -40,7 +41,7 @@ MAY_IMPORT = {
     "pipeline": WORDS | {"plan", "quants", "tensor"},
     "operation": WORDS | {"kernel"},
     "dots": WORDS | {"plugins", "half", "kernel", "simd", "operation", "quants"},
-    "runtime": WORDS | {"tensor", "quants", "kernel", "simd", "models", "operation", "dots"},
+    "runtime": WORDS | {"machine", "tensor", "quants", "kernel", "simd", "models", "operation", "dots"},
     "evaluate": WORDS | {"runtime", "tensor", "quants", "source", "tokenizers"},
     "certify": WORDS | {
         "certificate", "digest", "plan", "recipe", "spelling", "source", "tensor", "runtime", "evaluate", "tokenizers",
@@ -52,8 +53,8 @@ MAY_IMPORT = {
     "budget": WORDS | {"plan", "recipe", "roles", "source", "tensor", "quants", "runtime", "evaluate"},
     "bench": WORDS | {"quants", "source", "runtime", "evaluate"},
     "cli": WORDS | {
-        "plugins", "plan", "recipe", "source", "calibrate", "pipeline", "runtime", "evaluate", "tokenizers", "quants",
-        "bench", "settings", "template", "certificate", "certify", "verify", "budget",
+        "machine", "plugins", "plan", "recipe", "source", "calibrate", "pipeline", "runtime", "evaluate", "tokenizers",
+        "quants", "bench", "settings", "template", "certificate", "certify", "verify", "budget",
     },
     "quantize_cli": set(),
     "__main__": {"cli"},

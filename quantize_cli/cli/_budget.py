@@ -9,6 +9,7 @@ import numpy as np
 
 from formats.ggml import GgmlType
 from formats.gguf.layout import Value
+from quantize_cli import quants
 from quantize_cli.budget.choice import within
 from quantize_cli.budget.frontier import further
 from quantize_cli.budget.memory import besides
@@ -21,7 +22,7 @@ from quantize_cli.cli._measured import write_report
 from quantize_cli.cli._progress import progress
 from quantize_cli.cli._text import nbytes_of, note, size
 from quantize_cli.errors import UsageError
-from quantize_cli.recipe import Recipe, Rule
+from quantize_cli.recipe import Recipe, Rule, block_type
 from quantize_cli.source import Model
 
 _TOKENS_RUN = 1024
@@ -40,6 +41,8 @@ class Budget:
     """Memory for the file, a cache of keys and values, and the program."""
     context: int | None = None
     """Positions the cache has room for; all that the model was trained on unless told."""
+    types: tuple[GgmlType, ...] | None = None
+    """To choose from; None for what is best."""
 
     def __post_init__(self) -> None:
         given = {"--size": self.size, "--bpw": self.bits_per_weight, "--fits": self.fits}
@@ -63,11 +66,21 @@ class Budget:
         return _left(nbytes_of("--fits", self.fits), model, self.context)
 
 
-def asked_budget(size: str | None, bits_per_weight: float | None, fits: str | None) -> Budget | None:
+def asked_budget(size: str | None, bits_per_weight: float | None, fits: str | None, types: str | None) -> Budget | None:
     """The budget, if the options give one."""
     if size is None and bits_per_weight is None and fits is None:
+        if types is not None:
+            raise UsageError("--types: there is no budget to choose for", hint="--size, --bpw or --fits")
         return None
-    return Budget(size, bits_per_weight, fits)
+    return Budget(size, bits_per_weight, fits, types=None if types is None else named_types(types))
+
+
+def named_types(names: str) -> tuple[GgmlType, ...]:
+    """The block types of `--types q4_k,q6_k`; UsageError for what is none, InputError for one we cannot write."""
+    wanted = tuple(block_type(name.strip(), "--types") for name in names.split(","))
+    for type_ in wanted:
+        quants.find(type_)
+    return wanted
 
 
 def _left(memory: int, model: Model, context: int | None) -> int:

@@ -162,7 +162,8 @@ def _within(
     """The recipe that makes the most of the budget, called by the bits it comes to."""
     assert request.budget is not None
     found, _ = searched(
-        model, request.budget, calibrated.sample, provenance, rules, calibrated.trial, calibrated.candidates,
+        model, request.budget, calibrated.sample, provenance, rules, calibrated.trial,
+        request.budget.types or calibrated.candidates,
         reserved=request.reserved, quiet=request.quiet,
     )  # fmt: skip
     found = replace(found, overrides=tuple(rules))

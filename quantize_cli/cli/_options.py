@@ -82,6 +82,10 @@ MemoryBudget = Annotated[
     Optional[str],  # noqa: UP045
     typer.Option("--fits", metavar="SIZE", help="The best file that runs in so much memory; with --calibrate."),
 ]
+BudgetTypes = Annotated[
+    Optional[str],  # noqa: UP045
+    typer.Option("--types", metavar="TYPE,...", help="Types that a budget may choose. Default: what is best."),
+]
 SaveRecipe = Annotated[
     Optional[Path],  # noqa: UP045
     typer.Option("--save-recipe", metavar="FILE", help="Write the recipe that was used, as TOML."),

@@ -52,16 +52,10 @@ def command(
 
 
 def _types(names: str | None) -> tuple[Any, ...]:
-    from quantize_cli import quants
     from quantize_cli.budget.sensitivity import TYPES
-    from quantize_cli.recipe import block_type
+    from quantize_cli.cli._budget import named_types
 
-    if names is None:
-        return TYPES
-    wanted = tuple(block_type(name.strip(), "--types") for name in names.split(","))
-    for type_ in wanted:
-        quants.find(type_)
-    return wanted
+    return TYPES if names is None else named_types(names)
 
 
 def _opened(path: Path, texts: list[Path], context: int | None, limit: int | None) -> tuple[Any, Any]:

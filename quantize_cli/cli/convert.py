@@ -10,6 +10,7 @@ import typer
 from quantize_cli.cli._options import (
     Bits,
     BitsBudget,
+    BudgetTypes,
     CalibrationChunks,
     CalibrationContext,
     CalibrationTexts,
@@ -47,6 +48,7 @@ def command(
     size: SizeBudget = None,
     bpw: BitsBudget = None,
     fits: MemoryBudget = None,
+    types: BudgetTypes = None,
     save_recipe: SaveRecipe = None,
     calibrate: CalibrationTexts = None,
     method: MethodNames = None,
@@ -75,7 +77,7 @@ def command(
     from quantize_cli.cli._calibrated import Calibration
     from quantize_cli.cli._request import Request, choose_recipe, planned
 
-    budget = asked_budget(size, bpw, fits)
+    budget = asked_budget(size, bpw, fits, types)
     chosen = choose_recipe(bits, type_name, recipe, pure, tensor, budget is not None)
     reserved = 0 if certify is None else LARGEST
     asked = Calibration(

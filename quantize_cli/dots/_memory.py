@@ -1,4 +1,4 @@
-"""Loads and stores of vectors and numbers at addresses, which are int64: 64 bytes are one `ints` of simd.py."""
+"""Loads and stores of vectors and numbers at addresses, which are int64: 64 bytes are one `ints` of simd."""
 
 from typing import Any
 

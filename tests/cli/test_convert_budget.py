@@ -45,6 +45,13 @@ def test_an_override_keeps_its_type_within_the_budget(tmp_path: Path) -> None:
     assert made.stat().st_size <= 1_500_000
 
 
+def test_a_budget_chooses_among_the_types_it_is_given(tmp_path: Path) -> None:
+    found = document(
+        "convert", MODEL, "--size", "1.5MB", "--types", "q3_k,q5_k", *CALIBRATED, "-o", tmp_path / "m.gguf"
+    )
+    assert set(found["types"]) == {"F32", "Q3_K", "Q5_K"}
+
+
 def test_too_small_a_budget_is_answered_with_no_and_the_smallest_size(tmp_path: Path) -> None:
     done = quantize("convert", MODEL, "--size", "300kB", *CALIBRATED, "-o", tmp_path / "made.gguf")
     assert_refused(done, 1, "300000")
@@ -58,6 +65,8 @@ def test_too_small_a_budget_is_answered_with_no_and_the_smallest_size(tmp_path: 
         (("--size", "1MB", "--bpw", "4", "--calibrate", TEXT), "--bpw"),
         (("--size", "1MB"), "text"),
         (("--size", "many", "--calibrate", TEXT), "--size"),
+        (("--types", "q4_k", "--calibrate", TEXT), "--types"),
+        (("--size", "1MB", "--types", "q4_k,many", "--calibrate", TEXT), "many"),
     ],
 )
 def test_budgets_that_make_no_sense_are_refused(options: tuple[object, ...], named: str, tmp_path: Path) -> None:
