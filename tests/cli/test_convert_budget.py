@@ -27,7 +27,7 @@ def test_bits_per_weight_are_at_most_those_asked_for(tmp_path: Path) -> None:
 def test_the_saved_recipe_gives_the_same_types(tmp_path: Path) -> None:
     first, again = tmp_path / "first.gguf", tmp_path / "again.gguf"
     document("convert", MODEL, "--size", "1.4MB", *CALIBRATED, "--save-recipe", tmp_path / "r.toml", "-o", first)
-    document("convert", MODEL, "--recipe", tmp_path / "r.toml", "-o", again)
+    document("convert", MODEL, "--recipe", tmp_path / "r.toml", *CALIBRATED, "-o", again)
     types = [[(tensor.name, tensor.dtype) for tensor in read_gguf(path).tensors] for path in (first, again)]
     assert types[0] == types[1]
 
