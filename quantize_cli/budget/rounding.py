@@ -20,7 +20,7 @@ _CHUNK_WEIGHTS = 1 << 19
 
 
 @dataclass(frozen=True)
-class Rounding:
+class TrialRounding:
     """A way to round tensors."""
 
     of: Callable[[Seen | None], Round]
@@ -29,7 +29,7 @@ class Rounding:
     """Whether it asks for second moments of what tensors were given."""
 
 
-def weighted(threads: int) -> Rounding:
+def weighted(threads: int) -> TrialRounding:
     """Errors cost the mean squares of what each column is multiplied with."""
 
     def of(seen: Seen | None) -> Round:
@@ -40,10 +40,10 @@ def weighted(threads: int) -> Rounding:
 
         return encode
 
-    return Rounding(of)
+    return TrialRounding(of)
 
 
-def guided(prepare: Callable[[np.ndarray], Round], threads: int) -> Rounding:
+def guided(prepare: Callable[[np.ndarray], Round], threads: int) -> TrialRounding:
     """By a method that `prepare` sets up for second moments (columns, columns) f32; weighted where there are none."""
 
     def of(seen: Seen | None) -> Round:
@@ -51,7 +51,7 @@ def guided(prepare: Callable[[np.ndarray], Round], threads: int) -> Rounding:
             return weighted(threads).of(seen)
         return prepare(seen.moments)
 
-    return Rounding(of, needs_moments=True)
+    return TrialRounding(of, needs_moments=True)
 
 
 def _encoded(type_: GgmlType, weights: np.ndarray, costs: np.ndarray | None, threads: int) -> np.ndarray:

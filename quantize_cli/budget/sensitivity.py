@@ -14,7 +14,7 @@ from formats.ggml import BLOCK_SHAPE, GgmlType, row_nbytes
 from quantize_cli import quants
 from quantize_cli.budget.inputs import Inputs, Seen
 from quantize_cli.budget.options import Losses, quantized
-from quantize_cli.budget.rounding import Rounding, weighted
+from quantize_cli.budget.rounding import TrialRounding, weighted
 from quantize_cli.budget.trial import Loss, Trials
 from quantize_cli.errors import InputError
 from quantize_cli.plan import NEED_IMPORTANCE, Importance
@@ -101,7 +101,7 @@ def measure(
     model: Model,
     chunks: np.ndarray,
     types: Sequence[GgmlType] = TYPES,
-    rounding: Rounding | None = None,
+    rounding: TrialRounding | None = None,
     report: Callable[[int], None] = lambda done: None,
     effort: Effort = Effort(),
 ) -> Sensitivities:
@@ -123,7 +123,12 @@ class _Measurement:
     """A measurement in progress: the model is walked through once, and each layer's tensors tried where they stand."""
 
     def __init__(
-        self, model: Model, chunks: np.ndarray, types: Sequence[GgmlType], rounding: Rounding | None, effort: Effort
+        self,
+        model: Model,
+        chunks: np.ndarray,
+        types: Sequence[GgmlType],
+        rounding: TrialRounding | None,
+        effort: Effort,
     ) -> None:
         transformer = effort.transformer or from_model(model)
         self._quantized = {tensor.name: tensor for tensor in quantized(model)}

@@ -14,7 +14,7 @@ from quantize_cli.budget.choice import within
 from quantize_cli.budget.frontier import further
 from quantize_cli.budget.memory import besides
 from quantize_cli.budget.options import Menu, menu, quantized
-from quantize_cli.budget.rounding import Rounding
+from quantize_cli.budget.rounding import TrialRounding
 from quantize_cli.budget.rules import to_toml
 from quantize_cli.budget.search import OverBudgetError
 from quantize_cli.budget.sensitivity import TYPES, Effort, Sensitivities, measure
@@ -101,7 +101,7 @@ def searched(
     chunks: np.ndarray,
     provenance: Mapping[str, Value] | None = None,
     rules: Sequence[Rule] = (),
-    rounding: Rounding | None = None,
+    rounding: TrialRounding | None = None,
     types: Sequence[GgmlType] = TYPES,
     reserved: int = 0,
     quiet: bool = False,
@@ -127,7 +127,7 @@ def saved(path: Path | None, recipe: Recipe) -> None:
 
 
 def measured(
-    model: Model, chunks: np.ndarray, types: Sequence[GgmlType], rounding: Rounding | None, quiet: bool
+    model: Model, chunks: np.ndarray, types: Sequence[GgmlType], rounding: TrialRounding | None, quiet: bool
 ) -> Sensitivities:
     """The sensitivities, while a bar shows how far it is."""
     with progress(len(quantized(model)), " tensors", "sensitivities", quiet) as advance:

@@ -11,8 +11,7 @@ import numpy as np
 from formats.ggml import GgmlType
 from formats.gguf.layout import Value
 from quantize_cli import certificate, plan
-from quantize_cli.budget.rounding import Rounding as Trial
-from quantize_cli.budget.rounding import guided
+from quantize_cli.budget.rounding import TrialRounding, guided
 from quantize_cli.budget.sensitivity import TYPES
 from quantize_cli.calibrate import _choice
 from quantize_cli.calibrate._choice import Methods
@@ -103,7 +102,7 @@ class Calibrated:
         return _choice.FED if self.methods.is_sequential else TYPES
 
     @property
-    def trial(self) -> Trial | None:
+    def trial(self) -> TrialRounding | None:
         """How tensors are rounded to see what that costs."""
         if not self.methods.is_sequential:
             return None

@@ -11,7 +11,7 @@ from formats.ggml import GgmlType
 from quantize_cli import quants
 from quantize_cli.budget import sensitivity
 from quantize_cli.budget.inputs import Inputs, Seen
-from quantize_cli.budget.rounding import Round, Rounding, guided, weighted
+from quantize_cli.budget.rounding import Round, TrialRounding, guided, weighted
 from quantize_cli.budget.sensitivity import Effort, Sensitivities, extrapolated, measure
 from quantize_cli.calibrate import gptq
 from quantize_cli.calibrate._sequence import rounder
@@ -50,7 +50,7 @@ def measured(
     model: Model,
     tokens: np.ndarray,
     types: Sequence[GgmlType] = TYPES,
-    rounding: Rounding | None = None,
+    rounding: TrialRounding | None = None,
     run: Sequence[GgmlType] = TYPES[:1],
     sequences: int | None = None,
 ) -> Sensitivities:
@@ -171,7 +171,7 @@ def test_another_rounding_can_be_given(tmp_path: Path) -> None:
         asked.append((type_, weights.shape))
         return weights.view(np.uint8)
 
-    found = measured(model, chunks(), (GgmlType.F32,), Rounding(lambda seen: exact))
+    found = measured(model, chunks(), (GgmlType.F32,), TrialRounding(lambda seen: exact))
     assert len(asked) == len(found.tensors)
     assert (GgmlType.F32, (64, 64)) in asked
     assert all(tensor.losses[GgmlType.F32] < 1e-8 for tensor in found.tensors)
