@@ -25,7 +25,7 @@ from quantize_cli.errors import UsageError
 from quantize_cli.recipe import Recipe, Rule, block_type
 from quantize_cli.source import Model
 
-_TOKENS_RUN = 1024
+_TOKENS_RUN = 512
 """Tokens on which the model is run with each tensor rounded."""
 
 
