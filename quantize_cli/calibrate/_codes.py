@@ -6,6 +6,7 @@ All of a row's groups lie side by side: `group` weights share a step and an offs
 scale and the minimum.
 """
 
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -63,15 +64,8 @@ class Codes:
 
     def columns(self, window: slice) -> "Codes":
         """Of some columns, which are whole blocks; copies."""
-        grid, width = self.grid, BLOCK_SHAPE[self.type].weights
-
-        def of(values: np.ndarray, each: int) -> np.ndarray:
-            return values[:, window.start // each : window.stop // each].copy()
-
-        return Codes(
-            self.type, of(self.scale, width), of(self.minimum, width), of(self.scale_code, grid.group),
-            of(self.minimum_code, grid.group), of(self.level, 1),
-        )  # fmt: skip
+        arrays = (self.scale, self.minimum, self.scale_code, self.minimum_code, self.level)
+        return Codes(self.type, *columns_of(arrays, self.level.shape[1], window))
 
     def carry(self, wanted: np.ndarray, target: np.ndarray, carry: np.ndarray, conditional: np.ndarray) -> np.ndarray:
         """Choose levels from left to right, as _feedback.py says, scales staying: the error (rows, columns) f32."""
@@ -105,6 +99,13 @@ class Codes:
         for name in codes.dtype.names or ():
             codes[name] = fields[name]
         return quant.pack(codes).view(np.uint8).reshape(rows, -1)
+
+
+def columns_of(arrays: Iterable[np.ndarray], columns: int, window: slice) -> Iterator[np.ndarray]:
+    """Copies of what arrays say of a window, each array having a column for every so many of `columns` weights."""
+    for values in arrays:
+        each = columns // values.shape[1]
+        yield values[:, window.start // each : window.stop // each].copy()
 
 
 def searched(type_: GgmlType, weights: np.ndarray, importance: np.ndarray | None) -> Codes:

@@ -9,6 +9,7 @@ import numpy as np
 
 from formats.ggml import GgmlType
 from quantize_cli import quants
+from quantize_cli.calibrate._codes import columns_of
 from quantize_cli.calibrate._runs import UNIT, descend_runs, round_runs_with_feedback
 from quantize_cli.quants import Lattice, Signs
 
@@ -49,14 +50,8 @@ class RunCodes:
 
     def columns(self, window: slice) -> "RunCodes":
         """Of some columns, which are whole blocks; copies."""
-        columns = self.value.shape[1]
-
-        def of(values: np.ndarray) -> np.ndarray:
-            each = columns // values.shape[1]
-            return values[:, window.start // each : window.stop // each].copy()
-
         arrays = (self.scale, self.scale_code, self.point, self.sign, self.value)
-        return RunCodes(self.type, *(of(values) for values in arrays))
+        return RunCodes(self.type, *columns_of(arrays, self.value.shape[1], window))
 
     def carry(self, wanted: np.ndarray, target: np.ndarray, carry: np.ndarray, conditional: np.ndarray) -> np.ndarray:
         """Choose points from left to right, as _feedback.py says, scales staying: the error (rows, columns) f32."""
@@ -111,7 +106,7 @@ def searched(type_: GgmlType, weights: np.ndarray, importance: np.ndarray | None
         point += np.repeat(codes["down"], runs, axis=1).astype(np.int16) * np.int16(len(lattice.points) // 2)
         sign = np.zeros((len(codes), point.shape[1]), np.uint8)
     else:
-        sign = _with_eighth(codes["sign"]) if lattice.signs is Signs.EVEN else codes["sign"]
+        sign = quants.with_eighth(codes["sign"]) if lattice.signs is Signs.EVEN else codes["sign"]
     value = lattice.points[point].reshape(rows, -1)
     negative = np.unpackbits(sign, axis=1, bitorder="little").reshape(rows, -1).astype(bool)
     return RunCodes(
@@ -134,14 +129,6 @@ def lattice_of(type_: GgmlType) -> Lattice:
 
 def has_lattice(type_: GgmlType) -> bool:
     return type_ in quants.supported() and quants.find(type_).lattice is not None
-
-
-def _with_eighth(sign: np.ndarray) -> np.ndarray:
-    """Seven bits of signs and the one that makes the number of ones even."""
-    odd = sign ^ sign >> 4
-    odd ^= odd >> 2
-    found: np.ndarray = sign | (odd ^ odd >> 1) << 7
-    return found
 
 
 def _diagonal_blocks(matrix: np.ndarray) -> np.ndarray:

@@ -115,3 +115,16 @@ HtmlFile = Annotated[
     Optional[Path],  # noqa: UP045
     typer.Option("--html", metavar="FILE", help="Write a report as one HTML page."),
 ]
+Output = Annotated[
+    Optional[Path],  # noqa: UP045
+    typer.Option("-o", "--output", metavar="OUT", help="Default: SRC-TYPE.gguf in the current directory."),
+]
+SearchKind = Annotated[
+    Search, typer.Option("--search", help="best: improve what the reference chooses while the error falls.")
+]
+ThreadCount = Annotated[
+    Optional[int],  # noqa: UP045
+    typer.Option("--threads", "-j", min=1, help="Cores to compute on. Default: all."),
+]
+Force = Annotated[bool, typer.Option("--force", "-f", help="Replace OUT if it is there.")]
+DryRun = Annotated[bool, typer.Option("--dry-run", help="Plan, check and say what would be done; write nothing.")]

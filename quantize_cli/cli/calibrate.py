@@ -10,7 +10,7 @@ from typing import Annotated, Any, Optional
 
 import typer
 
-from quantize_cli.cli._options import Json, ModelPath
+from quantize_cli.cli._options import Force, Json, ModelPath
 
 _SHOWN = 5
 """Weights with outliers that are listed."""
@@ -44,7 +44,7 @@ def command(
     save_every: Annotated[
         int, typer.Option("--save-every", min=1, metavar="N", help="Write OUT after each N chunks.")
     ] = 32,
-    force: Annotated[bool, typer.Option("--force", "-f", help="Replace OUT if it is there.")] = False,
+    force: Force = False,
     json: Json = False,
 ) -> None:
     """Collect an importance matrix: what MODEL's matrices are given while it reads texts, by llama.cpp's protocol."""

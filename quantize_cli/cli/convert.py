@@ -3,9 +3,7 @@
 import os
 import time
 from pathlib import Path
-from typing import Annotated, Any, Optional
-
-import typer
+from typing import Any
 
 from quantize_cli.cli._options import (
     Bits,
@@ -15,30 +13,32 @@ from quantize_cli.cli._options import (
     CalibrationContext,
     CalibrationTexts,
     Certify,
+    DryRun,
+    Force,
     ImportanceFile,
     Json,
     MemoryBudget,
     MethodNames,
+    Output,
     Pure,
     RecipeFile,
     Requantize,
     SaveRecipe,
     Search,
+    SearchKind,
     Settings,
     SizeBudget,
     Source,
     SplitSize,
     TensorTypes,
+    ThreadCount,
     TypeName,
 )
 
 
 def command(
     source: Source,
-    output: Annotated[
-        Optional[Path],  # noqa: UP045
-        typer.Option("-o", "--output", metavar="OUT", help="Default: SRC-TYPE.gguf in the current directory."),
-    ] = None,
+    output: Output = None,
     bits: Bits = None,
     type_name: TypeName = None,
     recipe: RecipeFile = None,
@@ -52,23 +52,16 @@ def command(
     save_recipe: SaveRecipe = None,
     calibrate: CalibrationTexts = None,
     method: MethodNames = None,
-    search: Annotated[
-        Search, typer.Option("--search", help="best: improve what the reference chooses while the error falls.")
-    ] = Search.reference,
+    search: SearchKind = Search.reference,
     ctx: CalibrationContext = None,
     chunks: CalibrationChunks = None,
     requantize: Requantize = False,
     split_size: SplitSize = None,
     settings: Settings = None,
     certify: Certify = None,
-    threads: Annotated[
-        Optional[int],  # noqa: UP045
-        typer.Option("--threads", "-j", min=1, help="Cores to compute on. Default: all."),
-    ] = None,
-    force: Annotated[bool, typer.Option("--force", "-f", help="Replace OUT if it is there.")] = False,
-    dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Plan, check and say what would be done; write nothing.")
-    ] = False,
+    threads: ThreadCount = None,
+    force: Force = False,
+    dry_run: DryRun = False,
     json: Json = False,
 ) -> None:
     """Convert SRC to a GGUF file that llama.cpp runs."""

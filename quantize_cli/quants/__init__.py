@@ -3,7 +3,7 @@
 `encode` and `decode` go all the way between float32 weights and the bytes of a file, for any type by its number.
 """
 
-from quantize_cli.quants._grid import Grid, Lattice, Signs
+from quantize_cli.quants._grid import Grid, Lattice, Signs, with_eighth
 from quantize_cli.quants._type import (
     QuantType,
     codes_dtype,
@@ -17,5 +17,5 @@ from quantize_cli.quants._type import (
 
 __all__ = [
     "Grid", "Lattice", "QuantType", "Signs", "codes_dtype", "compile", "decode", "encode", "find", "refuse_without",
-    "supported",
+    "supported", "with_eighth",
 ]  # fmt: skip

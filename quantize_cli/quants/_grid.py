@@ -34,6 +34,14 @@ class Grid:
         return bool((np.diff(self.levels) == 1).all())
 
 
+def with_eighth(sign: np.ndarray) -> np.ndarray:
+    """Seven bits of signs, u1, and the eighth that makes the number of ones even."""
+    odd = sign ^ sign >> 4
+    odd ^= odd >> 2
+    found: np.ndarray = sign | (odd ^ odd >> 1) << 7
+    return found
+
+
 def even(low: int, high: int) -> np.ndarray:
     """The whole numbers from low to high as levels."""
     return np.arange(low, high + 1, dtype=np.float32)

@@ -16,6 +16,7 @@ import numpy as np
 from quantize_cli.errors import InputError
 from quantize_cli.kernel import inlined, kernel
 from quantize_cli.quants._codebook import Codebook
+from quantize_cli.quants._grid import with_eighth
 from quantize_cli.quants._lattice_search import COSTS, ROOTS, SCALE, WEIGHTS, WORK_ROWS, search_scale
 from quantize_cli.quants._search import gather, nearest_int
 from quantize_cli.quants._spans import span_room
@@ -176,11 +177,7 @@ def dequantize(codes: np.ndarray, factor: np.float32, magnitudes: np.ndarray, ev
     weights = np.empty((len(codes), 256), np.float32)
     with np.errstate(invalid="ignore"):  # the scale of a damaged block may be no number
         steps = codes["scale"].astype(np.float32)[:, None] * (f32(0.5) + codes["scale_code"]) * factor
-    signs = codes["sign"]
-    if even:
-        odd = signs ^ signs >> 4
-        odd ^= odd >> 2
-        signs = signs | (odd ^ odd >> 1) << 7
+    signs = with_eighth(codes["sign"]) if even else codes["sign"]
     _dequantize(steps, codes["point"], magnitudes, signs, weights)
     return weights
 
