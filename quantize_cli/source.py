@@ -17,9 +17,8 @@ from quantize_cli.models._card import CardError, front_matter
 from quantize_cli.models._general import metadata as general_metadata
 from quantize_cli.models._slots import is_buffer
 from quantize_cli.tensor import Tensor, from_stored
+from quantize_cli.tokenizers import checkpoint_tokenizer
 
-_TOKENIZER_FILES = {"spm": "tokenizer.model", "bpe": "tokenizer.json"}
-_TOKENIZER_HINT = "copy it from the model that this one was trained from"
 _OF_THE_MIX = ("general.file_type", "general.quantization_version")
 
 
@@ -64,8 +63,13 @@ def _of_family(checkpoint: Checkpoint, config: dict[str, object], family: Module
     if checkpoint.file("modules.json"):
         warnings += (f"{checkpoint.directory}: how embeddings are pooled is not converted, state it to the engine",)
     metadata = {"general.architecture": text(family.ARCHITECTURE), **general, **family.metadata(config)}
-    metadata.update(_tokenizer(checkpoint, {**family.DEFAULTS, **config}, family))
-    return Model(checkpoint.path, family.ARCHITECTURE, metadata, tensors, warnings)
+    rows = next(tensor.shape[0] for tensor in tensors if tensor.name == "token_embd.weight")
+    complete = {**family.DEFAULTS, **config, "vocab_size": rows}
+    more = family.tokenizer_metadata(checkpoint, complete) if hasattr(family, "tokenizer_metadata") else {}
+    tokenizer = checkpoint_tokenizer(checkpoint, complete, family.TOKENIZERS, more)
+    return Model(
+        checkpoint.path, family.ARCHITECTURE, {**metadata, **tokenizer.metadata}, tensors, warnings + tokenizer.warnings
+    )
 
 
 def _general(checkpoint: Checkpoint, tensors: Iterable[Tensor]) -> tuple[dict[str, Value], tuple[str, ...]]:
@@ -77,16 +81,6 @@ def _general(checkpoint: Checkpoint, tensors: Iterable[Tensor]) -> tuple[dict[st
         warning = f"{checkpoint.directory}/README.md: the model card is not read, its front matter is no yaml: {error}"
         return general_metadata(checkpoint, {}, parameter_count), (warning,)
     return general_metadata(checkpoint, card, parameter_count), ()
-
-
-def _tokenizer(checkpoint: Checkpoint, config: dict[str, object], family: ModuleType) -> dict[str, Value]:
-    for kind in family.TOKENIZERS:
-        found: dict[str, Value] | None = plugins.load("tokenizers", kind).metadata(checkpoint, config)
-        if found is not None:
-            extra = getattr(family, "tokenizer_metadata", None)
-            return {**found, **(extra(checkpoint, config) if extra else {})}
-    files = ", ".join(_TOKENIZER_FILES[kind] for kind in family.TOKENIZERS)
-    raise InputError(f"{checkpoint.directory}: has none of the tokenizer files {files}", hint=_TOKENIZER_HINT)
 
 
 def _from_gguf(path: Path) -> Model:

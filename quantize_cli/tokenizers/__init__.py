@@ -1,17 +1,48 @@
 """One file per kind of tokenizer: GGUF metadata out of a checkpoint, and text to tokens out of GGUF metadata."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from typing import Any, NamedTuple
 
+from formats.checkpoint import Checkpoint
 from formats.gguf.layout import Value
 from formats.quoted import quoted
 from quantize_cli import plugins
 from quantize_cli.errors import InputError
+from quantize_cli.tokenizers._check import compared
+from quantize_cli.tokenizers._stored import Stored, refusal
 from quantize_cli.tokenizers._tokenizer import Tokenizer
 
-__all__ = ["Tokenizer", "load_tokenizer"]
+__all__ = ["Tokenizer", "checkpoint_tokenizer", "load_tokenizer"]
 
 _KINDS = {"llama": "spm", "gpt2": "bpe"}
 """`tokenizer.ggml.model` -> the file that knows it."""
+_FILES = {"spm": "tokenizer.model", "bpe": "tokenizer.json"}
+
+
+class Described(NamedTuple):
+    """A checkpoint's tokenizer as a GGUF file describes it."""
+
+    metadata: dict[str, Value]
+    warnings: tuple[str, ...]
+
+
+def checkpoint_tokenizer(
+    checkpoint: Checkpoint, config: Mapping[str, Any], kinds: Iterable[str], more: Mapping[str, Value]
+) -> Described:
+    """The `tokenizer.*` keys of the first of the kinds that the checkpoint has, and `more` that depend on the model.
+
+    `config["vocab_size"]` is the number of the embedding's rows. What the keys say is compared with the checkpoint's
+    own tokenizer. InputError when none of the kinds is there, or it cannot be said in these keys.
+    """
+    kinds = tuple(kinds)
+    for kind in kinds:
+        found: Stored | None = plugins.load("tokenizers", kind).stored(checkpoint, config)
+        if found is not None:
+            metadata = {**found.metadata, **more}
+            metadata.update({key: value for key, value in found.settled.items() if key in metadata})
+            differing = compared(found.encode, load_tokenizer(metadata), found.source) if found.encode else ()
+            return Described(metadata, (*found.warnings, *differing))
+    raise refusal(checkpoint, ", ".join(_FILES[kind] for kind in kinds))
 
 
 def load_tokenizer(metadata: Mapping[str, Value]) -> Tokenizer:

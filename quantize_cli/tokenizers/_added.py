@@ -1,14 +1,20 @@
-"""The tokenizer of a tokenizer.json, with the tokens that the files beside it add."""
+"""The tokens that files add to a vocabulary, and tokenizer.json with all of them."""
 
+import re
 from typing import Any
 
 from tokenizers import AddedToken
 from tokenizers import Tokenizer as Backend
 
 from formats.checkpoint import Checkpoint
+from formats.quoted import quoted
 from quantize_cli.errors import InputError
-from quantize_cli.tokenizers._special import content
+from quantize_cli.tokenizers._rows import Piece
+from quantize_cli.tokenizers._special import content, looks_special
+from quantize_cli.tokenizers._stored import Encode
+from quantize_cli.tokenizers._tokenizer import CONTROL, USER_DEFINED
 
+ADDED_SCORE = -1000.0
 _NAMED = ("bos_token", "eos_token", "unk_token", "sep_token", "pad_token", "cls_token", "mask_token")
 _MORE = ("additional_special_tokens", "extra_special_tokens")
 
@@ -30,12 +36,23 @@ def added_tokenizer(checkpoint: Checkpoint) -> Backend:
     entries = {key: entry for key, entry in stated.items() if content(entry)} if isinstance(stated, dict) else {}
     tokenizer.add_tokens([_added(entries[key]) for key in sorted(entries, key=_as_id)])
     known = {token.content for token in tokenizer.get_added_tokens_decoder().values()}
-    tokenizer.add_tokens([AddedToken(name, special=True) for name in sorted(named_specials(checkpoint) - known)])
+    missing = [name for name in named_specials(checkpoint) if name not in known]
+    tokenizer.add_tokens([AddedToken(name, special=True) for name in missing])
     return tokenizer
 
 
-def named_specials(checkpoint: Checkpoint) -> frozenset[str]:
-    """The texts of the tokens that a role is stated for: those that begin, end, pad, ..."""
+def encoder_of(backend: Backend) -> Encode:
+    """The ids of a text by tokenizer.json."""
+
+    def encode(text: str) -> list[int]:
+        ids: list[int] = backend.encode(text, add_special_tokens=False).ids
+        return ids
+
+    return encode
+
+
+def named_specials(checkpoint: Checkpoint) -> tuple[str, ...]:
+    """The texts of the tokens that a role is stated for: those that begin, end, pad, ..., as transformers adds them."""
     config = checkpoint.json("tokenizer_config.json") or {}
     if "added_tokens_decoder" not in config:
         config = {**config, **(checkpoint.json("special_tokens_map.json") or {})}
@@ -43,7 +60,37 @@ def named_specials(checkpoint: Checkpoint) -> frozenset[str]:
     for key in _MORE:
         more = config.get(key)
         listed += more if isinstance(more, list) else []
-    return frozenset(name for name in map(content, listed) if name)
+    return tuple(dict.fromkeys(name for name in map(content, listed) if name))
+
+
+def old_additions(checkpoint: Checkpoint) -> dict[int, Piece]:
+    """The tokens of added_tokens.json, which says only their texts and ids."""
+    stated = checkpoint.json("added_tokens.json") or {}
+    specials = named_specials(checkpoint)
+    return {
+        token: Piece(name, ADDED_SCORE, CONTROL if name in specials or looks_special(name) else USER_DEFINED)
+        for name, token in stated.items()
+        if isinstance(token, int)
+    }
+
+
+def stated_additions(checkpoint: Checkpoint) -> dict[int, Piece]:
+    """The tokens that tokenizer_config.json adds or replaces."""
+    stated = (checkpoint.json("tokenizer_config.json") or {}).get("added_tokens_decoder")
+    found = {}
+    for key, entry in stated.items() if isinstance(stated, dict) else []:
+        name = content(entry)
+        if name is None or not re.fullmatch("[0-9]{1,9}", key):
+            raise InputError(f"tokenizer_config.json: added token {quoted(key)} has no text, or no id")
+        found[int(key)] = addition(name, isinstance(entry, dict) and bool(entry.get("special")))
+    return found
+
+
+def addition(name: str, special: bool) -> Piece:
+    """A token that is added to a SentencePiece vocabulary."""
+    if special or looks_special(name):
+        return Piece(name, ADDED_SCORE, CONTROL)
+    return Piece(name.replace("▁", " "), ADDED_SCORE, USER_DEFINED)
 
 
 def _added(stated: Any) -> AddedToken:

@@ -1,108 +1,166 @@
-"""The pieces of a SentencePiece vocabulary as a checkpoint stores them, by id."""
+"""The pieces of a SentencePiece vocabulary as a checkpoint stores them, by id: in tokenizer.model or tokenizer.json."""
 
 import re
 from collections.abc import Mapping
-from typing import Any, NamedTuple
+from pathlib import Path
+from typing import NamedTuple
 
 from sentencepiece import SentencePieceProcessor
+from tokenizers import Tokenizer as Backend
 
 from formats.checkpoint import Checkpoint
+from formats.errors import FormatError
+from formats.piece_model import PieceModel, read_piece_model
 from formats.quoted import quoted
 from quantize_cli.errors import InputError
-from quantize_cli.tokenizers._added import added_tokenizer, named_specials
-from quantize_cli.tokenizers._special import content, looks_special
-from quantize_cli.tokenizers._tokenizer import BYTE, CONTROL, NORMAL, UNKNOWN, UNUSED, USER_DEFINED
+from quantize_cli.tokenizers._added import (
+    addition,
+    added_tokenizer,
+    encoder_of,
+    named_specials,
+    old_additions,
+    stated_additions,
+)
+from quantize_cli.tokenizers._merges import merged_pieces, puts_space_first
+from quantize_cli.tokenizers._rows import Piece
+from quantize_cli.tokenizers._stored import Encode, model_of, model_type
+from quantize_cli.tokenizers._tokenizer import CONTROL, NORMAL, UNKNOWN, UNUSED, USER_DEFINED
 
-_UNUSED_SCORE = -10000.0
-_ADDED_SCORE = -1000.0
-_BYTE = re.compile("<0x[0-9A-Fa-f]{2}>")
+_MODEL, _JSON = "tokenizer.model", "tokenizer.json"
 
 
-class Piece(NamedTuple):
-    """One token."""
+class Pieces(NamedTuple):
+    """A vocabulary, the file that is believed, and what that file does to a text."""
 
-    text: str
-    score: float
-    type: int
+    by_id: dict[int, Piece]
+    source: str
+    adds_space: bool
+    is_settled: bool
+    """Whether `adds_space` is what the file does, or only what it was made with."""
+    encode: Encode
+    warnings: tuple[str, ...] = ()
 
 
-def stored_pieces(checkpoint: Checkpoint, config: Mapping[str, Any]) -> list[Piece] | None:
-    """From tokenizer.model, else from a tokenizer.json whose BPE falls back to bytes; None when neither is there."""
-    path = checkpoint.file("tokenizer.model")
+def stored_pieces(checkpoint: Checkpoint) -> Pieces | None:
+    """From tokenizer.model and tokenizer.json; None when neither holds a vocabulary of this kind.
+
+    Where both are there and hold the same vocabulary, scores are those of the first, and added tokens those of both.
+    Where they hold different ones, tokenizer.json is believed, which is what transformers reads.
+    """
+    document = checkpoint.json(_JSON)
+    model = model_of(document)
+    path = checkpoint.file(_MODEL)
+    if model_type(model) != "BPE" or not model:
+        return None if path is None else _from_model(checkpoint, read_pieces(path))
+    if not model.get("byte_fallback"):
+        # Byte-level, or without a way to spell what no piece spells; what lies beside it is not used.
+        return None
+    backend = added_tokenizer(checkpoint)
     if path is None:
-        return _from_json(checkpoint)
-    processor = SentencePieceProcessor()
+        return _from_json(checkpoint, backend)
     try:
-        processor.LoadFromFile(str(path))
-    except (RuntimeError, OSError) as error:
-        raise InputError(f"{path}: not a sentencepiece model of {path.stat().st_size} bytes") from error
-    size = config.get("vocab_size")
-    if not isinstance(size, int) or size <= 0:
-        size = processor.vocab_size()
-    trained = [_trained(processor, token) for token in range(min(size, processor.vocab_size()))]
-    pieces = trained + [Piece(f"[PAD{token}]", _UNUSED_SCORE, UNUSED) for token in range(len(trained), size)]
-    for token, piece in {**_old_additions(checkpoint), **_additions(checkpoint)}.items():
-        if 0 <= token < size:
-            pieces[token] = piece
-    return pieces
+        trained = read_pieces(path)
+    except (FormatError, InputError) as error:
+        return _believed(checkpoint, backend, str(error))
+    base = backend.get_vocab(with_added_tokens=False)
+    same = sum(base.get(piece.text) == token for token, piece in enumerate(trained.pieces))
+    if same == len(trained.pieces) and max(base.values(), default=0) < same:
+        return _from_both(checkpoint, trained, backend)
+    others = f"{path}: {same} of its {len(trained.pieces)} pieces are in tokenizer.json, which has {len(base)}"
+    return _believed(checkpoint, backend, others)
 
 
-def _trained(processor: SentencePieceProcessor, token: int) -> Piece:
-    type_ = NORMAL
-    if processor.IsUnknown(token):
-        type_ = UNKNOWN
-    elif processor.IsControl(token):
-        type_ = CONTROL
-    elif processor.IsUnused(token):
-        type_ = UNUSED
-    elif processor.IsByte(token):
-        type_ = BYTE
-    return Piece(processor.IdToPiece(token), processor.GetScore(token), type_)
-
-
-def _old_additions(checkpoint: Checkpoint) -> dict[int, Piece]:
-    stated = checkpoint.json("added_tokens.json") or {}
-    return {token: Piece(name, _ADDED_SCORE, USER_DEFINED) for name, token in stated.items() if isinstance(token, int)}
-
-
-def _additions(checkpoint: Checkpoint) -> dict[int, Piece]:
-    """The tokens that tokenizer_config.json adds or replaces."""
-    stated = (checkpoint.json("tokenizer_config.json") or {}).get("added_tokens_decoder")
-    found = {}
-    for key, entry in stated.items() if isinstance(stated, dict) else []:
-        name = content(entry)
-        if name is None or not re.fullmatch("[0-9]{1,9}", key):
-            raise InputError(f"tokenizer_config.json: added token {quoted(key)} has no text, or no id")
-        if (isinstance(entry, dict) and entry.get("special")) or looks_special(name):
-            found[int(key)] = Piece(name, _ADDED_SCORE, CONTROL)
-        else:
-            found[int(key)] = Piece(name.replace("▁", " "), _ADDED_SCORE, USER_DEFINED)
+def read_pieces(path: Path) -> PieceModel:
+    """A tokenizer.model whose pieces are found by merging; InputError when they are found otherwise."""
+    found = read_piece_model(path)
+    if found.kind != "BPE":
+        raise InputError(
+            f"{path}: a sentencepiece model of kind {found.kind} is not supported",
+            hint="supported is BPE; llama.cpp would merge the pieces of other kinds in an order they were not made for",
+        )
     return found
 
 
-def _from_json(checkpoint: Checkpoint) -> list[Piece] | None:
-    """Pieces of a tokenizer.json, which keeps merges instead of scores: all count the same."""
-    document = checkpoint.json("tokenizer.json") or {}
-    model, decoder = document.get("model"), document.get("decoder")
-    if not isinstance(model, dict) or not model.get("byte_fallback") or model.get("type") != "BPE":
-        return None
-    if not isinstance(decoder, dict) or decoder.get("type") != "Sequence":
-        return None
-    tokenizer = added_tokenizer(checkpoint)
-    specials = named_specials(checkpoint)
-    base = tokenizer.get_vocab_size(with_added_tokens=False)
-    names = {token: name for name, token in tokenizer.get_vocab().items()}
-    pieces = []
-    for token in range(len(names)):
-        if token not in names:
-            raise InputError(f"tokenizer.json: no token has id {token}, of {len(names)} tokens")
-        pieces.append(Piece(names[token], _ADDED_SCORE, _json_type(names[token], token < base, specials)))
-    return pieces
+def _from_model(checkpoint: Checkpoint, trained: PieceModel) -> Pieces:
+    source = f"{checkpoint.directory}/{_MODEL}"
+    pieces = _trained(trained)
+    base = dict(pieces)
+    pieces.update(old_additions(checkpoint))
+    pieces.update(_listed(checkpoint))
+    pieces.update(stated_additions(checkpoint))
+    known = {piece.text for piece in pieces.values()}
+    missing = [name for name in named_specials(checkpoint) if name not in known]
+    pieces.update(enumerate((addition(name, special=True) for name in missing), max(pieces) + 1))
+    stated = (checkpoint.json("tokenizer_config.json") or {}).get("add_prefix_space")
+    adds_space = stated if isinstance(stated, bool) else trained.adds_space
+    own = {token: piece for token, piece in pieces.items() if piece != base.get(token) or piece.type != USER_DEFINED}
+    return Pieces(pieces, source, adds_space, False, _encoder(source, own))
 
 
-def _json_type(name: str, is_trained: bool, specials: frozenset[str]) -> int:
-    if is_trained and _BYTE.fullmatch(name):
-        return BYTE
-    if name in specials:
-        return CONTROL
-    return NORMAL if is_trained else USER_DEFINED
+def _listed(checkpoint: Checkpoint) -> dict[int, Piece]:
+    """The added tokens that a tokenizer.json of another kind lists."""
+    listed = (checkpoint.json(_JSON) or {}).get("added_tokens")
+    found = {}
+    for entry in listed if isinstance(listed, list) else []:
+        name, token = (entry.get("content"), entry.get("id")) if isinstance(entry, dict) else (None, None)
+        if isinstance(name, str) and isinstance(token, int):
+            found[token] = addition(name, bool(entry.get("special")))
+    return found
+
+
+def _trained(model: PieceModel) -> dict[int, Piece]:
+    found = {}
+    for token, (name, score, type_) in enumerate(model.pieces):
+        # llama.cpp looks for these in the text as it is written, before spaces are spelled.
+        found[token] = Piece(name.replace("▁", " ") if type_ == USER_DEFINED else name, score, type_)
+    return found
+
+
+def _from_both(checkpoint: Checkpoint, trained: PieceModel, backend: Backend) -> Pieces:
+    pieces, ids = _trained(trained), backend.get_vocab()
+    older = {token: piece for token, piece in old_additions(checkpoint).items() if piece.text not in ids}
+    stated = stated_additions(checkpoint)
+    pieces.update(older)
+    pieces.update({token: piece for token, piece in stated.items() if ids.get(piece.text, token) == token})
+    for token, added in backend.get_added_tokens_decoder().items():
+        held = pieces.get(token)
+        if held is None or held.type in (NORMAL, UNUSED) or held.text.replace(" ", "▁") != added.content:
+            pieces[token] = addition(added.content, added.special)
+    return Pieces(
+        pieces, f"{checkpoint.directory}/{_JSON}", puts_space_first(backend), True, encoder_of(backend)
+    )
+
+
+def _believed(checkpoint: Checkpoint, backend: Backend, reason: str) -> Pieces:
+    """tokenizer.json though there is a tokenizer.model."""
+    found = _from_json(checkpoint, backend)
+    return found._replace(warnings=(f"{reason}; tokens are those of tokenizer.json",))
+
+
+def _from_json(checkpoint: Checkpoint, backend: Backend) -> Pieces:
+    pieces = merged_pieces(model_of(checkpoint.json(_JSON)), backend, named_specials(checkpoint))
+    ids = backend.get_vocab()
+    for token, piece in old_additions(checkpoint).items():
+        if piece.text not in ids:
+            pieces.setdefault(token, piece)
+    return Pieces(
+        pieces, f"{checkpoint.directory}/{_JSON}", puts_space_first(backend), True, encoder_of(backend)
+    )
+
+
+def _encoder(source: str, pieces: Mapping[int, Piece]) -> Encode:
+    """The ids of a text by tokenizer.model, with the tokens beside it cut out first, as transformers does it."""
+    processor = SentencePieceProcessor()
+    try:
+        processor.LoadFromFile(source)
+    except (RuntimeError, OSError) as error:
+        raise InputError(f"{source}: not a sentencepiece model") from error
+    markers = {piece.text: token for token, piece in pieces.items() if piece.type in (CONTROL, UNKNOWN, USER_DEFINED)}
+    longest_first = sorted(filter(None, markers), key=len, reverse=True)
+    cut = re.compile("(" + "|".join(map(re.escape, longest_first)) + ")") if longest_first else re.compile("(?!)")
+
+    def encode(text: str) -> list[int]:
+        parts = filter(None, cut.split(text))
+        return [token for part in parts for token in ([markers[part]] if part in markers else processor.Encode(part))]
+
+    return encode

@@ -136,6 +136,11 @@ def name_by_structure(document: dict[str, Any]) -> str | None:
     return name
 
 
+def cuts_of(pretokenizer: Any) -> tuple[str, ...]:
+    """The patterns by which a pre-tokenizer cuts, the names of kinds that have none among them."""
+    return _cuts(pretokenizer)[0]
+
+
 def _cuts(pretokenizer: Any) -> tuple[tuple[str, ...], bool]:
     """The patterns by which a pre-tokenizer cuts, and whether it maps bytes to letters as GPT-2 does."""
     described = pretokenizer if isinstance(pretokenizer, dict) else {}

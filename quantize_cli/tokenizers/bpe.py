@@ -10,64 +10,66 @@ from formats.checkpoint import Checkpoint
 from formats.gguf.layout import Value, ValueType, array, text
 from formats.quoted import quoted
 from quantize_cli.errors import InputError
-from quantize_cli.tokenizers._added import added_tokenizer
+from quantize_cli.tokenizers._added import added_tokenizer, encoder_of, old_additions
+from quantize_cli.tokenizers._lookalike import name_by_texts
 from quantize_cli.tokenizers._pretokenizer import ENGINE, Pretokenizer, known_name, name_by_structure
+from quantize_cli.tokenizers._rows import Piece, fitted, needs
 from quantize_cli.tokenizers._special import looks_special, special_metadata
-from quantize_cli.tokenizers._tokenizer import CONTROL, NORMAL, UNUSED, USER_DEFINED, Tokenizer, build, vocabulary
+from quantize_cli.tokenizers._stored import Stored, model_of, model_type
+from quantize_cli.tokenizers._tokenizer import CONTROL, NORMAL, USER_DEFINED, Tokenizer, build, vocabulary
 
 _BOS_ID = _EOS_ID = 11
 """What llama.cpp takes when a file says nothing: Falcon's."""
 
 
-def metadata(checkpoint: Checkpoint, config: Mapping[str, Any]) -> dict[str, Value] | None:
-    """The `tokenizer.*` keys from tokenizer.json; None when there is none, or it holds another kind.
+def stored(checkpoint: Checkpoint, config: Mapping[str, Any]) -> Stored | None:
+    """From tokenizer.json; None when there is none, or it holds another kind.
 
     FormatError or InputError when the file is not what it promises, or cuts text in a way llama.cpp has no name for.
     """
     document = checkpoint.json("tokenizer.json")
-    model = (document or {}).get("model")
-    if document is None or not isinstance(model, dict) or "merges" not in model or model.get("byte_fallback"):
+    model = model_of(document)
+    if document is None or not model or model_type(model) != "BPE" or model.get("byte_fallback"):
         return None
+    source = f"{checkpoint.directory}/tokenizer.json"
+    if "merges" not in model:
+        raise InputError(f"{source}: a BPE model without 'merges'")
     tokenizer = added_tokenizer(checkpoint)
     name = known_name(lambda test: tokenizer.encode(test).ids) or name_by_structure(document)
+    said: tuple[str, ...] = ()
     if name is None:
-        raise InputError(
-            f"{checkpoint.directory}/tokenizer.json: llama.cpp has no name for this pre-tokenizer",
-            hint="known are those of GPT-2, Llama 3, Qwen 2, SmolLM, Mistral Nemo, and GPT-4o",
-        )
-    tokens, types = _tokens(checkpoint, tokenizer, config)
-    return {
+        name, said = name_by_texts(document, tokenizer, source)
+    special = special_metadata(checkpoint, vocabulary=config["vocab_size"])
+    pieces, warnings = fitted(_pieces(checkpoint, tokenizer), config["vocab_size"], needs(checkpoint, special), source)
+    metadata = {
         "tokenizer.ggml.model": text("gpt2"),
         "tokenizer.ggml.pre": text(name),
-        "tokenizer.ggml.tokens": array(ValueType.STRING, tokens),
-        "tokenizer.ggml.token_type": array(ValueType.INT32, types),
+        "tokenizer.ggml.tokens": array(ValueType.STRING, [piece.text for piece in pieces]),
+        "tokenizer.ggml.token_type": array(ValueType.INT32, [piece.type for piece in pieces]),
         # Written though it be empty: without the key llama.cpp does not load the file.
         "tokenizer.ggml.merges": array(ValueType.STRING, _merges(model["merges"])),
-        **special_metadata(checkpoint),
+        **special,
     }
+    return Stored(metadata, source, encoder_of(tokenizer) if name in ENGINE else None, (*said, *warnings))
 
 
-def _tokens(checkpoint: Checkpoint, tokenizer: Backend, config: Mapping[str, Any]) -> tuple[list[str], list[int]]:
-    """By id, the texts and types of all tokens; ids that no token has are filled up to the config's vocabulary."""
-    names = {token: name for name, token in tokenizer.get_vocab().items()}
+def _pieces(checkpoint: Checkpoint, tokenizer: Backend) -> dict[int, Piece]:
+    """By id, the texts and types of all tokens."""
+    names = tokenizer.get_vocab()
     added = tokenizer.get_added_tokens_decoder()
-    size = config.get("vocab_size", len(names))
-    if not isinstance(size, int) or max(names, default=-1) >= size:
-        raise InputError(
-            f"{checkpoint.directory}/tokenizer.json: token {quoted(names[max(names)])} has id {max(names)}, "
-            f"the config's vocab_size is {quoted(str(size))}"
-        )
-    tokens, types = [], []
-    for token in range(size):
-        name, type_ = names.get(token, f"[PAD{token}]"), NORMAL if token in names else UNUSED
-        if token in added:
-            if not added[token].normalized:
-                name = tokenizer.decode(tokenizer.encode(name, add_special_tokens=False).ids, skip_special_tokens=False)
-            type_ = CONTROL if added[token].special or looks_special(name) else USER_DEFINED
-            name = name.replace("▁", " ") if type_ == USER_DEFINED else name
-        tokens.append(name)
-        types.append(type_)
-    return tokens, types
+    found = {token: Piece(name, 0.0, NORMAL) for name, token in names.items()}
+    for token, entry in added.items():
+        name = entry.content
+        if not entry.normalized:
+            name = tokenizer.decode(tokenizer.encode(name, add_special_tokens=False).ids, skip_special_tokens=False)
+        if entry.special or looks_special(name):
+            found[token] = Piece(name, 0.0, CONTROL)
+        else:
+            found[token] = Piece(name.replace("▁", " "), 0.0, USER_DEFINED)
+    for token, piece in old_additions(checkpoint).items():
+        if piece.text not in names:
+            found.setdefault(token, piece)
+    return found
 
 
 def _merges(stored: Any) -> list[str]:

@@ -1,34 +1,58 @@
 """SentencePiece: pieces with scores over raw text, spaces spelled "▁", and bytes for what no piece spells."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from formats.checkpoint import Checkpoint
-from formats.gguf.layout import Value, ValueType, array, text
+from formats.gguf.layout import Value, ValueType, array, flag, text
 from quantize_cli.tokenizers._pieces import stored_pieces
+from quantize_cli.tokenizers._rows import Piece, fitted, needs
 from quantize_cli.tokenizers._special import special_metadata
+from quantize_cli.tokenizers._stored import Stored
 from quantize_cli.tokenizers._tokenizer import Tokenizer, build, vocabulary
 from quantize_cli.tokenizers._unigrams import word_encoder
 
 _DEFAULTS = {"bos_id": 1, "eos_id": 2, "add_bos_token": True, "add_space_prefix": True}
+_SPACE = "tokenizer.ggml.add_space_prefix"
 
 
-def metadata(checkpoint: Checkpoint, config: Mapping[str, Any]) -> dict[str, Value] | None:
-    """The `tokenizer.*` keys from tokenizer.model, or from a tokenizer.json with byte fallback; None without either.
+def stored(checkpoint: Checkpoint, config: Mapping[str, Any]) -> Stored | None:
+    """From tokenizer.model, or from a tokenizer.json with byte fallback; None without either.
 
     FormatError or InputError when a file is not what it promises.
     """
-    pieces = stored_pieces(checkpoint, config)
-    if pieces is None:
+    found = stored_pieces(checkpoint)
+    if found is None:
         return None
-    return {
+    rows = config["vocab_size"]
+    special = special_metadata(checkpoint, vocabulary=rows)
+    pieces, warnings = fitted(found.by_id, rows, needs(checkpoint, special), found.source)
+    metadata = {
         "tokenizer.ggml.model": text("llama"),
         "tokenizer.ggml.pre": text("default"),
         "tokenizer.ggml.tokens": array(ValueType.STRING, [piece.text for piece in pieces]),
         "tokenizer.ggml.scores": array(ValueType.FLOAT32, [piece.score for piece in pieces]),
         "tokenizer.ggml.token_type": array(ValueType.INT32, [piece.type for piece in pieces]),
-        **special_metadata(checkpoint, vocabulary=len(pieces)),
+        **special,
     }
+    # Left out where it is what llama.cpp does anyway.
+    space = {} if found.adds_space else {_SPACE: flag(False)}
+    settled = {_SPACE: flag(found.adds_space)} if found.is_settled else {}
+    return Stored(
+        {**metadata, **space},
+        found.source,
+        found.encode,
+        (*found.warnings, *warnings, *_missing_bytes(pieces, found.source)),
+        settled,
+    )
+
+
+def _missing_bytes(pieces: Iterable[Piece], source: str) -> list[str]:
+    texts = {piece.text for piece in pieces}
+    missing = [byte for byte in range(256) if f"<0x{byte:02X}>" not in texts and chr(byte) not in texts]
+    if not missing:
+        return []
+    return [f"{source}: no tokens for {len(missing)} of 256 bytes: llama.cpp stops at a text that needs one of them"]
 
 
 def encoder(metadata: Mapping[str, Value]) -> Tokenizer:

@@ -17,6 +17,10 @@ from tests.golden.converter.variants import VARIANTS
 DECIDED_BY_THE_RECIPE = {"general.file_type", "general.quantization_version"}
 DELIBERATE = {
     "gpt2-inner": {"gpt2.feed_forward_length": "the converter writes four times the embedding, whatever n_inner says"},
+    "llama-byte-fallback": {
+        "tokenizer.ggml.scores": "the converter gives all pieces one score, so they are joined in no order",
+        "tokenizer.ggml.token_type": "the converter believes neither unk_token nor that an added token is special",
+    },
     "shared-capp-gpt2": {"tokenizer.ggml.merges": "without the key, which may be empty, llama.cpp refuses the file"},
 }
 """By variant, the keys that differ, and why."""

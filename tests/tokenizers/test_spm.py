@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from formats.errors import FormatError
 from formats.gguf.layout import Value, ValueType, array, flag, text, u32
 from quantize_cli.errors import InputError
 from quantize_cli.source import open_model
@@ -97,7 +98,7 @@ def test_a_vocabulary_that_is_none_is_refused(broken: dict[str, Value | None], m
 
 def test_a_model_that_is_none_is_named(tmp_path: Path) -> None:
     checkpoints.build("llama", tmp_path, files={"tokenizer.model": b"\xff" * 100})
-    with pytest.raises(InputError, match=r"tokenizer\.model: not a sentencepiece model"):
+    with pytest.raises(FormatError, match=r"tokenizer\.model: not a sentencepiece model of 100 bytes"):
         open_model(tmp_path)
 
 

@@ -1,0 +1,123 @@
+"""A SentencePiece model: its pieces, and what it does to a text before it cuts it (sentencepiece_model.proto).
+
+The file is one protocol buffer message. Only the fields that are asked for here are read, the others passed over.
+"""
+
+import struct
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NamedTuple
+
+from formats.errors import FormatError
+
+KINDS = {1: "unigram", 2: "BPE", 3: "word", 4: "character"}
+"""`trainer_spec.model_type`."""
+
+_PIECES, _TRAINER, _NORMALIZER = 1, 2, 3
+_TEXT, _SCORE, _TYPE = 1, 2, 3
+_MODEL_TYPE = 3
+_ADDS_PREFIX, _REMOVES_SPACES = 3, 4
+_FLOAT = struct.Struct("<f")
+
+Field = tuple[int, int | bytes]
+"""Number and value; a float32 is four bytes."""
+
+
+class StoredPiece(NamedTuple):
+    """One piece; its type is one of GGUF's, which are SentencePiece's."""
+
+    text: str
+    score: float
+    type: int
+
+
+@dataclass(frozen=True)
+class PieceModel:
+    """What the file says."""
+
+    pieces: tuple[StoredPiece, ...]
+    """By id."""
+    kind: str
+    adds_space: bool
+    """A space goes before every text."""
+    removes_spaces: bool
+    """Of several spaces one is kept, of those at the ends none."""
+
+
+def read_piece_model(path: Path) -> PieceModel:
+    """FormatError when the file is no such message, or has no pieces."""
+    data = path.read_bytes()
+    pieces: list[StoredPiece] = []
+    kind, normalizer = 1, {_ADDS_PREFIX: 1, _REMOVES_SPACES: 1}
+    try:
+        for number, value in _fields(data):
+            if number == _PIECES and isinstance(value, bytes):
+                pieces.append(_piece(value))
+            elif number == _TRAINER and isinstance(value, bytes):
+                kind = _numbers(value).get(_MODEL_TYPE, kind)
+            elif number == _NORMALIZER and isinstance(value, bytes):
+                normalizer |= _numbers(value)
+    except UnicodeDecodeError as error:
+        raise FormatError(f"{path}: piece {len(pieces)} is not utf-8") from error
+    except (_NoMessageError, struct.error) as error:
+        raise FormatError(f"{path}: not a sentencepiece model of {len(data)} bytes") from error
+    if not pieces:
+        raise FormatError(f"{path}: not a sentencepiece model of {len(data)} bytes, it has no pieces")
+    named = KINDS.get(kind, f"number {kind}")
+    return PieceModel(tuple(pieces), named, bool(normalizer[_ADDS_PREFIX]), bool(normalizer[_REMOVES_SPACES]))
+
+
+class _NoMessageError(ValueError):
+    """The bytes are no protocol buffer message."""
+
+
+def _piece(data: bytes) -> StoredPiece:
+    text, score, type_ = b"", 0.0, 1
+    for number, value in _fields(data):
+        if number == _TEXT and isinstance(value, bytes):
+            text = value
+        elif number == _SCORE and isinstance(value, bytes):
+            (score,) = _FLOAT.unpack(value)
+        elif number == _TYPE and isinstance(value, int):
+            type_ = value
+    return StoredPiece(text.decode(), score, type_)
+
+
+def _numbers(data: bytes) -> dict[int, int]:
+    return {number: value for number, value in _fields(data) if isinstance(value, int)}
+
+
+def _fields(data: bytes) -> Iterator[Field]:
+    """The message's fields in order."""
+    at = 0
+    while at < len(data):
+        tag, at = _varint(data, at)
+        wire = tag & 7
+        if wire == 0:
+            value, at = _varint(data, at)
+            yield tag >> 3, value
+            continue
+        if wire == 2:
+            size, at = _varint(data, at)
+        elif wire in (1, 5):
+            size = 8 if wire == 1 else 4
+        else:
+            raise _NoMessageError
+        if size > len(data) - at:
+            raise _NoMessageError
+        yield tag >> 3, data[at : at + size]
+        at += size
+
+
+def _varint(data: bytes, at: int) -> tuple[int, int]:
+    """A number of seven bits a byte, the lowest first, and where it ends."""
+    if at < len(data) and data[at] < 0x80:
+        return data[at], at + 1
+    found = shift = 0
+    while at < len(data) and shift < 70:
+        found |= (data[at] & 0x7F) << shift
+        at, shift = at + 1, shift + 7
+        if data[at - 1] < 0x80:
+            return found, at
+    raise _NoMessageError

@@ -1,0 +1,83 @@
+"""Whether the tokens of the file are the checkpoint's own: both cut the same texts."""
+
+from collections.abc import Iterator
+from typing import NamedTuple
+
+from formats.quoted import quoted
+from quantize_cli.errors import InputError
+from quantize_cli.tokenizers._stored import Encode
+from quantize_cli.tokenizers._texts import MARKERS, ORDINARY, OWN_TOKENS, TEXTS, around
+from quantize_cli.tokenizers._tokenizer import Tokenizer
+
+_MARKERS = 12
+"""How many of the vocabulary's markers are tried, ..."""
+_OWN_TOKENS = 48
+"""... and how many of its other tokens."""
+_SHOWN = 5
+"""Tokens, from the first that differs on."""
+
+
+class Difference(NamedTuple):
+    """A text that is cut in two ways."""
+
+    group: str
+    text: str
+    expected: list[int]
+    found: list[int]
+
+
+def compared(own: Encode, tokenizer: Tokenizer, source: str) -> tuple[str, ...]:
+    """What to warn of: texts that llama.cpp cuts otherwise than `own`, the checkpoint's tokenizer in the file `source`.
+
+    InputError where it would read most of ordinary text with other tokens than the model was trained on.
+    """
+    texts = list(_texts(tokenizer))
+    differences = [
+        Difference(group, text, expected, found)
+        for group, text in texts
+        for expected, found in ((own(text), tokenizer.encode(text, add_special=False, parse_special=True)),)
+        if expected != found
+    ]
+    if not differences:
+        return ()
+    message = f"{source}: llama.cpp cuts {len(differences)} of {len(texts)} built-in texts otherwise, {_shown(differences, tokenizer)}"
+    ordinary = sum(difference.group == ORDINARY for difference in differences)
+    if 2 * ordinary > len(TEXTS[ORDINARY]):
+        raise InputError(message, hint="the model would read other tokens than it was trained on: no kind of tokenizer that llama.cpp has is this one")
+    return (message,)
+
+
+def _texts(tokenizer: Tokenizer) -> Iterator[tuple[str, str]]:
+    """Group and text."""
+    for group, texts in TEXTS.items():
+        for text in texts:
+            yield group, text
+    for marker in _spread([text for text, _ in tokenizer.markers if text.strip()], _MARKERS):
+        for text in around(marker):
+            yield MARKERS, text
+    marked = {token for _, token in tokenizer.markers}
+    plain = range(len(tokenizer.pieces))
+    for token in _spread([token for token in plain if token not in marked], _OWN_TOKENS):
+        said = tokenizer.pieces[token].decode(errors="ignore")
+        if said:
+            yield OWN_TOKENS, said
+
+
+def _spread(items: list, count: int) -> list:
+    return items[:: max(1, len(items) // count)][:count]
+
+
+def _shown(differences: list[Difference], tokenizer: Tokenizer) -> str:
+    groups = ", ".join(dict.fromkeys(difference.group for difference in differences))
+    first = min(differences, key=lambda difference: len(difference.text))
+    pairs = zip(first.expected, first.found, strict=False)
+    at = next((at for at, (left, right) in enumerate(pairs) if left != right), min(len(first.expected), len(first.found)))
+    expected, found = (_pieces(ids, at, tokenizer) for ids in (first.expected, first.found))
+    return f"of {groups}: {quoted(first.text)} becomes {found}, not {expected}"
+
+
+def _pieces(ids: list[int], at: int, tokenizer: Tokenizer) -> str:
+    """The tokens from the first that differs on."""
+    pieces = tokenizer.pieces
+    named = [repr(pieces[token].decode(errors="replace")) if token < len(pieces) else f"token {token}" for token in ids[at : at + _SHOWN]]
+    return f"[{'..., ' if at else ''}{' '.join(named)}{' ...' if len(ids) > at + _SHOWN else ''}]"

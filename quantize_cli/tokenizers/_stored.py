@@ -1,0 +1,75 @@
+"""What a checkpoint's tokenizer files say: metadata for the file, and the tokens they make of a text themselves."""
+
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple
+
+from formats.checkpoint import Checkpoint
+from formats.gguf.layout import Value
+from formats.quoted import quoted
+from quantize_cli.errors import InputError
+
+Encode = Callable[[str], list[int]]
+"""A text's ids, with markers read out of it and nothing put before or after it."""
+
+
+class Stored(NamedTuple):
+    """A tokenizer as it is stored."""
+
+    metadata: dict[str, Value]
+    """The `tokenizer.*` keys."""
+    source: str
+    """The path of the file that is believed."""
+    encode: Encode | None
+    """What that file makes of a text; None where we cannot follow what llama.cpp will make of it."""
+    warnings: tuple[str, ...] = ()
+    settled: Mapping[str, Value] = {}
+    """Those keys that no other file of the checkpoint overrules."""
+
+
+SUPPORTED = "supported are byte-level BPE, as of GPT-2, and SentencePiece's BPE, which falls back to bytes"
+_KNOWN = {
+    "Unigram": "Unigram, as of T5, XLNet and ALBERT",
+    "WordPiece": "WordPiece, as of BERT",
+    "WordLevel": "WordLevel, which has a token for each word",
+}
+_SLOW = {
+    ("vocab.json", "merges.txt"): "vocab.json and merges.txt",
+    ("vocab.txt",): "vocab.txt",
+    ("tekken.json",): "tekken.json",
+    ("spiece.model",): "spiece.model",
+    ("tokenizer.model.v3",): "tokenizer.model.v3",
+}
+"""Files that hold a tokenizer for some programs, and not for us."""
+
+
+def refusal(checkpoint: Checkpoint, files: str) -> InputError:
+    """Why a checkpoint has no tokenizer that we know; `files` are those that could have been one."""
+    model = model_of(checkpoint.json("tokenizer.json"))
+    if model:
+        kind = model_type(model)
+        named = _KNOWN.get(kind, quoted(kind))
+        return InputError(f"{checkpoint.directory}/tokenizer.json: a tokenizer of type {named} is not supported", SUPPORTED)
+    if checkpoint.file("tokenizer.json"):
+        return InputError(f"{checkpoint.directory}/tokenizer.json: holds no 'model', so it is no tokenizer", SUPPORTED)
+    message = f"{checkpoint.directory}: has none of the tokenizer files {files}"
+    for names, listed in _SLOW.items():
+        if all(checkpoint.file(name) for name in names):
+            return InputError(f"{message}, only {listed}", hint="AutoTokenizer.from_pretrained(...).save_pretrained(...) of transformers makes tokenizer.json of them")
+    return InputError(message, hint="copy it from the model that this one was trained from")
+
+
+def model_of(document: Mapping[str, Any] | None) -> dict[str, Any]:
+    """The `model` of a tokenizer.json, or an empty object."""
+    found = (document or {}).get("model")
+    return found if isinstance(found, dict) else {}
+
+
+def model_type(model: Mapping[str, Any]) -> str:
+    """Its type, which old files leave to be seen from its keys."""
+    if isinstance(model.get("type"), str):
+        return str(model["type"])
+    if "merges" in model:
+        return "BPE"
+    if "continuing_subword_prefix" in model:
+        return "WordPiece"
+    return "Unigram" if isinstance(model.get("vocab"), list) else "WordLevel"
