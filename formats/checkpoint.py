@@ -6,7 +6,7 @@ Nothing in a checkpoint is executed, and no name or link in it leads out of its 
 import os
 import re
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +34,7 @@ class Checkpoint:
     """config.json, or None when there is none."""
     tensors: tuple[StoredTensor, ...]
     """By shard, then by name: the order in which llama.cpp's converter meets them."""
+    _parsed: dict[tuple[Path, str], dict[str, Any] | None] = field(default_factory=dict, repr=False, compare=False)
 
     def file(self, name: str) -> Path | None:
         """A file of the checkpoint, or None when it has no such; FormatError when the name leads elsewhere."""
@@ -51,8 +52,11 @@ class Checkpoint:
             raise FormatError(f"{path}: not utf-8 at byte {error.start} of {len(stored)}") from error
 
     def json(self, name: str) -> dict[str, Any] | None:
-        """A file's JSON object, or None when there is no such file."""
-        return _object(self.directory, name)
+        """A file's JSON object, or None when there is no such file; parsed once, so not to be changed."""
+        key = (self.directory, name)
+        if key not in self._parsed:
+            self._parsed[key] = _object(self.directory, name)
+        return self._parsed[key]
 
 
 def open_checkpoint(path: Path) -> Checkpoint:

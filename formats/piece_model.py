@@ -16,6 +16,7 @@ KINDS = {1: "unigram", 2: "BPE", 3: "word", 4: "character"}
 
 _PIECES, _TRAINER, _NORMALIZER = 1, 2, 3
 _TEXT, _SCORE, _TYPE = 1, 2, 3
+_SCORE_TAG = _SCORE << 3 | 5
 _MODEL_TYPE = 3
 _ADDS_PREFIX, _REMOVES_SPACES = 3, 4
 _FLOAT = struct.Struct("<f")
@@ -73,6 +74,10 @@ class _NoMessageError(ValueError):
 
 
 def _piece(data: bytes) -> StoredPiece:
+    size = data[1] if len(data) > 1 else 0
+    if data[:1] == b"\n" and size < 0x80 and len(data) == size + 7 and data[size + 2] == _SCORE_TAG:
+        # As nearly all are: a text and a score. Thousands of them are read each time.
+        return StoredPiece(data[2 : size + 2].decode(), _FLOAT.unpack_from(data, size + 3)[0], 1)
     text, score, type_ = b"", 0.0, 1
     for number, value in _fields(data):
         if number == _TEXT and isinstance(value, bytes):

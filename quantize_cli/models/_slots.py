@@ -73,12 +73,22 @@ def _slot_of(slots: Slots, sizes: Mapping[str, int], tensor: Tensor, prefix: str
 def _converted(slot: Slot, sizes: Mapping[str, int], tensor: Tensor) -> Tensor:
     expected = tuple(sizes[word] for word in slot.shape)
     if tensor.shape != expected:
-        raise InputError(f"{tensor.origin} has shape {list(tensor.shape)}, the config says {list(expected)}")
+        raise InputError(
+            f"{tensor.origin} has shape {list(tensor.shape)}, the config says {list(expected)}",
+            hint=_rows_hint(slot, tensor.shape, expected),
+        )
     if slot.transposed:
         return tensor.transposed()
     if slot.rotary_heads:
         return tensor.reordered(rotary_order(tensor.shape[0], sizes[slot.rotary_heads]))
     return tensor
+
+
+def _rows_hint(slot: Slot, shape: tuple[int, ...], expected: tuple[int, ...]) -> str | None:
+    """What to try where only the number of tokens differs: a tokenizer was enlarged, or the config is another's."""
+    if slot.shape[0] != "vocabulary" or shape[1:] != expected[1:]:
+        return None
+    return f"if the model has {shape[0]} tokens, state it as 'vocab_size' in config.json"
 
 
 def rotary_order(rows: int, heads: int) -> np.ndarray:

@@ -40,7 +40,8 @@ def checkpoint_tokenizer(
         if found is not None:
             metadata = {**found.metadata, **more}
             metadata.update({key: value for key, value in found.settled.items() if key in metadata})
-            differing = compared(found.encode, load_tokenizer(metadata), found.source) if found.encode else ()
+            follow = found.follow or load_tokenizer
+            differing = compared(found.encode, follow(metadata), found.source) if found.encode else ()
             return Described(metadata, (*found.warnings, *differing))
     raise refusal(checkpoint, ", ".join(_FILES[kind] for kind in kinds))
 

@@ -1,13 +1,15 @@
 """Whether the tokens of the file are the checkpoint's own: both cut the same texts."""
 
-from collections.abc import Iterator
-from typing import NamedTuple
+from collections.abc import Iterator, Sequence
+from typing import NamedTuple, TypeVar
 
 from formats.quoted import quoted
 from quantize_cli.errors import InputError
 from quantize_cli.tokenizers._stored import Encode
-from quantize_cli.tokenizers._texts import MARKERS, ORDINARY, OWN_TOKENS, TEXTS, around
+from quantize_cli.tokenizers._texts import KNOWN, MARKERS, ORDINARY, OWN_TOKENS, TEXTS, around
 from quantize_cli.tokenizers._tokenizer import Tokenizer
+
+_Item = TypeVar("_Item")
 
 _MARKERS = 12
 """How many of the vocabulary's markers are tried, ..."""
@@ -40,10 +42,15 @@ def compared(own: Encode, tokenizer: Tokenizer, source: str) -> tuple[str, ...]:
     ]
     if not differences:
         return ()
-    message = f"{source}: llama.cpp cuts {len(differences)} of {len(texts)} built-in texts otherwise, {_shown(differences, tokenizer)}"
+    message = (
+        f"{source}: llama.cpp cuts {len(differences)} of {len(texts)} built-in texts otherwise, "
+        f"{_shown(differences, tokenizer)}"
+    )
     ordinary = sum(difference.group == ORDINARY for difference in differences)
     if 2 * ordinary > len(TEXTS[ORDINARY]):
-        raise InputError(message, hint="the model would read other tokens than it was trained on: no kind of tokenizer that llama.cpp has is this one")
+        raise InputError(
+            message, hint="the model would read other tokens than those it was trained on, so none is made"
+        )
     return (message,)
 
 
@@ -60,24 +67,35 @@ def _texts(tokenizer: Tokenizer) -> Iterator[tuple[str, str]]:
     for token in _spread([token for token in plain if token not in marked], _OWN_TOKENS):
         said = tokenizer.pieces[token].decode(errors="ignore")
         if said:
-            yield OWN_TOKENS, said
+            yield OWN_TOKENS, f"a{said}"
 
 
-def _spread(items: list, count: int) -> list:
+def _spread(items: Sequence[_Item], count: int) -> Sequence[_Item]:
+    """So many of the items, from all over them."""
     return items[:: max(1, len(items) // count)][:count]
 
 
 def _shown(differences: list[Difference], tokenizer: Tokenizer) -> str:
-    groups = ", ".join(dict.fromkeys(difference.group for difference in differences))
+    groups = list(dict.fromkeys(difference.group for difference in differences))
     first = min(differences, key=lambda difference: len(difference.text))
     pairs = zip(first.expected, first.found, strict=False)
-    at = next((at for at, (left, right) in enumerate(pairs) if left != right), min(len(first.expected), len(first.found)))
-    expected, found = (_pieces(ids, at, tokenizer) for ids in (first.expected, first.found))
-    return f"of {groups}: {quoted(first.text)} becomes {found}, not {expected}"
+    at = next((at for at, (left, right) in enumerate(pairs) if left != right), len(first.expected))
+    expected, found = (_pieces(ids, at - 1, tokenizer) for ids in (first.expected, first.found))
+    reasons = [KNOWN[group] for group in groups if group in KNOWN]
+    known = f" ({'; '.join(reasons)})" if len(reasons) == len(groups) else ""
+    return f"of {', '.join(groups)}: {quoted(first.text)} becomes {found}, not {expected}{known}"
 
 
 def _pieces(ids: list[int], at: int, tokenizer: Tokenizer) -> str:
-    """The tokens from the first that differs on."""
-    pieces = tokenizer.pieces
-    named = [repr(pieces[token].decode(errors="replace")) if token < len(pieces) else f"token {token}" for token in ids[at : at + _SHOWN]]
-    return f"[{'..., ' if at else ''}{' '.join(named)}{' ...' if len(ids) > at + _SHOWN else ''}]"
+    """The tokens from one on."""
+    start = at if at > 1 else 0
+    named = [_name(token, tokenizer) for token in ids[start : start + _SHOWN]]
+    return f"[{'... ' if start else ''}{' '.join(named)}{' ...' if len(ids) > start + _SHOWN else ''}]"
+
+
+def _name(token: int, tokenizer: Tokenizer) -> str:
+    """What a token says, or its id where that is no text."""
+    try:
+        return repr(tokenizer.pieces[token].decode())
+    except (UnicodeDecodeError, IndexError):
+        return str(token)

@@ -2,13 +2,14 @@
 
 llama.cpp joins the two neighbours whose piece has the best score, of equals the leftmost; `tokenizers` joins the pair
 that was learned first. The two are one where a piece's score falls with the rank of the first merge that makes it, as
-long as every way to split a piece into two others is a merge; it is in files that were made from a tokenizer.model.
-SentencePiece writes the same scores when it trains: of the n-th piece that is made, -n; single letters go on from there.
+long as every way to split a piece into two others is a merge: so it is in files that were made from a tokenizer.model.
+SentencePiece writes the same scores when it trains: for the n-th piece it makes, -n; single letters go on from there.
 """
 
 import re
 from collections.abc import Collection, Iterator, Mapping
 from itertools import count
+from operator import itemgetter
 from typing import Any
 
 from tokenizers import AddedToken
@@ -32,7 +33,10 @@ def merged_pieces(model: Mapping[str, Any], backend: Backend, specials: Collecti
     ranks = _ranks(model.get("merges"), base)
     letters = count(len(ranks))
     pieces = {}
-    for name, token in sorted(base.items(), key=lambda entry: entry[1]):
+    for name, token in sorted(base.items(), key=itemgetter(1)):
+        if name in ranks and token not in added and name not in specials:
+            pieces[token] = Piece(name, float(-ranks[name]), NORMAL)
+            continue
         type_ = UNKNOWN if name == model.get("unk_token") else _type(name, added.get(token), specials)
         if type_ == NORMAL and _BYTE.fullmatch(name):
             type_ = BYTE
@@ -40,12 +44,12 @@ def merged_pieces(model: Mapping[str, Any], backend: Backend, specials: Collecti
             # Found by merging, as spaces are spelled otherwise where added tokens are looked for.
             type_ = NORMAL
         if name in ranks:
-            score = -ranks[name]
+            score = float(-ranks[name])
         elif type_ == NORMAL and len(name) == 1:
-            score = -next(letters)
+            score = float(-next(letters))
         else:
-            score = _UNREACHED_SCORE if type_ != BYTE and _can_be_joined(name, base) else 0.0
-        pieces[token] = Piece(name, float(score), type_)
+            score = _UNREACHED_SCORE if type_ != BYTE and can_be_joined(name, base) else 0.0
+        pieces[token] = Piece(name, score, type_)
     for token, entry in added.items():
         if token not in pieces:
             type_ = _type(entry.content, entry, specials)
@@ -58,8 +62,9 @@ def _ranks(merges: Any, base: Mapping[str, int]) -> dict[str, int]:
     """By piece, how many others are made before it."""
     found: dict[str, int] = {}
     for left, right in _pairs(merges):
-        if left in base and right in base and left + right in base:
-            found.setdefault(left + right, len(found))
+        joined = left + right
+        if joined not in found and joined in base and left in base and right in base:
+            found[joined] = len(found)
     return found
 
 
@@ -70,7 +75,7 @@ def _pairs(merges: Any) -> Iterator[tuple[str, str]]:
     for merge in merges:
         parts = merge.split(" ") if isinstance(merge, str) else merge
         if len(parts) == 2:
-            yield str(parts[0]), str(parts[1])
+            yield parts[0], parts[1]
 
 
 def _type(name: str, added: AddedToken | None, specials: Collection[str]) -> int:
@@ -79,7 +84,8 @@ def _type(name: str, added: AddedToken | None, specials: Collection[str]) -> int
     return NORMAL if added is None else USER_DEFINED
 
 
-def _can_be_joined(name: str, base: Mapping[str, int]) -> bool:
+def can_be_joined(name: str, base: Collection[str]) -> bool:
+    """Whether two pieces of a vocabulary, or letters, make the piece: then llama.cpp does not pass them by."""
     splits = ((name[:at], name[at:]) for at in range(1, len(name)))
     return any(all(len(part) == 1 or part in base for part in parts) for parts in splits)
 

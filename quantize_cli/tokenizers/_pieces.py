@@ -11,17 +11,16 @@ from tokenizers import Tokenizer as Backend
 from formats.checkpoint import Checkpoint
 from formats.errors import FormatError
 from formats.piece_model import PieceModel, read_piece_model
-from formats.quoted import quoted
 from quantize_cli.errors import InputError
 from quantize_cli.tokenizers._added import (
-    addition,
     added_tokenizer,
+    addition,
     encoder_of,
     named_specials,
     old_additions,
     stated_additions,
 )
-from quantize_cli.tokenizers._merges import merged_pieces, puts_space_first
+from quantize_cli.tokenizers._merges import can_be_joined, merged_pieces, puts_space_first
 from quantize_cli.tokenizers._rows import Piece
 from quantize_cli.tokenizers._stored import Encode, model_of, model_type
 from quantize_cli.tokenizers._tokenizer import CONTROL, NORMAL, UNKNOWN, UNUSED, USER_DEFINED
@@ -93,7 +92,9 @@ def _from_model(checkpoint: Checkpoint, trained: PieceModel) -> Pieces:
     pieces.update(enumerate((addition(name, special=True) for name in missing), max(pieces) + 1))
     stated = (checkpoint.json("tokenizer_config.json") or {}).get("add_prefix_space")
     adds_space = stated if isinstance(stated, bool) else trained.adds_space
-    own = {token: piece for token, piece in pieces.items() if piece != base.get(token) or piece.type != USER_DEFINED}
+    own = {
+        token: piece for token, piece in pieces.items() if piece is not base.get(token) or piece.type != USER_DEFINED
+    }
     return Pieces(pieces, source, adds_space, False, _encoder(source, own))
 
 
@@ -109,26 +110,38 @@ def _listed(checkpoint: Checkpoint) -> dict[int, Piece]:
 
 
 def _trained(model: PieceModel) -> dict[int, Piece]:
+    """The pieces as llama.cpp finds them.
+
+    A user's own are cut out before anything is merged. llama.cpp cuts such tokens out of the text as it is written and
+    puts a space after each; where merging finds them as well, it is left to do so.
+    """
+    names = {piece.text for piece in model.pieces}
     found = {}
     for token, (name, score, type_) in enumerate(model.pieces):
-        # llama.cpp looks for these in the text as it is written, before spaces are spelled.
-        found[token] = Piece(name.replace("▁", " ") if type_ == USER_DEFINED else name, score, type_)
+        if type_ == USER_DEFINED and (len(name) == 1 or can_be_joined(name, names)):
+            found[token] = Piece(name, score, NORMAL)
+        else:
+            found[token] = Piece(name.replace("▁", " ") if type_ == USER_DEFINED else name, score, type_)
     return found
 
 
 def _from_both(checkpoint: Checkpoint, trained: PieceModel, backend: Backend) -> Pieces:
     pieces, ids = _trained(trained), backend.get_vocab()
+    if any(piece.type == USER_DEFINED for piece in trained.pieces):
+        # tokenizer.json finds them by rules of its own.
+        merged = merged_pieces(model_of(checkpoint.json(_JSON)), backend, named_specials(checkpoint))
+        pieces |= {token: merged[token] for token in pieces if trained.pieces[token].type == USER_DEFINED}
     older = {token: piece for token, piece in old_additions(checkpoint).items() if piece.text not in ids}
     stated = stated_additions(checkpoint)
     pieces.update(older)
     pieces.update({token: piece for token, piece in stated.items() if ids.get(piece.text, token) == token})
     for token, added in backend.get_added_tokens_decoder().items():
         held = pieces.get(token)
+        if token < len(trained.pieces) and trained.pieces[token].type == USER_DEFINED:
+            continue
         if held is None or held.type in (NORMAL, UNUSED) or held.text.replace(" ", "▁") != added.content:
             pieces[token] = addition(added.content, added.special)
-    return Pieces(
-        pieces, f"{checkpoint.directory}/{_JSON}", puts_space_first(backend), True, encoder_of(backend)
-    )
+    return Pieces(pieces, f"{checkpoint.directory}/{_JSON}", puts_space_first(backend), True, encoder_of(backend))
 
 
 def _believed(checkpoint: Checkpoint, backend: Backend, reason: str) -> Pieces:
@@ -143,9 +156,7 @@ def _from_json(checkpoint: Checkpoint, backend: Backend) -> Pieces:
     for token, piece in old_additions(checkpoint).items():
         if piece.text not in ids:
             pieces.setdefault(token, piece)
-    return Pieces(
-        pieces, f"{checkpoint.directory}/{_JSON}", puts_space_first(backend), True, encoder_of(backend)
-    )
+    return Pieces(pieces, f"{checkpoint.directory}/{_JSON}", puts_space_first(backend), True, encoder_of(backend))
 
 
 def _encoder(source: str, pieces: Mapping[int, Piece]) -> Encode:

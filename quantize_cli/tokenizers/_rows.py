@@ -81,6 +81,8 @@ def fitted(pieces: Mapping[int, Piece], rows: int, needed: Needs, where: str) ->
 
 def _second_of_a_text(pieces: Mapping[int, Piece]) -> set[int]:
     """Tokens whose text is another's; markers go before others, then the first."""
+    if len({piece.text for piece in pieces.values()}) == len(pieces):
+        return set()
     owners: dict[str, int] = {}
     order = sorted(pieces, key=lambda token: (pieces[token].type not in (CONTROL, USER_DEFINED), token))
     return {token for token in order if owners.setdefault(pieces[token].text, token) != token}
@@ -93,9 +95,7 @@ def _padding(token: int, taken: Collection[str]) -> Piece:
     return Piece(name, PADDING_SCORE, UNUSED)
 
 
-def _warnings(
-    pieces: Mapping[int, Piece], beyond: list[int], second: set[int], rows: int, where: str
-) -> Iterator[str]:
+def _warnings(pieces: Mapping[int, Piece], beyond: list[int], second: set[int], rows: int, where: str) -> Iterator[str]:
     if beyond:
         yield (
             f"{where}: {len(pieces)} tokens for an embedding of {rows} rows, "

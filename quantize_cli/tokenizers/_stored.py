@@ -7,6 +7,7 @@ from formats.checkpoint import Checkpoint
 from formats.gguf.layout import Value
 from formats.quoted import quoted
 from quantize_cli.errors import InputError
+from quantize_cli.tokenizers._tokenizer import Tokenizer
 
 Encode = Callable[[str], list[int]]
 """A text's ids, with markers read out of it and nothing put before or after it."""
@@ -24,6 +25,8 @@ class Stored(NamedTuple):
     warnings: tuple[str, ...] = ()
     settled: Mapping[str, Value] = {}
     """Those keys that no other file of the checkpoint overrules."""
+    follow: Callable[[Mapping[str, Value]], Tokenizer] | None = None
+    """What `load_tokenizer` gives, at less cost: the tokens' own bytes are not needed."""
 
 
 SUPPORTED = "supported are byte-level BPE, as of GPT-2, and SentencePiece's BPE, which falls back to bytes"
@@ -48,13 +51,18 @@ def refusal(checkpoint: Checkpoint, files: str) -> InputError:
     if model:
         kind = model_type(model)
         named = _KNOWN.get(kind, quoted(kind))
-        return InputError(f"{checkpoint.directory}/tokenizer.json: a tokenizer of type {named} is not supported", SUPPORTED)
+        return InputError(
+            f"{checkpoint.directory}/tokenizer.json: a tokenizer of type {named} is not supported", SUPPORTED
+        )
     if checkpoint.file("tokenizer.json"):
         return InputError(f"{checkpoint.directory}/tokenizer.json: holds no 'model', so it is no tokenizer", SUPPORTED)
     message = f"{checkpoint.directory}: has none of the tokenizer files {files}"
     for names, listed in _SLOW.items():
         if all(checkpoint.file(name) for name in names):
-            return InputError(f"{message}, only {listed}", hint="AutoTokenizer.from_pretrained(...).save_pretrained(...) of transformers makes tokenizer.json of them")
+            return InputError(
+                f"{message}, only {listed}",
+                hint="transformers writes tokenizer.json when it loads and saves such a tokenizer",
+            )
     return InputError(message, hint="copy it from the model that this one was trained from")
 
 

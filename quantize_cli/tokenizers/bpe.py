@@ -1,6 +1,6 @@
 """Byte-level BPE: GPT-2's letters for bytes, a pre-tokenizer that cuts, and merges in order."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from tokenizers import Regex, models, pre_tokenizers
@@ -11,7 +11,7 @@ from formats.gguf.layout import Value, ValueType, array, text
 from formats.quoted import quoted
 from quantize_cli.errors import InputError
 from quantize_cli.tokenizers._added import added_tokenizer, encoder_of, old_additions
-from quantize_cli.tokenizers._lookalike import name_by_texts
+from quantize_cli.tokenizers._lookalike import name_by_texts, sequence
 from quantize_cli.tokenizers._pretokenizer import ENGINE, Pretokenizer, known_name, name_by_structure
 from quantize_cli.tokenizers._rows import Piece, fitted, needs
 from quantize_cli.tokenizers._special import looks_special, special_metadata
@@ -50,7 +50,28 @@ def stored(checkpoint: Checkpoint, config: Mapping[str, Any]) -> Stored | None:
         "tokenizer.ggml.merges": array(ValueType.STRING, _merges(model["merges"])),
         **special,
     }
-    return Stored(metadata, source, encoder_of(tokenizer) if name in ENGINE else None, (*said, *warnings))
+    encode = encoder_of(tokenizer) if name in ENGINE else None
+    return Stored(metadata, source, encode, (*said, *warnings), follow=_follower(tokenizer))
+
+
+def _follower(tokenizer: Backend) -> Callable[[Mapping[str, Value]], Tokenizer] | None:
+    """What `encoder` makes of metadata of this vocabulary and these merges, which are not built a second time.
+
+    None where the vocabulary lacks bytes, which llama.cpp passes by in a way of its own.
+    """
+    if any(tokenizer.token_to_id(letter) is None for letter in _BYTES):
+        return None
+
+    def follow(metadata: Mapping[str, Value]) -> Tokenizer:
+        words = vocabulary(metadata)
+        cuts = ENGINE[words.value("pre", "default")]
+        if cuts.ignores_merges != tokenizer.model.ignore_merges:
+            return encoder(metadata)
+        backend = Backend(tokenizer.model)
+        backend.pre_tokenizer = sequence(cuts)
+        return build(words, _spelled, encoder_of(backend), _defaults(cuts))
+
+    return follow
 
 
 def _pieces(checkpoint: Checkpoint, tokenizer: Backend) -> dict[int, Piece]:
@@ -91,13 +112,11 @@ def encoder(metadata: Mapping[str, Value]) -> Tokenizer:
         ids: list[int] = backend.encode(characters, add_special_tokens=False).ids
         return ids
 
-    defaults = {
-        "bos_id": _BOS_ID,
-        "eos_id": _EOS_ID,
-        "add_bos_token": ENGINE[name].adds_bos,
-        "add_space_prefix": False,
-    }
-    return build(words, _say, encode_words, defaults)
+    return build(words, _say, encode_words, _defaults(ENGINE[name]))
+
+
+def _defaults(cuts: Pretokenizer) -> dict[str, Any]:
+    return {"bos_id": _BOS_ID, "eos_id": _EOS_ID, "add_bos_token": cuts.adds_bos, "add_space_prefix": False}
 
 
 def _backend(texts: tuple[str, ...], merges: Any, cuts: Pretokenizer) -> Backend:
@@ -125,3 +144,11 @@ _BYTES = _letters_of_bytes()
 def _say(name: str) -> bytes:
     """The bytes a token's letters stand for; a letter that stands for none says itself."""
     return b"".join(bytes([_BYTES[letter]]) if letter in _BYTES else letter.encode() for letter in name)
+
+
+_SPELLING = {ord(letter): byte for letter, byte in _BYTES.items()}
+
+
+def _spelled(name: str) -> bytes:
+    """What `_say` gives, in a fifth of the time, of tokens that hold no other letters."""
+    return name.translate(_SPELLING).encode("latin-1", errors="replace")

@@ -24,7 +24,7 @@ MADE_UP = (
     "gpt2-old",
 )
 SPACED = ("llama", "llama-byte-fallback", "llama-added-tokens")
-_ATOMS = (
+ATOMS = (
     *("hello", " world", "the", "The", " THE", "iPhone", "McDonald", " x", "'s", "'S", "'RE", "don't", "we'll"),
     *("1", "12", "123", "1234", " 12345", "3.14", "½", "²", "Ⅷ", "é", "e\u0301", "ñ", "ß", "İ", "naïve"),
     *("日本語", "中文字符", "한국어", "สวัสดี", "नमस्ते", "العربية", "🚀", "👨‍👩‍👧", "🏳️‍🌈", "\u200d", "\u00a0", "\u3000"),
@@ -36,10 +36,10 @@ _ATOMS = (
 
 
 def texts(count: int = 400) -> Iterator[str]:
-    yield from ("", *_ATOMS)
+    yield from ("", *ATOMS)
     draw = random.Random(0)
     for _ in range(count):
-        yield "".join(draw.choice(_ATOMS) for _ in range(draw.randint(2, 14)))
+        yield "".join(draw.choice(ATOMS) for _ in range(draw.randint(2, 14)))
     for _ in range(count // 4):
         yield " " * draw.randint(1, 40) + draw.choice(("a", "\n", "-----", "\t")) * draw.randint(0, 5) + " " * 3
         yield "".join(chr(draw.choice((draw.randint(1, 0xD7FF), draw.randint(0xE000, 0x1FFFF)))) for _ in range(6))
