@@ -49,7 +49,8 @@ def compared(own: Encode, tokenizer: Tokenizer, source: str) -> tuple[str, ...]:
     ordinary = sum(difference.group == ORDINARY for difference in differences)
     if 2 * ordinary > len(TEXTS[ORDINARY]):
         raise InputError(
-            message, hint="the model would read other tokens than those it was trained on, so none is made"
+            message,
+            hint="the file would read other tokens than the model was trained on: llama.cpp has no such tokenizer",
         )
     return (message,)
 
@@ -81,7 +82,9 @@ def _shown(differences: list[Difference], tokenizer: Tokenizer) -> str:
     pairs = zip(first.expected, first.found, strict=False)
     at = next((at for at, (left, right) in enumerate(pairs) if left != right), len(first.expected))
     expected, found = (_pieces(ids, at - 1, tokenizer) for ids in (first.expected, first.found))
-    reasons = [KNOWN[group] for group in groups if group in KNOWN]
+    bare = {marker for marker, _ in tokenizer.markers}
+    lost = any(difference.text in bare for difference in differences)
+    reasons = [KNOWN[group] for group in groups if group in KNOWN and not lost]
     known = f" ({'; '.join(reasons)})" if len(reasons) == len(groups) else ""
     return f"of {', '.join(groups)}: {quoted(first.text)} becomes {found}, not {expected}{known}"
 

@@ -24,23 +24,30 @@ def name_by_texts(document: Mapping[str, Any], tokenizer: Backend, source: str) 
     """
     if not any("ByteLevel" in str(document.get(part)) for part in ("pre_tokenizer", "decoder")):
         raise InputError(f"{source}: BPE that spells neither all text in bytes nor what has no piece", hint=SUPPORTED)
-    found = " then ".join(quoted(cut) for cut in cuts_of(document.get("pre_tokenizer"))) or "nothing"
+    found = _described(document.get("pre_tokenizer"))
     own = _plain(tokenizer)
-    own.normalizer, own.pre_tokenizer = tokenizer.normalizer, tokenizer.pre_tokenizer
+    own.pre_tokenizer = tokenizer.pre_tokenizer
     texts = tuple(_texts(tokenizer))
     expected = [_ids(own, text) for text in texts]
     differing = {name: _differing(name, tokenizer, texts, expected) for name in _CANDIDATES}
     best = min(differing, key=lambda name: differing[name])
     if differing[best]:
         raise InputError(
-            f"{source}: llama.cpp has no name for this pre-tokenizer, which cuts by {found}",
+            f"{source}: llama.cpp has no name for this pre-tokenizer, which {found}",
             hint=f"known are those of GPT-2, Llama 3, Qwen 2, SmolLM, Mistral Nemo, and GPT-4o; the nearest is "
             f"{best}, which cuts {differing[best]} of {len(texts)} built-in texts otherwise",
         )
     return best, (
-        f"{source}: llama.cpp has no name for this pre-tokenizer, which cuts by {found}; it is called {best}, "
+        f"{source}: llama.cpp has no name for this pre-tokenizer, which {found}; it is called {best}, "
         f"which gives the same tokens for all of {len(texts)} built-in texts",
     )
+
+
+def _described(pretokenizer: Any) -> str:
+    """What it does, for a message."""
+    cuts = " then ".join(quoted(cut) for cut in cuts_of(pretokenizer))
+    first = "puts a space first and " if "'add_prefix_space': True" in str(pretokenizer) else ""
+    return f"{first}cuts by {cuts}" if cuts else f"{first}does not cut"
 
 
 def _differing(name: str, tokenizer: Backend, texts: tuple[str, ...], expected: list[list[int]]) -> int:
@@ -53,8 +60,11 @@ def _differing(name: str, tokenizer: Backend, texts: tuple[str, ...], expected: 
 
 
 def _plain(tokenizer: Backend) -> Backend:
-    """The same vocabulary and merges, without anything that cuts or changes a text."""
-    return Backend(tokenizer.model)
+    """The same vocabulary and merges, without what cuts a text; what changes it first is not the pre-tokenizer's."""
+    found = Backend(tokenizer.model)
+    if tokenizer.normalizer is not None:
+        found.normalizer = tokenizer.normalizer
+    return found
 
 
 def _ids(tokenizer: Backend, text: str) -> list[int]:

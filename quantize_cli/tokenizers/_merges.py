@@ -30,16 +30,17 @@ def merged_pieces(model: Mapping[str, Any], backend: Backend, specials: Collecti
     """The pieces of a tokenizer.json by id; `model` is its model, `backend` the whole of it with all added tokens."""
     base = backend.get_vocab(with_added_tokens=False)
     added = backend.get_added_tokens_decoder()
-    ranks = _ranks(model.get("merges"), base)
+    ranks = ranks_of(model.get("merges"), base)
     letters = count(len(ranks))
     pieces = {}
     for name, token in sorted(base.items(), key=itemgetter(1)):
         if name in ranks and token not in added and name not in specials:
             pieces[token] = Piece(name, float(-ranks[name]), NORMAL)
             continue
-        type_ = UNKNOWN if name == model.get("unk_token") else _type(name, added.get(token), specials)
-        if type_ == NORMAL and _BYTE.fullmatch(name):
-            type_ = BYTE
+        if name == model.get("unk_token"):
+            type_ = UNKNOWN
+        else:
+            type_ = BYTE if _BYTE.fullmatch(name) else _type(name, added.get(token), specials)
         if type_ == USER_DEFINED and "▁" in name and name in ranks:
             # Found by merging, as spaces are spelled otherwise where added tokens are looked for.
             type_ = NORMAL
@@ -58,8 +59,8 @@ def merged_pieces(model: Mapping[str, Any], backend: Backend, specials: Collecti
     return pieces
 
 
-def _ranks(merges: Any, base: Mapping[str, int]) -> dict[str, int]:
-    """By piece, how many others are made before it."""
+def ranks_of(merges: Any, base: Mapping[str, int]) -> dict[str, int]:
+    """By piece, how many others are made before it, in that order."""
     found: dict[str, int] = {}
     for left, right in _pairs(merges):
         joined = left + right

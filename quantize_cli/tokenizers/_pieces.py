@@ -20,7 +20,7 @@ from quantize_cli.tokenizers._added import (
     old_additions,
     stated_additions,
 )
-from quantize_cli.tokenizers._merges import can_be_joined, merged_pieces, puts_space_first
+from quantize_cli.tokenizers._merges import can_be_joined, merged_pieces, puts_space_first, ranks_of
 from quantize_cli.tokenizers._rows import Piece
 from quantize_cli.tokenizers._stored import Encode, model_of, model_type
 from quantize_cli.tokenizers._tokenizer import CONTROL, NORMAL, UNKNOWN, UNUSED, USER_DEFINED
@@ -63,10 +63,15 @@ def stored_pieces(checkpoint: Checkpoint) -> Pieces | None:
         return _believed(checkpoint, backend, str(error))
     base = backend.get_vocab(with_added_tokens=False)
     same = sum(base.get(piece.text) == token for token, piece in enumerate(trained.pieces))
-    if same == len(trained.pieces) and max(base.values(), default=0) < same:
-        return _from_both(checkpoint, trained, backend)
-    others = f"{path}: {same} of its {len(trained.pieces)} pieces are in tokenizer.json, which has {len(base)}"
-    return _believed(checkpoint, backend, others)
+    if same < max(len(trained.pieces), max(base.values(), default=0) + 1):
+        others = (
+            f"{path}: {same} of its {len(trained.pieces)} pieces are those of tokenizer.json, which has {len(base)}"
+        )
+        return _believed(checkpoint, backend, others)
+    scores = [trained.pieces[base[name]].score for name in ranks_of(model.get("merges"), base)]
+    if scores != sorted(scores, reverse=True):
+        return _believed(checkpoint, backend, f"{path}: its pieces are joined in another order than in tokenizer.json")
+    return _from_both(checkpoint, trained, backend)
 
 
 def read_pieces(path: Path) -> PieceModel:

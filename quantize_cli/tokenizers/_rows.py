@@ -13,7 +13,6 @@ from quantize_cli.tokenizers._tokenizer import CONTROL, UNUSED, USER_DEFINED
 
 PADDING_SCORE = -10000.0
 _SHOWN = 3
-_ENDS = ("bos", "eos")
 _HINT = "give the model's embedding a row for each token and train it, or take the tokenizer files of its base model"
 
 
@@ -45,9 +44,11 @@ def needs(checkpoint: Checkpoint, special: Mapping[str, Value]) -> Needs:
     """Of a checkpoint whose special tokens and chat templates are `special`."""
     config = checkpoint.json("tokenizer_config.json") or {}
     stated = {**(checkpoint.json("special_tokens_map.json") or {}), **config}
-    names = (content(stated.get(f"{kind}_token")) for kind in _ENDS)
+    begins = special.get("tokenizer.ggml.add_bos_token")
+    kinds = ("eos",) if begins is not None and not begins.data else ("bos", "eos")
+    names = (content(stated.get(f"{kind}_token")) for kind in kinds)
     configs = (checkpoint.config or {}, checkpoint.json("generation_config.json") or {})
-    ids = (number for described in configs for kind in _ENDS for number in _numbers(described.get(f"{kind}_token_id")))
+    ids = (number for described in configs for kind in kinds for number in _numbers(described.get(f"{kind}_token_id")))
     templates = [str(value.data) for key, value in special.items() if key.startswith("tokenizer.chat_template")]
     return Needs(frozenset(filter(None, names)), frozenset(ids), "\n".join(templates))
 

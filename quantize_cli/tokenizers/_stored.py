@@ -29,11 +29,11 @@ class Stored(NamedTuple):
     """What `load_tokenizer` gives, at less cost: the tokens' own bytes are not needed."""
 
 
-SUPPORTED = "supported are byte-level BPE, as of GPT-2, and SentencePiece's BPE, which falls back to bytes"
+SUPPORTED = "supported are byte-level BPE (that of GPT-2) and SentencePiece's BPE, which falls back to bytes"
 _KNOWN = {
-    "Unigram": "Unigram, as of T5, XLNet and ALBERT",
-    "WordPiece": "WordPiece, as of BERT",
-    "WordLevel": "WordLevel, which has a token for each word",
+    "Unigram": "Unigram (that of T5, XLNet and ALBERT)",
+    "WordPiece": "WordPiece (that of BERT)",
+    "WordLevel": "WordLevel (a token for each word)",
 }
 _SLOW = {
     ("vocab.json", "merges.txt"): "vocab.json and merges.txt",
