@@ -69,6 +69,11 @@ def read_piece_model(path: Path) -> PieceModel:
     return PieceModel(tuple(pieces), named, bool(normalizer[_ADDS_PREFIX]), bool(normalizer[_REMOVES_SPACES]))
 
 
+def stating_prefix(adds_space: bool) -> bytes:
+    """Bytes that give a file this `adds_space` when they are put behind it: of a field said twice, the last counts."""
+    return bytes([_NORMALIZER << 3 | 2, 2, _ADDS_PREFIX << 3, adds_space])
+
+
 class _NoMessageError(ValueError):
     """The bytes are no protocol buffer message."""
 

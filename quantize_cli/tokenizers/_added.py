@@ -1,6 +1,7 @@
 """The tokens that files add to a vocabulary, and tokenizer.json with all of them."""
 
 import re
+from collections.abc import Mapping
 from typing import Any
 
 from tokenizers import AddedToken
@@ -39,6 +40,22 @@ def added_tokenizer(checkpoint: Checkpoint) -> Backend:
     missing = [name for name in named_specials(checkpoint) if name not in known]
     tokenizer.add_tokens([AddedToken(name, special=True) for name in missing])
     return tokenizer
+
+
+def moved(document: Mapping[str, Any], tokenizer: Backend, source: str) -> tuple[str, ...]:
+    """A warning of added tokens for which `tokenizers` has another id than the one they are stored with."""
+    listed = document.get("added_tokens")
+    found = []
+    for entry in listed if isinstance(listed, list) else []:
+        given = tokenizer.token_to_id(str(content(entry)))
+        if given is not None and given != entry.get("id"):
+            found.append(
+                f"{quoted(str(content(entry)))} is stored as {quoted(str(entry.get('id')))} and read as {given}"
+            )
+    if not found:
+        return ()
+    more = f", and {len(found) - 1} more" if len(found) > 1 else ""
+    return (f"{source}: added token {found[0]}{more}, as the ids before it have holes",)
 
 
 def encoder_of(backend: Backend) -> Encode:

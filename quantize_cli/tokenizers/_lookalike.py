@@ -17,7 +17,7 @@ _CANDIDATES = ("gpt-2", "llama-bpe", "smaug-bpe", "qwen2", "smollm", "tekken", "
 _OWN_TOKENS = 200
 
 
-def name_by_texts(document: Mapping[str, Any], tokenizer: Backend, source: str) -> tuple[str, tuple[str, ...]]:
+def name_by_texts(document: Mapping[str, Any], tokenizer: Backend, source: str) -> tuple[str, str]:
     """The name, and what to warn of; `document` is the tokenizer.json that `tokenizer` was made of.
 
     InputError where no name fits, or the vocabulary is not spelled in GPT-2's letters for bytes.
@@ -37,10 +37,11 @@ def name_by_texts(document: Mapping[str, Any], tokenizer: Backend, source: str) 
             hint=f"known are those of GPT-2, Llama 3, Qwen 2, SmolLM, Mistral Nemo, and GPT-4o; the nearest is "
             f"{best}, which cuts {differing[best]} of {len(texts)} built-in texts otherwise",
         )
-    return best, (
+    warning = (
         f"{source}: llama.cpp has no name for this pre-tokenizer, which {found}; it is called {best}, "
-        f"which gives the same tokens for all of {len(texts)} built-in texts",
+        f"which gives the same tokens for all of {len(texts)} built-in texts"
     )
+    return best, warning
 
 
 def _described(pretokenizer: Any) -> str:

@@ -3,19 +3,20 @@
 import re
 from collections.abc import Mapping
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from sentencepiece import SentencePieceProcessor
 from tokenizers import Tokenizer as Backend
 
 from formats.checkpoint import Checkpoint
 from formats.errors import FormatError
-from formats.piece_model import PieceModel, read_piece_model
+from formats.piece_model import PieceModel, read_piece_model, stating_prefix
 from quantize_cli.errors import InputError
 from quantize_cli.tokenizers._added import (
     added_tokenizer,
     addition,
     encoder_of,
+    moved,
     named_specials,
     old_additions,
     stated_additions,
@@ -44,7 +45,8 @@ def stored_pieces(checkpoint: Checkpoint) -> Pieces | None:
     """From tokenizer.model and tokenizer.json; None when neither holds a vocabulary of this kind.
 
     Where both are there and hold the same vocabulary, scores are those of the first, and added tokens those of both.
-    Where they hold different ones, tokenizer.json is believed, which is what transformers reads.
+    Where they hold different ones, tokenizer.json is believed, which is what transformers reads; llama.cpp's converter
+    reads the first alone.
     """
     document = checkpoint.json(_JSON)
     model = model_of(document)
@@ -54,13 +56,21 @@ def stored_pieces(checkpoint: Checkpoint) -> Pieces | None:
     if not model.get("byte_fallback"):
         # Byte-level, or without a way to spell what no piece spells; what lies beside it is not used.
         return None
-    backend = added_tokenizer(checkpoint)
     if path is None:
-        return _from_json(checkpoint, backend)
+        return _from_json(checkpoint, added_tokenizer(checkpoint))
+    try:
+        backend = added_tokenizer(checkpoint)
+    except InputError as error:
+        return _from_model(checkpoint, read_pieces(path))._replace(warnings=(f"{error}; tokens are those of {_MODEL}",))
     try:
         trained = read_pieces(path)
     except (FormatError, InputError) as error:
         return _believed(checkpoint, backend, str(error))
+    return _agreed(checkpoint, path, trained, backend)
+
+
+def _agreed(checkpoint: Checkpoint, path: Path, trained: PieceModel, backend: Backend) -> Pieces:
+    """Of both files where they hold one vocabulary and one order of joining, else of tokenizer.json."""
     base = backend.get_vocab(with_added_tokens=False)
     same = sum(base.get(piece.text) == token for token, piece in enumerate(trained.pieces))
     if same < max(len(trained.pieces), max(base.values(), default=0) + 1):
@@ -68,10 +78,14 @@ def stored_pieces(checkpoint: Checkpoint) -> Pieces | None:
             f"{path}: {same} of its {len(trained.pieces)} pieces are those of tokenizer.json, which has {len(base)}"
         )
         return _believed(checkpoint, backend, others)
-    scores = [trained.pieces[base[name]].score for name in ranks_of(model.get("merges"), base)]
+    scores = [trained.pieces[base[name]].score for name in ranks_of(_merges(checkpoint), base)]
     if scores != sorted(scores, reverse=True):
         return _believed(checkpoint, backend, f"{path}: its pieces are joined in another order than in tokenizer.json")
     return _from_both(checkpoint, trained, backend)
+
+
+def _merges(checkpoint: Checkpoint) -> Any:
+    return model_of(checkpoint.json(_JSON)).get("merges")
 
 
 def read_pieces(path: Path) -> PieceModel:
@@ -100,7 +114,7 @@ def _from_model(checkpoint: Checkpoint, trained: PieceModel) -> Pieces:
     own = {
         token: piece for token, piece in pieces.items() if piece is not base.get(token) or piece.type != USER_DEFINED
     }
-    return Pieces(pieces, source, adds_space, False, _encoder(source, own))
+    return Pieces(pieces, source, adds_space, False, _encoder(source, own, adds_space))
 
 
 def _listed(checkpoint: Checkpoint) -> dict[int, Piece]:
@@ -152,23 +166,26 @@ def _from_both(checkpoint: Checkpoint, trained: PieceModel, backend: Backend) ->
 def _believed(checkpoint: Checkpoint, backend: Backend, reason: str) -> Pieces:
     """tokenizer.json though there is a tokenizer.model."""
     found = _from_json(checkpoint, backend)
-    return found._replace(warnings=(f"{reason}; tokens are those of tokenizer.json",))
+    return found._replace(warnings=(f"{reason}; tokens are those of {_JSON}", *found.warnings))
 
 
 def _from_json(checkpoint: Checkpoint, backend: Backend) -> Pieces:
-    pieces = merged_pieces(model_of(checkpoint.json(_JSON)), backend, named_specials(checkpoint))
+    document = checkpoint.json(_JSON) or {}
+    pieces = merged_pieces(model_of(document), backend, named_specials(checkpoint))
     ids = backend.get_vocab()
     for token, piece in old_additions(checkpoint).items():
         if piece.text not in ids:
             pieces.setdefault(token, piece)
-    return Pieces(pieces, f"{checkpoint.directory}/{_JSON}", puts_space_first(backend), True, encoder_of(backend))
+    source = f"{checkpoint.directory}/{_JSON}"
+    warnings = moved(document, backend, source)
+    return Pieces(pieces, source, puts_space_first(backend), True, encoder_of(backend), warnings)
 
 
-def _encoder(source: str, pieces: Mapping[int, Piece]) -> Encode:
+def _encoder(source: str, pieces: Mapping[int, Piece], adds_space: bool) -> Encode:
     """The ids of a text by tokenizer.model, with the tokens beside it cut out first, as transformers does it."""
     processor = SentencePieceProcessor()
     try:
-        processor.LoadFromFile(source)
+        processor.LoadFromSerializedProto(Path(source).read_bytes() + stating_prefix(adds_space))
     except (RuntimeError, OSError) as error:
         raise InputError(f"{source}: not a sentencepiece model") from error
     markers = {piece.text: token for token, piece in pieces.items() if piece.type in (CONTROL, UNKNOWN, USER_DEFINED)}

@@ -10,7 +10,7 @@ from formats.checkpoint import Checkpoint
 from formats.gguf.layout import Value, ValueType, array, text
 from formats.quoted import quoted
 from quantize_cli.errors import InputError
-from quantize_cli.tokenizers._added import added_tokenizer, encoder_of, old_additions
+from quantize_cli.tokenizers._added import added_tokenizer, encoder_of, moved, old_additions
 from quantize_cli.tokenizers._lookalike import name_by_texts, sequence
 from quantize_cli.tokenizers._pretokenizer import ENGINE, Pretokenizer, known_name, name_by_structure
 from quantize_cli.tokenizers._rows import Piece, fitted, needs
@@ -36,9 +36,10 @@ def stored(checkpoint: Checkpoint, config: Mapping[str, Any]) -> Stored | None:
         raise InputError(f"{source}: a BPE model without 'merges'")
     tokenizer = added_tokenizer(checkpoint)
     name = known_name(lambda test: tokenizer.encode(test).ids) or name_by_structure(document)
-    said: tuple[str, ...] = ()
+    said = moved(document, tokenizer, source)
     if name is None:
-        name, said = name_by_texts(document, tokenizer, source)
+        name, warning = name_by_texts(document, tokenizer, source)
+        said = (*said, warning)
     special = special_metadata(checkpoint, vocabulary=config["vocab_size"])
     pieces, warnings = fitted(_pieces(checkpoint, tokenizer), config["vocab_size"], needs(checkpoint, special), source)
     metadata = {
