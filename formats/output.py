@@ -1,13 +1,54 @@
-"""A file that appears whole or not at all: written beside its final name, synced, then renamed."""
+"""Files that appear whole or not at all: written beside their final names, synced, then given these."""
 
+import errno
 import os
-import secrets
-import shutil
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+import stat
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+
+from formats.leftovers import create, new_directory, unfinished_name
+from formats.source import identity_of
+
+EXISTS = "already exists"
+_KINDS = {
+    stat.S_IFLNK: "link", stat.S_IFIFO: "pipe", stat.S_IFSOCK: "socket", stat.S_IFCHR: "character device",
+    stat.S_IFBLK: "block device",
+}  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Guard:
+    """What a file that appears must not replace."""
+
+    force: bool = True
+    """Whether it may replace a regular file."""
+    inputs: frozenset[tuple[int, int]] = frozenset()
+    """Device and number of files that are read, which it never may."""
+    own: tuple[int, int] | None = None
+    """A file it may replace even without force, as the same work has written it."""
+
+    def obstacle(self, path: Path) -> str | None:
+        """What stands in the way at `path`, or None; OSError where that cannot be seen."""
+        try:
+            status = path.lstat()
+        except FileNotFoundError:
+            return None
+        with suppress(OSError):  # a link that leads nowhere leads to no input
+            if identity_of(path).place in self.inputs:
+                return "is an input itself"
+        if stat.S_ISDIR(status.st_mode):
+            return "is a directory"
+        if not stat.S_ISREG(status.st_mode):
+            return f"is a {_KINDS.get(stat.S_IFMT(status.st_mode), 'special file')}, not a regular file"
+        return None if self.force or (status.st_dev, status.st_ino) == self.own else EXISTS
+
+
+ANY_FILE = Guard()
+"""Whatever regular file is there is replaced."""
 
 
 class Output:
@@ -16,6 +57,11 @@ class Output:
     def __init__(self, descriptor: int) -> None:
         self._descriptor = descriptor
 
+    @property
+    def place(self) -> tuple[int, int]:
+        """Device and number, which stay when it gets its name."""
+        return identity_of(self._descriptor).place
+
     def write(self, data: bytes | np.ndarray, offset: int) -> None:
         """Put `data` at `offset`; OSError when the disk does not take all of it."""
         left = memoryview(data).cast("B") if isinstance(data, bytes) else data.reshape(-1).view(np.uint8).data
@@ -23,46 +69,62 @@ class Output:
             written = os.pwrite(self._descriptor, left, offset)
             left, offset = left[written:], offset + written
 
+    def resize(self, nbytes: int) -> None:
+        os.truncate(self._descriptor, nbytes)
+
+    def sync(self) -> None:
+        os.fsync(self._descriptor)
+
+    def close(self) -> None:
+        os.close(self._descriptor)
+
 
 @contextmanager
-def replacing(path: Path, nbytes: int) -> Iterator[Output]:
-    """An Output of `nbytes` zeros that becomes `path` when the block ends well.
+def replacing(path: Path, nbytes: int, guard: Guard = ANY_FILE) -> Iterator[Output]:
+    """An Output of `nbytes` zeros that becomes `path` when the block ends well; see `appearing`."""
+    with appearing({path: nbytes}, guard) as outputs:
+        yield outputs[path]
 
-    When the block raises, or the process is told to stop, the unfinished file is removed and `path` is as it was.
+
+@contextmanager
+def appearing(sizes: Mapping[Path, int], guard: Guard = ANY_FILE) -> Iterator[dict[Path, Output]]:
+    """Outputs of so many zero bytes that become files when the block ends well: all of them, or none.
+
+    When the block raises, or the process is told to stop, they are removed, and all is as it was. FileExistsError when
+    the guard has something against what is there at the end.
     """
-    unfinished = path.with_name(f".{path.name}.{secrets.token_hex(4)}.unfinished")
-    descriptor = os.open(unfinished, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o666)
+    # Named before they are made, so that wherever a signal comes they are removed.
+    unfinished = {path: unfinished_name(path) for path in sizes}
+    outputs: dict[Path, Output] = {}
     try:
-        os.truncate(descriptor, nbytes)
-        yield Output(descriptor)
-        os.fsync(descriptor)
-        unfinished.replace(path)
-        _sync_directory(path.parent)
+        for path, nbytes in sizes.items():
+            outputs[path] = Output(create(unfinished[path]))
+            outputs[path].resize(nbytes)
+        yield outputs
+        for output in outputs.values():
+            output.sync()
+        _name(unfinished, guard)
     except BaseException:
-        unfinished.unlink(missing_ok=True)
+        for place in unfinished.values():
+            place.unlink(missing_ok=True)
         raise
     finally:
-        os.close(descriptor)
+        for output in outputs.values():
+            output.close()
 
 
 @contextmanager
-def staged(paths: Iterable[Path]) -> Iterator[dict[Path, Path]]:
+def staged(paths: Iterable[Path], guard: Guard = ANY_FILE) -> Iterator[dict[Path, Path]]:
     """Where to make several files of one directory, under their own names, that appear when the block ends well.
 
     A directory beside them, so that they can be read, measured and changed before they are there. When the block
     raises it is removed with all that is in it, and `paths` are as they were.
     """
     wanted = list(paths)
-    unfinished = wanted[0].with_name(f".{wanted[0].name}.{secrets.token_hex(4)}.unfinished")
-    unfinished.mkdir()
-    try:
+    with new_directory(wanted[0]) as unfinished:
         places = {path: unfinished / path.name for path in wanted}
         yield places
-        for path, place in places.items():
-            place.replace(path)
-        _sync_directory(unfinished.parent)
-    finally:
-        shutil.rmtree(unfinished, ignore_errors=True)
+        _name(places, guard)
 
 
 def patch(path: Path, data: bytes, offset: int) -> None:
@@ -72,6 +134,44 @@ def patch(path: Path, data: bytes, offset: int) -> None:
         file.write(data)
         file.flush()
         os.fsync(file.fileno())
+
+
+def _name(places: Mapping[Path, Path], guard: Guard) -> None:
+    """Give finished files their names: all of them, or none if something new stands in the way of one."""
+    for path in places:
+        if reason := guard.obstacle(path):
+            raise FileExistsError(errno.EEXIST, reason, str(path))
+    named = []
+    try:
+        for path, place in places.items():
+            if guard.force or (guard.own is not None and path.exists()):
+                place.replace(path)
+            else:
+                _name_new(place, path)
+                named.append(path)
+    except BaseException:
+        for path in named:
+            path.unlink(missing_ok=True)
+        raise
+    for directory in {path.parent for path in places}:
+        _sync_directory(directory)
+
+
+def _name_new(place: Path, path: Path) -> None:
+    """Give a file a name that nothing has; FileExistsError where something has it meanwhile."""
+    try:
+        os.link(place, path, follow_symlinks=False)
+    except FileExistsError:
+        raise FileExistsError(errno.EEXIST, EXISTS, str(path)) from None
+    except OSError:  # not every file system has links; there the name is taken first
+        os.close(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL))
+        try:
+            place.replace(path)
+        except BaseException:
+            path.unlink()
+            raise
+    else:
+        place.unlink()
 
 
 def _sync_directory(directory: Path) -> None:

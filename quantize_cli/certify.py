@@ -8,12 +8,12 @@ from pathlib import Path
 import numpy as np
 
 from formats.gguf import shards
-from formats.output import patch, staged
-from formats.source import open_input
+from formats.output import ANY_FILE, Guard, patch, staged
+from formats.source import open_input, refuse_changed
 from quantize_cli import __version__, certificate, plan
 from quantize_cli.certificate import LONGEST_NAME, Calibration, Certificate, Figure, legible
 from quantize_cli.digest import stored_sha256, weights_sha256
-from quantize_cli.errors import InputError, OutputError
+from quantize_cli.errors import InputError, not_written
 from quantize_cli.evaluate.bootstrap import Estimate
 from quantize_cli.evaluate.corpus import read_chunks
 from quantize_cli.evaluate.evaluation import CONTEXT, Evaluation, Request
@@ -97,7 +97,9 @@ def stating(files: Mapping[Path, Plan], claims: Certificate) -> dict[Path, Plan]
     return {**files, first: plan.stating(files[first], claims.metadata())}
 
 
-def certify(files: Mapping[Path, Plan], order: Order, write: Write, evaluate: Evaluate) -> Certificate:
+def certify(
+    files: Mapping[Path, Plan], order: Order, write: Write, evaluate: Evaluate, guard: Guard = ANY_FILE
+) -> Certificate:
     """Make `files`, which state `order.blank`, with what is found out in its place: whole and certified, or not at all.
 
     `write` and `evaluate` are given names in a directory that is there only meanwhile. InputError when the file cannot
@@ -106,14 +108,15 @@ def certify(files: Mapping[Path, Plan], order: Order, write: Write, evaluate: Ev
     source = weights_sha256(order.model.tensors)
     path = next(iter(files))
     try:
-        with staged(files) as places:
+        with staged(files, guard) as places:
             write({places[path]: planned for path, planned in files.items()})
             first = places[path]
             measured = measure(evaluate, first, order.model.path, order.text, order.measured)
             claims = replace(order.blank, source=source, tensors=held_sha256(first), evaluation=measured)
             patch(first, stating(files, claims)[path].layout.header, 0)
+            refuse_changed(order.model.files)
     except OSError as error:
-        raise OutputError(f"{path}: {(error.strerror or str(error)).lower()}") from error
+        raise not_written(path, error) from error
     return claims
 
 

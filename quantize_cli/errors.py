@@ -2,6 +2,8 @@
 
 from enum import IntEnum
 
+FORCE_HINT = "--force replaces it"
+
 
 class ExitCode(IntEnum):
     """What the process's exit status means."""
@@ -15,7 +17,13 @@ class ExitCode(IntEnum):
     """An input is missing, corrupt or unsupported."""
     OUTPUT = 4
     """The output cannot be written."""
+    INTERNAL = 70
+    """A fault of ours."""
+    HUNG_UP = 129
+    """The terminal went away."""
     INTERRUPTED = 130
+    QUIT = 131
+    """Told to stop by SIGQUIT."""
     TERMINATED = 143
     """Told to stop by SIGTERM."""
 
@@ -46,3 +54,9 @@ class OutputError(QuantizeError):
     """The output cannot be written."""
 
     exit_code = ExitCode.OUTPUT
+
+
+def not_written(path: object, error: OSError) -> OutputError:
+    """What the system, or what is there already, has against writing `path`."""
+    reason = (error.strerror or str(error)).lower()
+    return OutputError(f"{path}: {reason}", hint=FORCE_HINT if reason == "already exists" else None)

@@ -1,41 +1,34 @@
 """How every numba function of the project is compiled and cached."""
 
 import hashlib
-import os
-import sys
+import pickle
+import platform
+import re
+import warnings
 from collections.abc import Callable
-from functools import cache
-from pathlib import Path
-from threading import Lock
 from typing import Any
 
+import llvmlite
 import numba
-from numba.core import config
+from numba.core.compiler import CompileResult
+from numba.core.serialize import dumps
 
-_PACKAGE = Path(__file__).parent
+from quantize_cli import kept
+
 OPTIONS = {"nogil": True, "error_model": "numpy"}
 """Strict IEEE arithmetic (no fastmath), C's division, the GIL released."""
-_CONFIGURING = Lock()
-"""numba takes the directory of its cache from a global, over which types imported by several threads would fight."""
+_VERSIONS = (numba.__version__, llvmlite.__version__, platform.python_implementation(), platform.python_version())
 
 
 def kernel(function: Callable[..., Any]) -> Callable[..., Any]:
     """Compile an array kernel; its machine code is kept on disk."""
-    compiled: Callable[..., Any] = cached(numba.njit(**OPTIONS)(function))
+    compiled: Callable[..., Any] = cached(numba.njit(**OPTIONS)(function), function)
     return compiled
 
 
-def cached(compiler: Any) -> Any:
-    """The same dispatcher or callback of numba, told to keep its machine code where ours is kept, if anywhere."""
-    directory = _cache_directory()
-    if directory is None:
-        return compiler
-    with _CONFIGURING:
-        before, config.CACHE_DIR = config.CACHE_DIR, directory
-        try:
-            compiler.enable_caching()
-        finally:
-            config.CACHE_DIR = before
+def cached(compiler: Any, function: Callable[..., Any]) -> Any:
+    """The same dispatcher or callback of numba, told to keep its machine code where ours is kept."""
+    compiler._cache = _Cache(function)
     return compiler
 
 
@@ -55,34 +48,44 @@ def merged(function: Callable[..., Any]) -> Callable[..., Any]:
     return compiled
 
 
-@cache
-def _cache_directory() -> str | None:
-    """Where compiled kernels are kept, named by a digest of all their sources; None where nothing can be written.
+class _Cache:
+    """What numba asks of a cache (numba.core.caching.Cache), over `kept`.
 
-    numba looks only at the file of the function itself, so a change in a helper elsewhere would go unnoticed.
+    numba's own raises what a damaged file makes pickle raise, lets LLVM read machine code that is damaged, and takes
+    a full disk for a reason to stop.
     """
-    sources = [
-        _PACKAGE / "kernel.py",
-        _PACKAGE / "half.py",
-        _PACKAGE / "operation.py",
-        *sorted(_PACKAGE.glob("simd/*.py")),
-        *sorted(_PACKAGE.glob("quants/*.py")),
-        *sorted(_PACKAGE.glob("dots/*.py")),
-        *sorted(_PACKAGE.glob("calibrate/*.py")),
-        *sorted(_PACKAGE.glob("runtime/**/*.py")),
-    ]
-    digest = hashlib.sha256(numba.__version__.encode())
-    for source in sources:
-        digest.update(source.read_bytes())
-    directory = _user_cache() / "quantize" / digest.hexdigest()[:16]
-    try:
-        directory.mkdir(parents=True, exist_ok=True)
-    except OSError:
-        return None
-    return str(directory) if os.access(directory, os.W_OK) else None
 
+    cache_path = None
 
-def _user_cache() -> Path:
-    if chosen := os.environ.get("XDG_CACHE_HOME"):
-        return Path(chosen)
-    return Path.home() / ("Library/Caches" if sys.platform == "darwin" else ".cache")
+    def __init__(self, function: Callable[..., Any]) -> None:
+        self._function = function
+
+    def load_overload(self, signature: Any, context: Any) -> Any:
+        """The compiled function, or None where it must be compiled."""
+        context.refresh()
+        body = kept.load(self._name(signature, context.codegen()))
+        if body is None:
+            return None
+        try:
+            return CompileResult._rebuild(context, *pickle.loads(body))
+        except Exception:  # whatever made it unreadable, compiling replaces it
+            return None
+
+    def save_overload(self, signature: Any, compiled: Any) -> None:
+        """Keep a compiled function, unless it holds addresses of this process."""
+        if compiled.library.has_dynamic_globals or not all(part.can_cache for part in compiled.lifted):
+            warnings.warn(f"machine code of {self._function.__qualname__} cannot be kept", stacklevel=2)
+            return
+        kept.save(self._name(signature, compiled.codegen), dumps(compiled._reduce()))
+
+    def flush(self) -> None:
+        """Nothing is held back."""
+
+    def _name(self, signature: Any, codegen: Any) -> str:
+        """A file name that differs wherever the machine code may."""
+        function = self._function
+        cells = tuple(cell.cell_contents for cell in function.__closure__ or ())
+        code = function.__code__
+        key = (str(signature), codegen.magic_tuple(), code.co_firstlineno, code.co_code, dumps(cells), _VERSIONS)
+        called = re.sub(r"\W+", "_", f"{function.__module__}.{function.__qualname__}".removeprefix("quantize_cli."))
+        return f"{called}-{hashlib.sha256(repr(key).encode()).hexdigest()[:32]}.nbc"

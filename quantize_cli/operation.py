@@ -38,7 +38,7 @@ class Operation:
     @cached_property
     def _compiled(self) -> Any:
         signature = (self._signature.args, self._signature.return_type)
-        compiled = cached(CFunc(self._function, signature, {}, dict(OPTIONS)))
+        compiled = cached(CFunc(self._function, signature, {}, dict(OPTIONS)), self._function)
         compiled.compile()
         return compiled
 

@@ -3,7 +3,6 @@
 import shutil
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_EXCEPTION, Future, ThreadPoolExecutor, wait
-from contextlib import ExitStack
 from dataclasses import dataclass
 from math import prod
 from pathlib import Path
@@ -13,9 +12,10 @@ from typing import NamedTuple
 import numpy as np
 
 from formats.ggml import FLOAT_TYPES, GgmlType, row_nbytes
-from formats.output import Output, replacing
-from quantize_cli import quants
-from quantize_cli.errors import InputError, OutputError
+from formats.output import ANY_FILE, Guard, Output, appearing
+from formats.source import refuse_changed
+from quantize_cli import kept, quants
+from quantize_cli.errors import InputError, OutputError, not_written
 from quantize_cli.plan import Importance, Plan, Step
 from quantize_cli.tensor import refuse_not_finite
 
@@ -73,8 +73,9 @@ def write(
     threads: int,
     report: Report,
     rounding: Rounding | None = None,
+    guard: Guard = ANY_FILE,
 ) -> None:
-    """Make the files the plans describe: all of them, or none.
+    """Make the files the plans describe: all of them, or none, and none when their sources change meanwhile.
 
     Each of `threads` workers reads, computes and writes one chunk after another, so memory is bounded by their chunks.
     More workers than cores, to read and write meanwhile, took turns from those that computed: with two more, two cores
@@ -84,11 +85,11 @@ def write(
     _refuse_small_disk(plans)
     path = next(iter(plans))
     try:
-        with ExitStack() as files:
+        with appearing({path: plan.nbytes for path, plan in plans.items()}, guard) as outputs:
             work: list[Rows] = []
             places: dict[str, tuple[Output, Step]] = {}
             for path, plan in plans.items():
-                output = files.enter_context(replacing(path, plan.nbytes))
+                output = outputs[path]
                 output.write(plan.layout.header, 0)
                 places.update((step.tensor.name, (output, step)) for step in plan.steps)
                 work += _rows(output, plan, importance, rounding)
@@ -97,8 +98,10 @@ def write(
                 output, step = places[name]
                 output.write(rows, step.offset)
                 report.written(step.nbytes)
+            for plan in plans.values():
+                refuse_changed(plan.sources)
     except OSError as error:
-        raise OutputError(f"{path}: {(error.strerror or str(error)).lower()}") from error
+        raise not_written(error.filename if isinstance(error, FileExistsError) else path, error) from error
 
 
 def _refuse_small_disk(plans: Mapping[Path, Plan]) -> None:
@@ -131,7 +134,7 @@ def _run(work: Sequence[Rows], threads: int, report: Report) -> None:
         report.written((rows.stop - rows.start) * row_nbytes(rows.step.type, rows.step.tensor.columns))
 
     with ThreadPoolExecutor(threads) as pool:
-        compiling = Timer(_PATIENCE_SECONDS, report.note, ["compiling kernels for this processor, kept for next time"])
+        compiling = Timer(_PATIENCE_SECONDS, lambda: report.note(kept.compiling()))
         compiling.start()
         try:
             ready = pool.submit(_compile, work)

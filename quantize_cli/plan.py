@@ -2,7 +2,7 @@
 
 from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from math import prod
 
 import numpy as np
@@ -12,6 +12,7 @@ from formats.gguf import shards
 from formats.gguf.layout import TensorInfo, Value, u32
 from formats.gguf.writer import FileLayout, lay_out
 from formats.quoted import quoted
+from formats.source import Identities
 from quantize_cli import plugins
 from quantize_cli.errors import InputError, UsageError
 from quantize_cli.recipe import Recipe, fitting
@@ -55,6 +56,8 @@ class Plan:
     steps: tuple[Step, ...]
     metadata: Mapping[str, Value]
     layout: FileLayout
+    sources: Identities = field(default_factory=dict, repr=False)
+    """The files it is made from, as they were when it was planned."""
 
     @property
     def nbytes(self) -> int:
@@ -106,18 +109,18 @@ def make(
     metadata["general.file_type"] = u32(recipe.file_type)
     metadata["general.quantization_version"] = u32(QUANTIZATION_VERSION)
     metadata.update(provenance or {})
-    return _placed(recipe, steps, metadata)
+    return _placed(recipe, steps, metadata, model.files)
 
 
-def _placed(recipe: Recipe, steps: Sequence[Step], metadata: Mapping[str, Value]) -> Plan:
+def _placed(recipe: Recipe, steps: Sequence[Step], metadata: Mapping[str, Value], sources: Identities) -> Plan:
     layout = lay_out(metadata, [step.info for step in steps])
     placed = tuple(replace(step, offset=offset) for step, offset in zip(steps, layout.offsets, strict=True))
-    return Plan(recipe, placed, metadata, layout)
+    return Plan(recipe, placed, metadata, layout, sources)
 
 
 def stating(plan: Plan, claims: Mapping[str, Value]) -> Plan:
     """The same plan with more metadata, which moves its tensors."""
-    return _placed(plan.recipe, plan.steps, {**plan.metadata, **claims})
+    return _placed(plan.recipe, plan.steps, {**plan.metadata, **claims}, plan.sources)
 
 
 def split(plan: Plan, limit: int) -> tuple[Plan, ...]:
@@ -137,7 +140,7 @@ def split(plan: Plan, limit: int) -> tuple[Plan, ...]:
         return (plan,)
     marked = [shards.marks(number, len(parts), len(plan.steps)) for number in range(len(parts))]
     marked[0] = {**plan.metadata, **marked[0]}
-    return tuple(_placed(plan.recipe, steps, marks) for steps, marks in zip(parts, marked, strict=True))
+    return tuple(_placed(plan.recipe, steps, marks, plan.sources) for steps, marks in zip(parts, marked, strict=True))
 
 
 def _keep(model: Model, tensor: Tensor, recipe: Recipe, reason: str) -> Step:

@@ -1,7 +1,7 @@
 """What a user names as input, opened: a checkpoint directory, a .safetensors file, or a .gguf file."""
 
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from math import prod
 from pathlib import Path
 from types import ModuleType
@@ -10,6 +10,7 @@ from formats.checkpoint import Checkpoint, open_checkpoint
 from formats.gguf import shards
 from formats.gguf.layout import Value, text
 from formats.quoted import quoted
+from formats.source import Identities, recording
 from quantize_cli import plugins
 from quantize_cli.certificate import is_claim
 from quantize_cli.errors import InputError
@@ -33,6 +34,8 @@ class Model:
     tensors: list[Tensor] = field(repr=False)
     """In the order in which llama.cpp's converter writes them."""
     warnings: tuple[str, ...] = ()
+    files: Identities = field(default_factory=dict, repr=False)
+    """All that was opened to describe it."""
 
     @property
     def is_gguf(self) -> bool:
@@ -42,6 +45,12 @@ class Model:
 
 def open_model(path: Path) -> Model:
     """The model at `path`. FormatError when a file is not what it promises, InputError when we do not support it."""
+    with recording() as files:
+        model = _opened(path)
+    return replace(model, files=files)
+
+
+def _opened(path: Path) -> Model:
     if path.suffix == ".gguf" and not path.is_dir():
         return _from_gguf(path)
     checkpoint = open_checkpoint(path)

@@ -19,7 +19,8 @@ MAY_IMPORT = {
     "errors": set(),
     "plugins": WORDS,
     "tensor": WORDS,
-    "kernel": WORDS,
+    "kept": set(),
+    "kernel": WORDS | {"kept"},
     "machine": set(),
     "half": WORDS,
     "simd": WORDS | {"half", "kernel"},
@@ -38,10 +39,10 @@ MAY_IMPORT = {
     "calibrate": WORDS | {
         "kernel", "plan", "plugins", "quants", "roles", "runtime", "simd", "source", "tensor", "evaluate", "tokenizers",
     },
-    "pipeline": WORDS | {"plan", "quants", "tensor"},
+    "pipeline": WORDS | {"kept", "plan", "quants", "tensor"},
     "operation": WORDS | {"kernel"},
     "dots": WORDS | {"plugins", "half", "kernel", "simd", "operation", "quants"},
-    "runtime": WORDS | {"machine", "tensor", "quants", "kernel", "simd", "models", "operation", "dots"},
+    "runtime": WORDS | {"machine", "tensor", "quants", "kept", "kernel", "simd", "models", "operation", "dots"},
     "evaluate": WORDS | {"runtime", "tensor", "quants", "source", "tokenizers"},
     "certify": WORDS | {
         "certificate", "digest", "plan", "recipe", "spelling", "source", "tensor", "runtime", "evaluate", "tokenizers",
@@ -53,8 +54,8 @@ MAY_IMPORT = {
     "budget": WORDS | {"plan", "recipe", "roles", "source", "tensor", "quants", "runtime", "evaluate"},
     "bench": WORDS | {"quants", "source", "runtime", "evaluate"},
     "cli": WORDS | {
-        "machine", "plugins", "plan", "recipe", "source", "calibrate", "pipeline", "runtime", "evaluate", "tokenizers",
-        "quants", "bench", "settings", "template", "certificate", "certify", "verify", "budget",
+        "kept", "machine", "plugins", "plan", "recipe", "source", "calibrate", "pipeline", "runtime", "evaluate",
+        "tokenizers", "quants", "bench", "settings", "template", "certificate", "certify", "verify", "budget",
     },
     "quantize_cli": set(),
     "__main__": {"cli"},

@@ -8,10 +8,11 @@ from pathlib import Path
 import numpy as np
 
 from formats.imatrix import ImportanceFile, imatrix_bytes, read_imatrix
-from formats.output import replacing
+from formats.output import ANY_FILE, Guard, replacing
+from formats.source import refuse_changed
 from quantize_cli.calibrate._collect import Collector, Shapes, fingerprint, shapes_of
 from quantize_cli.calibrate._merge import Other, added, file_name, fitted, open_other
-from quantize_cli.errors import InputError, OutputError, UsageError
+from quantize_cli.errors import InputError, UsageError, not_written
 from quantize_cli.evaluate.corpus import LEAST_CONTEXT, read_texts
 from quantize_cli.evaluate.subject import Subject, open_subject
 from quantize_cli.tokenizers import load_tokenizer
@@ -35,6 +36,8 @@ class Request:
     merge: tuple[Path, ...] = ()
     save_every: int = 32
     """Chunks."""
+    guard: Guard = ANY_FILE
+    """Of `output`."""
 
 
 @dataclass(frozen=True)
@@ -136,16 +139,17 @@ def run(prepared: Prepared, advance: Callable[[int], None]) -> ImportanceFile:
     collector = Collector(
         request.model, prepared.subject.transformer, prepared.shapes, None if begun is None else begun.entries
     )
-    total = len(prepared.chunks)
+    total, guard = len(prepared.chunks), request.guard
     for index in range(prepared.done, total):
         collector.run(index + 1, prepared.chunks[index])
         if (index + 1) % request.save_every == 0 and index + 1 < total:
-            _save(request.output, _collected(prepared, collector, index + 1))
+            guard = _save(request.output, _collected(prepared, collector, index + 1), guard)
         advance(1)
     found = _collected(prepared, collector, total)
     if prepared.others:
         found = added(found, prepared.others)
-    _save(request.output, found)
+    refuse_changed(prepared.subject.model.files)
+    _save(request.output, found, guard)
     return found
 
 
@@ -158,10 +162,12 @@ def _collected(prepared: Prepared, collector: Collector, count: int) -> Importan
     )  # fmt: skip
 
 
-def _save(path: Path, file: ImportanceFile) -> None:
+def _save(path: Path, file: ImportanceFile, guard: Guard) -> Guard:
+    """Write the file; gives the guard under which it is written again."""
     data = imatrix_bytes(file)
     try:
-        with replacing(path, len(data)) as output:
+        with replacing(path, len(data), guard) as output:
             output.write(data, 0)
+            return replace(guard, own=output.place)
     except OSError as error:
-        raise OutputError(f"{path}: {(error.strerror or str(error)).lower()}") from error
+        raise not_written(path, error) from error

@@ -6,47 +6,35 @@ imported until a command runs, so that help is there at once.
 
 import functools
 import os
-import signal
 import sys
 from collections.abc import Callable
 from typing import Any
 
 import typer
 
-from formats.errors import FormatError
 from quantize_cli import __version__, plugins
-from quantize_cli.errors import ExitCode, QuantizeError
 
 _CONTEXT = {"help_option_names": ["-h", "--help"]}
 _HELP = "Turn a Hugging Face checkpoint into a GGUF file that llama.cpp runs, inspect it, measure it, run it."
-_BadUsage: Any = typer.BadParameter.__mro__[1]
-"""click's UsageError, by way of typer, which may carry a click of its own."""
-
-
-class _Terminated(BaseException):
-    """The process was told to stop."""
+_TRACEBACK = "QUANTIZE_TRACEBACK"
+_OF_TYPER: Any = (typer.Exit, typer.Abort, typer.BadParameter.__mro__[2])
+"""What a command raises for typer: to end, to give up, and click's error, of which typer may carry its own."""
 
 
 def main() -> None:
     """The console script."""
-    signal.signal(signal.SIGTERM, _terminate)
+    from quantize_cli.cli import _ending, _streams
+
+    _streams.prepare()
     try:
+        _ending.listen()
         command = typer.main.get_command(_application())
         status = command.main(sys.argv[1:] or ["--help"], "quantize", standalone_mode=False)
-    except _BadUsage as error:
-        where = error.ctx.command_path if error.ctx else "quantize"
-        status = _say(_sentence(error.format_message()), f"{where} --help", ExitCode.USAGE)
-    except (KeyboardInterrupt, typer.Abort):
-        status = _say("interrupted", None, ExitCode.INTERRUPTED)
-    except _Terminated:
-        status = _say("terminated", None, ExitCode.TERMINATED)
+        sys.stdout.flush()
+    except BaseException as error:  # of every kind: none may become a traceback and exit code 1
+        status = _ending.status_of(error, wants_traceback=os.environ.get(_TRACEBACK, "0") not in ("", "0"))
+    _ending.say_unkept()
     sys.exit(status)
-
-
-def _terminate(number: int, frame: object) -> None:
-    """Leave as Ctrl-C does, so that unfinished files are removed; a second signal must not stop that."""
-    signal.signal(number, signal.SIG_IGN)
-    raise _Terminated
 
 
 def _application() -> typer.Typer:
@@ -54,12 +42,12 @@ def _application() -> typer.Typer:
         context_settings=_CONTEXT,
         pretty_exceptions_enable=False,
         rich_markup_mode=None,
-        epilog="Exit codes: 0 done, 1 the answer is no, 2 usage, 3 bad input, 4 output not written, 130 interrupted, "
-        "143 terminated.",
+        epilog="Exit codes: 0 done, 1 the answer is no, 2 usage, 3 bad input, 4 output not written, 70 a fault of "
+        "ours, 129 hung up, 130 interrupted, 131 quit, 143 terminated.",
     )
-    application.callback(help=_HELP)(_version_option)
+    application.callback(help=_HELP)(_global_options)
     for name in plugins.names("cli"):
-        application.command(name, context_settings=_CONTEXT)(_translated(plugins.load("cli", name).command))
+        application.command(name, context_settings=_CONTEXT)(_told(plugins.load("cli", name).command))
     return application
 
 
@@ -69,62 +57,31 @@ def _print_version(wanted: bool) -> None:
         raise typer.Exit
 
 
-def _version_option(
+def _global_options(
     version: bool = typer.Option(False, "--version", help="Print the version.", callback=_print_version, is_eager=True),
+    traceback: bool = typer.Option(
+        False, "--traceback", help=f"Show where a fault of ours is, as {_TRACEBACK}=1 in the environment does."
+    ),
 ) -> None:
-    """Nothing is left to do for the option when a command is given."""
+    """What holds for every command."""
+    if traceback:
+        os.environ[_TRACEBACK] = "1"
 
 
-def _translated(command: Callable[..., None]) -> Callable[..., None]:
-    """The command, with every error we raise on purpose turned into one line, a hint and an exit code."""
+def _told(command: Callable[..., None]) -> Callable[..., None]:
+    """The command, with whatever it raises told to `main` as it is: typer takes EOFError for Ctrl-C, and a broken pipe
+    for a reason to exit with 1.
+    """
 
     @functools.wraps(command)
-    def translated(*args: Any, **kwargs: Any) -> None:
+    def told(*args: Any, **kwargs: Any) -> None:
+        from quantize_cli.cli._ending import Raised
+
         try:
             command(*args, **kwargs)
-            sys.stdout.flush()
-        except QuantizeError as error:
-            code = _say(str(error), error.hint, error.exit_code)
-        except FormatError as error:
-            code = _say(str(error), error.hint, ExitCode.INPUT)
-        except BrokenPipeError:  # whoever read our output has seen enough, as `| head` has
-            code = _discard_output()
-        except OSError as error:
-            code = _refused(error)
-        except KeyboardInterrupt:
-            code = _say("interrupted", None, ExitCode.INTERRUPTED)
-        except _Terminated:
-            code = _say("terminated", None, ExitCode.TERMINATED)
-        else:
-            return
-        raise typer.Exit(code)
+        except _OF_TYPER:
+            raise
+        except BaseException as error:
+            raise Raised(error) from error
 
-    return translated
-
-
-def _refused(error: OSError) -> int:
-    """What the system refused: a path that cannot even be looked at, or our own output."""
-    reason = (error.strerror or str(error)).lower()
-    if error.filename is not None:
-        return _say(f"{os.fsdecode(error.filename)}: {reason}", None, ExitCode.INPUT)
-    _discard_output()
-    return _say(f"standard output: {reason}", None, ExitCode.OUTPUT)
-
-
-def _discard_output() -> int:
-    """Let what is still to be printed go nowhere, or Python would complain at exit that it cannot be."""
-    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-    return ExitCode.DONE
-
-
-def _say(message: str, hint: str | None, code: int) -> int:
-    from quantize_cli.cli._text import printable
-
-    sys.stderr.write(f"error: {printable(message)}\n" + (f"hint: {printable(hint)}\n" if hint else ""))
-    return code
-
-
-def _sentence(message: str) -> str:
-    """typer's words in our style: one line, lower case, no full stop."""
-    line = " ".join(message.split()).removesuffix(".")
-    return line[:1].lower() + line[1:]
+    return told

@@ -9,6 +9,7 @@ import numpy as np
 
 from formats.ggml import GgmlType
 from formats.gguf.layout import Value
+from formats.output import Guard
 from quantize_cli import quants
 from quantize_cli.budget.choice import within
 from quantize_cli.budget.frontier import further
@@ -121,9 +122,9 @@ def searched(
     return recipe, found
 
 
-def saved(path: Path | None, recipe: Recipe) -> None:
+def saved(path: Path | None, recipe: Recipe, guard: Guard) -> None:
     """Write the recipe as TOML, if it is to be kept."""
-    write_report(path, to_toml(recipe))
+    write_report(path, to_toml(recipe), guard)
 
 
 def measured(

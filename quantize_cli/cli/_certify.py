@@ -5,6 +5,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
+from formats.output import Guard
 from quantize_cli.certificate import Certificate
 from quantize_cli.certify import Order, certify, order, stating
 from quantize_cli.cli._measured import evaluated
@@ -22,7 +23,7 @@ def ordered(made: Planned, source: Path, text: Path) -> tuple[Planned, Order]:
     return replace(made, files=stating(made.files, wanted.blank)), wanted
 
 
-def certified(made: Planned, wanted: Order, write: Callable[[Planned], float], quiet: bool) -> float:
+def certified(made: Planned, wanted: Order, write: Callable[[Planned], float], guard: Guard, quiet: bool) -> float:
     """Write the files and certify them, and say what was measured; the seconds it took."""
     start = time.monotonic()
     claims = certify(
@@ -30,6 +31,7 @@ def certified(made: Planned, wanted: Order, write: Callable[[Planned], float], q
         wanted,
         lambda files: write(replace(made, files=dict(files))),
         lambda request: evaluated(request, quiet),
+        guard,
     )
     if not quiet:
         _report(claims)

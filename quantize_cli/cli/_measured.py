@@ -1,14 +1,13 @@
 """What commands that measure models share: how a measurement is run, said, and written."""
 
 import sys
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from formats.output import replacing
+from formats.output import Guard, replacing
 from quantize_cli.cli._progress import progress
 from quantize_cli.cli._text import note, print_table, warn
-from quantize_cli.errors import OutputError
+from quantize_cli.errors import not_written
 from quantize_cli.evaluate.bootstrap import Estimate
 from quantize_cli.evaluate.evaluation import Evaluation, Request, prepare, run
 from quantize_cli.evaluate.saved import SavedReference
@@ -104,24 +103,13 @@ def interval(estimate: Estimate, digits: int, scale: float = 1.0, unit: str = ""
     return f"{low * scale:.{digits}f} to {high * scale:.{digits}f}{unit}"
 
 
-def write_report(path: Path | None, content: str | bytes) -> None:
+def write_report(path: Path | None, content: str | bytes, guard: Guard) -> None:
     """The file whole, or as it was; nothing where no path is given. Characters no file can hold are spelled out."""
     if path is None:
         return
     data = content if isinstance(content, bytes) else content.encode("utf-8", "backslashreplace")
     try:
-        with replacing(path, len(data)) as output:
+        with replacing(path, len(data), guard) as output:
             output.write(data, 0)
     except OSError as error:
-        raise OutputError(f"{path}: {(error.strerror or str(error)).lower()}") from error
-
-
-def refuse_bad_places(paths: Sequence[Path | None]) -> None:
-    """Say before the work what would be found out after it."""
-    for path in paths:
-        if path is None:
-            continue
-        if path.is_dir():
-            raise OutputError(f"{path}: is a directory")
-        if not path.parent.is_dir():
-            raise OutputError(f"{path}: there is no directory {path.parent}")
+        raise not_written(path, error) from error

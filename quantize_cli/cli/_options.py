@@ -126,5 +126,5 @@ ThreadCount = Annotated[
     Optional[int],  # noqa: UP045
     typer.Option("--threads", "-j", min=1, help="Cores to compute on. Default: all."),
 ]
-Force = Annotated[bool, typer.Option("--force", "-f", help="Replace OUT if it is there.")]
+Force = Annotated[bool, typer.Option("--force", "-f", help="Replace files that are there.")]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Plan, check and say what would be done; write nothing.")]

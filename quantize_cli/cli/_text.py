@@ -13,6 +13,7 @@ import numpy as np
 
 from formats.ggml import GgmlType
 from formats.quoted import quoted
+from quantize_cli.cli._streams import printable as printable
 from quantize_cli.errors import UsageError
 
 _POWERS = {"": 0, "K": 1, "M": 2, "G": 3, "T": 4}
@@ -27,11 +28,6 @@ def warn(message: str) -> None:
 def note(message: str) -> None:
     """Say how things go; not data."""
     sys.stderr.write(f"{printable(message)}\n")
-
-
-def printable(text: str) -> str:
-    """Text from a file with what a terminal would obey or hide escaped."""
-    return text if text.isprintable() else "".join(c if c.isprintable() else repr(c)[1:-1] for c in text)
 
 
 def harmless(text: str) -> str:
@@ -59,8 +55,11 @@ def nbytes_of(option: str, text: str) -> int:
 def print_json(document: dict[str, Any]) -> None:
     """One document on stdout."""
     text = json.dumps(_plain(document), ensure_ascii=False, indent=1)
-    # Half a character, as a file name of other than UTF-8 has, is spelled in JSON as backslashreplace spells it.
-    sys.stdout.write(text.encode("utf-8", "backslashreplace").decode() + "\n")
+    try:
+        text.encode(sys.stdout.encoding)
+    except UnicodeError:  # half a character, as a file name of other than UTF-8 has, or an encoding that lacks some
+        text = json.dumps(_plain(document), indent=1)
+    sys.stdout.write(text + "\n")
 
 
 def _plain(value: Any) -> Any:

@@ -6,7 +6,7 @@ from typing import Annotated, Any, Optional
 
 import typer
 
-from quantize_cli.cli._options import HtmlFile, Json, ModelPath, Texts
+from quantize_cli.cli._options import Force, HtmlFile, Json, ModelPath, Texts
 
 _CONTEXT, _CHUNKS, _TOKENS_RUN = 512, 8, 1024
 """Tokens of a chunk and chunks of a text unless told; tokens on which each tensor is tried."""
@@ -28,15 +28,19 @@ def command(
         typer.Option("--types", metavar="TYPE,...", help="Types that tensors may have. Default: q2_k to q8_0, and iq."),
     ] = None,
     html: HtmlFile = None,
+    force: Force = False,
     json: Json = False,
 ) -> None:
     """Measure what rounding each tensor of MODEL costs, and show outlier channels, experts and the sizes to be had."""
     from quantize_cli.budget import analysis, page
-    from quantize_cli.cli._measured import refuse_bad_places, write_report
+    from quantize_cli.cli._measured import write_report
+    from quantize_cli.cli._places import Places
     from quantize_cli.evaluate.page import Column
 
     wanted = _types(types)
-    refuse_bad_places((html,))
+    places = Places((model, *(text or ())), force)
+    places.refuse_bad((html,))
+    places.sweep((html,))
     opened, tokens = _opened(model, text or [], ctx, chunks)
     found = _measured(opened, tokens, wanted, quiet=json)
     frontier = analysis.frontier(opened, found)
@@ -44,7 +48,8 @@ def command(
     if html is not None:
         columns = [Column(heading, [row[heading] for row in rows]) for heading in rows[0]]
         title = f"quantize analyze: {model.name}"
-        write_report(html, page.document(title, found, frontier, columns, [str(path) for path in text or []]))
+        texts = [str(path) for path in text or []]
+        write_report(html, page.document(title, found, frontier, columns, texts), places.guard)
     if json:
         _print_json(model, tokens, found, frontier)
     else:

@@ -1,6 +1,5 @@
 """quantize calibrate: what a model's matrices are given while it reads a text, so that errors there count for more."""
 
-import os
 import sys
 import time
 from collections.abc import Sequence
@@ -53,31 +52,31 @@ def command(
     from quantize_cli.cli._text import note, warn
 
     texts, merged = tuple(text or ()), tuple(merge or ())
-    _refuse_output(output, (model, *texts), resume, force)
+    places = _places(output, (model, *texts, *merged), resume, force)
     start = time.monotonic()
-    prepared = prepare(Request(model, texts, output, ctx, chunks, process_output, resume, merged, save_every), note)
+    request = Request(
+        model, texts, output, ctx, chunks, process_output, resume, merged, save_every, places.guard
+    )  # fmt: skip
+    prepared = prepare(request, note)
     for warning in prepared.warnings:
         warn(warning)
+    places.sweep((output,))
     with progress(len(prepared.chunks) - prepared.done, " chunks", model.name, json) as advance:
         found = run(prepared, advance)
     _report(prepared, found, time.monotonic() - start, json)
 
 
-def _refuse_output(output: Path, inputs: Sequence[Path], resume: bool, force: bool) -> None:
-    from quantize_cli.cli._measured import refuse_bad_places
-    from quantize_cli.errors import OutputError, UsageError
+def _places(output: Path, inputs: Sequence[Path], resume: bool, force: bool) -> Any:
+    from quantize_cli.cli._places import Places
+    from quantize_cli.errors import UsageError
 
     if resume and force:
         raise UsageError("--resume and --force: one goes on with OUT, the other replaces it")
-    refuse_bad_places((output,))
-    if not os.path.lexists(output):
-        return
-    if not output.is_file():
-        raise OutputError(f"{output}: not a regular file")
-    if any(path.exists() and output.samefile(path) for path in inputs):
-        raise OutputError(f"{output}: is an input itself")
-    if not (resume or force):
-        raise OutputError(f"{output}: already exists", hint="--resume goes on with it, --force replaces it")
+    places = Places(inputs, force, hint="--resume goes on with it, --force replaces it")
+    if resume:
+        places.going_on_with(output)
+    places.refuse_bad((output,))
+    return places
 
 
 def _report(prepared: Any, file: Any, seconds: float, json: bool) -> None:

@@ -6,7 +6,7 @@ from typing import Annotated, Any
 
 import typer
 
-from quantize_cli.cli._options import Chunks, Context, HtmlFile, Json, ReferencePath, Texts
+from quantize_cli.cli._options import Chunks, Context, Force, HtmlFile, Json, ReferencePath, Texts
 
 
 def command(
@@ -16,18 +16,22 @@ def command(
     chunks: Chunks = None,
     reference: ReferencePath = None,
     html: HtmlFile = None,
+    force: Force = False,
     json: Json = False,
 ) -> None:
     """Measure size, perplexity, divergence, speed and memory of models on the same texts, in turns.
 
     The others are compared with the first, unless --reference names another.
     """
-    from quantize_cli.cli._measured import evaluated, print_texts, refuse_bad_places, write_report
+    from quantize_cli.cli._measured import evaluated, print_texts, write_report
+    from quantize_cli.cli._places import Places
     from quantize_cli.cli._text import print_table
     from quantize_cli.evaluate.evaluation import Request
 
     _refuse_nonsense(models)
-    refuse_bad_places((html,))
+    places = Places((*models, *(text or ()), reference), force)
+    places.refuse_bad((html,))
+    places.sweep((html,))
     request = Request(tuple(models), tuple(text or ()), ctx, chunks, reference or models[0])
     found = evaluated(request, quiet=json)
     peaks = _peaks(models, found, quiet=json)
@@ -36,7 +40,7 @@ def command(
         from quantize_cli.evaluate import page
 
         columns = [page.Column(heading, [row[heading] for row in rows]) for heading in rows[0]]
-        write_report(html, page.document(f"quantize compare: {len(models)} models", found, columns))
+        write_report(html, page.document(f"quantize compare: {len(models)} models", found, columns), places.guard)
     if json:
         _print_json(found, peaks)
     else:

@@ -1,6 +1,5 @@
 """quantize convert: a checkpoint becomes a GGUF file."""
 
-import os
 import time
 from pathlib import Path
 from typing import Any
@@ -68,6 +67,7 @@ def command(
     from quantize_cli.certificate import LARGEST
     from quantize_cli.cli._budget import asked_budget, saved
     from quantize_cli.cli._calibrated import Calibration
+    from quantize_cli.cli._places import Places
     from quantize_cli.cli._request import Request, choose_recipe, planned
 
     budget = asked_budget(size, bpw, fits, types)
@@ -76,40 +76,38 @@ def command(
     asked = Calibration(
         tuple(calibrate or ()), tuple(method or ()), ctx, chunks, search, threads, budget, reserved, json
     )
+    places = Places((source, recipe, imatrix, *asked.texts, certify), force)
+    places.refuse_bad((save_recipe, output if split_size is None else None))
     made = planned(Request(source, chosen, output, imatrix, requantize, split_size, settings, asked))
     wanted = None
     if certify is not None:
         from quantize_cli.cli._certify import certified, ordered
 
         made, wanted = ordered(made, source, certify)
-    for path in made.files:
-        _refuse_output(source, path, force)
-    saved(save_recipe, made.plan.recipe)
+    places.refuse_bad((save_recipe, *made.files))
     if dry_run:
-        seconds = 0.0
-    elif wanted is None:
-        seconds = _write(made, threads, quiet=json)
+        _report(made, 0.0, dry_run, json)
+        _say_unsaved(save_recipe, json)
+        return
+    places.sweep((save_recipe, *made.files))
+    saved(save_recipe, made.plan.recipe, places.guard)
+    if wanted is None:
+        seconds = _write(made, threads, places.guard, quiet=json)
     else:
-        seconds = certified(made, wanted, lambda staged: _write(staged, threads, quiet=json), quiet=json)
+        seconds = certified(
+            made, wanted, lambda staged: _write(staged, threads, places.guard, quiet=json), places.guard, quiet=json
+        )
     _report(made, seconds, dry_run, json)
 
 
-def _refuse_output(source: Path, output: Path, force: bool) -> None:
-    from quantize_cli.errors import OutputError
+def _say_unsaved(recipe: Path | None, json: bool) -> None:
+    from quantize_cli.cli._text import note
 
-    if not os.path.lexists(output):
-        return
-    if not output.is_file():
-        raise OutputError(f"{output}: {'is a directory' if output.is_dir() else 'not a regular file'}")
-    if output.samefile(source):
-        raise OutputError(f"{output}: is the source itself")
-    if output.suffix != ".gguf" and source.is_dir() and output.parent.samefile(source):
-        raise OutputError(f"{output}: is a part of the source")
-    if not force:
-        raise OutputError(f"{output}: already exists", hint="--force replaces it")
+    if recipe is not None and not json:
+        note(f"would save {recipe}")
 
 
-def _write(made: Any, threads: int | None, quiet: bool) -> float:
+def _write(made: Any, threads: int | None, guard: Any, quiet: bool) -> float:
     from quantize_cli.cli._progress import progress
     from quantize_cli.cli._text import note
     from quantize_cli.machine import processors
@@ -118,7 +116,7 @@ def _write(made: Any, threads: int | None, quiet: bool) -> float:
     start = time.monotonic()
     with progress(sum(step.nbytes for step in made.plan.steps), "B", made.output.name, quiet) as advance:
         known = made.known
-        write(made.files, known.importance, threads or processors(), Report(note, advance), known.rounding)
+        write(made.files, known.importance, threads or processors(), Report(note, advance), known.rounding, guard)
     return time.monotonic() - start
 
 

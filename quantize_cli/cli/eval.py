@@ -7,7 +7,7 @@ from typing import Annotated, Any, Optional
 
 import typer
 
-from quantize_cli.cli._options import Chunks, Context, HtmlFile, Json, ModelPath, ReferencePath, Texts
+from quantize_cli.cli._options import Chunks, Context, Force, HtmlFile, Json, ModelPath, ReferencePath, Texts
 from quantize_cli.errors import ExitCode
 
 _Limit = Optional[str]  # noqa: UP045
@@ -38,25 +38,29 @@ def command(
         typer.Option("--junit", metavar="FILE", help="Write the limits as JUnit's XML."),
     ] = None,
     html: HtmlFile = None,
+    force: Force = False,
     json: Json = False,
 ) -> None:
     """Measure the perplexity of MODEL on texts, by llama.cpp's protocol, and its divergence from a reference."""
-    from quantize_cli.cli._measured import evaluated, refuse_bad_places
+    from quantize_cli.cli._measured import evaluated
+    from quantize_cli.cli._places import Places
     from quantize_cli.evaluate.evaluation import Request
     from quantize_cli.evaluate.gate import gates, is_passed, judge
 
     wanted = gates(max_ppl_increase, max_kld, min_top1)
     _refuse_nonsense(model, reference, wanted, strict)
-    refuse_bad_places((save_reference, junit, html))
+    places = Places((model, *(text or ()), reference), force)
+    places.refuse_bad((save_reference, junit, html))
+    places.sweep((save_reference, junit, html))
     start = time.monotonic()
-    request = Request((model,), tuple(text or ()), ctx, chunks, reference, save_reference)
+    request = Request((model,), tuple(text or ()), ctx, chunks, reference, save_reference, places.guard)
     found = evaluated(request, quiet=json)
     measured = {
         name: summary.comparison for (name, _), summary in zip(found.texts, found.models[0].by_text, strict=True)
     }
     outcomes = judge(wanted, {name: comparison for name, comparison in measured.items() if comparison is not None})
     passed = is_passed(outcomes, strict)
-    _write(found, outcomes, junit, html, strict, time.monotonic() - start)
+    _write(found, outcomes, junit, html, strict, time.monotonic() - start, places.guard)
     _report(found, outcomes, passed, json)
     if not passed:
         raise typer.Exit(ExitCode.ANSWER_IS_NO)
@@ -74,7 +78,13 @@ def _refuse_nonsense(model: Path, reference: Path | None, wanted: list[Any], str
 
 
 def _write(
-    found: Any, outcomes: list[Any], junit: Path | None, html: Path | None, strict: bool, seconds: float
+    found: Any,
+    outcomes: list[Any],
+    junit: Path | None,
+    html: Path | None,
+    strict: bool,
+    seconds: float,
+    guard: Any,
 ) -> None:
     from quantize_cli.cli._measured import write_report
     from quantize_cli.evaluate.junit import document
@@ -82,12 +92,12 @@ def _write(
     (model,) = found.models
     if junit is not None:
         names = [name for name, _ in found.texts]
-        write_report(junit, document(str(model.subject.path), names, outcomes, strict, seconds))
+        write_report(junit, document(str(model.subject.path), names, outcomes, strict, seconds), guard)
     if html is not None:
         from quantize_cli.evaluate import page
 
         columns = [page.Column(heading, [cell]) for heading, cell in _row(found).items()]
-        write_report(html, page.document(f"quantize eval: {model.subject.path.name}", found, columns, outcomes))
+        write_report(html, page.document(f"quantize eval: {model.subject.path.name}", found, columns, outcomes), guard)
 
 
 def _row(found: Any) -> dict[str, str]:

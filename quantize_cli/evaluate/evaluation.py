@@ -6,6 +6,8 @@ from pathlib import Path
 
 import numpy as np
 
+from formats.output import ANY_FILE, Guard
+from formats.source import refuse_changed
 from quantize_cli.errors import InputError, UsageError
 from quantize_cli.evaluate.corpus import Encoder, read_texts
 from quantize_cli.evaluate.saved import SavedReference, choose, open_saved, saving
@@ -30,6 +32,8 @@ class Request:
     reference: Path | None = None
     save: Path | None = None
     """Where to save what the first model predicts."""
+    guard: Guard = ANY_FILE
+    """Of `save`."""
 
 
 @dataclass(frozen=True)
@@ -45,6 +49,7 @@ class Prepared:
     reference: Reference
     reference_name: str | None
     save: Path | None
+    guard: Guard
     warnings: tuple[str, ...]
 
 
@@ -97,7 +102,8 @@ def prepare(request: Request, note: Callable[[str], None]) -> Prepared:
     warnings = tuple(warning for subject in subjects for warning in subject.model.warnings)
     name = None if request.reference is None else str(request.reference)
     return Prepared(
-        tuple(subjects), len(request.models), chunks, texts, reference, name, request.save, warnings
+        tuple(subjects), len(request.models), chunks, texts, reference, name, request.save,
+        request.guard, warnings,
     )  # fmt: skip
 
 
@@ -129,7 +135,7 @@ def _of_saved(
 
 def run(prepared: Prepared, advance: Callable[[int], None]) -> Evaluation:
     """Measure what was prepared; `advance` is told of each chunk done."""
-    with saving(prepared.save, prepared.subjects[0], prepared.chunks, prepared.texts) as save:
+    with saving(prepared.save, prepared.subjects[0], prepared.chunks, prepared.texts, prepared.guard) as save:
 
         def on_chunk(index: int, logits: np.ndarray, tokens: np.ndarray) -> None:
             save(index, logits, tokens)
@@ -137,6 +143,8 @@ def run(prepared: Prepared, advance: Callable[[int], None]) -> Evaluation:
 
         models = [subject.transformer for subject in prepared.subjects]
         scores = measure(models, prepared.chunks, prepared.reference, on_chunk)
+        for subject in prepared.subjects:
+            refuse_changed(subject.model.files)
     counts = [count for _, count in prepared.texts]
     found = [
         _sum_up(subject, of_model, counts, place == prepared.reference)

@@ -10,10 +10,10 @@ import numpy as np
 
 from formats import llama_logits, reference
 from formats.llama_logits import LlamaLogits, read_llama_logits
-from formats.output import replacing
+from formats.output import ANY_FILE, Guard, replacing
 from formats.reference import Header, ReferenceFile, Rows, read_reference
 from formats.source import open_input
-from quantize_cli.errors import InputError, OutputError
+from quantize_cli.errors import InputError, OutputError, not_written
 from quantize_cli.evaluate.corpus import Encoder
 from quantize_cli.evaluate.stream import OnChunk
 from quantize_cli.evaluate.subject import Subject
@@ -70,7 +70,11 @@ def choose(
 
 @contextmanager
 def saving(
-    path: Path | None, subject: Subject, chunks: np.ndarray, texts: Sequence[tuple[str, int]]
+    path: Path | None,
+    subject: Subject,
+    chunks: np.ndarray,
+    texts: Sequence[tuple[str, int]],
+    guard: Guard = ANY_FILE,
 ) -> Iterator[OnChunk]:
     """What to call with each chunk's logits, so that they are in `path` when the block ends well; nothing if None."""
     if path is None:
@@ -83,7 +87,7 @@ def saving(
         free = shutil.disk_usage(path.parent).free
         if free < nbytes:  # said before the work, not after it
             raise OutputError(f"{path}: needs {nbytes} bytes, its disk has {free} free")
-        with replacing(path, nbytes) as output:
+        with replacing(path, nbytes, guard) as output:
             output.write(start, 0)
 
             def save(index: int, logits: np.ndarray, tokens: np.ndarray) -> None:
@@ -93,4 +97,4 @@ def saving(
 
             yield save
     except OSError as error:
-        raise OutputError(f"{path}: {(error.strerror or str(error)).lower()}") from error
+        raise not_written(path, error) from error

@@ -2,6 +2,8 @@
 
 import numpy as np
 
+from quantize_cli.errors import InputError
+from quantize_cli.machine import memory_nbytes
 from quantize_cli.runtime.hyperparameters import Hyperparameters
 
 _LANES = 16
@@ -18,6 +20,7 @@ class Cache:
         self.capacity, self.sequences = capacity, sequences
         room = -(-capacity // _LANES) * _LANES
         heads, width = sequences * sizes.key_value_heads, sizes.head_width
+        _refuse_more_than_there_is(capacity, 8 * sizes.layers * heads * width * room)
         self.keys = np.zeros((sizes.layers, heads * width, room), np.float32)
         self.values = np.zeros((sizes.layers, heads * room, width), np.float32)
         self.cell = np.zeros(1, np.int64)
@@ -34,3 +37,13 @@ class Cache:
     def rewind(self, length: int) -> None:
         """Forget all but the first `length` positions."""
         self.cell[0] = min(self.length, length)
+
+
+def _refuse_more_than_there_is(positions: int, nbytes: int) -> None:
+    """InputError for keys and values that fill the memory: numpy would raise, or the system end the process."""
+    memory = memory_nbytes()
+    if memory is not None and nbytes > memory:
+        raise InputError(
+            f"{positions} positions take {nbytes} bytes for keys and values, the machine has {memory}",
+            hint="fewer --tokens, or a smaller --ctx",
+        )

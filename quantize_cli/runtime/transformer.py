@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from quantize_cli import kept
 from quantize_cli.errors import InputError
 from quantize_cli.machine import processors
 from quantize_cli.runtime.cache import Cache
@@ -123,7 +124,7 @@ class Transformer:
 
     def prepare(self, note: Callable[[str], None]) -> None:
         """Have all machine code ready, from the cache or made now; `note` is told if that takes long."""
-        compiling = Timer(_PATIENCE_SECONDS, note, ["compiling kernels for this processor, kept for next time"])
+        compiling = Timer(_PATIENCE_SECONDS, lambda: note(kept.compiling()))
         compiling.start()
         try:
             for count in (1, FEW):

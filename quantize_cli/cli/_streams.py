@@ -1,0 +1,100 @@
+"""The standard streams, made such that whatever the environment is, printing and reading text raises nothing strange.
+
+Characters that an encoding lacks are spelled out, bytes that are no text are replaced, a stream that was closed takes
+its number again so that no file gets it. What cannot be said on stderr is lost; what cannot be printed on stdout, which
+is data, is an OutputError.
+"""
+
+import errno
+import io
+import os
+import sys
+from contextlib import suppress
+from typing import Any
+
+from quantize_cli.errors import OutputError
+
+
+class ReaderGoneError(BaseException):
+    """Whoever read our output has seen enough, as `| head` has."""
+
+
+class _Data(io.TextIOWrapper):
+    """Standard output."""
+
+    def write(self, text: str) -> int:
+        try:
+            return super().write(text)
+        except OSError as error:
+            raise _unprinted(error) from error
+
+    def flush(self) -> None:
+        try:
+            super().flush()
+        except OSError as error:
+            raise _unprinted(error) from error
+
+
+class _Words(io.TextIOWrapper):
+    """Standard error."""
+
+    def write(self, text: str) -> int:
+        with suppress(OSError):
+            return super().write(text)
+        return len(text)
+
+    def flush(self) -> None:
+        with suppress(OSError):
+            super().flush()
+
+
+def prepare() -> None:
+    """Put streams of ours in the place of Python's."""
+    sys.stdin = sys.stdin or _reopened(0, os.O_RDONLY, "r")
+    # Nothing can be written to what is open for reading: whatever is printed fails, as it should.
+    sys.stdout = sys.stdout or _reopened(1, os.O_RDONLY, "w")
+    sys.stderr = sys.stderr or _reopened(2, os.O_WRONLY, "w")
+    if isinstance(sys.stdin, io.TextIOWrapper):
+        sys.stdin.reconfigure(errors="replace")
+    sys.stdout, sys.stderr = _wrapped(sys.stdout, _Data), _wrapped(sys.stderr, _Words)
+
+
+def printable(text: str) -> str:
+    """Text from a file with what a terminal would obey or hide escaped."""
+    return text if text.isprintable() else "".join(c if c.isprintable() else repr(c)[1:-1] for c in text)
+
+
+def _discard_output() -> None:
+    """Let what is still to be printed go nowhere, or Python would complain at exit that it cannot be."""
+    with suppress(OSError, ValueError):
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+def _wrapped(stream: Any, kind: type[io.TextIOWrapper]) -> Any:
+    """The same stream as one of ours; as it is where it is none of the system's."""
+    if not isinstance(stream, io.TextIOWrapper):
+        return stream
+    encoding, line_buffering = stream.encoding, stream.line_buffering
+    return kind(stream.detach(), encoding, errors="backslashreplace", line_buffering=line_buffering)
+
+
+def _reopened(number: int, flags: int, mode: str) -> Any:
+    """A stream for one that was closed, of the same number unless something else has it."""
+    try:
+        os.fstat(number)
+    except OSError:
+        opened = os.open(os.devnull, flags)
+        if opened != number:
+            os.dup2(opened, number)
+            os.close(opened)
+    else:
+        number = os.open(os.devnull, flags)
+    return open(number, mode, encoding="utf-8")  # noqa: PTH123 - open as long as the process
+
+
+def _unprinted(error: OSError) -> BaseException:
+    _discard_output()
+    if isinstance(error, BrokenPipeError):
+        return ReaderGoneError()
+    reason = "is closed" if error.errno == errno.EBADF else (error.strerror or str(error)).lower()
+    return OutputError(f"standard output: {reason}")
