@@ -28,7 +28,7 @@ MAY_IMPORT = {
     "tokenizers": WORDS | {"plugins"},
     "certificate": WORDS,
     "digest": WORDS | {"tensor"},
-    "source": WORDS | {"plugins", "tensor", "models", "certificate"},
+    "source": WORDS | {"plugins", "tensor", "models", "tokenizers", "certificate"},
     "settings": WORDS | {"certificate"},
     "template": WORDS,
     "roles": WORDS | {"tensor"},

@@ -3,7 +3,6 @@
 from collections.abc import Mapping
 from typing import Any
 
-from tokenizers import Regex, models, pre_tokenizers
 from tokenizers import Tokenizer as Backend
 
 from formats.checkpoint import Checkpoint
@@ -11,11 +10,14 @@ from formats.gguf.layout import Value, ValueType, array, text
 from formats.quoted import quoted
 from quantize_cli.errors import InputError
 from quantize_cli.tokenizers._added import added_tokenizer
-from quantize_cli.tokenizers._pretokenizer import ENGINE, Pretokenizer, known_name, name_by_structure
+from quantize_cli.tokenizers._byte_words import say, word_encoder
+from quantize_cli.tokenizers._ends import ENGINE_EOS
+from quantize_cli.tokenizers._pretokenizer import ENGINE, known_name, name_by_structure
 from quantize_cli.tokenizers._special import looks_special, special_metadata
 from quantize_cli.tokenizers._tokenizer import CONTROL, NORMAL, UNUSED, USER_DEFINED, Tokenizer, build, vocabulary
 
-_BOS_ID = _EOS_ID = 11
+_MODEL = "gpt2"
+_BOS_ID = 11
 """What llama.cpp takes when a file says nothing: Falcon's."""
 
 
@@ -37,13 +39,13 @@ def metadata(checkpoint: Checkpoint, config: Mapping[str, Any]) -> dict[str, Val
         )
     tokens, types = _tokens(checkpoint, tokenizer, config)
     return {
-        "tokenizer.ggml.model": text("gpt2"),
+        "tokenizer.ggml.model": text(_MODEL),
         "tokenizer.ggml.pre": text(name),
         "tokenizer.ggml.tokens": array(ValueType.STRING, tokens),
         "tokenizer.ggml.token_type": array(ValueType.INT32, types),
         # Written though it be empty: without the key llama.cpp does not load the file.
         "tokenizer.ggml.merges": array(ValueType.STRING, _merges(model["merges"])),
-        **special_metadata(checkpoint),
+        **special_metadata(checkpoint, tokens, _MODEL),
     }
 
 
@@ -80,46 +82,13 @@ def _merges(stored: Any) -> list[str]:
 def encoder(metadata: Mapping[str, Value]) -> Tokenizer:
     """The tokenizer a GGUF file of this kind describes; InputError when its pre-tokenizer is none we can follow."""
     words = vocabulary(metadata)
-    name = words.value("pre", "default")
+    name = words.text("pre", "default")
     if name not in ENGINE:
-        raise InputError(f"pre-tokenizer {quoted(str(name))} is not supported", hint="known: " + ", ".join(ENGINE))
-    backend = _backend(words.texts, words.value("merges", []), ENGINE[name])
-
-    def encode_words(characters: str) -> list[int]:
-        ids: list[int] = backend.encode(characters, add_special_tokens=False).ids
-        return ids
-
+        raise InputError(f"pre-tokenizer {quoted(name)} is not supported", hint="known: " + ", ".join(ENGINE))
     defaults = {
         "bos_id": _BOS_ID,
-        "eos_id": _EOS_ID,
+        "eos_id": ENGINE_EOS[_MODEL],
         "add_bos_token": ENGINE[name].adds_bos,
         "add_space_prefix": False,
     }
-    return build(words, _say, encode_words, defaults)
-
-
-def _backend(texts: tuple[str, ...], merges: Any, cuts: Pretokenizer) -> Backend:
-    ids = {name: token for token, name in enumerate(texts)}
-    # A space can be the first letter of a merge's left part, never of its right.
-    pairs = [(merge[:at], merge[at + 1 :]) for merge in merges for at in (merge.find(" ", 1),) if at > 0]
-    usable = [(left, right) for left, right in pairs if left in ids and right in ids and left + right in ids]
-    backend = Backend(models.BPE(vocab=ids, merges=usable, ignore_merges=cuts.ignores_merges))
-    splits = [pre_tokenizers.Split(Regex(pattern), "isolated") for pattern in cuts.splits]
-    letters = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)
-    backend.pre_tokenizer = pre_tokenizers.Sequence([*splits, letters])
-    return backend
-
-
-def _letters_of_bytes() -> dict[str, int]:
-    """GPT-2's letter for each byte: itself where it is printable Latin-1, else the next letter from U+0100 on."""
-    printable = [*range(0x21, 0x7F), *range(0xA1, 0xAD), *range(0xAE, 0x100)]
-    others = [byte for byte in range(256) if byte not in printable]
-    return {chr(byte): byte for byte in printable} | {chr(0x100 + rank): byte for rank, byte in enumerate(others)}
-
-
-_BYTES = _letters_of_bytes()
-
-
-def _say(name: str) -> bytes:
-    """The bytes a token's letters stand for; a letter that stands for none says itself."""
-    return b"".join(bytes([_BYTES[letter]]) if letter in _BYTES else letter.encode() for letter in name)
+    return build(words, say, word_encoder(words, ENGINE[name]), defaults)

@@ -5,12 +5,14 @@ from typing import Any
 
 from formats.checkpoint import Checkpoint
 from formats.gguf.layout import Value, ValueType, array, text
+from quantize_cli.tokenizers._ends import ENGINE_EOS
 from quantize_cli.tokenizers._pieces import stored_pieces
 from quantize_cli.tokenizers._special import special_metadata
 from quantize_cli.tokenizers._tokenizer import Tokenizer, build, vocabulary
 from quantize_cli.tokenizers._unigrams import word_encoder
 
-_DEFAULTS = {"bos_id": 1, "eos_id": 2, "add_bos_token": True, "add_space_prefix": True}
+_MODEL = "llama"
+_DEFAULTS = {"bos_id": 1, "eos_id": ENGINE_EOS[_MODEL], "add_bos_token": True, "add_space_prefix": True}
 
 
 def metadata(checkpoint: Checkpoint, config: Mapping[str, Any]) -> dict[str, Value] | None:
@@ -22,12 +24,12 @@ def metadata(checkpoint: Checkpoint, config: Mapping[str, Any]) -> dict[str, Val
     if pieces is None:
         return None
     return {
-        "tokenizer.ggml.model": text("llama"),
+        "tokenizer.ggml.model": text(_MODEL),
         "tokenizer.ggml.pre": text("default"),
         "tokenizer.ggml.tokens": array(ValueType.STRING, [piece.text for piece in pieces]),
         "tokenizer.ggml.scores": array(ValueType.FLOAT32, [piece.score for piece in pieces]),
         "tokenizer.ggml.token_type": array(ValueType.INT32, [piece.type for piece in pieces]),
-        **special_metadata(checkpoint, vocabulary=len(pieces)),
+        **special_metadata(checkpoint, [piece.text for piece in pieces], _MODEL),
     }
 
 

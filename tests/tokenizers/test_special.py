@@ -13,13 +13,14 @@ from tests import checkpoints
 FIRST, TEXT = {"SpecialToken": {"id": "<s>"}}, {"Sequence": {"id": "A"}}
 LAST, OTHER = {"SpecialToken": {"id": "</s>"}}, {"Sequence": {"id": "B"}}
 ADDED = [{"content": "<s>", "id": 1}, {"content": "</s>", "id": 2}, {"content": "<end>", "id": 3}]
+TEXTS = ("<unk>", "<s>", "</s>", "<end>", "a", "b")
 
 
-def found(folder: Path, document: Any, config: Any, vocabulary: int | None = None, **files: str) -> dict[str, Any]:
+def found(folder: Path, document: Any, config: Any, vocabulary: int = len(TEXTS), **files: str) -> dict[str, Any]:
     """What special_metadata says of a checkpoint with this tokenizer.json and tokenizer_config.json."""
     named = {name.replace("__", "."): content for name, content in files.items()}
     checkpoints.build("llama", folder, files={"tokenizer.json": document, "tokenizer_config.json": config, **named})
-    metadata = special_metadata(open_checkpoint(folder), vocabulary)
+    metadata = special_metadata(open_checkpoint(folder), TEXTS[:vocabulary], "llama")
     return {key.removeprefix("tokenizer.").removeprefix("ggml."): value.data for key, value in metadata.items()}
 
 
