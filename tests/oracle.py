@@ -245,7 +245,8 @@ class Model:
 
     def tokenize(self, text: str | bytes, add_special: bool = True, parse_special: bool = False) -> list[int]:
         raw = text.encode() if isinstance(text, str) else text
-        tokens = np.zeros(len(raw) + 16, np.int32)
+        # A byte that is no text is read as a character of three bytes.
+        tokens = np.zeros(3 * len(raw) + 16, np.int32)
         count = library().llama_tokenize(
             self._vocabulary, raw, len(raw), tokens.ctypes.data, tokens.size, add_special, parse_special
         )

@@ -16,8 +16,8 @@ from quantize_cli.tokenizers._vocabulary import Vocabulary
 
 _REMEMBERED_WORDS = 1 << 17
 _REPLACEMENT = 0xFFFD
-_SURROGATES, _STAND_INS = 0xD800, 0x10F800
-"""Half a surrogate pair is no text, so one of the last 2,048 code points, all private, stands in for it."""
+_HALVES, _STAND_IN = re.compile("[\ud800-\udfff]"), "\U0010ffff"
+"""Half a surrogate pair is no text to cut, so a character that is as little of a letter stands in for it."""
 _CODED = re.compile(
     rb"[\xc0-\xdf][\x80-\xbf]|[\xe0-\xef][\x80-\xbf]{2}|(?:[\xf0-\xf3]|\xf4(?=[\x80-\x8f]))[\x80-\xbf]{3}|.", re.DOTALL
 )
@@ -33,10 +33,10 @@ def word_encoder(words: Vocabulary, cuts: Pretokenizer) -> Callable[[str], list[
     cutter = pre_tokenizers.Sequence([pre_tokenizers.Split(Regex(pattern), "isolated") for pattern in cuts.splits])
     remembered: dict[str, list[int]] = {}
 
-    def encode_word(word: str, raw: bytes) -> list[int]:
+    def encode_word(word: str) -> list[int]:
         found = remembered.get(word)
         if found is None:
-            letters = raw.decode("latin-1").translate(_LETTERS)
+            letters = word.encode(errors="surrogatepass").decode("latin-1").translate(_LETTERS)
             if cuts.ignores_merges and letters in ids:
                 found = [ids[letters]]
             else:
@@ -48,9 +48,10 @@ def word_encoder(words: Vocabulary, cuts: Pretokenizer) -> Callable[[str], list[
 
     def encode(text: str) -> list[int]:
         if _is_whole(text):
-            return [token for word, _ in cutter.pre_tokenize_str(text) for token in encode_word(word, word.encode())]
-        cut = cutter.pre_tokenize_str(_as_the_engine_reads(text))
-        return [token for word, _ in cut for token in encode_word(word, _without_stand_ins(word))]
+            return [token for word, _ in cutter.pre_tokenize_str(text) for token in encode_word(word)]
+        text = _as_the_engine_reads(text)
+        places = cutter.pre_tokenize_str(_HALVES.sub(_STAND_IN, text))
+        return [token for _, (start, end) in places for token in encode_word(text[start:end])]
 
     return encode
 
@@ -80,7 +81,10 @@ def _is_whole(text: str) -> bool:
 
 
 def _as_the_engine_reads(text: str) -> str:
-    """Bytes that are no character, as llama.cpp reads them: each is U+FFFD, and longer spellings than needed count."""
+    """Bytes that are no UTF-8, as llama.cpp reads them: spellings too long and half a surrogate pair are characters.
+
+    Any other byte is U+FFFD, also those of code points that Unicode does not have, at which llama.cpp ends itself.
+    """
     return "".join(map(_character, _CODED.findall(text.encode(errors="surrogateescape"))))
 
 
@@ -90,12 +94,7 @@ def _character(coded: bytes) -> str:
     value = coded[0] & (0x7F >> len(coded))
     for byte in coded[1:]:
         value = value << 6 | byte & 0x3F
-    return chr(value - _SURROGATES + _STAND_INS if 0xD800 <= value < 0xE000 else value)
-
-
-def _without_stand_ins(word: str) -> bytes:
-    halves = (chr(ord(c) - _STAND_INS + _SURROGATES) if ord(c) >= _STAND_INS else c for c in word)
-    return "".join(halves).encode(errors="surrogatepass")
+    return chr(value)
 
 
 def _letters_of_bytes() -> dict[int, str]:
