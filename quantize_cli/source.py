@@ -15,6 +15,7 @@ from quantize_cli.certificate import is_claim
 from quantize_cli.errors import InputError
 from quantize_cli.models._card import CardError, front_matter
 from quantize_cli.models._general import metadata as general_metadata
+from quantize_cli.models._sampling import sampling_warnings
 from quantize_cli.models._slots import is_buffer
 from quantize_cli.tensor import Tensor, from_stored
 from quantize_cli.tokenizers import special_warnings
@@ -66,7 +67,7 @@ def _of_family(checkpoint: Checkpoint, config: dict[str, object], family: Module
         warnings += (f"{checkpoint.directory}: how embeddings are pooled is not converted, state it to the engine",)
     metadata = {"general.architecture": text(family.ARCHITECTURE), **general, **family.metadata(config)}
     metadata.update(_tokenizer(checkpoint, {**family.DEFAULTS, **config}, family))
-    warnings += special_warnings(checkpoint, metadata)
+    warnings += sampling_warnings(checkpoint) + special_warnings(checkpoint, metadata)
     return Model(checkpoint.path, family.ARCHITECTURE, metadata, tensors, warnings)
 
 

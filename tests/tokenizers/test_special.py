@@ -86,7 +86,7 @@ def test_templates_have_names(tmp_path: Path) -> None:
 
 def templates(folder: Path, config: Any, **files: str) -> tuple[dict[str, Any], tuple[str, ...]]:
     """The keys of a checkpoint's chat templates, and what is told of them."""
-    values = found(folder, {}, config, **files)
+    values = found(folder, {}, config, len(TEXTS), **files)
     told = template_warnings(open_checkpoint(folder))
     return {key: value for key, value in values.items() if key.startswith("chat_template")}, told
 
