@@ -18,7 +18,7 @@ from quantize_cli.models._general import metadata as general_metadata
 from quantize_cli.models._sampling import sampling_warnings
 from quantize_cli.models._slots import is_buffer
 from quantize_cli.tensor import Tensor, from_stored
-from quantize_cli.tokenizers import special_warnings
+from quantize_cli.tokenizers import careful, special_warnings
 
 _TOKENIZER_FILES = {"spm": "tokenizer.model", "bpe": "tokenizer.json"}
 _TOKENIZER_HINT = "copy it from the model that this one was trained from"
@@ -66,7 +66,8 @@ def _of_family(checkpoint: Checkpoint, config: dict[str, object], family: Module
     if checkpoint.file("modules.json"):
         warnings += (f"{checkpoint.directory}: how embeddings are pooled is not converted, state it to the engine",)
     metadata = {"general.architecture": text(family.ARCHITECTURE), **general, **family.metadata(config)}
-    metadata.update(_tokenizer(checkpoint, {**family.DEFAULTS, **config}, family))
+    with careful(checkpoint):
+        metadata.update(_tokenizer(checkpoint, {**family.DEFAULTS, **config}, family))
     warnings += sampling_warnings(checkpoint) + special_warnings(checkpoint, metadata)
     return Model(checkpoint.path, family.ARCHITECTURE, metadata, tensors, warnings)
 

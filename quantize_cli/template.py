@@ -7,12 +7,10 @@ What a template may use is what `transformers` offers (apply_chat_template in ut
 """
 
 import json
-import math
 import os
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any
@@ -26,6 +24,7 @@ from jinja2.sandbox import ImmutableSandboxedEnvironment
 from formats.gguf.layout import Value
 from formats.quoted import quoted
 from quantize_cli.errors import InputError
+from quantize_cli.limits import limit_process
 
 KEY = "tokenizer.chat_template"
 _SECONDS = 5
@@ -76,27 +75,13 @@ def chat_template(metadata: Mapping[str, Value], path: object) -> str:
 def answer() -> None:
     """What the child does: a job from its input, the result or what failed to its output, as JSON."""
     job = json.load(sys.stdin.buffer)
-    _limit(job["seconds"])
+    limit_process(job["seconds"], _MEMORY_NBYTES)
     try:
         answered = {"text": _rendered(job["template"], job["messages"], job["tokens"])}
     except Exception as error:  # a template may raise whatever Python can
         answered = {"error": quoted(f"{error}" or type(error).__name__)}
     with os.fdopen(1, "wb") as parent:
         parent.write(json.dumps(answered).encode())
-
-
-def _limit(seconds: int) -> None:
-    """Let the system end this process when it takes more than so much processor time from here on, or memory.
-
-    Where the system can; where it counts no processor time, the parent does not wait for ever.
-    """
-    if sys.platform != "win32":
-        import resource
-
-        resource.setrlimit(resource.RLIMIT_AS, (_MEMORY_NBYTES, _MEMORY_NBYTES))
-        taken = math.ceil(time.process_time())
-        # The soft limit ends it with a signal that says why.
-        resource.setrlimit(resource.RLIMIT_CPU, (taken + seconds, taken + seconds + 1))
 
 
 def _rendered(template: str, messages: list[dict[str, str]], tokens: dict[str, str]) -> str:

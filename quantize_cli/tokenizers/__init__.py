@@ -6,11 +6,12 @@ from formats.gguf.layout import Value
 from formats.quoted import quoted
 from quantize_cli import plugins
 from quantize_cli.errors import InputError
+from quantize_cli.tokenizers._library import careful
 from quantize_cli.tokenizers._special import special_warnings
 from quantize_cli.tokenizers._tokenizer import Tokenizer
 from quantize_cli.tokenizers._vocabulary import model_of
 
-__all__ = ["Tokenizer", "load_tokenizer", "special_warnings"]
+__all__ = ["Tokenizer", "careful", "load_tokenizer", "special_warnings"]
 
 _KINDS = {"llama": "spm", "gpt2": "bpe"}
 """`tokenizer.ggml.model` -> the file that knows it."""
