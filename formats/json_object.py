@@ -1,11 +1,14 @@
 """JSON objects in files, read without trust."""
 
 import json
+import re
 from collections import Counter
 from typing import Any
 
 from formats.errors import FormatError
 from formats.quoted import quoted
+
+_HALF = re.compile(rb"\\u[dD][89a-fA-F]")
 
 
 def parse_object(source: str, text: bytes, unique_keys: bool = False) -> dict[str, Any]:
@@ -35,4 +38,17 @@ def parse_object(source: str, text: bytes, unique_keys: bool = False) -> dict[st
         raise FormatError(f"{source}: not json that can be read: {type(error).__name__}") from error
     if not isinstance(found, dict):
         raise FormatError(f"{source}: a json {type(found).__name__}, not an object")
+    if _HALF.search(text):
+        _refuse_halves(source, found)
     return found
+
+
+def _refuse_halves(source: str, found: dict[str, Any]) -> None:
+    """FormatError when a string holds half of a surrogate pair, as an escape spells it, which no text can hold."""
+    try:
+        json.dumps(found, ensure_ascii=False).encode()
+    except UnicodeEncodeError as error:
+        half = ascii(error.object[error.start])
+        raise FormatError(f"{source}: not text: a string holds {half}, half of a surrogate pair") from error
+    except RecursionError as error:
+        raise FormatError(f"{source}: not json that can be read: {type(error).__name__}") from error

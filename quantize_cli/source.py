@@ -16,9 +16,10 @@ from quantize_cli.certificate import is_claim
 from quantize_cli.errors import InputError
 from quantize_cli.models._card import CardError, front_matter
 from quantize_cli.models._general import metadata as general_metadata
+from quantize_cli.models._sampling import sampling_warnings
 from quantize_cli.models._slots import is_buffer
 from quantize_cli.tensor import Tensor, from_stored
-from quantize_cli.tokenizers import checkpoint_tokenizer
+from quantize_cli.tokenizers import careful, checkpoint_tokenizer, special_warnings
 
 _OF_THE_MIX = ("general.file_type", "general.quantization_version")
 
@@ -74,11 +75,12 @@ def _of_family(checkpoint: Checkpoint, config: dict[str, object], family: Module
     metadata = {"general.architecture": text(family.ARCHITECTURE), **general, **family.metadata(config)}
     rows = next(tensor.shape[0] for tensor in tensors if tensor.name == "token_embd.weight")
     complete = {**family.DEFAULTS, **config, "vocab_size": rows}
-    more = family.tokenizer_metadata(checkpoint, complete) if hasattr(family, "tokenizer_metadata") else {}
-    tokenizer = checkpoint_tokenizer(checkpoint, complete, family.TOKENIZERS, more)
-    return Model(
-        checkpoint.path, family.ARCHITECTURE, {**metadata, **tokenizer.metadata}, tensors, warnings + tokenizer.warnings
-    )
+    with careful(checkpoint):
+        more = family.tokenizer_metadata(checkpoint, complete) if hasattr(family, "tokenizer_metadata") else {}
+        tokenizer = checkpoint_tokenizer(checkpoint, complete, family.TOKENIZERS, more)
+    metadata.update(tokenizer.metadata)
+    warnings += tokenizer.warnings + sampling_warnings(checkpoint) + special_warnings(checkpoint, metadata)
+    return Model(checkpoint.path, family.ARCHITECTURE, metadata, tensors, warnings)
 
 
 def _general(checkpoint: Checkpoint, tensors: Iterable[Tensor]) -> tuple[dict[str, Value], tuple[str, ...]]:

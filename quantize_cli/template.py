@@ -1,12 +1,14 @@
 """A model's chat template, rendered where it can do no harm.
 
 A template is a program out of a file. It runs in Jinja's sandbox, without a loader, in a process of its own that may
-take only so much time, memory and output: nothing inside one process ends a loop over loops or a string that doubles.
+take only so much processor time, memory and output: nothing inside one process ends a loop over loops or a string that
+doubles. What starting the process takes is not counted, nor that a machine is slow or busy.
 What a template may use is what `transformers` offers (apply_chat_template in utils/chat_template_utils.py).
 """
 
 import json
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Mapping, Sequence
@@ -22,9 +24,13 @@ from jinja2.sandbox import ImmutableSandboxedEnvironment
 from formats.gguf.layout import Value
 from formats.quoted import quoted
 from quantize_cli.errors import InputError
+from quantize_cli.limits import limit_process
 
 KEY = "tokenizer.chat_template"
 _SECONDS = 5
+"""Of processor time."""
+_PATIENCE = 120
+"""Seconds until we no longer wait, for a process that is held up, or where no system counts processor time."""
 _MEMORY_NBYTES = 512 << 20
 _CHARACTERS = 4 << 20
 """The longest result: more than any context holds."""
@@ -36,18 +42,19 @@ def render(template: str, messages: Sequence[Mapping[str, str]], tokens: Mapping
     Each message has a `role` and a `content`; `tokens` are those a template may name, as `bos_token`. InputError when
     the template refuses the messages, is no template, or takes too long or too much.
     """
-    job = json.dumps(
-        {"template": template, "messages": [dict(message) for message in messages], "tokens": dict(tokens)}
-    )
+    said = [dict(message) for message in messages]
+    job = json.dumps({"template": template, "messages": said, "tokens": dict(tokens), "seconds": _SECONDS})
     # Modules are looked for where ours were, and nowhere else: not in the current directory, which may hold anything.
     program = f"import sys; sys.path[:] = {sys.path!r}; from quantize_cli.template import answer; answer()"
     command = [sys.executable, "-I", "-c", program]
     try:
-        child = subprocess.run(command, input=job.encode(), capture_output=True, timeout=_SECONDS, check=False)
+        child = subprocess.run(command, input=job.encode(), capture_output=True, timeout=_PATIENCE, check=False)
     except subprocess.TimeoutExpired:
-        raise InputError(f"the chat template takes more than {_SECONDS} s") from None
+        raise InputError(f"the chat template takes more than {_PATIENCE} s") from None
     if child.returncode:
-        raise InputError("the chat template takes more than its share of time or memory")
+        of_time = child.returncode == -getattr(signal, "SIGXCPU", 0)
+        limit = f"{_SECONDS} s of processor time" if of_time else "its share of memory"
+        raise InputError(f"the chat template takes more than {limit}")
     answered = json.loads(child.stdout)
     if "error" in answered:
         raise InputError(f"the chat template fails: {answered['error']}")
@@ -68,22 +75,13 @@ def chat_template(metadata: Mapping[str, Value], path: object) -> str:
 def answer() -> None:
     """What the child does: a job from its input, the result or what failed to its output, as JSON."""
     job = json.load(sys.stdin.buffer)
-    _limit()
+    limit_process(job["seconds"], _MEMORY_NBYTES)
     try:
         answered = {"text": _rendered(job["template"], job["messages"], job["tokens"])}
     except Exception as error:  # a template may raise whatever Python can
         answered = {"error": quoted(f"{error}" or type(error).__name__)}
     with os.fdopen(1, "wb") as parent:
         parent.write(json.dumps(answered).encode())
-
-
-def _limit() -> None:
-    """Let the system end this process when it takes too much, where the system can."""
-    if sys.platform != "win32":
-        import resource
-
-        resource.setrlimit(resource.RLIMIT_AS, (_MEMORY_NBYTES, _MEMORY_NBYTES))
-        resource.setrlimit(resource.RLIMIT_CPU, (_SECONDS, _SECONDS))
 
 
 def _rendered(template: str, messages: list[dict[str, str]], tokens: dict[str, str]) -> str:

@@ -116,6 +116,7 @@ _SIGNATURES: dict[str, tuple[Any, list[Any]]] = {
     "llama_vocab_n_tokens": (_INT, [_POINTER]),
     "llama_vocab_bos": (_INT, [_POINTER]),
     "llama_vocab_get_add_bos": (_BOOL, [_POINTER]),
+    "llama_vocab_is_eog": (_BOOL, [_POINTER, _INT]),
     "llama_tokenize": (_INT, [_POINTER, ctypes.c_char_p, _INT, _POINTER, _INT, _BOOL, _BOOL]),
     "llama_detokenize": (_INT, [_POINTER, _POINTER, _INT, _POINTER, _INT, _BOOL, _BOOL]),
     "llama_batch_init": (_Batch, [_INT, _INT, _INT]),
@@ -237,9 +238,15 @@ class Model:
         llama = library()
         return llama.llama_vocab_bos(self._vocabulary) if llama.llama_vocab_get_add_bos(self._vocabulary) else None
 
-    def tokenize(self, text: str, add_special: bool = True, parse_special: bool = False) -> list[int]:
-        raw = text.encode()
-        tokens = np.zeros(len(raw) + 16, np.int32)
+    @property
+    def ends(self) -> set[int]:
+        """The tokens after which llama.cpp generates nothing."""
+        return {token for token in range(self.vocabulary) if library().llama_vocab_is_eog(self._vocabulary, token)}
+
+    def tokenize(self, text: str | bytes, add_special: bool = True, parse_special: bool = False) -> list[int]:
+        raw = text.encode() if isinstance(text, str) else text
+        # A byte that is no text is read as a character of three bytes.
+        tokens = np.zeros(3 * len(raw) + 16, np.int32)
         count = library().llama_tokenize(
             self._vocabulary, raw, len(raw), tokens.ctypes.data, tokens.size, add_special, parse_special
         )

@@ -21,7 +21,7 @@ def test_names_are_the_files_without_an_underscore(package: str) -> None:
 @pytest.mark.parametrize("package", PACKAGES)
 def test_every_file_loads_and_has_what_its_package_promises(package: str) -> None:
     promised = {
-        "quants": {"QUANT"}, "models": {"ARCHITECTURE"}, "tokenizers": {"metadata"}, "cli": {"command"},
+        "quants": {"QUANT"}, "models": {"ARCHITECTURE"}, "tokenizers": {"stored"}, "cli": {"command"},
         "calibrate": {"importance", "fold", "round_rows", "encode"},
     }  # fmt: skip
     for name in plugins.names(package):

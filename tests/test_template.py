@@ -1,6 +1,9 @@
 """A chat template gives what transformers gives for it, and a hostile one gives an error in good time."""
 
 import datetime
+import json
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -92,9 +95,32 @@ def test_what_a_template_may_not_do_is_said(source: str, message: str) -> None:
     ],
 )
 def test_a_template_takes_so_much_and_no_more(source: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(template, "_SECONDS", 2)
+    monkeypatch.setattr(template, "_SECONDS", 1)
     with pytest.raises(InputError, match="the chat template"):
         render(source, USER, TOKENS)
+
+
+def test_time_that_is_not_the_templates_is_not_counted() -> None:
+    """Start-up that takes longer than a template may, and then a template."""
+    job = {"template": "fine", "messages": [], "tokens": {}, "seconds": 1}
+    busy = "import time\nwhile time.process_time() < 1.2: pass"
+    program = f"import sys; sys.path[:] = {sys.path!r}\n{busy}\nfrom quantize_cli.template import answer; answer()"
+    child = subprocess.run(
+        [sys.executable, "-c", program], input=json.dumps(job).encode(), capture_output=True, check=True
+    )
+    assert json.loads(child.stdout) == {"text": "fine"}
+
+
+def test_processor_time_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(template, "_SECONDS", 1)
+    with pytest.raises(InputError, match="takes more than 1 s of processor time"):
+        render("{% for a in range(99999) %}{% for b in range(99999) %}{% endfor %}{% endfor %}", USER, TOKENS)
+
+
+def test_a_process_that_is_held_up_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(template, "_PATIENCE", 0.01)
+    with pytest.raises(InputError, match=r"takes more than 0\.01 s"):
+        render("fine", USER, TOKENS)
 
 
 def test_the_current_directory_lends_no_modules(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

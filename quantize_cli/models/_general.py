@@ -7,6 +7,7 @@ from typing import Any
 from formats.checkpoint import Checkpoint
 from formats.gguf.layout import Value, ValueType, array, text, u32
 from quantize_cli.models._identity import identify, title
+from quantize_cli.models._sampling import sampling_metadata
 
 _CARD_KEYS = {
     "name": ("name", "model_name"),
@@ -27,20 +28,6 @@ _CARD_KEYS = {
 }
 """A key's value is the first of these that the card states."""
 _IDENTITY_KEYS = ("name", "organization", "basename", "finetune", "version", "size_label")
-_SAMPLING_KEYS = (
-    ("sequence", ("sequence",), ValueType.STRING),
-    ("top_k", ("top_k",), ValueType.INT32),
-    ("top_p", ("top_p",), ValueType.FLOAT32),
-    ("min_p", ("min_p",), ValueType.FLOAT32),
-    ("xtc_probability", ("xtc_probability",), ValueType.FLOAT32),
-    ("xtc_threshold", ("xtc_threshold",), ValueType.FLOAT32),
-    ("temp", ("temperature",), ValueType.FLOAT32),
-    ("penalty_last_n", ("penalty_last_n",), ValueType.INT32),
-    ("penalty_repeat", ("penalty_repeat", "repetition_penalty"), ValueType.FLOAT32),
-    ("mirostat", ("mirostat",), ValueType.INT32),
-    ("mirostat_tau", ("mirostat_tau",), ValueType.FLOAT32),
-    ("mirostat_eta", ("mirostat_eta",), ValueType.FLOAT32),
-)
 _ORIGINS = (
     ("base_model", ("base_model", "base_models", "base_model_sources")),
     ("dataset", ("datasets", "dataset", "dataset_sources")),
@@ -56,7 +43,7 @@ def metadata(checkpoint: Checkpoint, card: dict[str, Any], parameter_count: int)
     FormatError when a file cannot be read.
     """
     named = _named(checkpoint, card, parameter_count)
-    found = {"general.type": text("model"), **_sampling(checkpoint)}
+    found = {"general.type": text("model"), **sampling_metadata(checkpoint)}
     for key in _CARD_KEYS:
         value = named.get(key)
         if isinstance(value, list):
@@ -110,19 +97,6 @@ def _listed(value: Any) -> list[Any]:
     if isinstance(value, str):
         return [value]
     return value if isinstance(value, list) else []
-
-
-def _sampling(checkpoint: Checkpoint) -> dict[str, Value]:
-    stated = checkpoint.json("generation_config.json") or {}
-    found = {}
-    for key, sources, type_ in _SAMPLING_KEYS:
-        value = stated.get(next((source for source in sources if source in stated), ""))
-        if type_ is ValueType.STRING and isinstance(value, str) and value:
-            found[f"general.sampling.{key}"] = text(value)
-        elif type_ is not ValueType.STRING and isinstance(value, (int, float)):
-            whole = type_ is ValueType.INT32
-            found[f"general.sampling.{key}"] = Value(type_, int(value) if whole else float(value))
-    return found
 
 
 def _origins(kind: str, entries: list[Any], parameter_count: int) -> dict[str, Value]:

@@ -123,6 +123,11 @@ def known_name(encode: Any) -> str | None:
     return _KNOWN.get(hashlib.sha256(str(encode(_TEST_TEXT)).encode()).hexdigest())
 
 
+def is_known_pattern(pattern: str) -> bool:
+    """Whether a regular expression is one that tokenizers are known to cut by, none of which takes without end."""
+    return any(pattern in cuts for cuts in _STRUCTURES)
+
+
 def name_by_structure(document: dict[str, Any]) -> str | None:
     """The name of what a tokenizer.json says it does; None when it is nothing we know."""
     model = document.get("model") or {}

@@ -1,16 +1,20 @@
 """Special tokens: which ids they have, which are added to a text, and the chat templates that use them.
 
 What the files say, in the order llama.cpp's converter believes them (gguf-py's `SpecialVocab`): the
-post-processor of tokenizer.json, then tokenizer_config.json, then config.json.
+post-processor of tokenizer.json, then tokenizer_config.json, then config.json. Of what ends a text it believes only the
+first; we keep what all of them say, and what generation_config.json adds.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from formats.checkpoint import Checkpoint
-from formats.gguf.layout import Value, flag, u32
-from quantize_cli.tokenizers._template import chat_templates
+from formats.gguf.layout import Value, ValueType, array, flag, u32
+from formats.quoted import quoted
+from quantize_cli.tokenizers._ends import ENDS, ENGINE_EOS, MORE_ENDS, Placed, likeliest_end, placed
+from quantize_cli.tokenizers._stated import stated_ids
+from quantize_cli.tokenizers._template import chat_templates, template_warnings
 
 _ID_KEYS = {
     "bos": "bos_token_id",
@@ -24,6 +28,7 @@ _ID_KEYS = {
 }
 _ALWAYS = ("bos", "eos", "unk", "sep", "pad", "mask")
 _ADDABLE = ("bos", "eos", "sep")
+_SHOWN_ENDS = 4
 
 
 @dataclass
@@ -53,32 +58,67 @@ def looks_special(token: str) -> bool:
     )
 
 
-def special_metadata(checkpoint: Checkpoint, vocabulary: int | None = None) -> dict[str, Value]:
-    """The `tokenizer.ggml.*_token_id`, `add_*_token` and `tokenizer.chat_template*` keys.
+def special_metadata(checkpoint: Checkpoint, texts: Sequence[str], model: str) -> dict[str, Value]:
+    """The `tokenizer.ggml.*_token_id`, `add_*_token` and `tokenizer.chat_template*` keys of a vocabulary, by id.
 
-    With `vocabulary` an id beyond it is left out. FormatError when a file is not what it promises.
+    `model` is llama.cpp's name for the kind of tokenizer. Unlike its converter we write every end that a file states,
+    and no id beyond the vocabulary. FormatError when a file is not what it promises.
     """
     document = checkpoint.json("tokenizer.json") or {}
     config = checkpoint.json("tokenizer_config.json")
     findings = _Findings(_stated_tokens(config or {}))
     if document:
         _heed_post_processor(document.get("post_processor"), findings)
-    ids: dict[str, int] = {}
-    templates: dict[str, Value] = {}
+    named: dict[str, int] = {}
     if config:
-        templates = chat_templates(checkpoint, config)
-        ids = _ids_of(findings.tokens, document.get("added_tokens"))
+        named = _ids_of(findings.tokens, document.get("added_tokens"), len(texts))
         for kind in _ADDABLE:
             if isinstance(config.get(f"add_{kind}_token"), bool):
                 findings.added.setdefault(kind, config[f"add_{kind}_token"])
-    found: dict[str, Value] = {}
-    for kind in (*_ALWAYS, *(kind for kind in ("eot", "eom") if kind in findings.tokens)):
-        number = ids.get(kind, (checkpoint.config or {}).get(f"{kind}_token_id"))
-        if isinstance(number, int) and 0 <= number < (1 << 32 if vocabulary is None else vocabulary):
-            found[f"tokenizer.ggml.{_ID_KEYS[kind]}"] = u32(number)
+    stated = stated_ids(checkpoint, _ALWAYS, len(texts))
+    ends = _ends(findings.tokens, named, stated.ends, texts, ENGINE_EOS[model])
+    ids = {**stated.first, **named, **ends.roles}
+    found = {f"tokenizer.ggml.{key}": u32(ids[kind]) for kind, key in _ID_KEYS.items() if kind in ids}
+    if ends.more:
+        found[f"tokenizer.ggml.{MORE_ENDS}"] = array(ValueType.UINT32, ends.more)
     for kind, truth in findings.added.items():
         found[f"tokenizer.ggml.add_{kind}_token"] = flag(truth)
-    return {**found, **templates, **_normalizer(document.get("normalizer"))}
+    return {**found, **chat_templates(checkpoint), **_normalizer(document.get("normalizer"))}
+
+
+def special_warnings(checkpoint: Checkpoint, metadata: Mapping[str, Value]) -> tuple[str, ...]:
+    """What a person should know of the special tokens of a checkpoint, and of what `special_metadata` made of them."""
+    texts: Sequence[str] = metadata["tokenizer.ggml.tokens"].data
+    found = stated_ids(checkpoint, _ALWAYS, len(texts)).complaints
+    more = metadata.get(f"tokenizer.ggml.{MORE_ENDS}")
+    if more is not None:
+        named = ", ".join(f"{token} {quoted(texts[token])}" for token in more.data[:_SHOWN_ENDS])
+        others = f" and {len(more.data) - _SHOWN_ENDS} more" if len(more.data) > _SHOWN_ENDS else ""
+        found.append(
+            f"{checkpoint.directory}: a gguf file has no key for the end tokens {named}{others}: "
+            "quantize ends texts there, llama.cpp does not"
+        )
+    engine_eos = ENGINE_EOS[str(metadata["tokenizer.ggml.model"].data)]
+    if "tokenizer.ggml.eos_token_id" not in metadata and engine_eos < len(texts) and texts[engine_eos] not in ENDS:
+        found.append(
+            f"{checkpoint.directory}: no file says which token ends a text, so engines take token {engine_eos}, "
+            f"{quoted(texts[engine_eos])}"
+        )
+    return (*found, *template_warnings(checkpoint))
+
+
+def _ends(
+    tokens: Mapping[str, str], named: Mapping[str, int], stated: Sequence[int], texts: Sequence[str], engine_eos: int
+) -> Placed:
+    """The ends by key: first the one that the tokenizer names, then those of the model's configuration."""
+    ids = {text: token for token, text in enumerate(texts)}
+    own = {kind: named.get(kind, ids.get(tokens.get(kind, ""))) for kind in ("eos", "eot", "eom")}
+    if not stated and "eos" not in named:
+        engine_knows = engine_eos < len(texts) and texts[engine_eos] in ENDS
+        eos = own["eos"] if own["eos"] is not None else None if engine_knows else likeliest_end(ids)
+        return Placed({} if eos is None or eos == engine_eos else {"eos": eos}, [])
+    ends = dict.fromkeys(token for token in (own["eos"], *stated, own["eot"], own["eom"]) if token is not None)
+    return placed(list(ends), ids, {kind: named[kind] for kind in ("eot", "eom") if kind in named})
 
 
 def _stated_tokens(config: Mapping[str, Any]) -> dict[str, str]:
@@ -91,13 +131,14 @@ def _stated_tokens(config: Mapping[str, Any]) -> dict[str, str]:
     return found
 
 
-def _ids_of(tokens: Mapping[str, str], added: Any) -> dict[str, int]:
+def _ids_of(tokens: Mapping[str, str], added: Any, vocabulary: int) -> dict[str, int]:
     """Ids by kind of those tokens that tokenizer.json adds to its vocabulary."""
     entries = [entry for entry in added if isinstance(entry, dict)] if isinstance(added, list) else []
-    ids: dict[Any, Any] = {}
+    ids: dict[str | None, int] = {}
     for entry in entries:
-        ids.setdefault(content(entry), entry.get("id"))
-    return {kind: ids[token] for kind, token in tokens.items() if isinstance(ids.get(token), int)}
+        if type(entry.get("id")) is int and 0 <= entry["id"] < vocabulary:
+            ids.setdefault(content(entry), entry["id"])
+    return {kind: ids[token] for kind, token in tokens.items() if token in ids and kind in _ID_KEYS}
 
 
 def _heed_post_processor(processor: Any, findings: _Findings) -> None:

@@ -1,83 +1,41 @@
 """Text to tokens and back, as llama.cpp does it; the kinds differ in what they do between markers."""
 
+import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from formats.gguf.layout import Value
 from formats.quoted import quoted
 from quantize_cli.errors import InputError
-
-NORMAL, UNKNOWN, CONTROL, USER_DEFINED, UNUSED, BYTE = range(1, 7)
-"""`tokenizer.ggml.token_type` (enum llama_token_type)."""
-
-_ENDS = frozenset(
-    (
-        *("<|eot_id|>", "<|im_end|>", "<|end|>", "<end_of_turn>", "<|endoftext|>", "</s>", "<|eom_id|>", "<turn|>"),
-        *("<EOT>", "_<EOT>", "[EOT]", "[EOS]", "<|end_of_text|>", "<end_of_utterance>", "<eos>", "<|tool_response>"),
-        *("<|return|>", "<|call|>", "<|flush|>", "<|calls|>", "<｜end▁of▁sentence｜>", "[e~[", "<|file_sep|>"),
-        *("<|fim_pad|>", "<fim-pad>", "<fim_pad>", "<PAD>", "[PAD]"),
-        *("<|fim_repo|>", "<|repo_name|>", "<fim-repo>", "<REPO>", "<reponame>"),
-    )
+from quantize_cli.tokenizers._ends import MORE_ENDS, ROLES, found_in
+from quantize_cli.tokenizers._vocabulary import (
+    BYTE,
+    CONTROL,
+    NORMAL,
+    UNKNOWN,
+    UNUSED,
+    USER_DEFINED,
+    Vocabulary,
+    vocabulary,
 )
-"""Texts that end a generation, whatever type the file gives them (llama-vocab.cpp)."""
-_INFILL = frozenset(
-    (
-        *("<|fim_prefix|>", "<fim-prefix>", "<fim_prefix>", "<｜fim▁begin｜>", "<PRE>", "▁<PRE>", "<|code_prefix|>"),
-        *("<|fim_suffix|>", "<fim-suffix>", "<fim_suffix>", "<｜fim▁hole｜>", "<SUF>", "▁<SUF>", "<|code_suffix|>"),
-        *("<|fim_middle|>", "<fim-middle>", "<fim_middle>", "<｜fim▁end｜>", "<MID>", "▁<MID>", "<|code_middle|>"),
-        *("<|prefix|>", "<|suffix|>", "<|middle|>"),
-    )
-)
-"""Texts that are markers too, whatever type the file gives them."""
 
+__all__ = [
+    "BYTE",
+    "CONTROL",
+    "NORMAL",
+    "UNKNOWN",
+    "UNUSED",
+    "USER_DEFINED",
+    "Tokenizer",
+    "Vocabulary",
+    "build",
+    "vocabulary",
+]
 
+_BYTE = re.compile("<0x[0-9A-Fa-f]{2}>")
+_HALVES = re.compile("[\ud800-\udc7f\udd00-\udfff]")
 _SHIELD = "\ufdd0"
 """A code point that no text has: Unicode keeps it for use within a program."""
-
-
-@dataclass(frozen=True)
-class Vocabulary:
-    """What a GGUF file says of its tokens, by id."""
-
-    texts: tuple[str, ...]
-    types: tuple[int, ...]
-    scores: tuple[float, ...]
-    metadata: Mapping[str, Value] = field(repr=False)
-
-    def value(self, key: str, default: Any) -> Any:
-        """What the file says under `tokenizer.ggml.<key>`, or the default."""
-        found = self.metadata.get(f"tokenizer.ggml.{key}")
-        return default if found is None else found.data
-
-    def token(self, key: str, default: int | None = None) -> int | None:
-        """A special token's id; ids beyond the vocabulary count as unsaid, as in llama.cpp."""
-        for number in (self.value(f"{key}_token_id", default), default):
-            if isinstance(number, int) and 0 <= number < len(self.texts):
-                return number
-        return None
-
-
-def vocabulary(metadata: Mapping[str, Value]) -> Vocabulary:
-    """The tokens a GGUF file lists; InputError when its arrays are missing or do not match."""
-    texts = _array(metadata, "tokens", None)
-    types = _array(metadata, "token_type", [NORMAL] * len(texts))
-    scores = _array(metadata, "scores", [0.0] * len(texts))
-    for name, found in (("token_type", types), ("scores", scores)):
-        if len(found) < len(texts):
-            raise InputError(f"'tokenizer.ggml.{name}' has {len(found)} entries for {len(texts)} tokens")
-    named = (text if text else f"[EMPTY_{token}]" for token, text in enumerate(texts))
-    return Vocabulary(tuple(named), tuple(map(int, types)), tuple(map(float, scores)), metadata)
-
-
-def _array(metadata: Mapping[str, Value], name: str, default: Sequence[Any] | None) -> Sequence[Any]:
-    found = metadata.get(f"tokenizer.ggml.{name}")
-    if found is None and default is not None:
-        return default
-    if found is None or found.element is None:
-        raise InputError(f"'tokenizer.ggml.{name}' is missing or no array")
-    items: Sequence[Any] = found.data
-    return items
 
 
 @dataclass(frozen=True)
@@ -118,10 +76,11 @@ class Tokenizer:
         """The ids of `text`, as llama_tokenize gives them.
 
         `add_special` adds the tokens that begin and end a text, where the model has them; `parse_special` reads
-        control tokens out of the text, which is for templates and never for what a user wrote. Half a surrogate
-        pair, which no file holds but a command line may, is read as "?".
+        control tokens out of the text, which is for templates and never for what a user wrote. Bytes that are no
+        UTF-8, which a command line may have, come as `surrogateescape` decodes them and are read as llama.cpp reads
+        them; any other half of a surrogate pair is read as "?".
         """
-        text = text.encode(errors="replace").decode()
+        text = _HALVES.sub("?", text)
         ids = [self.bos_id] if add_special and self.adds_bos and self.bos_id is not None else []
         after_marker = True
         for fragment in self._fragments(text, parse_special):
@@ -173,30 +132,30 @@ def build(
 
     `defaults` are what its kind does unless the file says otherwise: bos_id, eos_id, add_bos_token, add_space_prefix.
     """
-    named = {token for token, text in enumerate(words.texts) if text in _ENDS or text in _INFILL}
-    control = named | {token for token, type_ in enumerate(words.types) if type_ == CONTROL}
-    silent = control | {token for token, type_ in enumerate(words.types) if type_ == UNKNOWN}
-    markers = silent | {token for token, type_ in enumerate(words.types) if type_ == USER_DEFINED}
+    ids = {text: token for token, text in enumerate(words.texts)}
+    keyed = {role: token for role in ROLES if (token := words.token(role)) is not None}
     eos = words.token("eos", defaults["eos_id"])
-    ends = {eos, words.token("eot"), words.token("eom"), *(token for token in named if words.texts[token] in _ENDS)}
+    found = found_in(ids, keyed if eos is None else {**keyed, "eos": eos})
+    types = tuple(found.retyped.get(token, type_) for token, type_ in enumerate(words.types))
+    silent = {token for token, type_ in enumerate(types) if type_ in (CONTROL, UNKNOWN)}
+    markers = silent | {token for token, type_ in enumerate(types) if type_ == USER_DEFINED}
     by_length = sorted(markers, key=lambda token: len(words.texts[token].encode()), reverse=True)
     return Tokenizer(
-        pieces=tuple(_piece(words, token, markers, say) for token in range(len(words.texts))),
+        pieces=tuple(_piece(text, type_, say) for text, type_ in zip(words.texts, types, strict=True)),
         silent=frozenset(silent),
         markers=tuple((words.texts[token], token) for token in by_length),
         encode_words=encode_words,
         bos_id=words.token("bos", defaults["bos_id"]),
         eos_id=eos,
-        end_ids=frozenset(token for token in ends if token is not None),
-        adds_bos=bool(words.value("add_bos_token", defaults["add_bos_token"])),
-        adds_eos=bool(words.value("add_eos_token", False)),
-        adds_space=bool(words.value("add_space_prefix", defaults["add_space_prefix"])),
+        end_ids=found.ends.union(words.tokens(MORE_ENDS)),
+        adds_bos=words.flag("add_bos_token", defaults["add_bos_token"]),
+        adds_eos=words.flag("add_eos_token", False),
+        adds_space=words.flag("add_space_prefix", defaults["add_space_prefix"]),
     )
 
 
-def _piece(words: Vocabulary, token: int, markers: set[int], say: Callable[[str], bytes]) -> bytes:
-    text, type_ = words.texts[token], words.types[token]
-    if token in markers:
+def _piece(text: str, type_: int, say: Callable[[str], bytes]) -> bytes:
+    if type_ in (CONTROL, UNKNOWN, USER_DEFINED):
         return text.encode()
     if type_ == NORMAL:
         return say(text)
@@ -205,7 +164,6 @@ def _piece(words: Vocabulary, token: int, markers: set[int], say: Callable[[str]
 
 def byte_of(text: str) -> bytes:
     """The byte a token like <0x0A> stands for; InputError when it is spelled otherwise."""
-    try:
-        return bytes([int(text[3:5], 16)])
-    except ValueError as error:
-        raise InputError(f"byte token {quoted(text)} is not spelled like '<0x0A>'") from error
+    if not _BYTE.fullmatch(text):
+        raise InputError(f"byte token {quoted(text)} is not spelled like '<0x0A>'")
+    return bytes.fromhex(text[3:5])

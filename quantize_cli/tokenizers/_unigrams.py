@@ -1,12 +1,13 @@
 """From words to pieces: the two neighbours that form the best piece are joined, until none do."""
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from heapq import heapify, heappop, heappush
 
-from quantize_cli.tokenizers._tokenizer import Vocabulary
+from quantize_cli.tokenizers._vocabulary import Vocabulary
 
 _WORD = re.compile("▁*[^▁]+|▁+")
+_ESCAPED = re.compile("[\udc80-\udcff]")
 _REMEMBERED_WORDS = 1 << 17
 
 
@@ -24,7 +25,9 @@ def word_encoder(words: Vocabulary) -> Callable[[str], list[int]]:
     def spell(symbol: str) -> list[int]:
         if symbol in ids:
             return [ids[symbol]]
-        tokens = (ids.get(f"<0x{byte:02X}>", ids.get(chr(byte), unknown)) for byte in symbol.encode(errors="replace"))
+        tokens = (
+            ids.get(f"<0x{byte:02X}>", ids.get(chr(byte), unknown)) for byte in symbol.encode(errors="surrogateescape")
+        )
         return [token for token in tokens if token is not None]
 
     def encode_word(word: str) -> list[int]:
@@ -37,6 +40,9 @@ def word_encoder(words: Vocabulary) -> Callable[[str], list[int]]:
 
     def encode(text: str) -> list[int]:
         spaced = text.replace(" ", "▁")
+        if _ESCAPED.search(spaced):
+            symbols = merged(_as_the_engine_cuts(spaced), ids, words.scores)
+            return [token for symbol in symbols for token in spell(symbol)]
         return [token for word in ([spaced] if whole else _WORD.findall(spaced)) for token in encode_word(word)]
 
     return encode
@@ -52,7 +58,18 @@ def _words_are_independent(ids: dict[str, int]) -> bool:
     return not any(re.search("[^▁]▁", text) and can_be_formed(text) for text in ids)
 
 
-def merged(word: str, ids: dict[str, int], scores: tuple[float, ...]) -> list[str]:
+def _as_the_engine_cuts(text: str) -> list[str]:
+    """Symbols of as many bytes as the first of each announces, be the others part of a character or not."""
+    raw, symbols = text.encode(errors="surrogateescape"), []
+    at = 0
+    while at < len(raw):
+        nbytes = {0xC: 2, 0xD: 2, 0xE: 3, 0xF: 4}.get(raw[at] >> 4, 1)
+        symbols.append(raw[at : at + nbytes].decode(errors="surrogateescape"))
+        at += nbytes
+    return symbols
+
+
+def merged(word: Sequence[str], ids: dict[str, int], scores: tuple[float, ...]) -> list[str]:
     """The word's symbols once every neighbour that can be joined is; the best score goes first, then the leftmost."""
     symbols = list(word)
     following = [*range(1, len(symbols)), -1]

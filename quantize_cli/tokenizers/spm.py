@@ -5,14 +5,16 @@ from typing import Any
 
 from formats.checkpoint import Checkpoint
 from formats.gguf.layout import Value, ValueType, array, flag, text
+from quantize_cli.tokenizers._ends import ENGINE_EOS
 from quantize_cli.tokenizers._pieces import stored_pieces
-from quantize_cli.tokenizers._rows import Piece, fitted, needs
+from quantize_cli.tokenizers._rows import Piece, fitted, needs, texts_of
 from quantize_cli.tokenizers._special import special_metadata
 from quantize_cli.tokenizers._stored import Stored
 from quantize_cli.tokenizers._tokenizer import Tokenizer, build, vocabulary
 from quantize_cli.tokenizers._unigrams import word_encoder
 
-_DEFAULTS = {"bos_id": 1, "eos_id": 2, "add_bos_token": True, "add_space_prefix": True}
+_MODEL = "llama"
+_DEFAULTS = {"bos_id": 1, "eos_id": ENGINE_EOS[_MODEL], "add_bos_token": True, "add_space_prefix": True}
 _SPACE = "tokenizer.ggml.add_space_prefix"
 
 
@@ -25,10 +27,10 @@ def stored(checkpoint: Checkpoint, config: Mapping[str, Any]) -> Stored | None:
     if found is None:
         return None
     rows = config["vocab_size"]
-    special = special_metadata(checkpoint, vocabulary=rows)
+    special = special_metadata(checkpoint, texts_of(found.by_id, rows), _MODEL)
     pieces, warnings = fitted(found.by_id, rows, needs(checkpoint, special), found.source)
     metadata = {
-        "tokenizer.ggml.model": text("llama"),
+        "tokenizer.ggml.model": text(_MODEL),
         "tokenizer.ggml.pre": text("default"),
         "tokenizer.ggml.tokens": array(ValueType.STRING, [piece.text for piece in pieces]),
         "tokenizer.ggml.scores": array(ValueType.FLOAT32, [piece.score for piece in pieces]),

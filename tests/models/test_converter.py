@@ -15,7 +15,11 @@ from tests.golden.converter.make_golden import HERE, SHARED, SHARED_MODELS, desc
 from tests.golden.converter.variants import VARIANTS
 
 DECIDED_BY_THE_RECIPE = {"general.file_type", "general.quantization_version"}
+_ENDS = "the converter drops all ends but one"
 DELIBERATE = {
+    "llama-3": {"tokenizer.ggml.eot_token_id": _ENDS, "tokenizer.ggml.eom_token_id": _ENDS},
+    "llama-bos-as-object": {"tokenizer.ggml.eos_token_id": "without the key llama.cpp ends at a token by its number"},
+    "qwen2": {"tokenizer.ggml.eot_token_id": _ENDS, "tokenizer.ggml.eom_token_id": _ENDS},
     "gpt2-inner": {"gpt2.feed_forward_length": "the converter writes four times the embedding, whatever n_inner says"},
     "llama-byte-fallback": {
         "tokenizer.ggml.scores": "the converter gives all pieces one score, so they are joined in no order",

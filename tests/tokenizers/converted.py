@@ -12,7 +12,11 @@ from quantize_cli.source import Model, open_model
 
 def convert(checkpoint: Path, path: Path) -> Model:
     """Write the checkpoint as `path`, every tensor float32, and return it as it was opened."""
-    model = open_model(checkpoint)
+    return write(open_model(checkpoint), path)
+
+
+def write(model: Model, path: Path) -> Model:
+    """Write a model as `path`, every tensor float32, and return it."""
     layout = lay_out(model.metadata, [TensorInfo(t.name, t.shape, GgmlType.F32) for t in model.tensors])
     with path.open("wb") as file:
         file.write(layout.header)

@@ -104,4 +104,9 @@ def test_a_model_that_is_none_is_named(tmp_path: Path) -> None:
 
 def test_half_a_surrogate_pair_is_a_question_mark() -> None:
     tokenizer = load_tokenizer(metadata_of({"▁": 0.0}, add_space_prefix=flag(False)))
-    assert tokenizer.encode("\udc80") == [1, 3 + ord("?")]
+    assert tokenizer.encode("\ud800") == [1, 3 + ord("?")]
+
+
+def test_a_byte_that_is_no_text_is_itself() -> None:
+    tokenizer = load_tokenizer(metadata_of({"▁": 0.0}, add_space_prefix=flag(False)))
+    assert tokenizer.encode("\udc80") == [1, 3 + 0x80]
