@@ -15,6 +15,7 @@ import numpy as np
 from formats.errors import FormatError
 from formats.json_object import parse_object
 from formats.quoted import quoted
+from formats.room import TENSOR_MEMORY_NBYTES, refuse_crowd, room_for
 from formats.source import open_input, size_of
 from formats.stored import StoredTensor
 
@@ -70,8 +71,9 @@ def read_header(path: Path) -> SafetensorsFile:
         text = file.read(length)
     if not text.startswith(b"{"):
         raise FormatError(f"{path}: header begins with {text[:1]!r}, not {b'{'!r}")
-    entries = parse_object(f"{path}: header", text, unique_keys=True)
+    entries = parse_object(f"{path}: header", text, unique_keys=True, room=room_for(size))
     metadata = _metadata(path, entries.pop("__metadata__", {}))
+    refuse_crowd(f"{path}: ", len(entries), "tensors", TENSOR_MEMORY_NBYTES, size)
     tensors = [_tensor(path, begin, name, entry) for name, entry in entries.items()]
     tensors.sort(key=lambda tensor: (tensor.offset, tensor.nbytes))
     _refuse_holes(path, begin, size, tensors)
