@@ -28,7 +28,7 @@ def whole(
     value = _required(source, metadata, key)
     data = value.data
     if not isinstance(data, int) or isinstance(data, bool) or not lowest <= data <= highest:
-        raise FormatError(f"{source}metadata key '{key}' is {shown(value)}, not a whole number from {lowest} to {highest}")
+        raise _refused(source, key, value, f"a whole number from {lowest} to {highest}")
     return data
 
 
@@ -42,7 +42,7 @@ def real(
     value = _required(source, metadata, key)
     data = value.data
     if not isinstance(data, int | float) or isinstance(data, bool) or not lowest <= data <= highest:
-        raise FormatError(f"{source}metadata key '{key}' is {shown(value)}, not a number from {lowest:g} to {highest:g}")
+        raise _refused(source, key, value, f"a number from {lowest:g} to {highest:g}")
     return float(data)
 
 
@@ -52,7 +52,7 @@ def words(source: str, metadata: Metadata, key: str, default: str | None = None)
         return default
     value = _required(source, metadata, key)
     if value.type is not ValueType.STRING:
-        raise FormatError(f"{source}metadata key '{key}' is {shown(value)}, not a string")
+        raise _refused(source, key, value, "a string")
     return str(value.data)
 
 
@@ -62,7 +62,7 @@ def truth(source: str, metadata: Metadata, key: str, default: bool | None = None
         return default
     value = _required(source, metadata, key)
     if value.type is not ValueType.BOOL:
-        raise FormatError(f"{source}metadata key '{key}' is {shown(value)}, not true or false")
+        raise _refused(source, key, value, "true or false")
     return bool(value.data)
 
 
@@ -73,6 +73,10 @@ def shown(value: Value) -> str:
     if value.type is ValueType.STRING:
         return quoted(value.data)
     return str(value.data).lower()
+
+
+def _refused(source: str, key: str, value: Value, wanted: str) -> FormatError:
+    return FormatError(f"{source}metadata key '{key}' is {shown(value)}, not {wanted}")
 
 
 def _required(source: str, metadata: Metadata, key: str) -> Value:

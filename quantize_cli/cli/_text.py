@@ -1,18 +1,15 @@
 """How things are said: data on stdout, words on stderr, sizes for people, names safe for a terminal."""
 
 import io
-import json
-import math
 import re
 import sys
 from collections.abc import Iterable, Sequence
 from typing import Any
 from unicodedata import category
 
-import numpy as np
-
 from formats.ggml import GgmlType
 from formats.quoted import quoted
+from quantize_cli.cli._json import spelled
 from quantize_cli.errors import UsageError
 
 _POWERS = {"": 0, "K": 1, "M": 2, "G": 3, "T": 4}
@@ -58,24 +55,9 @@ def nbytes_of(option: str, text: str) -> int:
 
 def print_json(document: dict[str, Any]) -> None:
     """One document on stdout."""
-    text = json.dumps(_plain(document), ensure_ascii=False, indent=1)
     # Half a character, as a file name of other than UTF-8 has, is spelled in JSON as backslashreplace spells it.
-    sys.stdout.write(text.encode("utf-8", "backslashreplace").decode() + "\n")
-
-
-def _plain(value: Any) -> Any:
-    """Numpy values as Python's, and numbers JSON has no word for as text."""
-    if isinstance(value, dict):
-        return {key: _plain(item) for key, item in value.items()}
-    if isinstance(value, np.ndarray):
-        return _plain(value.tolist())
-    if isinstance(value, list | tuple):
-        return [_plain(item) for item in value]
-    if isinstance(value, np.generic):
-        return _plain(value.item())
-    if isinstance(value, float) and not math.isfinite(value):
-        return str(value)
-    return value
+    sys.stdout.writelines(piece.encode("utf-8", "backslashreplace").decode() for piece in spelled(document))
+    sys.stdout.write("\n")
 
 
 def print_table(headings: Sequence[str], rows: Iterable[Sequence[str]], right: frozenset[str] = frozenset()) -> None:
