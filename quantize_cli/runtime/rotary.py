@@ -103,6 +103,9 @@ def read_rotary(model: Described, hyperparameters: Hyperparameters, factors: Map
     _check_turning(model, base, factor)
     original = whole(model, f"{prefix}.scaling.original_context_length", hyperparameters.context)
     magnitude = real(model, f"{prefix}.scaling.attn_factor", 1.0, -_LARGEST_FACTOR, _LARGEST_FACTOR)
+    for name, divisors in factors.items():
+        if not ((divisors >= _LEAST_FACTOR) & (divisors <= _LARGEST_FACTOR)).all():
+            raise InputError(f"{model.path}: angles cannot be divided by all of the {name} factors of rope")
     everywhere = factors.get("freqs", np.ones(pairs, np.float32))
     return Rotary(
         base=base,

@@ -14,11 +14,13 @@ from typing import Any
 
 import numpy as np
 
+from formats.ggml import GgmlType
 from formats.gguf.layout import TensorInfo, Value, text
 from formats.gguf.writer import lay_out
 from formats.imatrix import Entry, ImportanceFile, imatrix_bytes
 from formats.reference import Header, encode_chunk, encode_header
 from quantize_cli.certificate import Certificate
+from quantize_cli.quants import encode
 from quantize_cli.source import open_model
 from tests import checkpoints
 from tests.fuzz import spoil_bytes, spoil_gguf, spoil_json, spoil_protobuf, spoil_safetensors, spoil_text
@@ -205,7 +207,7 @@ def vocabularies() -> list[Seed]:
 
 
 @cache
-def _decoder(architecture: str, experts: int) -> bytes:
+def _decoder(architecture: str, experts: int = 0) -> bytes:
     decoder = synthetic.Decoder(architecture, width=16, heads=2, key_value_heads=1, head_width=8, feed_forward=24)
     if architecture == "gpt2":
         decoder = replace(decoder, key_value_heads=2)
@@ -219,10 +221,27 @@ def _decoder(architecture: str, experts: int) -> bytes:
         return path.read_bytes()
 
 
+@cache
+def _typed(type_: GgmlType) -> bytes:
+    """A decoder whose matrices are of another type; also so that its kernels are there before they are timed."""
+    decoder = synthetic.Decoder("llama", width=32, heads=2, key_value_heads=1, head_width=16, feed_forward=32)
+    stored = {
+        name: (encode(type_, values), type_, values.shape) if values.ndim > 1 else (values, GgmlType.F32, values.shape)
+        for name, values in synthetic.weights(decoder).items()
+    }
+    infos = [TensorInfo(name, shape, type_) for name, (_, type_, shape) in stored.items()]
+    layout = lay_out(synthetic.metadata(decoder), infos)
+    content = bytearray(layout.header.ljust(layout.nbytes, b"\0"))
+    for offset, (values, _, _) in zip(layout.offsets, stored.values(), strict=True):
+        content[offset : offset + values.nbytes] = values.tobytes()
+    return bytes(content)
+
+
 def decoders() -> list[Seed]:
-    """A file of every architecture that the runtime knows."""
+    """A file of every architecture that the runtime knows, and of some types."""
     plain = ("llama", "gpt2", "qwen2", "qwen3", "gemma2", "gemma3", "phi3")
-    made = [_decoder(name, 0) for name in plain] + [_decoder(name, 4) for name in ("llama", "qwen2moe", "qwen3moe")]
+    made = [_decoder(name) for name in plain] + [_decoder(name, 4) for name in ("llama", "qwen2moe", "qwen3moe")]
+    made += [_typed(type_) for type_ in (GgmlType.F16, GgmlType.BF16, GgmlType.Q8_0, GgmlType.Q4_0)]
     return [Seed({GGUF: content}, GGUF, spoil_gguf.spoil) for content in made]
 
 
