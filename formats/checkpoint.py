@@ -11,13 +11,15 @@ from pathlib import Path
 from typing import Any
 
 from formats.errors import FormatError
-from formats.json_object import parse_object
+from formats.json_object import read_object
 from formats.quoted import quoted
 from formats.safetensors import read_header
-from formats.source import open_input
+from formats.source import open_input, size_of
 from formats.stored import StoredTensor
 
 _WEIGHTS = ".safetensors"
+_MOST_TEXT_NBYTES = 64 << 20
+"""Of a file beside the weights: several times the largest tokenizer there is."""
 _PICKLES = (".bin", ".pt", ".pth", ".ckpt", ".pkl")
 _PICKLE_HINT = "convert it to safetensors first: a pickle can run code, so none is ever loaded"
 _SHARD = re.compile(r"(?P<stem>.+)-(?P<number>\d{5})-of-(?P<count>\d{5})\.safetensors")
@@ -181,11 +183,14 @@ def _refuse_other_formats(path: Path) -> None:
 
 def _object(directory: Path, name: str, unique_keys: bool = False) -> dict[str, Any] | None:
     path = _find(directory, name)
-    return None if path is None else parse_object(str(path), _read(path), unique_keys)
+    return None if path is None else read_object(path, unique_keys)
 
 
 def _read(path: Path) -> bytes:
     with open_input(path) as file:
+        size = size_of(file)
+        if size > _MOST_TEXT_NBYTES:
+            raise FormatError(f"{path}: {size} bytes, at most {_MOST_TEXT_NBYTES} are read")
         return file.read()
 
 

@@ -21,6 +21,7 @@ import numpy as np
 
 from formats.errors import FormatError
 from formats.ggml import GgmlType
+from formats.gguf import scalars
 from formats.gguf.layout import MAGIC, TensorInfo, Value, ValueType, array, text, u32
 from formats.gguf.reader import GgufFile, read_gguf
 from formats.gguf.writer import lay_out
@@ -146,18 +147,15 @@ def _metadata(file: ImportanceFile) -> dict[str, Value]:
 
 def _from_gguf(path: Path) -> ImportanceFile:
     file = read_gguf(path)
-    kind = file.metadata.get("general.type")
-    if kind is None or kind.data != "imatrix":
+    if scalars.words(f"{path}: ", file.metadata, "general.type", "") != "imatrix":
         raise FormatError(f"{path}: a gguf file, but its general.type is not 'imatrix'", _HINT)
     stored = {tensor.name: tensor for tensor in file.tensors}
     names = [name.removesuffix(_SQUARES) for name in stored if name.endswith(_SQUARES)]
     return ImportanceFile(
         {name: _entry(path, stored, name) for name in names},
         _datasets(file),
-        _number(file, _CHUNKS),
-        _number(file, _CONTEXT),
-        _text(file, _MODEL),
-        _text(file, _TOKENS),
+        *(scalars.whole(f"{path}: ", file.metadata, key, 0) for key in (_CHUNKS, _CONTEXT)),
+        *(scalars.words(f"{path}: ", file.metadata, key, "") for key in (_MODEL, _TOKENS)),
     )
 
 
@@ -199,17 +197,11 @@ def _whole(path: Path, stored: dict[str, StoredTensor], tensor: StoredTensor) ->
 
 def _datasets(file: GgufFile) -> tuple[str, ...]:
     value = file.metadata.get(_DATASETS)
-    return tuple(str(item) for item in value.data) if value is not None and isinstance(value.data, list) else ()
-
-
-def _number(file: GgufFile, key: str) -> int:
-    value = file.metadata.get(key)
-    return value.data if value is not None and isinstance(value.data, int) else 0
-
-
-def _text(file: GgufFile, key: str) -> str:
-    value = file.metadata.get(key)
-    return value.data if value is not None and isinstance(value.data, str) else ""
+    if value is None:
+        return ()
+    if value.element is not ValueType.STRING:
+        raise FormatError(f"{file.path}: metadata key '{_DATASETS}' is {scalars.shown(value)}, not an array of strings")
+    return tuple(value.data)
 
 
 def _from_dat(path: Path, file: BinaryIO) -> ImportanceFile:

@@ -3,19 +3,47 @@
 import json
 import re
 from collections import Counter
+from pathlib import Path
 from typing import Any
 
 from formats.errors import FormatError
 from formats.quoted import quoted
+from formats.room import FREE_NBYTES, TIMES
+from formats.source import open_input, size_of
+
+MOST_NBYTES = 8 << 20
+"""Of a file of settings: eight times the largest seen, which lists every token that was added."""
+_MOST_OF = {"tokenizer.json": 64 << 20}
+_MOST_OF_INDEX = 64 << 20
+_VOCABULARY_TIMES = 24
+"""As `TIMES`, of tokenizer.json alone: half a million merges are a million strings, most of a few letters."""
+_MEMORY_NBYTES = {b"{": 240, b"[": 100, b",": 90, b":": 60}
+"""What an object, an array, a value and a key take at most, by the character that each needs one of."""
+_TEXT_TIMES = {True: 2, False: 8}
+"""What a text and a string in it take as a multiple of its bytes, by whether it is ASCII."""
 
 _HALF = re.compile(rb"\\u[dD][89a-fA-F]")
 
 
-def parse_object(source: str, text: bytes, unique_keys: bool = False) -> dict[str, Any]:
+def read_object(path: Path, unique_keys: bool = False) -> dict[str, Any]:
+    """The JSON object in a file beside a model's weights, as `parse_object` gives it; FormatError for a huge one."""
+    index = path.name.endswith(".index.json")
+    most = _MOST_OF_INDEX if index else _MOST_OF.get(path.name, MOST_NBYTES)
+    with open_input(path) as file:
+        size = size_of(file)
+        if size > most:
+            raise FormatError(f"{path}: {size} bytes, at most {most} are read")
+        text = file.read()
+    times = _VOCABULARY_TIMES if path.name in _MOST_OF else TIMES
+    return parse_object(str(path), text, unique_keys, FREE_NBYTES + times * len(text))
+
+
+def parse_object(source: str, text: bytes, unique_keys: bool = False, room: int | None = None) -> dict[str, Any]:
     """The JSON object that UTF-8 `text` spells; FormatError naming `source` when it spells anything else.
 
     With `unique_keys` an object that says a key twice is refused, as two readers may disagree on which counts;
-    without, the last one counts, as it does in the libraries checkpoints are made with.
+    without, the last one counts, as it does in the libraries checkpoints are made with. What would take more than
+    `room` bytes of memory is refused unread; by default that follows from the size of the text.
     """
 
     def refuse_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
@@ -25,6 +53,7 @@ def parse_object(source: str, text: bytes, unique_keys: bool = False) -> dict[st
             raise FormatError(f"{source}: key {quoted(name)} occurs {count} times")
         return found
 
+    _refuse_larger(source, text, FREE_NBYTES + TIMES * len(text) if room is None else room)
     try:
         found = json.loads(text.decode(), object_pairs_hook=refuse_duplicates if unique_keys else None)
     except FormatError:
@@ -52,3 +81,11 @@ def _refuse_halves(source: str, found: dict[str, Any]) -> None:
         raise FormatError(f"{source}: not text: a string holds {half}, half of a surrogate pair") from error
     except RecursionError as error:
         raise FormatError(f"{source}: not json that can be read: {type(error).__name__}") from error
+
+
+def _refuse_larger(source: str, text: bytes, room: int) -> None:
+    """FormatError when what a text spells may take more than `room`; three bytes of it can take seventy of memory."""
+    needed = _TEXT_TIMES[text.isascii()] * len(text)
+    needed += sum(nbytes * text.count(character) for character, nbytes in _MEMORY_NBYTES.items())
+    if needed > room:
+        raise FormatError(f"{source}: {len(text)} bytes of json may take {needed} of memory, at most {room} are given")

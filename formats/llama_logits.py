@@ -47,7 +47,7 @@ class LlamaLogits:
         low, step = stored["low"][:, None], stored["step"][:, None]
         if not (np.isfinite(low).all() and np.isfinite(step).all() and (step >= 0).all() and (low <= 0).all()):
             raise FormatError(f"{self.path}: chunk {chunk} holds a scale that is negative or not finite")
-        if (low + 65536 * step).max() > 1:
+        if (low.astype(np.float64) + 65536 * step.astype(np.float64)).max() > 1:
             raise FormatError(f"{self.path}: chunk {chunk} holds probabilities above one")
         logits = low + step * stored["code"][:, :vocabulary].astype(np.float32)
         came = self.header.tokens[chunk, self.header.context // 2 + 1 :]

@@ -15,6 +15,7 @@ import numpy as np
 from formats.errors import FormatError
 from formats.json_object import parse_object
 from formats.quoted import quoted
+from formats.room import TENSOR_MEMORY_NBYTES, refuse_crowd, room_for
 from formats.source import open_input, size_of
 from formats.stored import StoredTensor
 
@@ -70,8 +71,9 @@ def read_header(path: Path) -> SafetensorsFile:
         text = file.read(length)
     if not text.startswith(b"{"):
         raise FormatError(f"{path}: header begins with {text[:1]!r}, not {b'{'!r}")
-    entries = parse_object(f"{path}: header", text, unique_keys=True)
+    entries = parse_object(f"{path}: header", text, unique_keys=True, room=room_for(size))
     metadata = _metadata(path, entries.pop("__metadata__", {}))
+    refuse_crowd(f"{path}: ", len(entries), "tensors", TENSOR_MEMORY_NBYTES, size)
     tensors = [_tensor(path, begin, name, entry) for name, entry in entries.items()]
     tensors.sort(key=lambda tensor: (tensor.offset, tensor.nbytes))
     _refuse_holes(path, begin, size, tensors)
@@ -85,23 +87,12 @@ def _metadata(path: Path, found: Any) -> dict[str, str]:
         if not isinstance(value, str):
             kind = type(value).__name__
             raise FormatError(f"{path}: '__metadata__' key {quoted(key)} is a json {kind}, not a string")
-        _refuse_surrogates(path, key)
-        _refuse_surrogates(path, value)
     return found
-
-
-def _refuse_surrogates(path: Path, text: str) -> None:
-    """JSON can spell half a character; nothing can print or store it."""
-    try:
-        text.encode()
-    except UnicodeEncodeError as error:
-        raise FormatError(f"{path}: header text {quoted(text)} is not unicode at character {error.start}") from error
 
 
 def _tensor(path: Path, begin: int, name: str, entry: Any) -> StoredTensor:
     """One entry of the header as a tensor whose data lies after `begin`."""
     where = f"{path}: tensor {quoted(name)}"
-    _refuse_surrogates(path, name)
     if not isinstance(entry, dict) or entry.keys() != _ENTRY_KEYS:
         found = sorted(entry) if isinstance(entry, dict) else type(entry).__name__
         raise FormatError(f"{where} has {quoted(str(found))}, not dtype, shape and data_offsets")

@@ -213,6 +213,8 @@ def parse(text: str, name: str, origin: str | None = None) -> Recipe:
         raise InputError(f"{origin}: {str(error).lower()}") from error
     except RecursionError as error:
         raise InputError(f"{origin}: tables or arrays nested too deep") from error
+    except ValueError as error:
+        raise InputError(f"{origin}: a number of thousands of digits") from error
     _refuse_unknown(document, {"default", "file_type", "rule"}, origin)
     if not isinstance(document.get("default"), str):
         raise InputError(f"{origin}: no default type", hint='default = "q4_k"')
@@ -236,7 +238,9 @@ def _rule(table: dict[str, Any], origin: str) -> Rule:
     for key, value in table.items():
         expected = {"bool | None": bool, "int | None": int}.get(str(kinds[key]), str)
         if type(value) is not expected:
-            raise InputError(f"{origin}: {key} = {quoted(str(value))} is not a {expected.__name__}")
+            # A number in hexadecimal may be too long to be spelled in decimal.
+            said = f"a number of {value.bit_length()} bits" if type(value) is int else quoted(str(value))
+            raise InputError(f"{origin}: {key} = {said} is not a {expected.__name__}")
     if table.get("layers", "middle") not in _LAYERS:
         raise InputError(f"{origin}: unknown layers {quoted(table['layers'])}", hint="known: " + ", ".join(_LAYERS))
     if table["tensors"] not in ROLES and not set(table["tensors"]) & set("*?[."):

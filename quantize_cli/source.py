@@ -7,7 +7,7 @@ from pathlib import Path
 from types import ModuleType
 
 from formats.checkpoint import Checkpoint, open_checkpoint
-from formats.gguf import shards
+from formats.gguf import scalars, shards
 from formats.gguf.layout import Value, text
 from formats.quoted import quoted
 from formats.source import Identities, recording
@@ -21,6 +21,7 @@ from quantize_cli.models._slots import is_buffer
 from quantize_cli.tensor import Tensor, from_stored
 from quantize_cli.tokenizers import careful, checkpoint_tokenizer, special_warnings
 
+_ARCHITECTURE = "general.architecture"
 _OF_THE_MIX = ("general.file_type", "general.quantization_version")
 
 
@@ -96,11 +97,10 @@ def _general(checkpoint: Checkpoint, tensors: Iterable[Tensor]) -> tuple[dict[st
 
 def _from_gguf(path: Path) -> Model:
     file, stored = shards.read_model(path)
-    architecture = file.metadata.get("general.architecture")
     own = shards.without_marks(file.metadata)
     # A certificate is of that file, and holds of nothing made from it.
     metadata = {key: value for key, value in own.items() if key not in _OF_THE_MIX and not is_claim(key)}
-    name = None if architecture is None else str(architecture.data)
+    name = scalars.words(f"{path}: ", file.metadata, _ARCHITECTURE) if _ARCHITECTURE in file.metadata else None
     warnings = () if name else (f"{path}: no 'general.architecture', so no engine will know the model",)
     return Model(path, name, metadata, [from_stored(tensor) for tensor in stored], warnings)
 

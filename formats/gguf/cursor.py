@@ -9,8 +9,11 @@ import numpy as np
 
 from formats.errors import FormatError
 from formats.gguf.rules import MAX_STRING_NBYTES
+from formats.room import refuse_crowd
 
 _LENGTH = struct.Struct("<Q")
+_STRING_MEMORY_NBYTES = 160
+"""A short one as Python has it, and what is made of it when it is a token or a merge."""
 
 
 class Cursor:
@@ -20,11 +23,17 @@ class Cursor:
         self.path = path
         self.position = 0
         self._data = data
+        self._string_count = 0
+
+    @property
+    def size(self) -> int:
+        """Bytes of the file."""
+        return len(self._data)
 
     @property
     def left(self) -> int:
         """Bytes between here and the end of the file."""
-        return len(self._data) - self.position
+        return self.size - self.position
 
     def take(self, nbytes: int, what: str) -> bytes:
         """The next `nbytes` bytes."""
@@ -51,7 +60,9 @@ class Cursor:
         """`count` strings, each a length and UTF-8. One flat loop: a vocabulary has half a million."""
         if count * _LENGTH.size > self.left:
             raise self._short(f"{what}, {count} strings,", count * _LENGTH.size, self.position)
-        data, size, at = self._data, len(self._data), self.position
+        self._string_count += count
+        refuse_crowd(f"{self.path}: ", self._string_count, "strings", _STRING_MEMORY_NBYTES, self.size)
+        data, size, at = self._data, self.size, self.position
         found = []
         for _ in range(count):
             begin = at + _LENGTH.size
@@ -73,4 +84,4 @@ class Cursor:
         return found
 
     def _short(self, what: str, nbytes: int, at: int) -> FormatError:
-        return FormatError(f"{self.path}: {what} needs {nbytes} bytes at {at}, {len(self._data) - at} are left")
+        return FormatError(f"{self.path}: {what} needs {nbytes} bytes at {at}, {self.size - at} are left")

@@ -26,6 +26,7 @@ from formats.gguf.rules import (
     padded,
 )
 from formats.quoted import quoted
+from formats.room import TENSOR_MEMORY_NBYTES, refuse_crowd
 from formats.source import open_input, size_of
 from formats.stored import StoredTensor
 
@@ -36,6 +37,9 @@ _SMALLEST_VALUE_NBYTES = 14
 """A key of one letter, a type, and one byte."""
 _SMALLEST_TENSOR_NBYTES = 24
 """An empty name, no dimensions, a type and an offset."""
+
+_VALUE_MEMORY_NBYTES = 1000
+"""A key and a value in memory, twice."""
 
 _BLOCK_BYTES = np.dtype("u1")
 _ELEMENT = {
@@ -107,6 +111,7 @@ def _version(cursor: Cursor) -> int:
 
 def _metadata(cursor: Cursor, count: int) -> dict[str, Value]:
     _refuse_count(cursor, count, "metadata values", _SMALLEST_VALUE_NBYTES)
+    refuse_crowd(f"{cursor.path}: ", count, "metadata values", _VALUE_MEMORY_NBYTES, cursor.size)
     metadata: dict[str, Value] = {}
     for index in range(count):
         key = cursor.string(f"metadata key {index}")
@@ -173,6 +178,7 @@ def _truths(cursor: Cursor, count: int, what: str) -> np.ndarray:
 def _infos(cursor: Cursor, count: int) -> list[tuple[TensorInfo, int]]:
     """The table of contents: each tensor with the offset it claims."""
     _refuse_count(cursor, count, "tensors", _SMALLEST_TENSOR_NBYTES)
+    refuse_crowd(f"{cursor.path}: ", count, "tensors", TENSOR_MEMORY_NBYTES, cursor.size)
     infos: dict[str, tuple[TensorInfo, int]] = {}
     for index in range(count):
         info = _info(cursor, index)
@@ -205,7 +211,6 @@ def _stored(
 ) -> tuple[StoredTensor, ...]:
     """The tensors where they lie: one after the other, each padded to the alignment, all within the file."""
     source = f"{cursor.path}: "
-    size = cursor.position + cursor.left
     expected = 0
     tensors = []
     for info, offset in infos:
@@ -213,8 +218,9 @@ def _stored(
         if offset != expected:
             raise FormatError(f"{source}tensor {quoted(info.name)} begins at {offset} of the data, expected {expected}")
         begin = data_offset + offset
-        if begin + nbytes > size:
-            raise FormatError(f"{source}tensor {quoted(info.name)} ends at byte {begin + nbytes}, file at {size}")
+        if begin + nbytes > cursor.size:
+            end = begin + nbytes
+            raise FormatError(f"{source}tensor {quoted(info.name)} ends at byte {end}, file at {cursor.size}")
         element = _ELEMENT.get(info.type, _BLOCK_BYTES)
         tensors.append(StoredTensor(info.name, info.shape, info.type.name, cursor.path, begin, nbytes, element))
         expected += padded(nbytes, alignment)

@@ -13,6 +13,8 @@ from formats.quoted import quoted
 ALIGNMENT_KEY = "general.alignment"
 MAX_STRING_NBYTES = 1 << 30
 MAX_ARRAY_ITEMS = 1 << 30
+MAX_ALIGNMENT = 1 << 20
+"""Larger than any page of memory; a file's header is filled up to it."""
 
 NUMBER = {
     ValueType.UINT8: "B",
@@ -44,6 +46,8 @@ def alignment_of(source: str, metadata: Mapping[str, Value]) -> int:
     alignment = int(value.data)
     if alignment <= 0 or alignment & (alignment - 1):
         raise FormatError(f"{source}'{ALIGNMENT_KEY}' is {alignment}, not a power of two")
+    if alignment > MAX_ALIGNMENT:
+        raise FormatError(f"{source}'{ALIGNMENT_KEY}' is {alignment}, at most {MAX_ALIGNMENT} is allowed")
     return alignment
 
 

@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from formats.errors import FormatError
+from formats.gguf import scalars
 from formats.gguf.layout import Value, ValueType
 from formats.gguf.reader import GgufFile, read_gguf
 from formats.quoted import quoted
@@ -17,6 +18,8 @@ from formats.stored import StoredTensor
 NUMBER, COUNT, TENSORS = "split.no", "split.count", "split.tensors.count"
 KEYS = (NUMBER, COUNT, TENSORS)
 
+_MOST_FILES = 99_999
+"""As many as the names have digits for."""
 _NAME = re.compile(r"(?P<stem>.+)-(?P<number>\d{5})-of-(?P<count>\d{5})\.gguf")
 
 
@@ -40,7 +43,7 @@ def read_model(path: Path) -> tuple[GgufFile, tuple[StoredTensor, ...]]:
     FormatError for a shard that is missing or belongs elsewhere, and for a tensor that two of them hold.
     """
     named = read_gguf(path)
-    count = _mark(named, COUNT)
+    count = _mark(named, COUNT, _MOST_FILES)
     if count <= 1:
         return named, named.tensors
     match = _NAME.fullmatch(path.name)
@@ -83,10 +86,5 @@ def _check(first: GgufFile, tensors: tuple[StoredTensor, ...]) -> None:
         seen[tensor.name] = tensor
 
 
-def _mark(file: GgufFile, key: str) -> int:
-    value = file.metadata.get(key)
-    if value is None:
-        return 0
-    if not isinstance(value.data, int) or isinstance(value.data, bool) or value.data < 0:
-        raise FormatError(f"{file.path}: {key} is {value.data!r}, not a count")
-    return value.data
+def _mark(file: GgufFile, key: str, highest: int = scalars.LARGEST_WHOLE) -> int:
+    return scalars.whole(f"{file.path}: ", file.metadata, key, 0, highest=highest)

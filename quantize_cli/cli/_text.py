@@ -2,17 +2,15 @@
 
 import io
 import json
-import math
 import re
 import sys
 from collections.abc import Iterable, Sequence
 from typing import Any
 from unicodedata import category
 
-import numpy as np
-
 from formats.ggml import GgmlType
 from formats.quoted import quoted
+from quantize_cli.cli._json import spelled
 from quantize_cli.cli._streams import printable as printable
 from quantize_cli.errors import UsageError
 
@@ -54,27 +52,17 @@ def nbytes_of(option: str, text: str) -> int:
 
 def print_json(document: dict[str, Any]) -> None:
     """One document on stdout."""
-    text = json.dumps(_plain(document), ensure_ascii=False, indent=1)
+    # Half a character, as a file name of other than UTF-8 has, and what the stream's encoding lacks are escaped.
+    sys.stdout.writelines(_encodable(piece) for piece in spelled(document))
+    sys.stdout.write("\n")
+
+
+def _encodable(piece: str) -> str:
     try:
-        text.encode(sys.stdout.encoding)
-    except UnicodeError:  # half a character, as a file name of other than UTF-8 has, or an encoding that lacks some
-        text = json.dumps(_plain(document), indent=1)
-    sys.stdout.write(text + "\n")
-
-
-def _plain(value: Any) -> Any:
-    """Numpy values as Python's, and numbers JSON has no word for as text."""
-    if isinstance(value, dict):
-        return {key: _plain(item) for key, item in value.items()}
-    if isinstance(value, np.ndarray):
-        return _plain(value.tolist())
-    if isinstance(value, list | tuple):
-        return [_plain(item) for item in value]
-    if isinstance(value, np.generic):
-        return _plain(value.item())
-    if isinstance(value, float) and not math.isfinite(value):
-        return str(value)
-    return value
+        piece.encode(sys.stdout.encoding)
+    except UnicodeError:
+        return "".join(letter if letter.isascii() else json.dumps(letter)[1:-1] for letter in piece)
+    return piece
 
 
 def print_table(headings: Sequence[str], rows: Iterable[Sequence[str]], right: frozenset[str] = frozenset()) -> None:

@@ -6,11 +6,11 @@ the defaults of llama_model_base::load_hparams.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from math import inf
 from pathlib import Path
 from typing import Protocol
 
-from formats.gguf.layout import Value
+from formats.gguf import scalars
+from formats.gguf.layout import Value, ValueType
 from formats.quoted import quoted
 from quantize_cli.errors import InputError
 from quantize_cli.runtime.family import FAMILIES, Experts, Family
@@ -66,8 +66,17 @@ class Hyperparameters:
     mixing: Mixing | None
 
 
+_MOST_EXPERTS = 512
+"""As many as llama.cpp has room for (LLAMA_MAX_EXPERTS)."""
+_HIGHEST_CAP = 1e9
+_FLAGS = (ValueType.BOOL, ValueType.INT8, ValueType.UINT8, ValueType.INT32, ValueType.UINT32)
+
+
 def read_hyperparameters(model: Described) -> Hyperparameters:
-    """The sizes the metadata states; InputError naming an architecture or setting the runtime does not know."""
+    """The sizes the metadata states; InputError naming an architecture or setting the runtime does not know.
+
+    FormatError for a key that is missing, or whose value is not of the kind or in the range it must be.
+    """
     architecture = text(model, "general.architecture")
     if architecture not in FAMILIES:
         raise InputError(
@@ -76,15 +85,17 @@ def read_hyperparameters(model: Described) -> Hyperparameters:
         )
     family = FAMILIES[architecture]
     _refuse_unsupported(model, architecture)
-    layers = whole(model, f"{architecture}.block_count")
+    # Each layer has tensors of its own: no more are believed, and no more are made room for.
+    layers = whole(model, f"{architecture}.block_count", highest=max(1, len(model.tensors)))
     width = whole(model, f"{architecture}.embedding_length")
     heads = whole(model, f"{architecture}.attention.head_count")
-    head_width = whole(model, f"{architecture}.attention.key_length", width // heads)
+    head_width = _head_width(model, architecture, width, heads)
     key_value_heads = whole(model, f"{architecture}.attention.head_count_kv", heads)
     if heads % key_value_heads:
         raise InputError(f"{model.path}: {heads} heads cannot share {key_value_heads} key-value heads evenly")
     feed_forward = whole(model, f"{architecture}.feed_forward_length")
     norm = "layer_norm_epsilon" if family.layer_norms else "layer_norm_rms_epsilon"
+    largest = layers == family.layers_of_largest
     return Hyperparameters(
         family=family,
         layers=layers,
@@ -94,8 +105,8 @@ def read_hyperparameters(model: Described) -> Hyperparameters:
         head_width=head_width,
         feed_forward=feed_forward,
         context=whole(model, f"{architecture}.context_length"),
-        epsilon=real(model, f"{architecture}.attention.{norm}"),
-        score_scale=(width // heads if layers == family.layers_of_largest else head_width) ** -0.5,
+        epsilon=real(model, f"{architecture}.attention.{norm}", lowest=0.0, highest=1.0),
+        score_scale=(_equal_share(model, width, heads) if largest else head_width) ** -0.5,
         score_cap=_cap(model, f"{architecture}.attn_logit_softcapping", family.score_cap),
         logit_cap=_cap(model, f"{architecture}.final_logit_softcapping", family.logit_cap),
         windows=_windows(model, architecture, layers),
@@ -103,11 +114,20 @@ def read_hyperparameters(model: Described) -> Hyperparameters:
     )
 
 
+def _head_width(model: Described, architecture: str, width: int, heads: int) -> int:
+    """Columns of a head: stated, or an equal share of the width."""
+    key = f"{architecture}.attention.key_length"
+    return whole(model, key) if key in model.metadata else _equal_share(model, width, heads)
+
+
+def _equal_share(model: Described, width: int, heads: int) -> int:
+    if width % heads:
+        raise InputError(f"{model.path}: {width} columns cannot be shared by {heads} heads evenly")
+    return width // heads
+
+
 def _cap(model: Described, key: str, default: float) -> float:
-    cap = real(model, key, default)
-    if not 0 <= cap < inf:
-        raise InputError(f"{model.path}: metadata key '{key}' is {cap}, not a bound")
-    return cap
+    return real(model, key, default, lowest=0.0, highest=_HIGHEST_CAP)
 
 
 def _windows(model: Described, architecture: str, layers: int) -> tuple[int, ...]:
@@ -118,10 +138,12 @@ def _windows(model: Described, architecture: str, layers: int) -> tuple[int, ...
     window = whole(model, f"{architecture}.attention.sliding_window", rule.default, least=0)
     key = f"{architecture}.attention.sliding_window_pattern"
     stated = model.metadata.get(key)
-    if stated is not None and stated.element is not None:
+    if stated is not None and stated.type is ValueType.ARRAY:
+        if len(stated.data) != layers:
+            raise InputError(f"{model.path}: metadata key '{key}' has {len(stated.data)} entries for {layers} layers")
+        if stated.element not in _FLAGS:
+            raise InputError(f"{model.path}: metadata key '{key}' is {scalars.shown(stated)}, not of flags")
         local = [bool(flag) for flag in stated.data]
-        if len(local) != layers:
-            raise InputError(f"{model.path}: metadata key '{key}' has {len(local)} entries for {layers} layers")
     else:
         period = whole(model, key, rule.period, least=0)
         local = [period == 0 or layer % period < period - 1 for layer in range(layers)]
@@ -131,7 +153,7 @@ def _windows(model: Described, architecture: str, layers: int) -> tuple[int, ...
 def _mixing(model: Described, architecture: str, feed_forward: int) -> Mixing | None:
     """The mixture of experts, if there is one; a width that is not stated is llama.cpp's default."""
     family = FAMILIES[architecture].experts
-    count = whole(model, f"{architecture}.expert_count", 0, least=0)
+    count = whole(model, f"{architecture}.expert_count", 0, least=0, highest=_MOST_EXPERTS)
     if family is None or (count == 0 and not family.required):
         return None
     used = whole(model, f"{architecture}.expert_used_count")
@@ -139,7 +161,7 @@ def _mixing(model: Described, architecture: str, feed_forward: int) -> Mixing | 
         raise InputError(f"{model.path}: {used} of {count} experts cannot be used")
     inner = feed_forward
     if family.required:
-        inner = whole(model, f"{architecture}.expert_feed_forward_length", feed_forward // used)
+        inner = whole(model, f"{architecture}.expert_feed_forward_length", max(1, feed_forward // used))
     shared = whole(model, f"{architecture}.expert_shared_feed_forward_length", feed_forward) if family.shared else 0
     return Mixing(family, count, used, inner, shared)
 
@@ -178,11 +200,10 @@ def _refuse_unsupported(model: Described, architecture: str) -> None:
         neutral |= {"rope.freq_base_swa": (), "final_logit_softcapping": (0.0,)}
     for key, values in neutral.items():
         stated = model.metadata.get(f"{architecture}.{key}")
-        if stated is not None and stated.data not in values:
-            said = quoted(stated.data) if isinstance(stated.data, str) else stated.data
+        if stated is not None and (stated.type is ValueType.ARRAY or stated.data not in values):
+            said = scalars.shown(stated)
             raise InputError(f"{model.path}: cannot run a model whose '{architecture}.{key}' is {said}")
-    causal = model.metadata.get(f"{architecture}.attention.causal")
-    if causal is not None and not causal.data:
+    if not scalars.truth(f"{model.path}: ", model.metadata, f"{architecture}.attention.causal", True):
         raise InputError(f"{model.path}: cannot run a model whose '{architecture}.attention.causal' is false")
     _refuse_unequal_widths(model, architecture)
 
@@ -201,33 +222,27 @@ def _refuse_unequal_widths(model: Described, architecture: str) -> None:
                 raise InputError(f"{model.path}: '{architecture}.{key}' is {windowed}, elsewhere {everywhere}")
 
 
-def whole(model: Described, key: str, default: int | None = None, least: int = 1) -> int:
-    """A metadata value that is one integer >= `least`; InputError when it is not, or missing without a default."""
-    data = _data(model, key, default)
-    if not isinstance(data, int) or isinstance(data, bool) or data < least:
-        raise InputError(f"{model.path}: metadata key '{key}' is not one number of at least {least}")
-    return data
+def whole(
+    model: Described, key: str, default: int | None = None, least: int = 1, highest: int = scalars.LARGEST_WHOLE
+) -> int:
+    """A metadata value that is one integer from `least` to `highest`; FormatError when it is not.
+
+    A key that is missing gives the default; without one, FormatError.
+    """
+    return scalars.whole(f"{model.path}: ", model.metadata, key, default, least, highest)
 
 
-def real(model: Described, key: str, default: float | None = None) -> float:
-    """A metadata value that is one number; InputError when it is not, or missing without a default."""
-    data = _data(model, key, default)
-    if not isinstance(data, int | float) or isinstance(data, bool):
-        raise InputError(f"{model.path}: metadata key '{key}' is not one number")
-    return float(data)
+def real(
+    model: Described,
+    key: str,
+    default: float | None = None,
+    lowest: float = -scalars.LARGEST_REAL,
+    highest: float = scalars.LARGEST_REAL,
+) -> float:
+    """A metadata value that is one number from `lowest` to `highest`; FormatError when it is not, or as above."""
+    return scalars.real(f"{model.path}: ", model.metadata, key, default, lowest, highest)
 
 
 def text(model: Described, key: str, default: str | None = None) -> str:
-    """A metadata value that is a string; InputError when it is not, or missing without a default."""
-    data = _data(model, key, default)
-    if not isinstance(data, str):
-        raise InputError(f"{model.path}: metadata key '{key}' is not a string")
-    return data
-
-
-def _data(model: Described, key: str, default: object) -> object:
-    if key in model.metadata:
-        return model.metadata[key].data
-    if default is None:
-        raise InputError(f"{model.path}: metadata key '{key}' is missing")
-    return default
+    """A metadata value that is a string; FormatError when it is not, or as above."""
+    return scalars.words(f"{model.path}: ", model.metadata, key, default)

@@ -7,7 +7,7 @@ import numpy as np
 
 from formats.quoted import quoted
 from quantize_cli.errors import InputError
-from quantize_cli.quants import decode
+from quantize_cli.quants import decode, supported
 from quantize_cli.runtime.hyperparameters import Described, Hyperparameters, Mixing
 from quantize_cli.runtime.layer import FeedForward, Layer, Linear, Norm
 from quantize_cli.runtime.matrix import Matrix
@@ -43,7 +43,7 @@ class Parts:
         """A vector of `columns` float32 weights; None if the model has no such tensor."""
         if name not in self._left:
             return None
-        tensor = self._left.pop(name)
+        tensor = self._take(name)
         self._check(tensor, (columns,))
         weights: np.ndarray = decode(tensor.type, tensor.read(0, 1))[0]
         return weights
@@ -87,7 +87,12 @@ class Parts:
     def _take(self, name: str) -> Tensor:
         if name not in self._left:
             raise InputError(f"{self._path}: tensor '{name}' is missing")
-        return self._left.pop(name)
+        tensor = self._left.pop(name)
+        if tensor.type not in supported():
+            raise InputError(
+                f"{self._path}: tensor '{name}' is of type {tensor.type.name.lower()}, which cannot be run"
+            )
+        return tensor
 
     def _check(self, tensor: Tensor, shape: tuple[int, ...]) -> None:
         if tensor.shape != shape:

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from math import ceil, floor, inf, log, pi
+from math import ceil, floor, log, pi
 
 import numpy as np
 
@@ -10,6 +10,8 @@ from formats.quoted import quoted
 from quantize_cli.errors import InputError
 from quantize_cli.runtime.hyperparameters import Described, Hyperparameters, real, text, whole
 
+_LEAST_FACTOR, _LARGEST_FACTOR = 1e-6, 1e6
+"""Far beyond any stretch of a context, and still numbers in float32 when inverted."""
 _FAST, _SLOW = 32.0, 1.0
 """YaRN's beta: rotations over the original context above which a pair is left alone, below which it is squeezed."""
 
@@ -100,7 +102,10 @@ def read_rotary(model: Described, hyperparameters: Hyperparameters, factors: Map
     base = real(model, f"{prefix}.freq_base", 10000.0)
     _check_turning(model, base, factor)
     original = whole(model, f"{prefix}.scaling.original_context_length", hyperparameters.context)
-    magnitude = real(model, f"{prefix}.scaling.attn_factor", 1.0)
+    magnitude = real(model, f"{prefix}.scaling.attn_factor", 1.0, -_LARGEST_FACTOR, _LARGEST_FACTOR)
+    for name, divisors in factors.items():
+        if not ((divisors >= _LEAST_FACTOR) & (divisors <= _LARGEST_FACTOR)).all():
+            raise InputError(f"{model.path}: angles cannot be divided by all of the {name} factors of rope")
     everywhere = factors.get("freqs", np.ones(pairs, np.float32))
     return Rotary(
         base=base,
@@ -127,7 +132,7 @@ def read_local_rotary(model: Described, hyperparameters: Hyperparameters, everyw
 
 
 def _check_turning(model: Described, base: float, factor: float) -> None:
-    if not (1 < base < inf and 0 < factor < inf):
+    if not (base > 1 and _LEAST_FACTOR <= factor <= _LARGEST_FACTOR):
         raise InputError(f"{model.path}: cannot rotate with base {base} and scaling factor {factor}")
 
 

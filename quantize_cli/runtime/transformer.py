@@ -143,10 +143,11 @@ class Transformer:
     def embed(self, batch: np.ndarray, places: np.ndarray) -> np.ndarray:
         """What the first layer is given for tokens (sequences, n) at `places` (n,): (sequences * n, width)."""
         stream = self.embedding.rows(batch.ravel())
-        if self.hyperparameters.family.scaled_embedding:
-            stream = stream * np.float32(np.sqrt(self.hyperparameters.width))
-        if self.positions is not None:
-            stream = stream + np.tile(self.positions.rows(places), (len(batch), 1))
+        with np.errstate(over="ignore", invalid="ignore"):  # what is not finite is refused where logits are used
+            if self.hyperparameters.family.scaled_embedding:
+                stream = stream * np.float32(np.sqrt(self.hyperparameters.width))
+            if self.positions is not None:
+                stream = stream + np.tile(self.positions.rows(places), (len(batch), 1))
         return stream
 
     def _record_projection(self, tape: Tape, hidden: np.ndarray) -> np.ndarray:
@@ -253,16 +254,18 @@ def from_model(model: Described, threads: int | None = None, resident: bool = Tr
     """
     sizes = read_hyperparameters(model)
     parts = Parts(model, sizes)
-    rotary = _rotary(model, sizes, parts) if sizes.family.rotates else None
     embedding = parts.matrix("token_embd.weight", None, sizes.width)
     vocabulary = embedding.tensor.row_count
+    layers = tuple(read_layer(parts, sizes, index) for index in range(sizes.layers))
+    # Only now are there tensors that bear out how wide a head is, and room is made for that.
+    rotary = _rotary(model, sizes, parts) if sizes.family.rotates else None
     transformer = Transformer(
         hyperparameters=sizes,
         embedding=embedding,
         positions=parts.matrix("position_embd.weight", None, sizes.width) if sizes.family.learned_positions else None,
         rotary=rotary,
         local_rotary=None if rotary is None else read_local_rotary(model, sizes, rotary),
-        layers=tuple(read_layer(parts, sizes, index) for index in range(sizes.layers)),
+        layers=layers,
         norm=parts.norm("output_norm", sizes.width),
         output=parts.linear("output", vocabulary, sizes.width) if "output.weight" in parts else Linear(embedding, None),
         threads=Threads(threads or processors()),

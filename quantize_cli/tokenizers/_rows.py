@@ -60,9 +60,7 @@ def _numbers(stated: Any) -> list[int]:
 def texts_of(pieces: Mapping[int, Piece], rows: int) -> list[str]:
     """The text of each row's token; a padding token's where the row has none, or its text is another token's."""
     second = _second_of_a_text(pieces)
-    return [
-        pieces[token].text if token in pieces and token not in second else f"[PAD{token}]" for token in range(rows)
-    ]
+    return [pieces[token].text if token in pieces and token not in second else f"[PAD{token}]" for token in range(rows)]
 
 
 def fitted(pieces: Mapping[int, Piece], rows: int, needed: Needs, where: str) -> tuple[list[Piece], tuple[str, ...]]:

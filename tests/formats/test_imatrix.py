@@ -175,10 +175,15 @@ def test_a_gguf_of_another_kind_is_refused(tmp_path: Path) -> None:
 
 def test_a_gguf_that_says_nothing_of_its_origin_is_read(tmp_path: Path) -> None:
     tensors = {"a.in_sum2": [[1]], "a.counts": [[1]]}
-    odd = {"imatrix.datasets": u32(3), "imatrix.chunk_count": text("many")}
-    for metadata in ({}, odd):
-        found = read_imatrix(write_gguf(tmp_path / "i.gguf", tensors, {"general.type": text("imatrix"), **metadata}))
-        assert (found.datasets, found.chunks) == ((), 0)
+    found = read_imatrix(write_gguf(tmp_path / "i.gguf", tensors, {"general.type": text("imatrix")}))
+    assert (found.datasets, found.chunks) == ((), 0)
+
+
+@pytest.mark.parametrize("odd", [("imatrix.datasets", u32(3)), ("imatrix.chunk_count", text("many"))])
+def test_an_origin_of_another_kind_is_refused(odd: tuple[str, Value], tmp_path: Path) -> None:
+    tensors = {"a.in_sum2": [[1]], "a.counts": [[1]]}
+    with pytest.raises(FormatError, match=f"metadata key '{odd[0]}' is"):
+        read_imatrix(write_gguf(tmp_path / "i.gguf", tensors, {"general.type": text("imatrix"), **dict([odd])}))
 
 
 ONE = entry("a", 1, [1])

@@ -46,10 +46,10 @@ REFUSED = {
     ),
     "metadata list": (safetensors_bytes({"__metadata__": []}), "'__metadata__' is a json list, not an object"),
     "metadata number": (safetensors_bytes({"__metadata__": {"a": 1}}), "key 'a' is a json int, not a string"),
-    "half a character": (safetensors_bytes(b'{"\\ud800": {}}'), r"'\\ud800' is not unicode at character 0"),
+    "half a character": (safetensors_bytes(b'{"\\ud800": {}}'), r"'\\ud800', half of a surrogate pair"),
     "half a character in metadata": (
         safetensors_bytes(b'{"__metadata__":{"a":"x\\ud800"}}'),
-        r"'x\\ud800' is not unicode at character 1",
+        r"'\\ud800', half of a surrogate pair",
     ),
     "hole at the end": (safetensors_bytes({"a": entry([1], 0, 4)}, bytes(5)), "tensors end at byte 73, file at 74"),
     "data cut": (safetensors_bytes({"a": entry([1], 0, 4)}, bytes(3)), "tensors end at byte 73, file at 72"),

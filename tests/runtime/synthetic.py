@@ -65,7 +65,7 @@ def write(
     type_of: Callable[[str], GgmlType] = lambda name: GgmlType.F32,
 ) -> Path:
     """The file, with each matrix in the type `type_of` gives its name; vectors stay float32."""
-    return _write(path, _metadata(decoder), tensors, type_of)
+    return _write(path, metadata(decoder), tensors, type_of)
 
 
 def small(folder: Path, **changes: Any) -> Path:
@@ -115,7 +115,7 @@ def tokens(count: int, seed: int = 1) -> np.ndarray:
     return np.random.default_rng(seed).integers(0, VOCABULARY, count)
 
 
-def _metadata(decoder: Decoder) -> dict[str, Value]:
+def metadata(decoder: Decoder) -> dict[str, Value]:
     norm = "layer_norm_epsilon" if decoder.architecture == "gpt2" else "layer_norm_rms_epsilon"
     common: dict[str, Any] = {
         "vocab_size": VOCABULARY,

@@ -209,8 +209,13 @@ def test_hostile_tensor_is_refused_by_name(tmp_path: Path, case: str) -> None:
 
 
 def test_alignment_that_pads_beyond_the_file_is_refused(tmp_path: Path) -> None:
+    values = [value("general.alignment", build.UINT32, U32(1 << 20))]
+    refused(tmp_path, gguf_bytes(values, [tensor("a", [0], 0)]), "ends at byte 1048576, file at 96")
+
+
+def test_alignment_that_a_header_cannot_be_filled_up_to_is_refused(tmp_path: Path) -> None:
     values = [value("general.alignment", build.UINT32, U32(1 << 31))]
-    refused(tmp_path, gguf_bytes(values, [tensor("a", [0], 0)]), "ends at byte 2147483648, file at 96")
+    refused(tmp_path, gguf_bytes(values), "'general.alignment' is 2147483648, at most 1048576 is allowed")
 
 
 def test_string_of_more_than_a_gibibyte_is_refused_though_it_is_there(tmp_path: Path) -> None:

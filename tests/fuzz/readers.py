@@ -1,0 +1,130 @@
+"""What reads the spoiled files, each as a command would: by name, a share of all inputs, seeds, and a function."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from formats.checkpoint import open_checkpoint
+from formats.imatrix import read_imatrix
+from formats.llama_logits import LlamaLogits, read_llama_logits
+from formats.reference import ReferenceFile, read_reference
+from formats.safetensors import read_header
+from quantize_cli import plan, recipe, spelling, template
+from quantize_cli.cli import inspect
+from quantize_cli.cli._json import spelled
+from quantize_cli.runtime.cache import Cache
+from quantize_cli.runtime.transformer import from_model
+from quantize_cli.source import open_model
+from quantize_cli.tokenizers import load_tokenizer
+from tests.fuzz import seeds
+from tests.fuzz.seeds import Seed
+
+_TEXT = "Once upon a time<|im_end|> größer  1234 \u4e2d\u6587\n\n\t<s>\U0001f600 the end"
+_PRESETS = ("q4_k_m", "q3_k_m")
+_ROWS_READ = 64
+
+
+@dataclass(frozen=True)
+class Reader:
+    """One way in."""
+
+    share: float
+    seeds: Callable[[], Sequence[Seed]]
+    read: Callable[[Path, str], object]
+    """Given the folder, and the name of the spoiled file."""
+
+
+def _safetensors(folder: Path, name: str) -> None:
+    for tensor in read_header(folder / name).tensors[:8]:
+        tensor.rows(0, min(tensor.row_count, _ROWS_READ))
+
+
+def _checkpoint(folder: Path, name: str) -> None:
+    found = open_checkpoint(folder)
+    found.json("config.json")
+    "".join(spelled(inspect._checkpoint(folder)))
+
+
+def _planned(path: Path) -> None:
+    model = open_model(path)
+    for preset in _PRESETS:
+        plan.make(model, recipe.named(preset))
+
+
+def _config(folder: Path, name: str) -> None:
+    _planned(folder)
+
+
+def _card(folder: Path, name: str) -> None:
+    open_model(folder)
+
+
+def _tokens_of_checkpoint(folder: Path, name: str) -> None:
+    tokenizer = load_tokenizer(open_model(folder).metadata)
+    tokenizer.decode(tokenizer.encode(_TEXT))
+
+
+def _container(folder: Path, name: str) -> None:
+    "".join(spelled(inspect._gguf(folder / name)))
+    _planned(folder / name)
+
+
+def _tokens_of_gguf(folder: Path, name: str) -> None:
+    model = open_model(folder / name)
+    tokenizer = load_tokenizer(model.metadata)
+    for parse_special in (False, True):
+        tokenizer.decode(tokenizer.encode(_TEXT, parse_special=parse_special))
+    if template.KEY in model.metadata:
+        template.chat_template(model.metadata, name)
+
+
+def _runtime(folder: Path, name: str) -> None:
+    transformer = from_model(open_model(folder / name), threads=1)
+    transformer.predict([1], Cache(transformer.hyperparameters, 1))
+
+
+def _imatrix(folder: Path, name: str) -> None:
+    for means in read_imatrix(folder / name).means.values():
+        means.sum(dtype=float)
+
+
+def _rows(file: ReferenceFile | LlamaLogits) -> None:
+    for chunk in range(min(3, len(file.header.tokens))):
+        file.rows(chunk)
+
+
+def _reference(folder: Path, name: str) -> None:
+    _rows(read_reference(folder / name))
+
+
+def _llama_logits(folder: Path, name: str) -> None:
+    _rows(read_llama_logits(folder / name))
+
+
+def _recipe(folder: Path, name: str) -> None:
+    found = recipe.from_file(folder / name)
+    spelling.spelled(found)
+
+
+def _template(folder: Path, name: str) -> None:
+    written = (folder / name).read_bytes().decode(errors="replace")
+    template.render(written, [{"role": "user", "content": "Hello"}], {"bos_token": "<s>"})
+
+
+READERS = {
+    "safetensors": Reader(8, seeds.safetensors, _safetensors),
+    "checkpoint": Reader(6, seeds.shards, _checkpoint),
+    "config": Reader(14, seeds.configs, _config),
+    "tokenizer-json": Reader(10, seeds.tokenizer_documents, _tokens_of_checkpoint),
+    "tokenizer-model": Reader(8, seeds.sentencepieces, _tokens_of_checkpoint),
+    "tokenizer-side": Reader(12, seeds.side_files, _tokens_of_checkpoint),
+    "card": Reader(8, seeds.cards, _card),
+    "gguf": Reader(10, seeds.containers, _container),
+    "gguf-tokenizer": Reader(8, seeds.vocabularies, _tokens_of_gguf),
+    "runtime": Reader(8, seeds.decoders, _runtime),
+    "imatrix": Reader(3, seeds.matrices, _imatrix),
+    "reference": Reader(2, seeds.references, _reference),
+    "llama-logits": Reader(1.5, seeds.llama_logits, _llama_logits),
+    "recipe": Reader(1.3, seeds.recipes, _recipe),
+    "template": Reader(0.2, seeds.templates, _template),
+}
