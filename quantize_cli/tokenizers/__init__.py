@@ -44,7 +44,7 @@ def checkpoint_tokenizer(
             metadata = {**found.metadata, **more}
             metadata.update({key: value for key, value in found.settled.items() if key in metadata})
             follow = found.follow or load_tokenizer
-            differing = compared(found.encode, follow(metadata), found.source) if found.encode else ()
+            differing = compared(found, found.encode, follow(metadata)) if found.encode else ()
             return Described(metadata, (*found.warnings, *differing))
     raise refusal(checkpoint, ", ".join(_FILES[kind] for kind in kinds))
 

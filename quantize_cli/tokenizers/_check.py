@@ -5,7 +5,7 @@ from typing import NamedTuple, TypeVar
 
 from formats.quoted import quoted
 from quantize_cli.errors import InputError
-from quantize_cli.tokenizers._stored import Encode
+from quantize_cli.tokenizers._stored import Encode, Stored
 from quantize_cli.tokenizers._texts import KNOWN, MARKERS, ORDINARY, OWN_TOKENS, TEXTS, around
 from quantize_cli.tokenizers._tokenizer import Tokenizer
 
@@ -28,12 +28,12 @@ class Difference(NamedTuple):
     found: list[int]
 
 
-def compared(own: Encode, tokenizer: Tokenizer, source: str) -> tuple[str, ...]:
-    """What to warn of: texts that llama.cpp cuts otherwise than `own`, the checkpoint's tokenizer in the file `source`.
+def compared(stored: Stored, own: Encode, tokenizer: Tokenizer) -> tuple[str, ...]:
+    """What to warn of: texts that llama.cpp, as `tokenizer`, cuts otherwise than `own`, the checkpoint's tokenizer.
 
     InputError where it would read most of ordinary text with other tokens than the model was trained on.
     """
-    texts = list(_texts(tokenizer))
+    texts = [*_texts(tokenizer), *((OWN_TOKENS, text) for text in stored.texts)]
     differences = [
         Difference(group, text, expected, found)
         for group, text in texts
@@ -43,7 +43,7 @@ def compared(own: Encode, tokenizer: Tokenizer, source: str) -> tuple[str, ...]:
     if not differences:
         return ()
     message = (
-        f"{source}: llama.cpp cuts {len(differences)} of {len(texts)} built-in texts otherwise, "
+        f"{stored.source}: llama.cpp cuts {len(differences)} of {len(texts)} built-in texts otherwise, "
         f"{_shown(differences, tokenizer)}"
     )
     ordinary = sum(difference.group == ORDINARY for difference in differences)

@@ -21,7 +21,7 @@ from quantize_cli.tokenizers._rows import Piece
 from quantize_cli.tokenizers._special import looks_special
 from quantize_cli.tokenizers._tokenizer import BYTE, CONTROL, NORMAL, UNKNOWN, USER_DEFINED
 
-_UNREACHED_SCORE = -1e9
+UNREACHED_SCORE = -1e9
 """Of a piece that no merge makes: llama.cpp cannot be kept from making it, but then nothing else is left to do."""
 _BYTE = re.compile("<0x[0-9A-F]{2}>")
 
@@ -49,7 +49,7 @@ def merged_pieces(model: Mapping[str, Any], backend: Backend, specials: Collecti
         elif type_ == NORMAL and len(name) == 1:
             score = float(-next(letters))
         else:
-            score = _UNREACHED_SCORE if type_ != BYTE and can_be_joined(name, base) else 0.0
+            score = UNREACHED_SCORE if type_ != BYTE and can_be_joined(name, base) else 0.0
         pieces[token] = Piece(name, score, type_)
     for token, entry in added.items():
         if token not in pieces:

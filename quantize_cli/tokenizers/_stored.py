@@ -25,6 +25,8 @@ class Stored(NamedTuple):
     warnings: tuple[str, ...] = ()
     settled: Mapping[str, Value] = {}
     """Those keys that no other file of the checkpoint overrules."""
+    texts: tuple[str, ...] = ()
+    """Which llama.cpp may cut otherwise, to be tried beside the built-in ones."""
     follow: Callable[[Mapping[str, Value]], Tokenizer] | None = None
     """What `load_tokenizer` gives, at less cost: the tokens' own bytes are not needed."""
 

@@ -1,20 +1,23 @@
 """SentencePiece: pieces with scores over raw text, spaces spelled "▁", and bytes for what no piece spells."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from itertools import islice
 from typing import Any
 
 from formats.checkpoint import Checkpoint
 from formats.gguf.layout import Value, ValueType, array, flag, text
 from quantize_cli.tokenizers._ends import ENGINE_EOS
+from quantize_cli.tokenizers._merges import UNREACHED_SCORE
 from quantize_cli.tokenizers._pieces import stored_pieces
 from quantize_cli.tokenizers._rows import Piece, fitted, needs, texts_of
 from quantize_cli.tokenizers._special import special_metadata
 from quantize_cli.tokenizers._stored import Stored
-from quantize_cli.tokenizers._tokenizer import Tokenizer, build, vocabulary
+from quantize_cli.tokenizers._tokenizer import NORMAL, Tokenizer, build, vocabulary
 from quantize_cli.tokenizers._unigrams import word_encoder
 
 _MODEL = "llama"
 _DEFAULTS = {"bos_id": 1, "eos_id": ENGINE_EOS[_MODEL], "add_bos_token": True, "add_space_prefix": True}
+_TRIED = 16
 _SPACE = "tokenizer.ggml.add_space_prefix"
 
 
@@ -46,7 +49,14 @@ def stored(checkpoint: Checkpoint, config: Mapping[str, Any]) -> Stored | None:
         found.encode,
         (*found.warnings, *warnings, *_missing_bytes(pieces, found.source)),
         settled,
+        texts=tuple(_unreached(pieces)),
     )
+
+
+def _unreached(pieces: Iterable[Piece]) -> Iterator[str]:
+    """Pieces that no merge makes, and llama.cpp may."""
+    found = (piece.text.replace("▁", " ") for piece in pieces if piece[1:] == (UNREACHED_SCORE, NORMAL))
+    return islice(found, _TRIED)
 
 
 def _missing_bytes(pieces: Iterable[Piece], source: str) -> list[str]:

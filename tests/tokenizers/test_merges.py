@@ -46,12 +46,14 @@ def test_bytes_are_bytes_though_they_are_added_as_special(tmp_path: Path) -> Non
 
 
 def test_a_piece_that_no_merge_makes_is_joined_last(tmp_path: Path) -> None:
-    document = trained.document(trained.model(), "prepended")
+    document = trained.document(trained.model(), "spaces kept")
     vocabulary = document["model"]["vocab"]
     vocabulary["hehe"] = len(vocabulary)
-    metadata = opened(tmp_path, document).metadata
-    scores = metadata["tokenizer.ggml.scores"].data
+    model = opened(tmp_path, document)
+    scores = model.metadata["tokenizer.ggml.scores"].data
     assert scores[vocabulary["hehe"]] < min(scores[:-1])
+    (warning,) = model.warnings
+    assert "of tokens of its own: 'hehe' becomes [" in warning
 
 
 @pytest.mark.parametrize(("style", "expected"), [("prepended", True), ("metaspace", True), ("spaces kept", False)])
