@@ -95,7 +95,10 @@ def _encoded(voice: Voice, messages: Sequence[Mapping[str, str]]) -> list[int]:
     """
     tokenizer = voice.tokenizer
     special = {"bos_token": tokenizer.bos_id, "eos_token": tokenizer.eos_id}
-    named = {name: "" if token is None else tokenizer.pieces[token].decode() for name, token in special.items()}
+    named = {
+        name: "" if token is None else tokenizer.pieces[token].decode(errors="replace")
+        for name, token in special.items()
+    }
     said = [{**message, "content": tokenizer.shielded(message["content"])} for message in messages]
     ids = tokenizer.encode_shielded(render(voice.template, said, named))
     if tokenizer.adds_bos and tokenizer.bos_id is not None and ids[:1] != [tokenizer.bos_id]:

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from formats.gguf.layout import ValueType, array, u32
 from quantize_cli.cli import chat
 from quantize_cli.cli._conversation import Conversation, Voice, _encoded
 from quantize_cli.errors import InputError
@@ -67,6 +68,25 @@ def test_a_pipe_speaks_line_by_line_and_may_clear_and_exit(model: Path) -> None:
     assert turns[0]["text"] == turns[1]["text"]
     asked = f"user: One\nassistant: {turns[1]['text']}\nuser: Two\nassistant:"
     assert turns[2]["text"] == run_text(model, asked, 6)
+
+
+@pytest.mark.parametrize("key", ["eot_token_id", "eom_token_id", "eog_token_ids"])
+def test_a_reply_ends_at_every_end_of_the_file(key: str, model: Path, voice: Voice) -> None:
+    whole = Conversation(voice, None)
+    list(whole.reply("Tell me."))
+    end = whole.turns[0].tokens[3]
+    stated = array(ValueType.UINT32, [end]) if key == "eog_token_ids" else u32(end)
+    tokenizer = load_tokenizer({**open_model(model).metadata, f"tokenizer.ggml.{key}": stated})
+    ended = Conversation(dataclasses.replace(voice, tokenizer=tokenizer, sampler=Sampler(Sampling())), None)
+    list(ended.reply("Tell me."))
+    (turn,) = ended.turns
+    assert (turn.tokens, turn.ended_by) == (whole.turns[0].tokens[: whole.turns[0].tokens.index(end)], "end")
+
+
+def test_an_end_that_is_no_text_is_named_all_the_same(voice: Voice) -> None:
+    tokenizer = dataclasses.replace(voice.tokenizer, eos_id=voice.tokenizer.pieces.index(b"\xff"))
+    voice = dataclasses.replace(voice, tokenizer=tokenizer, template="{{ eos_token }}")
+    assert _encoded(voice, []) == tokenizer.encode("\ufffd")
 
 
 def test_a_seed_and_stops_hold_in_a_chat_too(model: Path) -> None:
