@@ -32,7 +32,8 @@ MAY_IMPORT = {
     "settings": WORDS | {"certificate"},
     "template": WORDS,
     "roles": WORDS | {"tensor"},
-    "recipe": WORDS | {"tensor", "roles"},
+    "places": WORDS | {"tensor", "roles"},
+    "recipe": WORDS | {"tensor", "roles", "places"},
     "spelling": WORDS | {"recipe"},
     "plan": WORDS | {"plugins", "tensor", "roles", "recipe", "source"},
     "calibrate": WORDS | {

@@ -121,9 +121,12 @@ def searched(
     return recipe, found
 
 
-def saved(path: Path | None, recipe: Recipe) -> None:
-    """Write the recipe as TOML, if it is to be kept."""
-    write_report(path, to_toml(recipe))
+def saved(path: Path | None, recipe: Recipe, dry_run: bool) -> None:
+    """Write the recipe as TOML, if it is to be kept; or say that this would be done."""
+    if path is not None and dry_run:
+        note(f"would write {path}: the recipe as TOML")
+    else:
+        write_report(path, to_toml(recipe))
 
 
 def measured(

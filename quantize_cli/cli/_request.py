@@ -110,7 +110,8 @@ def choose_recipe(
         found = recipe.from_file(recipe_file, pure)
     else:
         found = recipe.named(BITS[bits or _DEFAULT_BITS] if type_name is None else type_name, pure)
-    return replace(found, overrides=tuple(recipe.override(text) for text in tensor_types or ()))
+    by_hand = tuple(recipe.override(text) for text in tensor_types or ())
+    return replace(found, overrides=(*by_hand, *found.overrides))
 
 
 def _derived(source: Path, chosen: Recipe) -> Path:

@@ -84,7 +84,7 @@ def command(
         made, wanted = ordered(made, source, certify)
     for path in made.files:
         _refuse_output(source, path, force)
-    saved(save_recipe, made.plan.recipe)
+    saved(save_recipe, made.plan.recipe, dry_run)
     if dry_run:
         seconds = 0.0
     elif wanted is None:
