@@ -1,5 +1,6 @@
 """quantize eval: the perplexity llama-perplexity would report, and the divergence; limits that a build fails by."""
 
+import json
 import os
 import struct
 from pathlib import Path
@@ -165,10 +166,23 @@ def test_what_is_undecided_is_said_and_fails_if_strict(quantized: Path, saved: P
     assert case.find("failure") is not None
 
 
-def test_one_chunk_decides_nothing(quantized: Path, saved: Path) -> None:
-    done = quantize("eval", quantized, "--reference", saved, "--chunks", "1", "--max-kld", "1")
-    assert done.returncode == 0
+@pytest.mark.parametrize(("limit", "options", "code"), [("1e-6", (), 1), ("1", (), 0), ("1", ("--strict",), 1)])
+def test_one_chunk_is_judged_by_its_figure(
+    limit: str, options: tuple[str, ...], code: int, quantized: Path, saved: Path, tmp_path: Path
+) -> None:
+    junit = tmp_path / "gate.xml"
+    judged = ("--reference", saved, "--chunks", "1", "--max-kld", limit, "--junit", junit, "--json", *options)
+    done = quantize("eval", quantized, *judged)
+    found = json.loads(done.stdout)
+    assert (done.returncode, found["passed"], found["gates"][0]["interval"]) == (code, not code, None)
+    assert found["gates"][0]["verdict"] == ("fail" if code else "pass")
+    assert ElementTree.parse(junit).getroot().get("failures") == str(code)
     assert "too few chunks for an interval" in done.stderr
+
+
+def test_a_limit_that_forgets_its_sign_is_warned_of(quantized: Path, saved: Path) -> None:
+    done = quantize("eval", quantized, "--reference", saved, "--max-ppl-increase", "5")
+    assert "warning: --max-ppl-increase 5 allows 500 % more perplexity; 5% is written with its sign" in done.stderr
 
 
 def test_a_report_is_one_page(quantized: Path, saved: Path, tmp_path: Path) -> None:
@@ -185,6 +199,7 @@ def test_a_report_is_one_page(quantized: Path, saved: Path, tmp_path: Path) -> N
     [
         (("--max-kld", "1"), 2, "--max-kld needs something to compare with"),
         (("--reference", MODEL), 2, "is the model itself"),
+        (("--reference", MODEL / ".." / MODEL.name), 2, "is the model itself"),
         (("--strict",), 2, "--strict needs a limit"),
         (("--text", TEXT, "--text", TEXT), 2, "is given twice"),
         (("--text", TEXT, "--reference", "absent.gguf"), 3, "absent.gguf: no such file"),
