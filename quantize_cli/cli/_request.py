@@ -1,7 +1,7 @@
 """What a command line asks to be made: source, recipe, importance, and the plan they lead to."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -47,6 +47,8 @@ class Known:
     """As a certificate names it."""
     calibration: certificate.Calibration | None = None
     """The text that errors were weighed on, as a certificate names it."""
+    unreached: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
+    """By name, the experts that it never reached; of some methods known when the file is written."""
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,7 @@ from typing import Annotated, Any
 
 import typer
 
-from quantize_cli.cli._options import Chunks, Context, HtmlFile, Json, ReferencePath, Texts
+from quantize_cli.cli._options import Chunks, Context, HtmlFile, Json, ReferencePath, Special, Texts
 
 
 def command(
@@ -14,6 +14,7 @@ def command(
     text: Texts = None,
     ctx: Context = None,
     chunks: Chunks = None,
+    special: Special = False,
     reference: ReferencePath = None,
     html: HtmlFile = None,
     json: Json = False,
@@ -28,7 +29,7 @@ def command(
 
     _refuse_nonsense(models)
     refuse_bad_places((html,))
-    request = Request(tuple(models), tuple(text or ()), ctx, chunks, reference or models[0])
+    request = Request(tuple(models), tuple(text or ()), ctx, chunks, reference or models[0], special=special)
     found = evaluated(request, quiet=json)
     peaks = _peaks(models, found, quiet=json)
     rows = [_row(model, peak) for model, peak in zip(found.models, peaks, strict=True)]

@@ -29,6 +29,7 @@ from quantize_cli.cli._options import (
     Settings,
     SizeBudget,
     Source,
+    Special,
     SplitSize,
     TensorTypes,
     ThreadCount,
@@ -55,6 +56,7 @@ def command(
     search: SearchKind = Search.reference,
     ctx: CalibrationContext = None,
     chunks: CalibrationChunks = None,
+    special: Special = False,
     requantize: Requantize = False,
     split_size: SplitSize = None,
     settings: Settings = None,
@@ -68,13 +70,14 @@ def command(
     from quantize_cli.certificate import LARGEST
     from quantize_cli.cli._budget import asked_budget, saved
     from quantize_cli.cli._calibrated import Calibration
+    from quantize_cli.cli._experts import warn_of_unreached
     from quantize_cli.cli._request import Request, choose_recipe, planned
 
     budget = asked_budget(size, bpw, fits, types)
     chosen = choose_recipe(bits, type_name, recipe, pure, tensor, budget is not None)
     reserved = 0 if certify is None else LARGEST
     asked = Calibration(
-        tuple(calibrate or ()), tuple(method or ()), ctx, chunks, search, threads, budget, reserved, json
+        tuple(calibrate or ()), tuple(method or ()), ctx, chunks, search, threads, budget, reserved, json, special
     )
     made = planned(Request(source, chosen, output, imatrix, requantize, split_size, settings, asked))
     wanted = None
@@ -91,6 +94,7 @@ def command(
         seconds = _write(made, threads, quiet=json)
     else:
         seconds = certified(made, wanted, lambda staged: _write(staged, threads, quiet=json), quiet=json)
+    warn_of_unreached(made.known.unreached)
     _report(made, seconds, dry_run, json)
 
 

@@ -7,7 +7,7 @@ from typing import Annotated, Any, Optional
 
 import typer
 
-from quantize_cli.cli._options import Chunks, Context, HtmlFile, Json, ModelPath, ReferencePath, Texts
+from quantize_cli.cli._options import Chunks, Context, HtmlFile, Json, ModelPath, ReferencePath, Special, Texts
 from quantize_cli.errors import ExitCode
 
 _Limit = Optional[str]  # noqa: UP045
@@ -18,6 +18,7 @@ def command(
     text: Texts = None,
     ctx: Context = None,
     chunks: Chunks = None,
+    special: Special = False,
     reference: ReferencePath = None,
     save_reference: Annotated[
         Optional[Path],  # noqa: UP045
@@ -55,7 +56,7 @@ def command(
             warn(gate.doubt)
     refuse_bad_places((save_reference, junit, html))
     start = time.monotonic()
-    request = Request((model,), tuple(text or ()), ctx, chunks, reference, save_reference)
+    request = Request((model,), tuple(text or ()), ctx, chunks, reference, save_reference, special)
     found = evaluated(request, quiet=json)
     measured = {
         name: summary.comparison for (name, _), summary in zip(found.texts, found.models[0].by_text, strict=True)

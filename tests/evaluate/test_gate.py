@@ -44,7 +44,7 @@ def test_a_figure_without_an_interval_never_passes_if_strict() -> None:
     assert verdict(MOST, Estimate(0.3, (0.2, 0.4)), strict=True) is PASS
 
 
-@pytest.mark.parametrize(("said", "doubted"), [("5", True), ("1", True), ("0.99", False), ("5%", False), ("500%", False)])
+@pytest.mark.parametrize(("said", "doubted"), [("5", True), ("1", True), ("0.99", False), ("500%", False)])
 def test_a_plain_number_that_allows_everything_is_doubted(said: str, doubted: bool) -> None:
     (gate,) = gates(said, None, None)
     assert bool(gate.doubt) is doubted
