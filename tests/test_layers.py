@@ -35,7 +35,8 @@ MAY_IMPORT = {
     "places": WORDS | {"tensor", "roles"},
     "recipe": WORDS | {"tensor", "roles", "places"},
     "spelling": WORDS | {"recipe"},
-    "plan": WORDS | {"plugins", "tensor", "roles", "recipe", "source"},
+    "globs": WORDS,
+    "plan": WORDS | {"globs", "plugins", "tensor", "roles", "recipe", "source"},
     "calibrate": WORDS | {
         "kernel", "plan", "plugins", "quants", "roles", "runtime", "simd", "source", "tensor", "evaluate", "tokenizers",
     },

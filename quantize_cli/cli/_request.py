@@ -13,12 +13,14 @@ from quantize_cli.errors import UsageError
 from quantize_cli.pipeline import Rounding
 from quantize_cli.plan import Importance, Plan
 from quantize_cli.recipe import BITS, Recipe
-from quantize_cli.source import open_model
+from quantize_cli.source import Model, open_model
 
 if TYPE_CHECKING:
     from quantize_cli.cli._calibrated import Calibration
 
 _DEFAULT_BITS = 4
+_NAMED = 3
+"""Weights without an importance that are named."""
 
 
 @dataclass(frozen=True)
@@ -80,8 +82,24 @@ def planned(request: Request) -> Planned:
         from quantize_cli.cli._calibrated import known_by
 
         known = known_by(request.calibration, model, request.recipe, importance, provenance, request.requantize)
+    _warn(request, model, known)
     output = request.output or _derived(request.source, known.plan.recipe)
     return Planned(known, output, _files(known.plan, output, limit))
+
+
+def _warn(request: Request, model: Model, known: Known) -> None:
+    """Say which rules name nothing, and which weights the importance matrix says nothing of."""
+    for warning in plan.idle_rules(known.plan.recipe, model):
+        warn(warning)
+    if request.imatrix is None or known.importance is None:
+        return
+    lacking = plan.unweighted(known.plan, known.importance)
+    if lacking:
+        more = f" and {len(lacking) - _NAMED} more" if len(lacking) > _NAMED else ""
+        warn(
+            f"{request.imatrix}: has no entry for {len(lacking)} weights, which are rounded without one: "
+            f"{', '.join(lacking[:_NAMED])}{more}"
+        )
 
 
 def _files(made: Plan, output: Path, limit: int | None) -> dict[Path, Plan]:
