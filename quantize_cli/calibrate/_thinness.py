@@ -4,8 +4,8 @@ from collections.abc import Mapping
 
 import numpy as np
 
-_DISTINCT, _OF_VOCABULARY = 64, 4
-"""Tokens that even a text of letters has, and of a small vocabulary the part."""
+_DISTINCT, _OF_VOCABULARY, _OF_TOKENS = 64, 4, 8
+"""Tokens that even a text of letters has, and of a small vocabulary or a short text the part."""
 _RUN = 8
 """Tokens in a row that texts seldom have twice: 0.1 % of an English text, and a third of a page of markup."""
 _REPEATED = 0.5
@@ -18,7 +18,7 @@ def doubts(chunks: np.ndarray, columns: Mapping[str, int], vocabulary: int) -> t
     if chunks.size < columns[widest]:
         found.append(f"{chunks.size} tokens are read, fewer than the {columns[widest]} columns of {widest}")
     distinct = len(np.unique(chunks))
-    if distinct < min(_DISTINCT, vocabulary // _OF_VOCABULARY):
+    if distinct < min(_DISTINCT, vocabulary // _OF_VOCABULARY, chunks.size // _OF_TOKENS):
         found.append(f"the text has {distinct} distinct tokens of a vocabulary of {vocabulary}")
     repeated = _repeated(chunks)
     if repeated > _REPEATED:

@@ -41,6 +41,5 @@ def notice(origin: str, found: dict[str, int]) -> str:
     """One line on the markers found in what `origin` names."""
     often = sorted(found.items(), key=lambda item: -item[1])
     said = [f"{quoted(marker)} {count} time{'s' * (count > 1)}" for marker, count in often[:_SHOWN]]
-    if len(often) > _SHOWN:
-        said.append(f"{len(often) - _SHOWN} others")
-    return f"{origin}: holds {', '.join(said)}, read as letters; --special reads them as tokens"
+    more = f" and {len(often) - _SHOWN} more" if len(often) > _SHOWN else ""
+    return f"{origin}: holds {', '.join(said)}{more}, read as letters; --special reads them as tokens"
