@@ -19,8 +19,8 @@ def warn_of_unreached(unreached: Mapping[str, Sequence[int]]) -> None:
     said = [f"{ranges(sorted(numbers))} of {layer}" for layer, numbers in by_layer.items()]
     more = f" and those of {len(said) - _SHOWN} more layers" if len(said) > _SHOWN else ""
     warn(
-        f"the text never reached {sum(map(len, by_layer.values()))} experts: {'; '.join(said[:_SHOWN])}{more}: "
-        "they are rounded without knowing their inputs; a longer or other text may reach them"
+        f"experts that the text never reached: {'; '.join(said[:_SHOWN])}{more}; they are rounded without knowing "
+        "what they are given, a longer or other text may reach them"
     )
 
 

@@ -185,6 +185,24 @@ def test_a_limit_that_forgets_its_sign_is_warned_of(quantized: Path, saved: Path
     assert "warning: --max-ppl-increase 5 allows 500 % more perplexity; 5% is written with its sign" in done.stderr
 
 
+def test_the_usual_context_is_what_the_model_was_trained_on() -> None:
+    found = [document("eval", MODEL, "--text", TEXT, "--chunks", "1", *it) for it in ((), ("--ctx", "0"))]
+    assert [it["ctx"] for it in found] == [256, 256]
+    done = quantize("eval", MODEL, "--text", TEXT, "--chunks", "1", "--ctx", "300")
+    assert f"warning: {MODEL}: a context of 300 tokens, where the model was trained on 256" in done.stderr
+
+
+def test_a_reference_is_not_mixed_up_with_another_reading(tmp_path: Path) -> None:
+    text, reference = tmp_path / "text.txt", tmp_path / "special.reference"
+    text.write_text(TEXT.read_text().replace("\n", "</s>"))
+    succeeded("eval", MODEL, "--text", text, *SHORT, "--special", "--save-reference", reference)
+    done = quantize("eval", MODEL, "--text", text, *SHORT, "--reference", reference)
+    assert_refused(done, 3, "was made of other tokens than those of", "--special")
+    found = document("eval", MODEL, "--text", text, *SHORT, "--reference", reference, "--special")
+    assert found["kld_mean"] == pytest.approx(0, abs=1e-5)
+    assert_refused(quantize("eval", MODEL, "--reference", reference, "--special"), 2, "--special: there is no text")
+
+
 def test_a_report_is_one_page(quantized: Path, saved: Path, tmp_path: Path) -> None:
     page = tmp_path / "report.html"
     succeeded("eval", quantized, "--reference", saved, "--html", page, "--max-kld", "1")
@@ -228,9 +246,9 @@ def test_models_of_other_vocabularies_are_refused(quantized: Path, saved: Path, 
     at = content.index(b"\xe2\x96\x81there")
     other = tmp_path / "other.gguf"
     other.write_bytes(content[: at + 3] + b"THERE" + content[at + 8 :])
-    done = quantize("eval", other, "--text", TEXT, *SHORT, "--reference", quantized)
+    done = quantize("eval", MODEL, "--text", TEXT, *SHORT, "--reference", quantized)
     assert_refused(done, 3, str(other), str(quantized), "different vocabularies")
-    assert_refused(quantize("eval", other, "--reference", saved), 3, str(other), str(saved), "different vocabularies")
+    assert_refused(quantize("eval", MODEL, "--reference", saved), 3, str(other), str(saved), "different vocabularies")
 
 
 def test_a_failure_leaves_the_old_reference_as_it_was(tmp_path: Path) -> None:
