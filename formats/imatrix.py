@@ -151,12 +151,11 @@ def _from_gguf(path: Path) -> ImportanceFile:
         raise FormatError(f"{path}: a gguf file, but its general.type is not 'imatrix'", _HINT)
     stored = {tensor.name: tensor for tensor in file.tensors}
     names = [name.removesuffix(_SQUARES) for name in stored if name.endswith(_SQUARES)]
-    return ImportanceFile(
-        {name: _entry(path, stored, name) for name in names},
-        _datasets(file),
-        *(scalars.whole(f"{path}: ", file.metadata, key, 0) for key in (_CHUNKS, _CONTEXT)),
-        *(scalars.words(f"{path}: ", file.metadata, key, "") for key in (_MODEL, _TOKENS)),
-    )
+    where = f"{path}: "
+    chunks, context = (scalars.whole(where, file.metadata, key, 0) for key in (_CHUNKS, _CONTEXT))
+    model, tokens = (scalars.words(where, file.metadata, key, "") for key in (_MODEL, _TOKENS))
+    entries = {name: _entry(path, stored, name) for name in names}
+    return ImportanceFile(entries, _datasets(file), chunks, context, model, tokens)
 
 
 def _entry(path: Path, stored: dict[str, StoredTensor], name: str) -> Entry:

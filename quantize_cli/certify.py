@@ -14,12 +14,13 @@ from quantize_cli import __version__, certificate, plan
 from quantize_cli.certificate import LONGEST_NAME, Calibration, Certificate, Figure, legible
 from quantize_cli.digest import stored_sha256, weights_sha256
 from quantize_cli.errors import InputError, not_written
+from quantize_cli.evaluate import context as contexts
 from quantize_cli.evaluate.bootstrap import Estimate
 from quantize_cli.evaluate.corpus import read_chunks
-from quantize_cli.evaluate.evaluation import CONTEXT, Evaluation, Request
+from quantize_cli.evaluate.evaluation import Evaluation, Request
 from quantize_cli.plan import Plan
 from quantize_cli.recipe import Recipe
-from quantize_cli.runtime.hyperparameters import read_hyperparameters
+from quantize_cli.runtime.hyperparameters import reach
 from quantize_cli.source import Model
 from quantize_cli.spelling import spelled
 from quantize_cli.tensor import from_stored
@@ -61,7 +62,7 @@ def order(
     A chunk is of `context` tokens, or 512, or as many as the model was trained on if they are fewer. InputError, before
     any work is done, for a model that cannot be run, and for a text of less than two chunks.
     """
-    context = context or min(CONTEXT, read_hyperparameters(model).context)
+    context = contexts.chosen(context, [model])
     chunks = count_chunks(model, text, context, limit)
     measured = certificate.Evaluation(
         plain_name(text), file_sha256(text), context, chunks, _NO_FIGURE, _NO_FIGURE, _NO_FIGURE
@@ -75,7 +76,7 @@ def count_chunks(model: Model, text: Path, context: int, limit: int | None, exac
 
     QuantizeError when they cannot be measured: more context than the model was trained on, or too few for intervals.
     """
-    trained = read_hyperparameters(model).context
+    trained = reach(model)
     if context > trained:
         raise InputError(f"a context of {context} tokens, where the model was trained on {trained}")
     found = len(read_chunks(text, load_tokenizer(model.metadata), context, limit))

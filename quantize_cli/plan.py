@@ -1,8 +1,10 @@
 """The plan: every tensor's type, size and offset, with reasons, before a byte is read or written."""
 
+import shlex
 from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from fnmatch import fnmatchcase
 from math import prod
 
 import numpy as np
@@ -13,10 +15,10 @@ from formats.gguf.layout import TensorInfo, Value, u32
 from formats.gguf.writer import FileLayout, lay_out
 from formats.quoted import quoted
 from formats.source import Identities
-from quantize_cli import plugins
+from quantize_cli import globs, plugins
 from quantize_cli.errors import InputError, UsageError
 from quantize_cli.recipe import Recipe, fitting
-from quantize_cli.roles import layer_of, why_kept
+from quantize_cli.roles import ROLES, layer_of, why_kept
 from quantize_cli.source import Model
 from quantize_cli.tensor import Tensor
 
@@ -96,7 +98,7 @@ def make(
     """
     kept = {tensor.name: reason for tensor in model.tensors if (reason := why_kept(tensor)) is not None}
     candidates = [tensor for tensor in model.tensors if tensor.name not in kept]
-    _refuse_idle_overrides(recipe, candidates)
+    _refuse_idle_overrides(recipe, candidates, kept)
     chosen = recipe.choose(candidates, model.metadata, importance is not None or bool(guided))
     steps = [
         _keep(model, tensor, recipe, kept[tensor.name])
@@ -104,7 +106,7 @@ def make(
         else _fit(tensor, *chosen[tensor.name], requantize)
         for tensor in model.tensors
     ]
-    _refuse_unguided(steps, recipe, {*(importance or ()), *guided})
+    _refuse_unguided(steps, recipe, {*(importance or ()), *guided}, _origin(importance, provenance))
     metadata = dict(model.metadata)
     metadata["general.file_type"] = u32(recipe.file_type)
     metadata["general.quantization_version"] = u32(QUANTIZATION_VERSION)
@@ -178,19 +180,63 @@ def _refuse_unreadable(tensor: Tensor, requantize: bool) -> None:
         raise InputError(f"{tensor.origin}: reading {name} is not supported")
 
 
-def _refuse_unguided(steps: Sequence[Step], recipe: Recipe, guided: Collection[str]) -> None:
+def _origin(importance: Importance | None, provenance: Mapping[str, Value] | None) -> str | None:
+    """What the importance is of: a file by its name, or a text; None where there is none."""
+    if importance is None:
+        return None
+    file = (provenance or {}).get("quantize.imatrix.file")
+    return "the text" if file is None else quoted(str(file.data))
+
+
+def _refuse_unguided(steps: Sequence[Step], recipe: Recipe, guided: Collection[str], origin: str | None) -> None:
     for step in steps:
         if step.tensor.name in guided or step.type is step.tensor.type:
             continue
         small = recipe.file_type is FileType.Q2_K_S and step.type is GgmlType.Q2_K
         if step.type in NEED_IMPORTANCE or (small and layer_of(step.tensor.name) >= 0):
+            name, type_ = step.tensor.name, step.type.name.lower()
+            if origin is None:
+                raise InputError(
+                    f"tensor {quoted(name)}: {type_} needs an importance matrix",
+                    hint="--imatrix FILE, made by quantize calibrate from the float model and a text",
+                )
             raise InputError(
-                f"tensor {quoted(step.tensor.name)}: {step.type.name.lower()} needs an importance matrix",
-                hint="--imatrix FILE, made by quantize calibrate from the float model and a text",
+                f"tensor {quoted(name)}: {type_} needs an importance matrix, and {origin} has no entry for it",
+                hint=f"quantize calibrate makes one of this model, or --tensor {shlex.quote(name + '=q4_k')}",
             )
 
 
-def _refuse_idle_overrides(recipe: Recipe, candidates: Sequence[Tensor]) -> None:
+def unweighted(plan: Plan, importance: Importance) -> list[str]:
+    """Weights of the layers that are rounded without the importance that others have: it has no entry for them.
+
+    Embedding and output are not counted, of which llama-imatrix collects nothing unless it is told to.
+    """
+    return [
+        step.tensor.name
+        for step in plan.steps
+        if step.type not in (*FLOAT_TYPES, step.tensor.type)
+        and layer_of(step.tensor.name) >= 0
+        and step.tensor.name not in importance
+    ]
+
+
+def idle_rules(recipe: Recipe, model: Model) -> list[str]:
+    """What to say of each rule of a recipe whose pattern names no tensor of the model."""
+    patterns = [rule.tensors for rule in recipe.rules if rule.tensors not in ROLES]
+    names = [tensor.name for tensor in model.tensors if why_kept(tensor) is None]
+    return [
+        f"recipe {recipe.name}: {quoted(pattern)} matches no tensor that is quantized; {globs.advice(pattern, names)}"
+        for pattern in dict.fromkeys(patterns)
+        if not any(fnmatchcase(name, pattern) for name in names)
+    ]
+
+
+def _refuse_idle_overrides(recipe: Recipe, candidates: Sequence[Tensor], kept: Mapping[str, str]) -> None:
     for rule in recipe.overrides:
-        if not any(rule.names(tensor) for tensor in candidates):
-            raise UsageError(f"--tensor {quoted(rule.tensors)}: matches no tensor that is quantized")
+        if any(rule.names(tensor) for tensor in candidates):
+            continue
+        still = next((name for name in kept if fnmatchcase(name, rule.tensors)), None)
+        hint = globs.advice(rule.tensors, [tensor.name for tensor in candidates])
+        if still is not None:
+            hint = f"{quoted(still)} is kept as it is: {kept[still]}"
+        raise UsageError(f"--tensor {quoted(rule.tensors)}: matches no tensor that is quantized", hint)

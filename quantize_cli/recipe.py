@@ -13,7 +13,8 @@ from formats.ggml import BLOCK_SHAPE, FileType, GgmlType
 from formats.gguf.layout import Value
 from formats.quoted import quoted
 from quantize_cli.errors import InputError, UsageError
-from quantize_cli.roles import ROLES, ModelFacts, facts_of, layer_of, role_of
+from quantize_cli.places import Place, places_of
+from quantize_cli.roles import ROLES, ModelFacts, facts_of
 from quantize_cli.tensor import Tensor
 
 if sys.version_info >= (3, 11):
@@ -42,18 +43,6 @@ _LAYERS: dict[str, Callable[[int, int], bool]] = {
 
 `first_eighth_met` counts tensors as they are met even in a mixture of experts, where the others go by layer number.
 """
-
-
-@dataclass(frozen=True)
-class Place:
-    """A tensor among those of its role, in the order of layers."""
-
-    role: str
-    index: int
-    """Its number among `count`, by which most rules go."""
-    count: int
-    met: int
-    """How many of its role came before it."""
 
 
 @dataclass(frozen=True)
@@ -115,7 +104,7 @@ class Recipe:
     file_type: FileType
     rules: tuple[Rule, ...] = ()
     overrides: tuple[Rule, ...] = ()
-    """Rules given on the command line; they come first."""
+    """Rules given by hand, which go by names alone; they come first, and what they name is not counted by others."""
 
     @property
     def file_name(self) -> str:
@@ -128,7 +117,7 @@ class Recipe:
         """The type of each tensor by name, and why; `tensors` are those to be quantized, in any order."""
         facts = facts_of(metadata, tensors)
         chosen = {}
-        places = _places(tensors, facts, lambda tensor: self._override(tensor) is not None)
+        places = places_of(tensors, facts, lambda tensor: self._override(tensor) is not None)
         for tensor in tensors:
             fills = tensor.columns % BLOCK_SHAPE[self.default].weights == 0
             rule = self._override(tensor) or next(
@@ -139,25 +128,6 @@ class Recipe:
 
     def _override(self, tensor: Tensor) -> Rule | None:
         return next((rule for rule in self.overrides if rule.names(tensor)), None)
-
-
-def _places(tensors: Sequence[Tensor], facts: ModelFacts, overridden: Callable[[Tensor], bool]) -> dict[str, Place]:
-    """Where each tensor stands among those of its role.
-
-    The reference counts tensors as it meets them, sorted by layer and name, and does not count those whose type was
-    given by hand; feed-forward parts of a mixture of experts go by the number of their layer instead.
-    """
-    counts = dict.fromkeys(ROLES, 0)
-    values = sum(role_of(tensor.name, facts.tied) == "attention_value" for tensor in tensors)
-    places = {}
-    for tensor in sorted(tensors, key=lambda t: (layer_of(t.name), t.name)):
-        role = role_of(tensor.name, facts.tied)
-        by_layer = (facts.experts > 1 and role.startswith("ffn_")) or role in ("other", "output", "embedding")
-        index = layer_of(tensor.name) if by_layer else counts[role]
-        count = values if role == "attention_value" else facts.layers
-        places[tensor.name] = Place(role, index, count, counts[role])
-        counts[role] += not overridden(tensor)
-    return places
 
 
 # --- where recipes come from -------------------------------------------------------------------------------------
@@ -193,7 +163,7 @@ def from_file(path: Path, pure: bool = False) -> Recipe:
 
 
 def _pure(recipe: Recipe) -> Recipe:
-    return replace(recipe, name=f"{recipe.name}, pure", rules=())
+    return replace(recipe, name=f"{recipe.name}, pure", rules=(), overrides=())
 
 
 def override(text: str) -> Rule:
@@ -201,11 +171,16 @@ def override(text: str) -> Rule:
     pattern, equals, name = text.rpartition("=")
     if not (equals and pattern):
         raise UsageError(f"--tensor {quoted(text)}: not of the form PATTERN=TYPE", hint="--tensor '*ffn_down*=q6_k'")
+    if not pattern.isascii() and pattern != pattern.encode(errors="replace").decode():
+        raise UsageError(f"--tensor {quoted(text)}: not UTF-8, as names of tensors are")
     return Rule(block_type(name, f"--tensor {quoted(text)}"), pattern)
 
 
 def parse(text: str, name: str, origin: str | None = None) -> Recipe:
-    """A recipe from TOML: `default`, an optional `file_type`, and [[rule]] tables whose keys are Rule's."""
+    """A recipe from TOML: `default`, an optional `file_type`, and [[rule]] tables whose keys are Rule's.
+
+    [[override]] tables, of a pattern and a type each, are what `--tensor` gives on a command line.
+    """
     origin = origin or f"recipe {name}"
     try:
         document = tomllib.loads(text)
@@ -215,26 +190,44 @@ def parse(text: str, name: str, origin: str | None = None) -> Recipe:
         raise InputError(f"{origin}: tables or arrays nested too deep") from error
     except ValueError as error:
         raise InputError(f"{origin}: a number of thousands of digits") from error
-    _refuse_unknown(document, {"default", "file_type", "rule"}, origin)
+    _refuse_unknown(document, {"default", "file_type", "rule", "override"}, origin)
     if not isinstance(document.get("default"), str):
         raise InputError(f"{origin}: no default type", hint='default = "q4_k"')
-    rules = document.get("rule", [])
-    if not (isinstance(rules, list) and all(isinstance(table, dict) for table in rules)):
-        raise InputError(f"{origin}: 'rule' is not a list of tables", hint="write [[rule]] before each rule")
-    found = tuple(_rule(table, f"{origin}, rule {number}") for number, table in enumerate(rules, 1))
+    rules, overrides = (
+        tuple(read(table, f"{origin}, {key} {place}") for place, table in enumerate(_tables(document, key, origin), 1))
+        for key, read in (("rule", _rule), ("override", _override))
+    )
     uniform = _uniform(_stated_type(document["default"], origin))
     file_type = document.get("file_type", uniform.file_type.name)
     if not isinstance(file_type, str) or file_type.upper() not in FileType.__members__:
         raise InputError(f"{origin}: unknown file_type {quoted(str(file_type))}")
-    return replace(uniform, name=name, file_type=FileType[file_type.upper()], rules=found)
+    return replace(uniform, name=name, file_type=FileType[file_type.upper()], rules=rules, overrides=overrides)
+
+
+def _tables(document: dict[str, Any], key: str, origin: str) -> list[dict[str, Any]]:
+    found = document.get(key, [])
+    if not (isinstance(found, list) and all(isinstance(table, dict) for table in found)):
+        raise InputError(f"{origin}: {key!r} is not a list of tables", hint=f"write [[{key}]] before each {key}")
+    return found
+
+
+def _override(table: dict[str, Any], origin: str) -> Rule:
+    _refuse_unknown(table, {"tensors", "type"}, origin)
+    return Rule(_stated_type(_text_of(table, "type", origin), origin), _text_of(table, "tensors", origin))
+
+
+def _text_of(table: dict[str, Any], key: str, origin: str) -> str:
+    if not isinstance(table.get(key), str):
+        raise InputError(f"{origin}: no {key!r}")
+    found: str = table[key]
+    return found
 
 
 def _rule(table: dict[str, Any], origin: str) -> Rule:
     kinds = {field.name: field.type for field in fields(Rule)}
     _refuse_unknown(table, set(kinds), origin)
     for key in ("tensors", "type"):
-        if not isinstance(table.get(key), str):
-            raise InputError(f"{origin}: no {key!r}")
+        _text_of(table, key, origin)
     for key, value in table.items():
         expected = {"bool | None": bool, "int | None": int}.get(str(kinds[key]), str)
         if type(value) is not expected:

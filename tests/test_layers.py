@@ -34,9 +34,11 @@ MAY_IMPORT = {
     "settings": WORDS | {"certificate"},
     "template": WORDS | {"limits"},
     "roles": WORDS | {"tensor"},
-    "recipe": WORDS | {"tensor", "roles"},
+    "places": WORDS | {"tensor", "roles"},
+    "recipe": WORDS | {"tensor", "roles", "places"},
     "spelling": WORDS | {"recipe"},
-    "plan": WORDS | {"plugins", "tensor", "roles", "recipe", "source"},
+    "globs": WORDS,
+    "plan": WORDS | {"globs", "plugins", "tensor", "roles", "recipe", "source"},
     "calibrate": WORDS | {
         "kernel", "plan", "plugins", "quants", "roles", "runtime", "simd", "source", "tensor", "evaluate", "tokenizers",
     },

@@ -144,6 +144,49 @@ def test_an_override_that_names_nothing_is_refused(pattern: str) -> None:
         plan.make(Case().model(), chosen)
 
 
+def test_a_pattern_of_what_is_kept_is_told_so() -> None:
+    chosen = recipe.replace(recipe.named("q4_k_m"), overrides=(recipe.override("*.0.attn_norm*=q8_0"),))
+    with pytest.raises(UsageError) as caught:
+        plan.make(Case().model(), chosen)
+    assert caught.value.hint == "'blk.0.attn_norm.weight' is kept as it is: a vector"
+
+
+def test_a_regular_expression_is_told_that_patterns_are_globs() -> None:
+    chosen = recipe.replace(recipe.named("q4_k_m"), overrides=(recipe.override(r"blk\.\d+\.attn_v=q8_0"),))
+    with pytest.raises(UsageError) as caught:
+        plan.make(Case().model(), chosen)
+    assert "'*blk.*.attn_v*' matches 12" in str(caught.value.hint)
+
+
+def test_rules_that_name_nothing_are_told() -> None:
+    rules = 'rule = [{ tensors = "^blk.*$", type = "q8_0" }, { tensors = "blk.*", type = "q8_0" }]'
+    found = recipe.parse(f'default = "q4_k"\n{rules}', "mine")
+    (said,) = plan.idle_rules(found, Case().model())
+    assert said.startswith("recipe mine: '^blk.*$' matches no tensor that is quantized; patterns are globs")
+    assert plan.idle_rules(recipe.named("q4_k_m"), Case().model()) == []
+
+
+def test_weights_that_an_importance_lacks_are_named() -> None:
+    model = Case(layers=2).model()
+    every = {it.name: np.ones((1, it.columns), np.float32) for it in model.tensors if it.name != "output.weight"}
+    lacking = {name: costs for name, costs in every.items() if name != "blk.1.ffn_up.weight"}
+    made = plan.make(model, recipe.named("q4_k_m"), every)
+    assert (plan.unweighted(made, every), plan.unweighted(made, lacking)) == ([], ["blk.1.ffn_up.weight"])
+    as_floats = plan.make(model, recipe.named("f16"), lacking)
+    assert plan.unweighted(as_floats, lacking) == []
+
+
+def test_a_type_of_few_bits_says_that_the_matrix_given_has_no_entry() -> None:
+    costs = {"b.weight": np.ones((1, 256), np.float32)}
+    provenance = {"quantize.imatrix.file": text("i.gguf")}
+    with pytest.raises(InputError) as caught:
+        plan.make(model_of(tensor("a.weight", (2, 256))), recipe.named("iq2_xxs"), costs, provenance)
+    assert str(caught.value) == (
+        "tensor 'a.weight': iq2_xxs needs an importance matrix, and 'i.gguf' has no entry for it"
+    )
+    assert "--tensor a.weight=q4_k" in str(caught.value.hint)
+
+
 @pytest.mark.parametrize("shape", [(1,) * 5, (1, 2, 3, 4, 32)])
 def test_more_dimensions_than_a_gguf_file_holds_are_refused(shape: tuple[int, ...]) -> None:
     with pytest.raises(FormatError, match="5 dimensions"):

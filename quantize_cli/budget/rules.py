@@ -3,6 +3,7 @@
 import re
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import fields
 
 from formats.ggml import FileType, GgmlType
 from quantize_cli.recipe import Recipe, Rule
@@ -61,14 +62,23 @@ def to_toml(recipe: Recipe, comments: Sequence[str] = ()) -> str:
     """The recipe as a file holds it: parsed, it is the same again but for its name. Comments come first."""
     lines = [f"# {_one_line(comment)}" for comment in comments]
     lines += [f'file_type = "{recipe.file_type.name}"', f'default = "{recipe.default.name.lower()}"']
-    rules = [*recipe.overrides, *recipe.rules]
-    if rules:
-        lines += ["rule = [", *(f"  {_table(rule)}," for rule in rules), "]"]
+    for key, rules in (("override", recipe.overrides), ("rule", recipe.rules)):
+        if rules:
+            lines += [f"{key} = [", *(f"  {_table(rule)}," for rule in rules), "]"]
     return "\n".join(lines) + "\n"
 
 
 def _table(rule: Rule) -> str:
-    return f'{{ tensors = {_string(rule.tensors)}, type = "{rule.type.name.lower()}" }}'
+    """An inline table of all that must hold for the rule, and its type."""
+    stated = {field.name: getattr(rule, field.name) for field in fields(rule)}
+    said = {"tensors": rule.tensors, **stated, "type": rule.type.name.lower()}
+    return "{ " + ", ".join(f"{key} = {_written(value)}" for key, value in said.items() if value is not None) + " }"
+
+
+def _written(value: str | int) -> str:
+    if isinstance(value, bool):
+        return str(value).lower()
+    return _string(value) if isinstance(value, str) else str(value)
 
 
 def _string(text: str) -> str:

@@ -12,12 +12,12 @@ from formats.output import ANY_FILE, Guard, replacing
 from formats.source import refuse_changed
 from quantize_cli.calibrate._collect import Collector, Shapes, fingerprint, shapes_of
 from quantize_cli.calibrate._merge import Other, added, file_name, fitted, open_other
+from quantize_cli.calibrate._thinness import doubts
 from quantize_cli.errors import InputError, UsageError, not_written
-from quantize_cli.evaluate.corpus import LEAST_CONTEXT, read_texts
+from quantize_cli.evaluate import context as contexts
+from quantize_cli.evaluate.corpus import LEAST_CONTEXT, Reading, read_texts
 from quantize_cli.evaluate.subject import Subject, open_subject
 from quantize_cli.tokenizers import load_tokenizer
-
-CONTEXT = 512
 
 
 @dataclass(frozen=True)
@@ -36,6 +36,8 @@ class Request:
     merge: tuple[Path, ...] = ()
     save_every: int = 32
     """Chunks."""
+    special: bool = False
+    """Control tokens in the texts are read as such."""
     guard: Guard = ANY_FILE
     """Of `output`."""
 
@@ -68,29 +70,36 @@ def prepare(request: Request, note: Callable[[str], None]) -> Prepared:
     """
     if not request.texts and not request.merge:
         raise UsageError("missing option '--text'", hint="only files to --merge go without")
+    if request.special and not request.texts:
+        raise UsageError("--special: there is no text to read", hint="--text FILE")
     begun = read_imatrix(request.output) if request.resume and request.output.exists() else None
     subject = open_subject(request.model)
     shapes = shapes_of(subject.transformer, request.process_output)
-    context = _context(request, begun)
-    others = tuple(open_other(path, shapes, context) for path in request.merge)
-    chunks = np.empty((0, context), np.int32)
+    asked = request.context if request.context is not None or begun is None else begun.context or None
+    context = _context(asked, subject)
+    others = tuple(open_other(path, shapes, asked or contexts.USUAL) for path in request.merge)
+    chunks, found = np.empty((0, context), np.int32), list[str]()
     if request.texts:
-        chunks, _ = read_texts(request.texts, load_tokenizer(subject.model.metadata), context, request.limit)
+        reading = Reading(request.special, found.append)
+        tokenizer = load_tokenizer(subject.model.metadata)
+        chunks, _ = read_texts(request.texts, tokenizer, context, request.limit, reading)
+        found += contexts.beyond(context, [subject.model])
+        found += doubts(chunks, {name: columns for name, (_, columns) in shapes.items()}, subject.vocabulary)
         subject.transformer.prepare(note)
     digest = fingerprint(subject)
     if begun is not None:
         _refuse_to_resume(request, begun, digest, chunks)
         begun = replace(begun, entries=fitted(request.output, begun, shapes))
-    return Prepared(request, subject, shapes, chunks, begun, others, digest, _warnings(request, subject, others))
+    warnings = (*_warnings(request, subject, others), *found)
+    return Prepared(request, subject, shapes, chunks, begun, others, digest, warnings)
 
 
-def _context(request: Request, begun: ImportanceFile | None) -> int:
-    """Tokens of a chunk: as asked for, as in the file to go on with, or as usual."""
-    if request.context is None:
-        return CONTEXT if begun is None else begun.context or CONTEXT
-    if request.context < LEAST_CONTEXT:
-        raise UsageError(f"a context of {request.context} tokens is too short, at least {LEAST_CONTEXT} are needed")
-    return request.context
+def _context(asked: int | None, subject: Subject) -> int:
+    """Tokens of a chunk; UsageError when they are too few."""
+    context = contexts.chosen(asked, [subject.model])
+    if context < LEAST_CONTEXT:
+        raise UsageError(f"a context of {context} tokens is too short, at least {LEAST_CONTEXT} are needed")
+    return context
 
 
 def _refuse_to_resume(request: Request, begun: ImportanceFile, model: str, chunks: np.ndarray) -> None:

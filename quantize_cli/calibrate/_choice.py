@@ -67,11 +67,15 @@ class Methods:
 
     def sequence(
         self, model: Model, types: Mapping[str, GgmlType], chunks: np.ndarray, threads: int
-    ) -> Callable[[], Iterator[_sequence.Rounded]]:
-        """What gives the tensors of `types`, rounded; nothing is done before it is asked."""
+    ) -> tuple[Callable[[], Iterator[_sequence.Rounded]], dict[str, tuple[int, ...]]]:
+        """What gives the tensors of `types`, rounded; nothing is done before it is asked.
+
+        Then, by name, it puts the experts that the text never reached into the dictionary.
+        """
         assert self.rounding is not None
         round_rows = plugins.load("calibrate", self.rounding).round_rows
-        return partial(_sequence.rounded, _sequence.Calibration(model, types, chunks, round_rows, threads))
+        job = _sequence.Calibration(model, types, chunks, round_rows, threads)
+        return partial(_sequence.rounded, job), job.unreached
 
     def rounder(self, second: np.ndarray, threads: int) -> Callable[[GgmlType, np.ndarray], np.ndarray]:
         """What rounds weights as the sequence does, for inputs with second moments (columns, columns)."""

@@ -45,10 +45,12 @@ def fingerprint(subject: Subject) -> str:
     return digest.hexdigest()
 
 
-def importance_of(model: Model, chunks: np.ndarray, advance: Callable[[int], None]) -> Importance:
+def importance_of(
+    model: Model, chunks: np.ndarray, advance: Callable[[int], None]
+) -> tuple[Importance, dict[str, tuple[int, ...]]]:
     """What errors in the columns of the model's matrices cost, by the tokens (chunks, context) that it reads.
 
-    `advance` is told of each chunk done.
+    By name too, the matrices that were given nothing: experts. `advance` is told of each chunk done.
     """
     transformer = from_model(model)
     collector = Collector(model.path, transformer, shapes_of(transformer, process_output=False), None)
@@ -56,7 +58,11 @@ def importance_of(model: Model, chunks: np.ndarray, advance: Callable[[int], Non
         collector.run(number, tokens)
         advance(1)
     means = ImportanceFile(collector.entries, (), len(chunks)).means
-    return {name: np.ascontiguousarray(values, np.float32) for name, values in means.items()}
+    idle = {name: tuple(np.flatnonzero(entry.counts == 0).tolist()) for name, entry in collector.entries.items()}
+    return (
+        {name: np.ascontiguousarray(values, np.float32) for name, values in means.items()},
+        {name: numbers for name, numbers in idle.items() if numbers},
+    )
 
 
 class Collector:

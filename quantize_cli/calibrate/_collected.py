@@ -69,6 +69,11 @@ class Collected:
             scale = float(second.diagonal().mean())
             yield Inputs(second / scale if scale else np.eye(columns))
 
+    def unreached(self, name: str, matrices: int) -> tuple[int, ...]:
+        """Those of a tensor's matrices that were given nothing: experts."""
+        given = {number for (key, number), moments in self._moments.items() if key == input_of(name) and moments.count}
+        return tuple(number for number in range(matrices) if number not in given)
+
     def _alone(self, name: str, columns: int) -> Inputs:
         """The same for all matrices that share it, so that what follows from it is worked out once."""
         if name not in self._inputs:

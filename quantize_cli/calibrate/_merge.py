@@ -1,6 +1,6 @@
 """Adds importance matrices of the same model to each other."""
 
-from collections.abc import Iterable
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path, PureWindowsPath
 
@@ -19,6 +19,8 @@ class Other:
     path: Path
     file: ImportanceFile
     entries: dict[str, Entry]
+    context: int
+    """Tokens of its chunks; 0 where that is not known."""
 
 
 def open_other(path: Path, shapes: Shapes, context: int) -> Other:
@@ -27,7 +29,9 @@ def open_other(path: Path, shapes: Shapes, context: int) -> Other:
     The older format holds means of chunks, which are taken to be of `context` tokens as llama-imatrix takes them.
     """
     file = read_imatrix(path)
-    return Other(path, file, fitted(path, file, shapes, context if file.counts_chunks else 1))
+    if file.counts_chunks:
+        return Other(path, file, fitted(path, file, shapes, context), context)
+    return Other(path, file, fitted(path, file, shapes), file.context)
 
 
 def fitted(path: Path, file: ImportanceFile, shapes: Shapes, scale: int = 1) -> dict[str, Entry]:
@@ -57,14 +61,20 @@ def _reshaped(path: Path, name: str, entry: Entry, shape: tuple[int, int], scale
     )
 
 
-def added(own: ImportanceFile, others: Iterable[Other]) -> ImportanceFile:
-    """The sums and counts of all. Means are kept if all have them; where a run of it could go on is not known."""
+def added(own: ImportanceFile, others: Sequence[Other]) -> ImportanceFile:
+    """The sums and counts of all. Means are kept if all have them; where a run of it could go on is not known.
+
+    The number of chunks is that of all, and their size what all agree on, or else 0: not known. llama-imatrix states
+    the size it would read a text in, whatever it adds, and how often that goes into the counts; who reads its files
+    asks for nothing but the number.
+    """
     entries, datasets = dict(own.entries), list[str]()
     for other in others:
         entries = {name: _sum(entry, other.entries[name]) for name, entry in entries.items()}
         datasets += map(file_name, other.file.datasets)
-    most = max(int(entry.counts.max()) for entry in entries.values())
-    return ImportanceFile(entries, (*datasets, *own.datasets), most // own.context, own.context)
+    sizes = {other.context for other in others} | ({own.context} if own.chunks else set())
+    chunks = own.chunks + sum(other.file.chunks for other in others)
+    return ImportanceFile(entries, (*datasets, *own.datasets), chunks, sizes.pop() if len(sizes) == 1 else 0)
 
 
 def _sum(one: Entry, other: Entry) -> Entry:

@@ -9,7 +9,7 @@ are in memory.
 import gc
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import NoReturn
 
@@ -67,6 +67,8 @@ class Calibration:
     """(sequences, context) i32."""
     round_rows: RoundRows
     threads: int | None = None
+    unreached: dict[str, tuple[int, ...]] = field(default_factory=dict)
+    """Filled while it is rounded: by name, the experts that the text gave nothing."""
 
 
 def rounder(round_rows: RoundRows, second: np.ndarray, threads: int) -> Callable[[GgmlType, np.ndarray], np.ndarray]:
@@ -153,6 +155,7 @@ class _Work:
             if names:
                 collected = self._inputs((original, self._read(index, self._done)), names, number)
                 for name in names:
+                    self._note_unreached(name, collected)
                     yield self._round(name, collected.inputs(name, self._parts(name), self._tensors[name].columns))
                 del collected
                 gc.collect()  # recordings refer to themselves, and hold hundreds of megabytes
@@ -162,6 +165,11 @@ class _Work:
             del self._done[name]
         for path in self._paths:
             release(path)
+
+    def _note_unreached(self, name: str, collected: Collected) -> None:
+        idle = collected.unreached(name, self._parts(name)) if self._parts(name) > 1 else ()
+        if idle:
+            self._job.unreached[name] = idle
 
     def output(self) -> Rounded:
         shown = [Shown(self._normed(self._float, stream)) for stream in self._streams]

@@ -11,19 +11,22 @@ import numpy as np
 from formats.ggml import GgmlType
 from formats.gguf.layout import Value
 from quantize_cli import certificate, plan
+from quantize_cli.budget.options import quantized
 from quantize_cli.budget.rounding import TrialRounding, guided
 from quantize_cli.budget.sensitivity import TYPES
 from quantize_cli.calibrate import _choice
 from quantize_cli.calibrate._choice import Methods
 from quantize_cli.calibrate._collect import importance_of
+from quantize_cli.calibrate._thinness import doubts
 from quantize_cli.certify import file_sha256
 from quantize_cli.cli._budget import Budget, searched
 from quantize_cli.cli._options import Search
 from quantize_cli.cli._progress import progress
 from quantize_cli.cli._request import Known
-from quantize_cli.cli._text import note
+from quantize_cli.cli._text import note, warn
 from quantize_cli.errors import UsageError
-from quantize_cli.evaluate.corpus import read_texts
+from quantize_cli.evaluate import context as contexts
+from quantize_cli.evaluate.corpus import Reading, read_texts
 from quantize_cli.machine import processors
 from quantize_cli.pipeline import Rounding
 from quantize_cli.plan import Importance, Plan
@@ -32,7 +35,6 @@ from quantize_cli.runtime.hyperparameters import read_hyperparameters
 from quantize_cli.source import Model
 from quantize_cli.tokenizers import load_tokenizer
 
-_CONTEXT = 512
 _SAMPLED = 8192
 
 
@@ -52,11 +54,15 @@ class Calibration:
     reserved: int = 0
     """Bytes of the budget that are left for what the file will say besides."""
     quiet: bool = False
+    special: bool = False
+    """Control tokens in the texts are read as such."""
 
     def __post_init__(self) -> None:
-        if not self.texts and (self.context is not None or self.limit is not None):
-            option = "--ctx" if self.context is not None else "--chunks"
-            raise UsageError(f"{option}: there is no text to cut", hint="--calibrate FILE")
+        given = {"--ctx": self.context is not None, "--chunks": self.limit is not None, "--special": self.special}
+        option = next((name for name, is_given in given.items() if is_given), None)
+        if option is not None and not self.texts:
+            missing = "read" if option == "--special" else "cut"
+            raise UsageError(f"{option}: there is no text to {missing}", hint="--calibrate FILE")
 
 
 class Calibrated:
@@ -67,6 +73,8 @@ class Calibrated:
         best = request.search is Search.best
         self.methods: Methods = _choice.choose(request.methods, bool(request.texts), has_importance, best)
         self.chunks = _chunks(request, model) if request.texts else None
+        self.unreached: dict[str, tuple[int, ...]] = {}
+        """By name, the experts that the text never reached, as far as that is known."""
 
     def claimed(self) -> certificate.Calibration | None:
         """The text as a certificate names it; of several, all their names and the digest of their tokens."""
@@ -121,7 +129,8 @@ class Calibrated:
         if self.chunks is None or self.methods.is_sequential:
             return None
         with progress(len(self.chunks), " chunks", "importance", self._request.quiet) as advance:
-            return importance_of(model, self.chunks, advance)
+            found, self.unreached = importance_of(model, self.chunks, advance)
+        return found
 
     def rounding(self, model: Model, made: Plan) -> Rounding:
         """Who decides what stands for the weights of the plan."""
@@ -129,7 +138,7 @@ class Calibrated:
             return Rounding(self.methods.encode)
         changed = {step.tensor.name: step.type for step in made.steps if step.type is not step.tensor.type}
         types = _choice.covered(model, changed)
-        sequence = self.methods.sequence(model, types, self.chunks, self.threads)
+        sequence, self.unreached = self.methods.sequence(model, types, self.chunks, self.threads)
         return Rounding(self.methods.encode, frozenset(types), sequence)
 
 
@@ -152,7 +161,8 @@ def known_by(
         importance = calibrated.importance(model)
     made = plan.make(model, recipe, importance, provenance, requantize, guided)
     rounding = calibrated.rounding(model, made)
-    return Known(made, importance, rounding, calibrated.methods.spelled, calibrated.claimed())
+    method = f"{calibrated.methods.spelled}, special" if request.special else calibrated.methods.spelled
+    return Known(made, importance, rounding, method, calibrated.claimed(), calibrated.unreached)
 
 
 def _within(
@@ -182,10 +192,14 @@ def _names(model: Model) -> frozenset[str]:
 
 
 def _chunks(request: Calibration, model: Model) -> np.ndarray:
-    context = request.context
-    if context is None:
-        context = min(_CONTEXT, read_hyperparameters(model).context)
-    chunks, _ = read_texts(request.texts, load_tokenizer(model.metadata), context, request.limit)
+    """The tokens to calibrate on; says what of them deserves less trust."""
+    tokenizer = load_tokenizer(model.metadata)
+    context = contexts.chosen(request.context, [model])
+    reading = Reading(request.special, warn)
+    chunks, _ = read_texts(request.texts, tokenizer, context, request.limit, reading)
+    columns = {tensor.name: tensor.columns for tensor in quantized(model)}
+    for warning in (*contexts.beyond(context, [model]), *doubts(chunks, columns, len(tokenizer.pieces))):
+        warn(warning)
     if not request.quiet:
         note(f"calibrating on {chunks.size} tokens, {len(chunks)} chunks of {context}")
     return chunks

@@ -70,6 +70,9 @@ CalibrationChunks = Annotated[
     Optional[int],  # noqa: UP045
     typer.Option("--chunks", help="Read only the first so many chunks of each text."),
 ]
+Special = Annotated[
+    bool, typer.Option("--special", help="Read control tokens such as <|im_end|> in the text as tokens.")
+]
 SizeBudget = Annotated[
     Optional[str],  # noqa: UP045
     typer.Option("--size", metavar="SIZE", help="The best file of at most so many bytes, as 4.5GB; with --calibrate."),
@@ -101,7 +104,9 @@ Texts = Annotated[
 ]
 Context = Annotated[
     Optional[int],  # noqa: UP045
-    typer.Option("--ctx", help="Tokens per chunk; the second half of each is scored. Default 512."),
+    typer.Option(
+        "--ctx", help="Tokens per chunk; the second half of each is scored. Default 512, if trained on so many."
+    ),
 ]
 Chunks = Annotated[
     Optional[int],  # noqa: UP045

@@ -1,7 +1,7 @@
 """What a command line asks to be made: source, recipe, importance, and the plan they lead to."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -13,12 +13,14 @@ from quantize_cli.errors import UsageError
 from quantize_cli.pipeline import Rounding
 from quantize_cli.plan import Importance, Plan
 from quantize_cli.recipe import BITS, Recipe
-from quantize_cli.source import open_model
+from quantize_cli.source import Model, open_model
 
 if TYPE_CHECKING:
     from quantize_cli.cli._calibrated import Calibration
 
 _DEFAULT_BITS = 4
+_NAMED = 3
+"""Weights without an importance that are named."""
 
 
 @dataclass(frozen=True)
@@ -47,6 +49,8 @@ class Known:
     """As a certificate names it."""
     calibration: certificate.Calibration | None = None
     """The text that errors were weighed on, as a certificate names it."""
+    unreached: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
+    """By name, the experts that it never reached; of some methods known when the file is written."""
 
 
 @dataclass(frozen=True)
@@ -78,8 +82,24 @@ def planned(request: Request) -> Planned:
         from quantize_cli.cli._calibrated import known_by
 
         known = known_by(request.calibration, model, request.recipe, importance, provenance, request.requantize)
+    _warn(request, model, known)
     output = request.output or _derived(request.source, known.plan.recipe)
     return Planned(known, output, _files(known.plan, output, limit))
+
+
+def _warn(request: Request, model: Model, known: Known) -> None:
+    """Say which rules name nothing, and which weights the importance matrix says nothing of."""
+    for warning in plan.idle_rules(known.plan.recipe, model):
+        warn(warning)
+    if request.imatrix is None or known.importance is None:
+        return
+    lacking = plan.unweighted(known.plan, known.importance)
+    if lacking:
+        more = f" and {len(lacking) - _NAMED} more" if len(lacking) > _NAMED else ""
+        warn(
+            f"{request.imatrix}: has no entry for {len(lacking)} weights, which are rounded without one: "
+            f"{', '.join(lacking[:_NAMED])}{more}"
+        )
 
 
 def _files(made: Plan, output: Path, limit: int | None) -> dict[Path, Plan]:
@@ -110,7 +130,8 @@ def choose_recipe(
         found = recipe.from_file(recipe_file, pure)
     else:
         found = recipe.named(BITS[bits or _DEFAULT_BITS] if type_name is None else type_name, pure)
-    return replace(found, overrides=tuple(recipe.override(text) for text in tensor_types or ()))
+    by_hand = tuple(recipe.override(text) for text in tensor_types or ())
+    return replace(found, overrides=(*by_hand, *found.overrides))
 
 
 def _derived(source: Path, chosen: Recipe) -> Path:

@@ -6,10 +6,10 @@ from typing import Annotated, Any, Optional
 
 import typer
 
-from quantize_cli.cli._options import Force, HtmlFile, Json, ModelPath, Texts
+from quantize_cli.cli._options import Force, HtmlFile, Json, ModelPath, Special, Texts
 
-_CONTEXT, _CHUNKS, _TOKENS_RUN = 512, 8, 1024
-"""Tokens of a chunk and chunks of a text unless told; tokens on which each tensor is tried."""
+_CHUNKS, _TOKENS_RUN = 8, 1024
+"""Chunks of a text unless told; tokens on which each tensor is tried."""
 
 
 def command(
@@ -27,6 +27,7 @@ def command(
         Optional[str],  # noqa: UP045
         typer.Option("--types", metavar="TYPE,...", help="Types that tensors may have. Default: q2_k to q8_0, and iq."),
     ] = None,
+    special: Special = False,
     html: HtmlFile = None,
     force: Force = False,
     json: Json = False,
@@ -41,7 +42,7 @@ def command(
     places = Places((model, *(text or ())), force)
     places.refuse_bad((html,))
     places.sweep((html,))
-    opened, tokens = _opened(model, text or [], ctx, chunks)
+    opened, tokens = _opened(model, text or [], ctx, _CHUNKS if chunks is None else chunks, special)
     found = _measured(opened, tokens, wanted, quiet=json)
     frontier = analysis.frontier(opened, found)
     rows = _rows(found, wanted)
@@ -63,13 +64,13 @@ def _types(names: str | None) -> tuple[Any, ...]:
     return TYPES if names is None else named_types(names)
 
 
-def _opened(path: Path, texts: list[Path], context: int | None, limit: int | None) -> tuple[Any, Any]:
+def _opened(path: Path, texts: list[Path], ctx: int | None, limit: int, special: bool) -> tuple[Any, Any]:
     """The model, and the chunks of the texts; InputError before long work."""
     from quantize_cli.budget.options import menu
     from quantize_cli.cli._text import warn
     from quantize_cli.errors import UsageError
-    from quantize_cli.evaluate.corpus import read_texts
-    from quantize_cli.runtime.hyperparameters import read_hyperparameters
+    from quantize_cli.evaluate import context as contexts
+    from quantize_cli.evaluate.corpus import Reading, read_texts
     from quantize_cli.source import open_model
     from quantize_cli.tokenizers import load_tokenizer
 
@@ -79,8 +80,10 @@ def _opened(path: Path, texts: list[Path], context: int | None, limit: int | Non
     for warning in model.warnings:
         warn(warning)
     menu(model, {})  # refuses what is quantized already
-    context = context or min(_CONTEXT, read_hyperparameters(model).context)
-    chunks, _ = read_texts(texts, load_tokenizer(model.metadata), context, _CHUNKS if limit is None else limit)
+    context = contexts.chosen(ctx, [model])
+    for warning in contexts.beyond(context, [model]):
+        warn(warning)
+    chunks, _ = read_texts(texts, load_tokenizer(model.metadata), context, limit, Reading(special, warn))
     return model, chunks
 
 

@@ -3,13 +3,12 @@
 import sys
 import time
 from collections.abc import Sequence
-from itertools import groupby
 from pathlib import Path
 from typing import Annotated, Any, Optional
 
 import typer
 
-from quantize_cli.cli._options import Force, Json, ModelPath
+from quantize_cli.cli._options import Force, Json, ModelPath, Special
 
 _SHOWN = 5
 """Weights with outliers that are listed."""
@@ -26,7 +25,7 @@ def command(
     ] = Path("imatrix.gguf"),
     ctx: Annotated[
         Optional[int],  # noqa: UP045
-        typer.Option("--ctx", help="Tokens per chunk. Default 512."),
+        typer.Option("--ctx", help="Tokens per chunk. Default 512, or what the model was trained on if that is less."),
     ] = None,
     chunks: Annotated[
         Optional[int],  # noqa: UP045
@@ -43,6 +42,7 @@ def command(
     save_every: Annotated[
         int, typer.Option("--save-every", min=1, metavar="N", help="Write OUT after each N chunks.")
     ] = 32,
+    special: Special = False,
     force: Force = False,
     json: Json = False,
 ) -> None:
@@ -55,7 +55,7 @@ def command(
     places = _places(output, (model, *texts, *merged), resume, force)
     start = time.monotonic()
     request = Request(
-        model, texts, output, ctx, chunks, process_output, resume, merged, save_every, places.guard
+        model, texts, output, ctx, chunks, process_output, resume, merged, save_every, special, places.guard
     )  # fmt: skip
     prepared = prepare(request, note)
     for warning in prepared.warnings:
@@ -93,10 +93,8 @@ def _report(prepared: Any, file: Any, seconds: float, json: bool) -> None:
         return
     if prepared.done:
         note(f"{prepared.done} chunks were there already")
-    note(
-        f"wrote {request.output}: {len(findings)} weights, {file.chunks} chunks of {file.context} tokens, "
-        f"in {seconds:.1f} s"
-    )
+    of = f"of {file.context} tokens" if file.context else "of several sizes"
+    note(f"wrote {request.output}: {len(findings)} weights, {file.chunks} chunks {of}, in {seconds:.1f} s")
     _print_outliers(findings)
     _print_unreached(findings)
 
@@ -135,19 +133,14 @@ def _place(finding: Any) -> str:
 
 def _print_unreached(findings: Sequence[Any]) -> None:
     """Experts that the text did not reach, whose importance is therefore unknown."""
+    from quantize_cli.cli._experts import ranges
     from quantize_cli.cli._text import print_table, warn
 
     found = [it for it in findings if it.unreached]
     if not found:
         return
     sys.stdout.write("\n")
-    rows = [(it.name, f"{100 * it.coverage:.2f} %", _ranges(it.unreached)) for it in found]
+    rows = [(it.name, f"{100 * it.coverage:.2f} %", ranges(it.unreached)) for it in found]
     print_table(("partly reached", "coverage", "experts never reached"), rows)
     sys.stdout.flush()
     warn("where an expert was never reached all its columns count alike; a longer or other text may reach it")
-
-
-def _ranges(numbers: Sequence[int]) -> str:
-    """Numbers in order with runs drawn together: 0-3, 7."""
-    runs = [[number for _, number in run] for _, run in groupby(enumerate(numbers), lambda it: it[1] - it[0])]
-    return ", ".join(str(run[0]) if len(run) == 1 else f"{run[0]}-{run[-1]}" for run in runs)

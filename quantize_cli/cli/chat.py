@@ -14,6 +14,7 @@ from quantize_cli.cli._sampling import TEMPERATURE_HELP, MinP, RepeatPenalty, Se
 if TYPE_CHECKING:
     from quantize_cli.cli._conversation import Conversation, Voice
     from quantize_cli.runtime.choice import Sampling
+    from quantize_cli.source import Model
 
 _CONTEXT = 4096
 
@@ -31,7 +32,10 @@ def command(
     tokens: Annotated[
         int, typer.Option("-n", "--tokens", min=0, help="At most so many tokens a reply; 0 for all that fit.")
     ] = 0,
-    ctx: Annotated[int, typer.Option("--ctx", min=1, help="Tokens a conversation may have.")] = _CONTEXT,
+    ctx: Annotated[
+        Optional[int],  # noqa: UP045
+        typer.Option("--ctx", min=0, help="Tokens a conversation may have; 0 for all the model was trained on."),
+    ] = None,
     temperature: Annotated[float, typer.Option("--temperature", metavar="T", help=TEMPERATURE_HELP)] = 0.8,
     top_k: TopK = 40,
     top_p: TopP = 0.95,
@@ -59,7 +63,7 @@ def command(
         print_json({"model": str(model), "system": system, "turns": turns})
 
 
-def _voice(model: Path, sampling: "Sampling", ctx: int, stops: list[str], tokens: int) -> "Voice":
+def _voice(model: Path, sampling: "Sampling", ctx: int | None, stops: list[str], tokens: int) -> "Voice":
     """MODEL, ready to speak."""
     from quantize_cli.cli._conversation import Voice
     from quantize_cli.cli._text import note, warn
@@ -77,8 +81,18 @@ def _voice(model: Path, sampling: "Sampling", ctx: int, stops: list[str], tokens
     tokenizer = load_tokenizer(opened.metadata)
     transformer = from_model(opened)
     transformer.prepare(note)
-    room = min(ctx, transformer.hyperparameters.context)
-    return Voice(tokenizer, template, Text(transformer, room), Sampler(sampling), stops, tokens)
+    return Voice(tokenizer, template, Text(transformer, _room(ctx, opened)), Sampler(sampling), stops, tokens)
+
+
+def _room(asked: int | None, model: "Model") -> int:
+    """Tokens a conversation may have, which are never more than the model was trained on."""
+    from quantize_cli.cli._text import warn
+    from quantize_cli.runtime.hyperparameters import reach
+
+    trained = reach(model)
+    if asked is not None and asked > trained:
+        warn(f"--ctx {asked}: the model was trained on {trained}, more a conversation cannot have")
+    return min(_CONTEXT if asked is None else asked or trained, trained)
 
 
 def _answer(conversation: "Conversation", lines: Iterable[str], quiet: bool) -> None:

@@ -6,7 +6,7 @@ from typing import Annotated, Any
 
 import typer
 
-from quantize_cli.cli._options import Chunks, Context, Force, HtmlFile, Json, ReferencePath, Texts
+from quantize_cli.cli._options import Chunks, Context, Force, HtmlFile, Json, ReferencePath, Special, Texts
 
 
 def command(
@@ -14,6 +14,7 @@ def command(
     text: Texts = None,
     ctx: Context = None,
     chunks: Chunks = None,
+    special: Special = False,
     reference: ReferencePath = None,
     html: HtmlFile = None,
     force: Force = False,
@@ -32,7 +33,7 @@ def command(
     places = Places((*models, *(text or ()), reference), force)
     places.refuse_bad((html,))
     places.sweep((html,))
-    request = Request(tuple(models), tuple(text or ()), ctx, chunks, reference or models[0])
+    request = Request(tuple(models), tuple(text or ()), ctx, chunks, reference or models[0], special=special)
     found = evaluated(request, quiet=json)
     peaks = _peaks(models, found, quiet=json)
     rows = [_row(model, peak) for model, peak in zip(found.models, peaks, strict=True)]

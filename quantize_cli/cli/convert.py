@@ -28,6 +28,7 @@ from quantize_cli.cli._options import (
     Settings,
     SizeBudget,
     Source,
+    Special,
     SplitSize,
     TensorTypes,
     ThreadCount,
@@ -54,6 +55,7 @@ def command(
     search: SearchKind = Search.reference,
     ctx: CalibrationContext = None,
     chunks: CalibrationChunks = None,
+    special: Special = False,
     requantize: Requantize = False,
     split_size: SplitSize = None,
     settings: Settings = None,
@@ -67,6 +69,7 @@ def command(
     from quantize_cli.certificate import LARGEST
     from quantize_cli.cli._budget import asked_budget, saved
     from quantize_cli.cli._calibrated import Calibration
+    from quantize_cli.cli._experts import warn_of_unreached
     from quantize_cli.cli._places import Places
     from quantize_cli.cli._request import Request, choose_recipe, planned
 
@@ -74,7 +77,7 @@ def command(
     chosen = choose_recipe(bits, type_name, recipe, pure, tensor, budget is not None)
     reserved = 0 if certify is None else LARGEST
     asked = Calibration(
-        tuple(calibrate or ()), tuple(method or ()), ctx, chunks, search, threads, budget, reserved, json
+        tuple(calibrate or ()), tuple(method or ()), ctx, chunks, search, threads, budget, reserved, json, special
     )
     places = Places((source, recipe, imatrix, *asked.texts, certify), force)
     places.refuse_bad((save_recipe, output if split_size is None else None))
@@ -97,6 +100,7 @@ def command(
         seconds = certified(
             made, wanted, lambda staged: _write(staged, threads, places.guard, quiet=json), places.guard, quiet=json
         )
+    warn_of_unreached(made.known.unreached)
     _report(made, seconds, dry_run, json)
 
 

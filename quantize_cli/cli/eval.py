@@ -7,7 +7,7 @@ from typing import Annotated, Any, Optional
 
 import typer
 
-from quantize_cli.cli._options import Chunks, Context, Force, HtmlFile, Json, ModelPath, ReferencePath, Texts
+from quantize_cli.cli._options import Chunks, Context, Force, HtmlFile, Json, ModelPath, ReferencePath, Special, Texts
 from quantize_cli.errors import ExitCode
 
 _Limit = Optional[str]  # noqa: UP045
@@ -18,6 +18,7 @@ def command(
     text: Texts = None,
     ctx: Context = None,
     chunks: Chunks = None,
+    special: Special = False,
     reference: ReferencePath = None,
     save_reference: Annotated[
         Optional[Path],  # noqa: UP045
@@ -32,7 +33,9 @@ def command(
     min_top1: Annotated[
         _Limit, typer.Option("--min-top1", metavar="SHARE", help="Fail if the top tokens agree less often: 0.9.")
     ] = None,
-    strict: Annotated[bool, typer.Option("--strict", help="Fail too if the interval of a limit crosses it.")] = False,
+    strict: Annotated[
+        bool, typer.Option("--strict", help="Fail too if the interval of a limit crosses it, or there is none.")
+    ] = False,
     junit: Annotated[
         Optional[Path],  # noqa: UP045
         typer.Option("--junit", metavar="FILE", help="Write the limits as JUnit's XML."),
@@ -44,24 +47,31 @@ def command(
     """Measure the perplexity of MODEL on texts, by llama.cpp's protocol, and its divergence from a reference."""
     from quantize_cli.cli._measured import evaluated
     from quantize_cli.cli._places import Places
+    from quantize_cli.cli._text import warn
     from quantize_cli.evaluate.evaluation import Request
     from quantize_cli.evaluate.gate import gates, is_passed, judge
 
     wanted = gates(max_ppl_increase, max_kld, min_top1)
     _refuse_nonsense(model, reference, wanted, strict)
+    for gate in wanted:
+        if gate.doubt:
+            warn(gate.doubt)
     places = Places((model, *(text or ()), reference), force)
     places.refuse_bad((save_reference, junit, html))
     places.sweep((save_reference, junit, html))
     start = time.monotonic()
-    request = Request((model,), tuple(text or ()), ctx, chunks, reference, save_reference, places.guard)
+    request = Request((model,), tuple(text or ()), ctx, chunks, reference, save_reference, special, places.guard)
     found = evaluated(request, quiet=json)
     measured = {
         name: summary.comparison for (name, _), summary in zip(found.texts, found.models[0].by_text, strict=True)
     }
-    outcomes = judge(wanted, {name: comparison for name, comparison in measured.items() if comparison is not None})
+    outcomes = judge(
+        wanted, {name: comparison for name, comparison in measured.items() if comparison is not None}, strict
+    )
     passed = is_passed(outcomes, strict)
     _write(found, outcomes, junit, html, strict, time.monotonic() - start, places.guard)
     _report(found, outcomes, passed, json)
+    _say(outcomes, strict, quiet=json)
     if not passed:
         raise typer.Exit(ExitCode.ANSWER_IS_NO)
 
@@ -73,8 +83,13 @@ def _refuse_nonsense(model: Path, reference: Path | None, wanted: list[Any], str
         raise UsageError(f"{wanted[0].option} needs something to compare with", hint="--reference MODEL")
     if strict and not wanted:
         raise UsageError("--strict needs a limit", hint="--max-ppl-increase, --max-kld or --min-top1")
-    if reference is not None and reference == model:
+    if reference is not None and (reference == model or _are_one(reference, model)):
         raise UsageError(f"--reference {reference} is the model itself")
+
+
+def _are_one(path: Path, other: Path) -> bool:
+    """Whether both names lead to the same file, which is as good as any by itself."""
+    return path.exists() and other.exists() and path.samefile(other)
 
 
 def _write(
@@ -114,9 +129,7 @@ def _row(found: Any) -> dict[str, str]:
 
 def _report(found: Any, outcomes: list[Any], passed: bool, json: bool) -> None:
     from quantize_cli.cli._measured import estimates_json, perplexity_json, print_texts
-    from quantize_cli.cli._text import note, print_json, warn
-    from quantize_cli.evaluate.gate import Verdict
-    from quantize_cli.evaluate.junit import describe
+    from quantize_cli.cli._text import print_json
 
     (model,) = found.models
     if json:
@@ -134,12 +147,23 @@ def _report(found: Any, outcomes: list[Any], passed: bool, json: bool) -> None:
         _print(found)
         print_texts(found)
     sys.stdout.flush()  # before what is said of it
+
+
+def _say(outcomes: list[Any], strict: bool, quiet: bool) -> None:
+    """How each limit was kept; those that were are data enough where there is a document."""
+    from quantize_cli.cli._text import note, warn
+    from quantize_cli.evaluate.gate import Verdict, is_broken
+    from quantize_cli.evaluate.junit import describe
+
     for outcome in outcomes:
-        if outcome.verdict is Verdict.FAIL:
-            note(f"failed: {describe(outcome)}")
+        if is_broken(outcome, strict):
+            undecided = "inconclusive, " if outcome.verdict is Verdict.INCONCLUSIVE else ""
+            note(f"failed: {undecided}{describe(outcome)}")
         elif outcome.verdict is Verdict.INCONCLUSIVE:
             warn(f"inconclusive: {describe(outcome)}")
-        elif not json:
+        elif outcome.estimate.interval is None:
+            warn(f"passed by the figure alone: {describe(outcome)}")
+        elif not quiet:
             note(f"passed: {describe(outcome)}")
 
 

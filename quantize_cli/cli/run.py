@@ -2,6 +2,7 @@
 
 import sys
 from collections.abc import Iterator
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -11,6 +12,7 @@ from quantize_cli.cli._sampling import TEMPERATURE_HELP, MinP, RepeatPenalty, Se
 
 if TYPE_CHECKING:
     from quantize_cli.runtime.speech import Speech
+    from quantize_cli.tokenizers import Tokenizer
 
 
 def command(
@@ -24,13 +26,16 @@ def command(
     repeat_penalty: RepeatPenalty = 1.0,
     seed: Seed = 0,
     stop: Stops = None,
+    special: Annotated[
+        bool, typer.Option("--special", help="Read control tokens such as <|im_end|> in the prompt as tokens.")
+    ] = False,
     json: Json = False,
 ) -> None:
     """Continue a text with MODEL, by its likeliest tokens or by tokens drawn."""
     import numpy as np
 
     from quantize_cli.cli._text import note, print_json, warn
-    from quantize_cli.errors import InputError
+    from quantize_cli.evaluate.context import beyond
     from quantize_cli.runtime.choice import Sampler, Sampling
     from quantize_cli.runtime.sample import generate
     from quantize_cli.runtime.speech import Speech
@@ -43,9 +48,7 @@ def command(
     for warning in opened.warnings:
         warn(warning)
     tokenizer = load_tokenizer(opened.metadata)
-    ids = tokenizer.encode(prompt)
-    if not ids:
-        raise InputError(f"{model}: an empty prompt, and the vocabulary has no token to begin with")
+    ids = _ids(model, tokenizer, prompt, special)
     said = tokenizer.decode(ids)
     # The space that encoding puts first belongs to the prompt, or where that says nothing to what is made.
     speech = Speech(tokenizer.decode_bytes, stop or (), drop=" " if tokenizer.adds_space and not said else "")
@@ -54,11 +57,28 @@ def command(
     transformer.prepare(note)
     continuation = generate(transformer, np.array(ids), tokens, tokenizer.end_ids, sampler)
     made = _say(continuation, speech, said, quiet=json)
+    for warning in beyond(len(ids) + len(made), [opened]):
+        warn(warning)
     if json:
         print_json({
             "model": str(model), "prompt": prompt, "prompt_tokens": ids, "tokens": made, "text": speech.text,
             "ended_by": speech.ending(len(made) == tokens),
         })  # fmt: skip
+
+
+def _ids(model: Path, tokenizer: "Tokenizer", prompt: str, special: bool) -> list[int]:
+    """The prompt's tokens; InputError when there are none."""
+    from quantize_cli.cli._text import warn
+    from quantize_cli.errors import InputError
+    from quantize_cli.evaluate.letters import markers_in, notice
+
+    ids = tokenizer.encode(prompt, parse_special=special)
+    if not ids:
+        raise InputError(f"{model}: an empty prompt, and the vocabulary has no token to begin with")
+    found = {} if special else markers_in(prompt, tokenizer)
+    if found:
+        warn(notice("the prompt", found))
+    return ids
 
 
 def _say(tokens: Iterator[int], speech: "Speech", first: str, quiet: bool) -> list[int]:

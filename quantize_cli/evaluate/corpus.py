@@ -1,18 +1,20 @@
 """A text file as the chunks of tokens a perplexity is measured on, cut as llama-perplexity cuts it."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
 import numpy as np
 
 from quantize_cli.errors import InputError, UsageError
+from quantize_cli.evaluate.letters import Marked, is_full, markers_in, notice
 
 LEAST_CONTEXT = 5
 """The shortest context of which two tokens are scored, so that even one chunk has a spread."""
 
 
-class Encoder(Protocol):
+class Encoder(Marked, Protocol):
     """What is needed of a tokenizer."""
 
     @property
@@ -25,6 +27,23 @@ class Encoder(Protocol):
     def adds_eos(self) -> bool: ...
 
     def encode(self, text: str, add_special: bool = True, parse_special: bool = False) -> list[int]: ...
+
+
+def _unheard(message: str) -> None:
+    """What is said to nobody."""
+
+
+@dataclass(frozen=True)
+class Reading:
+    """How a text becomes tokens."""
+
+    special: bool = False
+    """Control tokens in it are read as such, rather than as letters."""
+    notice: Callable[[str], None] = _unheard
+    """Told of what a person should know of the text."""
+
+
+AS_LETTERS = Reading()
 
 
 def read_text(path: Path) -> str:
@@ -40,7 +59,9 @@ def read_text(path: Path) -> str:
     return text.removesuffix("\n")
 
 
-def read_chunks(path: Path, tokenizer: Encoder, context: int = 512, limit: int | None = None) -> np.ndarray:
+def read_chunks(
+    path: Path, tokenizer: Encoder, context: int = 512, limit: int | None = None, reading: Reading = AS_LETTERS
+) -> np.ndarray:
     """The text's tokens as whole chunks, (chunks, context) int32, the first `limit` of them.
 
     Where the vocabulary puts a token in front of a text, that token takes the place of each chunk's first. Tokens
@@ -53,7 +74,7 @@ def read_chunks(path: Path, tokenizer: Encoder, context: int = 512, limit: int |
         raise UsageError(f"cannot measure {limit} chunks, at least 1 is needed")
     if tokenizer.adds_eos:
         raise InputError("the vocabulary ends every text with a token, which chunks of a text cannot have")
-    tokens = tokenizer.encode(read_text(path))
+    tokens = _tokens(path, tokenizer, reading)
     if len(tokens) < 2 * context:
         raise InputError(
             f"{path}: the text is {len(tokens)} tokens long, {2 * context} are needed for a context of {context}",
@@ -66,8 +87,21 @@ def read_chunks(path: Path, tokenizer: Encoder, context: int = 512, limit: int |
     return chunks
 
 
+def _tokens(path: Path, tokenizer: Encoder, reading: Reading) -> list[int]:
+    text = read_text(path)
+    tokens = tokenizer.encode(text, parse_special=reading.special)
+    found = {} if reading.special else markers_in(text, tokenizer)
+    if is_full(found, len(tokens)):
+        reading.notice(notice(str(path), found))
+    return tokens
+
+
 def read_texts(
-    paths: Sequence[Path], tokenizer: Encoder, context: int = 512, limit: int | None = None
+    paths: Sequence[Path],
+    tokenizer: Encoder,
+    context: int = 512,
+    limit: int | None = None,
+    reading: Reading = AS_LETTERS,
 ) -> tuple[np.ndarray, tuple[tuple[str, int], ...]]:
     """The chunks of several texts one after the other, and each text's name with the number of its own.
 
@@ -77,5 +111,5 @@ def read_texts(
     twice = next((name for place, name in enumerate(names) if name in names[:place]), None)
     if twice is not None:
         raise UsageError(f"the text {twice} is given twice")
-    parts = [read_chunks(path, tokenizer, context, limit) for path in paths]
+    parts = [read_chunks(path, tokenizer, context, limit, reading) for path in paths]
     return np.concatenate(parts), tuple(zip(names, map(len, parts), strict=True))

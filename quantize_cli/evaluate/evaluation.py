@@ -1,7 +1,7 @@
 """An evaluation from its request to its figures: models opened and checked, texts cut, everything run and summed up."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -9,14 +9,13 @@ import numpy as np
 from formats.output import ANY_FILE, Guard
 from formats.source import refuse_changed
 from quantize_cli.errors import InputError, UsageError
-from quantize_cli.evaluate.corpus import Encoder, read_texts
+from quantize_cli.evaluate import context as contexts
+from quantize_cli.evaluate.corpus import Encoder, Reading, read_texts
 from quantize_cli.evaluate.saved import SavedReference, choose, open_saved, saving
 from quantize_cli.evaluate.stream import Reference, Scores, measure
 from quantize_cli.evaluate.subject import Subject, open_subject, refuse_other_vocabulary
 from quantize_cli.evaluate.summary import Summary, summarize
 from quantize_cli.tokenizers import load_tokenizer
-
-CONTEXT = 512
 
 
 @dataclass(frozen=True)
@@ -27,11 +26,14 @@ class Request:
     texts: tuple[Path, ...]
     """May be empty where the reference is a file of predictions, which holds its tokens."""
     context: int | None = None
+    """Tokens of a chunk; None for the usual number, 0 for what the models were trained on."""
     limit: int | None = None
     """Chunks of each text."""
     reference: Path | None = None
     save: Path | None = None
     """Where to save what the first model predicts."""
+    special: bool = False
+    """Control tokens in the texts are read as such."""
     guard: Guard = ANY_FILE
     """Of `save`."""
 
@@ -86,24 +88,32 @@ def prepare(request: Request, note: Callable[[str], None]) -> Prepared:
     saved = None if request.reference is None else open_saved(request.reference)
     if not request.texts and saved is None:
         raise UsageError("missing option '--text'", hint="only a saved reference brings a text of its own")
+    if not request.texts and request.special:
+        raise UsageError("--special: there is no text to read", hint="a saved reference holds its tokens")
     subjects = [open_subject(path) for path in request.models]
     for subject in subjects[1:]:
         refuse_other_vocabulary(subjects[0], subject)
-    tokenizer = load_tokenizer(subjects[0].model.metadata)
+    if request.context == 0:
+        request = replace(request, context=contexts.chosen(0, [subject.model for subject in subjects]))
+    tokenizer, found = load_tokenizer(subjects[0].model.metadata), list[str]()
+    reading = Reading(request.special, found.append)
     reference: Reference = None
     if saved is not None:
         reference = choose(saved, subjects[0], tokenizer, request.limit)
-        chunks, texts = _of_saved(request, reference, tokenizer)
+        chunks, texts = _of_saved(request, reference, tokenizer, reading)
     else:
-        chunks, texts = read_texts(request.texts, tokenizer, request.context or CONTEXT, request.limit)
         reference = None if request.reference is None else _place(request.reference, subjects)
+        context = contexts.chosen(request.context, [subject.model for subject in subjects])
+        chunks, texts = read_texts(request.texts, tokenizer, context, request.limit, reading)
     for subject in subjects:
         subject.transformer.prepare(note)
-    warnings = tuple(warning for subject in subjects for warning in subject.model.warnings)
+    models = [subject.model for subject in subjects]
+    warnings = [warning for model in models for warning in model.warnings]
+    warnings += [*contexts.beyond(chunks.shape[1], models), *found]
     name = None if request.reference is None else str(request.reference)
     return Prepared(
         tuple(subjects), len(request.models), chunks, texts, reference, name, request.save,
-        request.guard, warnings,
+        request.guard, tuple(warnings),
     )  # fmt: skip
 
 
@@ -118,7 +128,7 @@ def _place(path: Path, subjects: list[Subject]) -> int:
 
 
 def _of_saved(
-    request: Request, saved: SavedReference, tokenizer: Encoder
+    request: Request, saved: SavedReference, tokenizer: Encoder, reading: Reading
 ) -> tuple[np.ndarray, tuple[tuple[str, int], ...]]:
     """The tokens of a saved reference, which those of the texts must be if any are named."""
     context = saved.tokens.shape[1]
@@ -126,10 +136,13 @@ def _of_saved(
         raise InputError(f"{request.reference}: was made with a context of {context} tokens, not {request.context}")
     if not request.texts:
         return saved.tokens, saved.texts
-    chunks, texts = read_texts(request.texts, tokenizer, context, request.limit)
+    chunks, texts = read_texts(request.texts, tokenizer, context, request.limit, reading)
     if not np.array_equal(chunks, saved.tokens):
         named = ", ".join(str(path) for path in request.texts)
-        raise InputError(f"{request.reference}: was made of other tokens than those of {named}")
+        raise InputError(
+            f"{request.reference}: was made of other tokens than those of {named}",
+            hint="it must be read as it was then, with --special or without" if tokenizer.silent else None,
+        )
     return chunks, texts
 
 

@@ -1,7 +1,8 @@
 """Limits that a quantization must keep, for a build that fails when it does not.
 
-A limit is kept, or broken, when the whole 95 % interval lies on one side of it; otherwise the measurement decides
-nothing, and says so. What is not a number breaks every limit.
+A limit is kept, or broken, when the whole 95 % interval lies on one side of it; where the interval crosses it the
+measurement decides nothing, and says so. Where there are too few chunks for an interval the figure decides alone,
+which is not enough for those who are strict. What is not a finite number breaks every limit.
 """
 
 from collections.abc import Mapping
@@ -33,6 +34,8 @@ class Gate:
     limit: float
     is_least: bool = False
     """Whether the figure must reach the limit, rather than stay below it."""
+    doubt: str = ""
+    """Why it may not be the limit that was meant."""
 
 
 @dataclass(frozen=True)
@@ -50,7 +53,7 @@ def gates(max_ppl_increase: str | None, max_kld: str | None, min_top1: str | Non
     found = []
     if max_ppl_increase is not None:
         increase = _number(max_ppl_increase, "--max-ppl-increase")
-        found.append(Gate("--max-ppl-increase", "perplexity_ratio", 1 + increase))
+        found.append(Gate("--max-ppl-increase", "perplexity_ratio", 1 + increase, doubt=_doubt(max_ppl_increase)))
     if max_kld is not None:
         found.append(Gate("--max-kld", "kld_mean", _number(max_kld, "--max-kld")))
     if min_top1 is not None:
@@ -73,33 +76,40 @@ def _number(said: str, option: str) -> float:
     return number
 
 
-def judge(wanted: list[Gate], measured: Mapping[str, Comparison]) -> list[Outcome]:
+def _doubt(said: str) -> str:
+    """Of an increase as it was said: whoever forgets the sign of percent gets a limit that nothing breaks."""
+    if said.endswith("%") or float(said) < 1:
+        return ""
+    return f"--max-ppl-increase {said} allows {100 * float(said):g} % more perplexity; {said}% is written with its sign"
+
+
+def judge(wanted: list[Gate], measured: Mapping[str, Comparison], strict: bool) -> list[Outcome]:
     """Each limit on each text, by the text's name."""
     return [
-        Outcome(gate, text, estimate, verdict(gate, estimate))
+        Outcome(gate, text, estimate, verdict(gate, estimate, strict))
         for gate in wanted
         for text, comparison in measured.items()
         for estimate in [getattr(comparison, gate.figure)]
     ]
 
 
-def verdict(gate: Gate, estimate: Estimate) -> Verdict:
-    """By the interval; without one nothing is decided."""
-    if isnan(estimate.value):
+def verdict(gate: Gate, estimate: Estimate, strict: bool = False) -> Verdict:
+    """By the interval; without one by the figure, which, if `strict`, cannot pass."""
+    low, high = estimate.interval or (estimate.value, estimate.value)
+    if not isfinite(estimate.value) or isnan(low) or isnan(high):
         return Verdict.FAIL
-    if not isfinite(estimate.value):
-        return Verdict.PASS if gate.is_least else Verdict.FAIL
-    if estimate.interval is None:
-        return Verdict.INCONCLUSIVE
-    low, high = estimate.interval
-    if (low >= gate.limit) if gate.is_least else (high <= gate.limit):
-        return Verdict.PASS
     if (high < gate.limit) if gate.is_least else (low > gate.limit):
         return Verdict.FAIL
+    if (low >= gate.limit) if gate.is_least else (high <= gate.limit):
+        return Verdict.FAIL if strict and estimate.interval is None else Verdict.PASS
     return Verdict.INCONCLUSIVE
+
+
+def is_broken(outcome: Outcome, strict: bool) -> bool:
+    """Whether the limit is broken or, if `strict`, left undecided."""
+    return outcome.verdict is Verdict.FAIL or (strict and outcome.verdict is Verdict.INCONCLUSIVE)
 
 
 def is_passed(outcomes: list[Outcome], strict: bool) -> bool:
     """Whether no limit is broken, nor, if `strict`, left undecided."""
-    refused = {Verdict.FAIL, Verdict.INCONCLUSIVE} if strict else {Verdict.FAIL}
-    return not any(outcome.verdict in refused for outcome in outcomes)
+    return not any(is_broken(outcome, strict) for outcome in outcomes)

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from xml.etree import ElementTree
 
 from quantize_cli.evaluate.bootstrap import Estimate
-from quantize_cli.evaluate.gate import Outcome, Verdict
+from quantize_cli.evaluate.gate import Outcome, is_broken
 
 
 def document(model: str, texts: Sequence[str], outcomes: Sequence[Outcome], strict: bool, seconds: float) -> bytes:
@@ -29,7 +29,7 @@ def _name(outcome: Outcome) -> str:
 def _judge(case: ElementTree.Element, outcome: Outcome, strict: bool) -> bool:
     """Say in a case how it went; whether it is a failure."""
     said = describe(outcome)
-    failed = outcome.verdict is Verdict.FAIL or (strict and outcome.verdict is Verdict.INCONCLUSIVE)
+    failed = is_broken(outcome, strict)
     if failed:
         ElementTree.SubElement(case, "failure", message=_clean(said), type=outcome.verdict.value)
     else:

@@ -126,6 +126,19 @@ def _equal_share(model: Described, width: int, heads: int) -> int:
     return width // heads
 
 
+def reach(model: Described) -> int:
+    """Positions a model is made for: those it was trained on, or what YaRN stretches the original ones to if stated.
+
+    Most files state the stretched number as what the model was trained on, some both numbers it is the product of.
+    """
+    trained = read_hyperparameters(model).context
+    prefix = f"{text(model, 'general.architecture')}.rope.scaling"
+    if text(model, f"{prefix}.type", "none") != "yarn":
+        return trained
+    original = whole(model, f"{prefix}.original_context_length", 0, least=0)
+    return max(trained, int(original * real(model, f"{prefix}.factor", 1.0)))
+
+
 def _cap(model: Described, key: str, default: float) -> float:
     return real(model, key, default, lowest=0.0, highest=_HIGHEST_CAP)
 

@@ -45,6 +45,29 @@ def test_sums_and_counts_are_those_of_llama_imatrix(tmp_path: Path) -> None:
     assert found.datasets == ("sample.txt",)
 
 
+@pytest.mark.parametrize("context", [None, 0])
+def test_the_usual_chunk_is_what_the_model_was_trained_on(context: int | None, tmp_path: Path) -> None:
+    assert ready(tmp_path / "i.gguf", context=context, limit=1).chunks.shape == (1, 256)
+
+
+def test_a_longer_chunk_than_trained_is_warned_of(tmp_path: Path) -> None:
+    assert ready(tmp_path / "i.gguf", context=256).warnings == ()
+    (said,) = ready(tmp_path / "i.gguf", context=512).warnings
+    assert said.startswith(f"{MODEL}: a context of 512 tokens, where the model was trained on 256")
+
+
+def test_control_tokens_in_a_text_are_read_as_such_on_request(tmp_path: Path) -> None:
+    text = tmp_path / "a.txt"
+    text.write_text("Once upon a time</s>" * 40)
+    letters, tokens = (ready(tmp_path / "i.gguf", texts=(text,), limit=2, special=it) for it in (False, True))
+    assert (2 in letters.chunks, 2 in tokens.chunks) == (False, True)
+    assert f"{text}: holds '</s>' 40 times, read as letters; --special reads them as tokens" in letters.warnings
+    assert "--special" not in "".join(tokens.warnings)
+    run(letters, lambda amount: None)
+    with pytest.raises(InputError, match="was made of other tokens"):
+        ready(tmp_path / "i.gguf", texts=(text,), limit=2, special=True, resume=True)
+
+
 def test_a_run_that_is_resumed_gives_the_bytes_of_one_run(tmp_path: Path) -> None:
     whole, parts = tmp_path / "whole.gguf", tmp_path / "parts.gguf"
     made(whole, limit=7)
@@ -98,13 +121,30 @@ def test_files_that_are_merged_are_added(tmp_path: Path) -> None:
     two = made(second, limit=5, context=64)
     both = made(tmp_path / "both.gguf", texts=(), merge=(first, second))
     more = made(tmp_path / "more.gguf", limit=3, merge=(second,))
-    assert (both.chunks, both.context, both.datasets, both.tokens) == (13, SHORT, ("sample.txt", "sample.txt"), "")
+    assert (both.chunks, both.context, both.datasets, both.tokens) == (8, 0, ("sample.txt", "sample.txt"), "")
     for name, entry in both.entries.items():
         assert np.array_equal(entry.counts, one.entries[name].counts + two.entries[name].counts)
         for field in ("squares", "sums"):
             expected = getattr(one.entries[name], field) + getattr(two.entries[name], field)
             assert getattr(entry, field) == pytest.approx(expected, rel=1e-13, abs=1e-10)
             assert np.array_equal(getattr(entry, field), getattr(more.entries[name], field))
+
+
+@pytest.mark.parametrize(
+    ("sizes", "limit", "chunks", "context"),
+    [((64, 64), 0, 5, 64), ((64, 32), 0, 5, 0), ((64, 0), 0, 5, 0), ((64, 64), 1, 6, 0), ((SHORT, SHORT), 1, 6, SHORT)],
+)
+def test_a_sum_states_the_size_that_all_its_chunks_have(
+    sizes: tuple[int, int], limit: int, chunks: int, context: int, tmp_path: Path
+) -> None:
+    counts = (2, 3)
+    paths = [
+        changed(tmp_path / f"{number}.gguf", context=size, chunks=count)
+        for number, (size, count) in enumerate(zip(sizes, counts, strict=True))
+    ]
+    own = {"limit": limit} if limit else {"texts": (), "context": None}
+    found = made(tmp_path / "sum.gguf", merge=tuple(paths), **own)
+    assert (found.chunks, found.context) == (chunks, context)
 
 
 def test_what_llama_imatrix_wrote_is_merged_from_both_formats(tmp_path: Path) -> None:
@@ -173,7 +213,8 @@ def test_no_path_of_a_disk_gets_into_the_file(tmp_path: Path) -> None:
         ({"texts": ()}, UsageError, "missing option '--text'"),
         ({"texts": (TEXT, TEXT)}, UsageError, "is given twice"),
         ({"limit": 0}, UsageError, "cannot measure 0 chunks"),
-        ({"context": 0}, UsageError, "a context of 0 tokens is too short"),
+        ({"context": -1}, UsageError, "a context of -1 tokens is too short"),
+        ({"special": True, "texts": (), "merge": (GOLDEN,)}, UsageError, "--special: there is no text to read"),
         ({"context": 4, "texts": (), "merge": (GOLDEN,)}, UsageError, "a context of 4 tokens is too short"),
         ({"context": 100_000}, InputError, "200000 are needed"),
     ],

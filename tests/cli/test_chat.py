@@ -103,6 +103,15 @@ def test_a_model_without_a_template_is_refused() -> None:
     assert_refused(quantize("chat", MODEL, "-p", "Hi"), 3, "the model has no chat template", "quantize run")
 
 
+@pytest.mark.parametrize(("asked", "room", "warned"), [(None, 256, 0), (64, 64, 0), (0, 256, 0), (1024, 256, 1)])
+def test_a_conversation_has_at_most_what_the_model_was_trained_on(
+    asked: int | None, room: int, warned: int, model: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert chat._room(asked, open_model(model)) == room
+    said = "warning: --ctx 1024: the model was trained on 256, more a conversation cannot have\n"
+    assert capsys.readouterr().err == said * warned
+
+
 def test_a_conversation_that_does_not_fit_is_refused(model: Path) -> None:
     done = quantize("chat", model, "-p", "Hi", "--ctx", "4")
     assert_refused(done, 3, "tokens long, its context holds 4", "--ctx")

@@ -91,3 +91,18 @@ def test_four_bits_say_what_they_say_in_llama_cpp(chunks: int | None, tmp_path: 
     tokens = read_chunks(EXAMPLES / "sample.txt", load_tokenizer(open_model(path).metadata), 256, chunks)
     theirs, ours = top_tokens(path, tokens)
     assert (theirs != ours).mean() <= CHANCE_OF_ANOTHER_TOKEN
+
+
+def test_a_saved_recipe_makes_the_same_plan(tmp_path: Path) -> None:
+    options = ("--type", "q4_k_m", "--tensor", "blk.1.ffn_down.*=q8_0")
+    document("convert", MODEL, *options, "--save-recipe", "r.toml", "-o", "out.gguf", cwd=tmp_path)
+    planned = [document("plan", MODEL, *it, cwd=tmp_path) for it in (options, ("--recipe", "r.toml"))]
+    steps = [[(step["name"], step["type"], step["offset"]) for step in it["tensors"]] for it in planned]
+    assert steps[0] == steps[1]
+    assert planned[0]["file_type"] == planned[1]["file_type"]
+
+
+def test_a_dry_run_saves_no_recipe(tmp_path: Path) -> None:
+    done = quantize("convert", MODEL, "--dry-run", "--save-recipe", "r.toml", cwd=tmp_path)
+    assert (done.returncode, list(tmp_path.iterdir())) == (0, [])
+    assert "would write r.toml: the recipe as TOML" in done.stderr

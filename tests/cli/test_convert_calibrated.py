@@ -100,10 +100,32 @@ def test_types_that_need_an_importance_may_be_had_with_a_text(tmp_path: Path) ->
     assert "IQ2_XXS" in found["types"]
 
 
+def test_experts_that_an_importance_does_not_reach_are_named(tmp_path: Path) -> None:
+    options = (*CUT[:-1], "1", "--method", "imatrix", "--dry-run")
+    done = quantize("convert", five_experts(tmp_path), *options, cwd=tmp_path)
+    reached = "; ".join(f"4 of blk.{layer}" for layer in range(4))
+    assert f"warning: experts that the text never reached: {reached}; they are rounded" in done.stderr
+
+
+def test_a_file_states_that_control_tokens_were_read_as_such(tmp_path: Path) -> None:
+    text = tmp_path / "text.txt"
+    text.write_text(TEXT.read_text().replace("\n", "</s>"))
+    made = ("--calibrate", text, "--ctx", "128", "--method", "imatrix", "--certify", TEXT, "-o", "out.gguf")
+    stated = []
+    for options in ((), ("--special", "--force")):
+        done = quantize("convert", MODEL, *SMALL, *made, *options, cwd=tmp_path)
+        assert ("read as letters; --special" in done.stderr) is not bool(options), done.stderr
+        metadata = document("inspect", "out.gguf", cwd=tmp_path)["metadata"]
+        stated.append((metadata["quantize.method"], metadata["quantize.calibration.sha256"]))
+    assert [method for method, _ in stated] == ["imatrix", "imatrix, special"]
+    assert stated[0][1] == stated[1][1]
+
+
 def test_experts_are_rounded_too(tmp_path: Path) -> None:
     mixture, output = five_experts(tmp_path), tmp_path / "out.gguf"
     some = ("--type", "f16", "--tensor", "blk.1.ffn_down_exps.weight=q4_0")
-    succeeded("convert", mixture, *some, *CUT[:-1], "1", "-o", output)
+    done = quantize("convert", mixture, *some, *CUT[:-1], "1", "-o", output)
+    assert "warning: experts that the text never reached: 4 of blk.1; they are rounded" in done.stderr
     assert document("eval", output, "--text", TEXT, "--ctx", "32", "--chunks", "1")["perplexity"] > 1
 
 
@@ -116,8 +138,9 @@ def test_experts_are_rounded_too(tmp_path: Path) -> None:
         (("--method", "gptq", "--method", "hqq", "--calibrate", TEXT), 2, ("gptq and hqq both decide",)),
         (("--ctx", "128"), 2, ("--ctx: there is no text to cut",)),
         (("--chunks", "1"), 2, ("--chunks: there is no text to cut",)),
+        (("--special",), 2, ("--special: there is no text to read",)),
         (("--calibrate", TEXT, "--ctx", "1"), 2, ("a context of 1 tokens",)),
-        (("--calibrate", TEXT, "--ctx", "0"), 2, ("a context of 0 tokens",)),
+        (("--calibrate", TEXT, "--ctx", "-1"), 2, ("a context of -1 tokens",)),
         (("--calibrate", TEXT, "--chunks", "0"), 2, ("0 chunks",)),
         (("--calibrate", TEXT, "--calibrate", TEXT), 2, ("error: the text ", "is given twice")),
         (("--calibrate", "absent.txt"), 3, ("absent.txt: ",)),

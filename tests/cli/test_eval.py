@@ -1,5 +1,6 @@
 """quantize eval: the perplexity llama-perplexity would report, and the divergence; limits that a build fails by."""
 
+import json
 import os
 import struct
 from pathlib import Path
@@ -165,10 +166,41 @@ def test_what_is_undecided_is_said_and_fails_if_strict(quantized: Path, saved: P
     assert case.find("failure") is not None
 
 
-def test_one_chunk_decides_nothing(quantized: Path, saved: Path) -> None:
-    done = quantize("eval", quantized, "--reference", saved, "--chunks", "1", "--max-kld", "1")
-    assert done.returncode == 0
+@pytest.mark.parametrize(("limit", "options", "code"), [("1e-6", (), 1), ("1", (), 0), ("1", ("--strict",), 1)])
+def test_one_chunk_is_judged_by_its_figure(
+    limit: str, options: tuple[str, ...], code: int, quantized: Path, saved: Path, tmp_path: Path
+) -> None:
+    junit = tmp_path / "gate.xml"
+    judged = ("--reference", saved, "--chunks", "1", "--max-kld", limit, "--junit", junit, "--json", *options)
+    done = quantize("eval", quantized, *judged)
+    found = json.loads(done.stdout)
+    assert (done.returncode, found["passed"], found["gates"][0]["interval"]) == (code, not code, None)
+    assert found["gates"][0]["verdict"] == ("fail" if code else "pass")
+    assert ElementTree.parse(junit).getroot().get("failures") == str(code)
     assert "too few chunks for an interval" in done.stderr
+
+
+def test_a_limit_that_forgets_its_sign_is_warned_of(quantized: Path, saved: Path) -> None:
+    done = quantize("eval", quantized, "--reference", saved, "--max-ppl-increase", "5")
+    assert "warning: --max-ppl-increase 5 allows 500 % more perplexity; 5% is written with its sign" in done.stderr
+
+
+def test_the_usual_context_is_what_the_model_was_trained_on() -> None:
+    found = [document("eval", MODEL, "--text", TEXT, "--chunks", "1", *it) for it in ((), ("--ctx", "0"))]
+    assert [it["ctx"] for it in found] == [256, 256]
+    done = quantize("eval", MODEL, "--text", TEXT, "--chunks", "1", "--ctx", "300")
+    assert f"warning: {MODEL}: a context of 300 tokens, where the model was trained on 256" in done.stderr
+
+
+def test_a_reference_is_not_mixed_up_with_another_reading(tmp_path: Path) -> None:
+    text, reference = tmp_path / "text.txt", tmp_path / "special.reference"
+    text.write_text(TEXT.read_text().replace("\n", "</s>"))
+    succeeded("eval", MODEL, "--text", text, *SHORT, "--special", "--save-reference", reference)
+    done = quantize("eval", MODEL, "--text", text, *SHORT, "--reference", reference)
+    assert_refused(done, 3, "was made of other tokens than those of", "--special")
+    found = document("eval", MODEL, "--text", text, *SHORT, "--reference", reference, "--special")
+    assert found["kld_mean"] == pytest.approx(0, abs=1e-5)
+    assert_refused(quantize("eval", MODEL, "--reference", reference, "--special"), 2, "--special: there is no text")
 
 
 def test_a_report_is_one_page(quantized: Path, saved: Path, tmp_path: Path) -> None:
@@ -185,6 +217,7 @@ def test_a_report_is_one_page(quantized: Path, saved: Path, tmp_path: Path) -> N
     [
         (("--max-kld", "1"), 2, "--max-kld needs something to compare with"),
         (("--reference", MODEL), 2, "is the model itself"),
+        (("--reference", MODEL / ".." / MODEL.name), 2, "is the model itself"),
         (("--strict",), 2, "--strict needs a limit"),
         (("--text", TEXT, "--text", TEXT), 2, "is given twice"),
         (("--text", TEXT, "--reference", "absent.gguf"), 3, "absent.gguf: no such file"),
@@ -213,9 +246,9 @@ def test_models_of_other_vocabularies_are_refused(quantized: Path, saved: Path, 
     at = content.index(b"\xe2\x96\x81there")
     other = tmp_path / "other.gguf"
     other.write_bytes(content[: at + 3] + b"THERE" + content[at + 8 :])
-    done = quantize("eval", other, "--text", TEXT, *SHORT, "--reference", quantized)
+    done = quantize("eval", MODEL, "--text", TEXT, *SHORT, "--reference", quantized)
     assert_refused(done, 3, str(other), str(quantized), "different vocabularies")
-    assert_refused(quantize("eval", other, "--reference", saved), 3, str(other), str(saved), "different vocabularies")
+    assert_refused(quantize("eval", MODEL, "--reference", saved), 3, str(other), str(saved), "different vocabularies")
 
 
 def test_a_failure_leaves_the_old_reference_as_it_was(tmp_path: Path) -> None:

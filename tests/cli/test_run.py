@@ -1,8 +1,10 @@
 """quantize run: the text llama.cpp would write."""
 
+import json
 from pathlib import Path
 
 import numpy as np
+import pytest
 
 from quantize_cli.cli._text import harmless
 from tests import oracle
@@ -61,3 +63,18 @@ def test_a_filter_out_of_range_is_a_usage_error() -> None:
 
 def test_what_a_terminal_would_obey_is_escaped() -> None:
     assert harmless("a\n\tb\x1b[2J\x07\x9bé👩\u200d👧") == "a\n\tb\\x1b[2J\\x07\\x9bé👩\u200d👧"
+
+
+def test_control_tokens_in_a_prompt_are_letters_unless_wanted() -> None:
+    prompt = "Once</s> upon"
+    done = quantize("run", MODEL, "-p", prompt, "-n", "2", "--json")
+    assert 2 not in json.loads(done.stdout)["prompt_tokens"]
+    assert "warning: the prompt: holds '</s>' 1 time, read as letters; --special reads them as tokens" in done.stderr
+    done = quantize("run", MODEL, "-p", prompt, "-n", "2", "--json", "--special")
+    assert (2 in json.loads(done.stdout)["prompt_tokens"], "letters" in done.stderr) == (True, False)
+
+
+@pytest.mark.parametrize(("tokens", "warned"), [("8", False), ("260", True)])
+def test_a_text_longer_than_trained_is_warned_of_once(tokens: str, warned: bool) -> None:
+    done = quantize("run", MODEL, "-p", PROMPT, "-n", tokens)
+    assert done.stderr.count("where the model was trained on 256") == warned, done.stderr

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from quantize_cli.errors import InputError, UsageError
-from quantize_cli.evaluate.corpus import read_chunks, read_text
+from quantize_cli.evaluate.corpus import Reading, read_chunks, read_text
 
 
 @dataclass(frozen=True)
@@ -17,9 +17,12 @@ class Letters:
     adds_bos: bool = True
     adds_eos: bool = False
     bos_id: int | None = 1
+    markers: tuple[tuple[str, int], ...] = (("<|end|>", 2), ("<mine>", 3))
+    silent: frozenset[int] = frozenset({2})
 
     def encode(self, text: str, add_special: bool = True, parse_special: bool = False) -> list[int]:
-        assert not parse_special
+        if parse_special:
+            text = text.replace("<|end|>", "\2")
         first = [self.bos_id] if add_special and self.adds_bos and self.bos_id is not None else []
         return first + [ord(character) for character in text]
 
@@ -38,6 +41,16 @@ def test_chunks_are_whole_and_begin_with_the_first_token(tmp_path: Path) -> None
     chunks = read_chunks(written(tmp_path, b"abcdefghijklmnopqr"), Letters(), context=6)
     expected = [[1, *b"abcde"], [1, *b"ghijk"], [1, *b"mnopq"]]
     assert np.array_equal(chunks, expected)
+
+
+def test_control_tokens_are_letters_unless_wanted_and_said(tmp_path: Path) -> None:
+    path, said = written(tmp_path, b"ab<|end|>cd<mine>" * 5), list[str]()
+    letters = read_chunks(path, Letters(), 6, 2, Reading(notice=said.append))
+    assert np.array_equal(letters, [[1, *b"ab<|e"], [1, *b"d|>cd"]])
+    assert said == [f"{path}: holds '<|end|>' 5 times, read as letters; --special reads them as tokens"]
+    tokens = read_chunks(path, Letters(), 6, 2, Reading(special=True, notice=said.append))
+    assert np.array_equal(tokens, [[1, *b"ab\2cd"], [1, *b"mine>"]])
+    assert len(said) == 1
 
 
 def test_a_vocabulary_without_a_first_token_keeps_every_token(tmp_path: Path) -> None:

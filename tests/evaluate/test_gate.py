@@ -22,13 +22,34 @@ PASS, FAIL, INCONCLUSIVE = Verdict.PASS, Verdict.FAIL, Verdict.INCONCLUSIVE
         (Estimate(0.4, (0.3, 0.6)), INCONCLUSIVE, INCONCLUSIVE),
         (Estimate(0.6, (0.4, 0.8)), INCONCLUSIVE, INCONCLUSIVE),
         (Estimate(0.7, (0.6, 0.8)), FAIL, PASS),
-        (Estimate(0.7, None), INCONCLUSIVE, INCONCLUSIVE),
+        (Estimate(0.3, (-inf, 0.4)), PASS, FAIL),
+        (Estimate(0.7, None), FAIL, PASS),
+        (Estimate(0.3, None), PASS, FAIL),
+        (Estimate(0.5, None), PASS, PASS),
         (Estimate(nan, None), FAIL, FAIL),
-        (Estimate(inf, None), FAIL, PASS),
+        (Estimate(inf, None), FAIL, FAIL),
+        (Estimate(-inf, None), FAIL, FAIL),
+        (Estimate(0.3, (nan, 0.4)), FAIL, FAIL),
+        (Estimate(0.3, (0.2, nan)), FAIL, FAIL),
+        (Estimate(0.3, (0.2, inf)), INCONCLUSIVE, INCONCLUSIVE),
     ],
 )
 def test_the_interval_decides(estimate: Estimate, most: Verdict, least: Verdict) -> None:
     assert (verdict(MOST, estimate), verdict(LEAST, estimate)) == (most, least)
+
+
+def test_a_figure_without_an_interval_never_passes_if_strict() -> None:
+    assert verdict(MOST, Estimate(0.3, None), strict=True) is FAIL
+    assert verdict(LEAST, Estimate(0.7, None), strict=True) is FAIL
+    assert verdict(MOST, Estimate(0.3, (0.2, 0.4)), strict=True) is PASS
+
+
+@pytest.mark.parametrize(("said", "doubted"), [("5", True), ("1", True), ("0.99", False), ("500%", False)])
+def test_a_plain_number_that_allows_everything_is_doubted(said: str, doubted: bool) -> None:
+    (gate,) = gates(said, None, None)
+    assert bool(gate.doubt) is doubted
+    if doubted:
+        assert f"{100 * float(said):g} % more perplexity" in gate.doubt
 
 
 def test_limits_are_shares_or_percentages() -> None:
