@@ -83,7 +83,7 @@ def _doubt(said: str) -> str:
     return f"--max-ppl-increase {said} allows {100 * float(said):g} % more perplexity; {said}% is written with its sign"
 
 
-def judge(wanted: list[Gate], measured: Mapping[str, Comparison], strict: bool) -> list[Outcome]:
+def judge(wanted: list[Gate], measured: Mapping[str, Comparison], strict: bool = False) -> list[Outcome]:
     """Each limit on each text, by the text's name."""
     return [
         Outcome(gate, text, estimate, verdict(gate, estimate, strict))
