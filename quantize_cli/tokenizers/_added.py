@@ -91,6 +91,12 @@ def old_additions(checkpoint: Checkpoint) -> dict[int, Piece]:
     }
 
 
+def unknown_additions(checkpoint: Checkpoint, tokenizer: Backend) -> dict[int, Piece]:
+    """The tokens of added_tokens.json that tokenizer.json does not have."""
+    found = old_additions(checkpoint)
+    return {token: piece for token, piece in found.items() if tokenizer.token_to_id(piece.text) is None}
+
+
 def stated_additions(checkpoint: Checkpoint) -> dict[int, Piece]:
     """The tokens that tokenizer_config.json adds or replaces."""
     stated = (checkpoint.json("tokenizer_config.json") or {}).get("added_tokens_decoder")

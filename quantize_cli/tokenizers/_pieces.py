@@ -20,6 +20,7 @@ from quantize_cli.tokenizers._added import (
     named_specials,
     old_additions,
     stated_additions,
+    unknown_additions,
 )
 from quantize_cli.tokenizers._merges import can_be_joined, merged_pieces, puts_space_first, ranks_of
 from quantize_cli.tokenizers._rows import Piece
@@ -145,15 +146,14 @@ def _trained(model: PieceModel) -> dict[int, Piece]:
 
 
 def _from_both(checkpoint: Checkpoint, trained: PieceModel, backend: Backend) -> Pieces:
-    pieces, ids = _trained(trained), backend.get_vocab()
+    pieces, id_of = _trained(trained), backend.token_to_id
     if any(piece.type == USER_DEFINED for piece in trained.pieces):
         # tokenizer.json finds them by rules of its own.
         merged = merged_pieces(model_of(checkpoint.json(_JSON)), backend, named_specials(checkpoint))
         pieces |= {token: merged[token] for token in pieces if trained.pieces[token].type == USER_DEFINED}
-    older = {token: piece for token, piece in old_additions(checkpoint).items() if piece.text not in ids}
-    stated = stated_additions(checkpoint)
-    pieces.update(older)
-    pieces.update({token: piece for token, piece in stated.items() if ids.get(piece.text, token) == token})
+    for token, piece in {**unknown_additions(checkpoint, backend), **stated_additions(checkpoint)}.items():
+        if id_of(piece.text) in (None, token):
+            pieces[token] = piece
     for token, added in backend.get_added_tokens_decoder().items():
         held = pieces.get(token)
         if token < len(trained.pieces) and trained.pieces[token].type == USER_DEFINED:
@@ -172,10 +172,7 @@ def _believed(checkpoint: Checkpoint, backend: Backend, reason: str) -> Pieces:
 def _from_json(checkpoint: Checkpoint, backend: Backend) -> Pieces:
     document = checkpoint.json(_JSON) or {}
     pieces = merged_pieces(model_of(document), backend, named_specials(checkpoint))
-    ids = backend.get_vocab()
-    for token, piece in old_additions(checkpoint).items():
-        if piece.text not in ids:
-            pieces.setdefault(token, piece)
+    pieces = {**unknown_additions(checkpoint, backend), **pieces}
     source = f"{checkpoint.directory}/{_JSON}"
     warnings = moved(document, backend, source)
     return Pieces(pieces, source, puts_space_first(backend), True, encoder_of(backend), warnings)

@@ -9,7 +9,7 @@ from formats.checkpoint import Checkpoint
 from formats.gguf.layout import Value, ValueType, array, text
 from formats.quoted import quoted
 from quantize_cli.errors import InputError
-from quantize_cli.tokenizers._added import added_tokenizer, encoder_of, moved, old_additions
+from quantize_cli.tokenizers._added import added_tokenizer, encoder_of, moved, unknown_additions
 from quantize_cli.tokenizers._byte_words import LETTERS, say, word_encoder
 from quantize_cli.tokenizers._ends import ENGINE_EOS
 from quantize_cli.tokenizers._lookalike import name_by_texts, sequence
@@ -80,9 +80,8 @@ def _follower(tokenizer: Backend) -> Callable[[Mapping[str, Value]], Tokenizer] 
 
 def _pieces(checkpoint: Checkpoint, tokenizer: Backend) -> dict[int, Piece]:
     """By id, the texts and types of all tokens."""
-    names = tokenizer.get_vocab()
     added = tokenizer.get_added_tokens_decoder()
-    found = {token: Piece(name, 0.0, NORMAL) for name, token in names.items()}
+    found = {token: Piece(name, 0.0, NORMAL) for name, token in tokenizer.get_vocab().items()}
     for token, entry in added.items():
         name = entry.content
         if not entry.normalized:
@@ -91,10 +90,7 @@ def _pieces(checkpoint: Checkpoint, tokenizer: Backend) -> dict[int, Piece]:
             found[token] = Piece(name, 0.0, CONTROL)
         else:
             found[token] = Piece(name.replace("▁", " "), 0.0, USER_DEFINED)
-    for token, piece in old_additions(checkpoint).items():
-        if piece.text not in names:
-            found.setdefault(token, piece)
-    return found
+    return {**unknown_additions(checkpoint, tokenizer), **found}
 
 
 def _merges(stored: Any) -> list[str]:
