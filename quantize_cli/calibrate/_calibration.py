@@ -18,6 +18,8 @@ from quantize_cli.evaluate.subject import Subject, open_subject
 from quantize_cli.tokenizers import load_tokenizer
 
 CONTEXT = 512
+_LONGEST_CONTEXT = (1 << 31) - 1
+"""What an imatrix can state."""
 
 
 @dataclass(frozen=True)
@@ -90,6 +92,8 @@ def _context(request: Request, begun: ImportanceFile | None) -> int:
         return CONTEXT if begun is None else begun.context or CONTEXT
     if request.context < LEAST_CONTEXT:
         raise UsageError(f"a context of {request.context} tokens is too short, at least {LEAST_CONTEXT} are needed")
+    if request.context > _LONGEST_CONTEXT:
+        raise UsageError(f"a context of {request.context} tokens is too long, at most {_LONGEST_CONTEXT} are possible")
     return request.context
 
 

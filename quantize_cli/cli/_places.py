@@ -77,7 +77,7 @@ class Places:
 def _refuse_stream(path: Path) -> None:
     """Names that elsewhere stand for a stream, but for no file."""
     if str(path) == "-":
-        raise OutputError("-: standard output takes no file", hint=f"{_STREAM_HINT}; ./- is a file of that name")
+        raise OutputError("-: standard output takes no file", hint=_STREAM_HINT)
     if str(path) in ("/dev/stdout", "/dev/stderr") or str(path).startswith(("/dev/fd/", "/proc/self/fd/")):
         raise OutputError(f"{path}: is no regular file", hint=_STREAM_HINT)
 
