@@ -97,7 +97,7 @@ def _with_neighbours(path: Path) -> Iterator[Path]:
     yield path
     try:
         if path.is_dir():
-            yield from (file for file in path.iterdir() if not file.is_dir())
+            yield from (file for file in path.iterdir() if file.suffix != ".gguf" and not file.is_dir())
         elif path.suffix == ".safetensors":
             yield from (file for file in path.parent.iterdir() if file.suffix in _OF_A_CHECKPOINT)
         elif path.suffix == ".gguf" and "-of-" in path.name:
