@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import os
 import shutil
 import subprocess
 from collections.abc import Callable, Iterable, Iterator
@@ -11,9 +12,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from formats.errors import FormatError
 from formats.ggml import GgmlType
 from formats.gguf.layout import Value, text
 from formats.gguf.reader import read_gguf
+from formats.output import Guard
 from quantize_cli import pipeline, plan, recipe
 from quantize_cli.errors import InputError, OutputError
 from quantize_cli.plan import Importance
@@ -233,3 +236,44 @@ def test_what_is_rounded_whole_finds_its_part_of_a_split_file(tmp_path: Path) ->
     found = {tensor.name: tensor.rows(0, tensor.row_count) for path in files for tensor in read_gguf(path).tensors}
     assert len(files) > 1
     assert np.array_equal(GIVEN, found["b.weight"])
+
+
+def test_a_source_that_is_replaced_meanwhile_is_named_and_leaves_no_file(tmp_path: Path) -> None:
+    source = checkpoints.build("llama", tmp_path / "model")
+    made = plan.make(open_model(source), recipe.named("f16"))
+    again = shutil.copytree(source, tmp_path / "again")
+
+    def download(nbytes: int) -> None:
+        if (again / "config.json").exists():
+            (again / "config.json").replace(source / "config.json")
+
+    with pytest.raises(FormatError, match=r"config.json: was replaced by another file while it was read"):
+        pipeline.write({tmp_path / "out.gguf": made}, None, 1, pipeline.Report(written=download))
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["again", "model"]
+
+
+def test_a_source_file_that_is_rewritten_meanwhile_is_named(tmp_path: Path) -> None:
+    source = tmp_path / "source.gguf"
+    written(open_model(checkpoints.build("llama", tmp_path / "model")), "f32", source)
+    made = plan.make(open_model(source), recipe.named("q8_0"))
+    content = source.read_bytes()
+    with pytest.raises(FormatError, match=r"source.gguf: was written to while it was read"):
+        pipeline.write(
+            {tmp_path / "out.gguf": made}, None, 1, pipeline.Report(written=lambda nbytes: rewrite(source, content))
+        )
+    assert not (tmp_path / "out.gguf").exists()
+
+
+def rewrite(path: Path, content: bytes) -> None:
+    with path.open("r+b") as file:
+        file.write(content)
+    os.utime(path, ns=(1, 1))
+
+
+def test_without_force_a_file_that_comes_meanwhile_is_not_replaced(tmp_path: Path) -> None:
+    made = plan.make(model_of(from_array("a.weight", numbers(0, 4, 32))), recipe.named("f16"))
+    path = tmp_path / "out.gguf"
+    report = pipeline.Report(written=lambda nbytes: path.write_text("theirs") and None)
+    with pytest.raises(OutputError, match=r"out.gguf: already exists") as caught:
+        pipeline.write({path: made}, None, 1, report, guard=Guard(force=False))
+    assert (caught.value.hint, path.read_text()) == ("--force replaces it", "theirs")

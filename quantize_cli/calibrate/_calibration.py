@@ -19,6 +19,9 @@ from quantize_cli.evaluate.corpus import LEAST_CONTEXT, Reading, read_texts
 from quantize_cli.evaluate.subject import Subject, open_subject
 from quantize_cli.tokenizers import load_tokenizer
 
+_LONGEST_CONTEXT = (1 << 31) - 1
+"""What an imatrix can state."""
+
 
 @dataclass(frozen=True)
 class Request:
@@ -95,10 +98,12 @@ def prepare(request: Request, note: Callable[[str], None]) -> Prepared:
 
 
 def _context(asked: int | None, subject: Subject) -> int:
-    """Tokens of a chunk; UsageError when they are too few."""
+    """Tokens of a chunk; UsageError when they are too few or too many."""
     context = contexts.chosen(asked, [subject.model])
     if context < LEAST_CONTEXT:
         raise UsageError(f"a context of {context} tokens is too short, at least {LEAST_CONTEXT} are needed")
+    if context > _LONGEST_CONTEXT:
+        raise UsageError(f"a context of {context} tokens is too long, at most {_LONGEST_CONTEXT} are possible")
     return context
 
 

@@ -94,12 +94,23 @@ def _said(error: BaseException, wants_traceback: bool) -> int:
             return error.code if isinstance(error.code, int) else int(error.code is not None)
         case OSError() if error.filename is not None and error.strerror:
             return _say(f"{os.fsdecode(error.filename)}: {error.strerror.lower()}", None, ExitCode.INPUT)
+        case FileNotFoundError() if error.filename is None and _is_nowhere():
+            return _say("the current directory is gone", None, ExitCode.INPUT)
         case MemoryError():
             return _say(f"not enough memory{_more(error)}", None, ExitCode.INPUT)
     if wants_traceback:
         sys.stderr.write("".join(traceback.format_exception(error)))
     hint = None if wants_traceback else "quantize --traceback COMMAND shows where; it is a fault of ours, report it"
     return _say(f"internal error: {type(error).__name__}{_more(error)}", hint, ExitCode.INTERNAL)
+
+
+def _is_nowhere() -> bool:
+    """Whether the current directory was removed."""
+    try:
+        os.getcwd()  # noqa: PTH109 - Path.cwd does the same
+    except OSError:
+        return True
+    return False
 
 
 def _more(error: BaseException) -> str:

@@ -77,7 +77,7 @@ class Places:
 def _refuse_stream(path: Path) -> None:
     """Names that elsewhere stand for a stream, but for no file."""
     if str(path) == "-":
-        raise OutputError("-: standard output takes no file", hint=f"{_STREAM_HINT}; ./- is a file of that name")
+        raise OutputError("-: standard output takes no file", hint=_STREAM_HINT)
     if str(path) in ("/dev/stdout", "/dev/stderr") or str(path).startswith(("/dev/fd/", "/proc/self/fd/")):
         raise OutputError(f"{path}: is no regular file", hint=_STREAM_HINT)
 
@@ -97,7 +97,7 @@ def _with_neighbours(path: Path) -> Iterator[Path]:
     yield path
     try:
         if path.is_dir():
-            yield from (file for file in path.iterdir() if not file.is_dir())
+            yield from (file for file in path.iterdir() if file.suffix != ".gguf" and not file.is_dir())
         elif path.suffix == ".safetensors":
             yield from (file for file in path.parent.iterdir() if file.suffix in _OF_A_CHECKPOINT)
         elif path.suffix == ".gguf" and "-of-" in path.name:

@@ -6,6 +6,7 @@ import resource
 import shutil
 import signal
 import subprocess
+import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -17,7 +18,7 @@ import pytest
 from tests import checkpoints
 from tests.cli.console import COMMAND, MODEL, assert_refused, environment, quantize
 
-USAGE, INPUT, OUTPUT, INTERRUPTED, TERMINATED = 2, 3, 4, 130, 143
+USAGE, INPUT, OUTPUT, HUNG_UP, INTERRUPTED, QUIT, TERMINATED = 2, 3, 4, 129, 130, 131, 143
 
 
 @pytest.fixture
@@ -240,7 +241,12 @@ def hole(path: Path, rows: int, columns: int = 4096) -> Path:
 
 @pytest.mark.parametrize(
     ("number", "code", "says"),
-    [(signal.SIGINT, INTERRUPTED, "interrupted"), (signal.SIGTERM, TERMINATED, "terminated")],
+    [
+        (signal.SIGINT, INTERRUPTED, "interrupted"),
+        (signal.SIGTERM, TERMINATED, "terminated"),
+        (signal.SIGHUP, HUNG_UP, "hung up"),
+        (signal.SIGQUIT, QUIT, "quit"),
+    ],
 )
 @pytest.mark.parametrize("existing", [False, True], ids=["new", "existing"])
 def test_a_conversion_that_is_stopped_leaves_everything_as_it_was(
@@ -264,6 +270,18 @@ def test_a_conversion_that_is_stopped_leaves_everything_as_it_was(
     assert (child.returncode, stdout, errors) == (code, "", [f"error: {says}"]), stderr
     assert "Traceback" not in stderr
     assert {path.name: path.read_bytes() for path in folder.iterdir()} == ({"out.gguf": b"old"} if existing else {})
+
+
+def test_a_signal_that_was_ignored_stays_so() -> None:
+    program = """
+import signal
+signal.signal(signal.SIGHUP, signal.SIG_IGN)
+from quantize_cli.cli._ending import listen
+listen()
+print(signal.getsignal(signal.SIGHUP) is signal.SIG_IGN, signal.getsignal(signal.SIGTERM) is signal.SIG_DFL)
+"""
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, env=environment())
+    assert done.stdout == "True False\n"
 
 
 def test_a_reader_that_has_seen_enough_is_no_error() -> None:

@@ -1,12 +1,17 @@
 """A file appears whole or not at all."""
 
 import os
+import socket
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from formats.output import patch, replacing, staged
+from formats import leftovers
+from formats.leftovers import sweep
+from formats.output import Guard, appearing, patch, replacing, staged
+from formats.source import identity_of
 
 
 def test_a_file_is_as_large_as_said_and_zero_where_nothing_was_written(tmp_path: Path) -> None:
@@ -106,3 +111,145 @@ def test_a_patch_changes_only_its_bytes(tmp_path: Path) -> None:
     path.write_bytes(b"0123456789")
     patch(path, b"ab", 3)
     assert path.read_bytes() == b"012ab56789"
+
+
+# --- what is there -----------------------------------------------------------------------------------------------
+
+
+CAREFUL = Guard(force=False)
+
+
+def pipe(path: Path) -> str:
+    os.mkfifo(path)
+    return "is a pipe, not a regular file"
+
+
+def link(path: Path) -> str:
+    (path.parent / "target").write_bytes(b"old")
+    path.symlink_to("target")
+    return "is a link, not a regular file"
+
+
+def idle_link(path: Path) -> str:
+    path.symlink_to("nowhere")
+    return "is a link, not a regular file"
+
+
+def listening(path: Path) -> str:
+    with socket.socket(socket.AF_UNIX) as made:
+        made.bind(os.path.relpath(path))
+    return "is a socket, not a regular file"
+
+
+def directory(path: Path) -> str:
+    path.mkdir()
+    return "is a directory"
+
+
+@pytest.mark.parametrize("make", [pipe, link, idle_link, listening, directory])
+def test_only_a_regular_file_is_ever_replaced(make: Callable[[Path], str], tmp_path: Path) -> None:
+    path = tmp_path / "a"
+    says = make(path)
+    before = {found.name: found.lstat().st_ino for found in tmp_path.iterdir()}
+    assert Guard().obstacle(path) == says
+    with pytest.raises(FileExistsError, match=says), replacing(path, 3):
+        pass
+    assert {found.name: found.lstat().st_ino for found in tmp_path.iterdir()} == before
+
+
+def test_an_input_is_never_replaced_whatever_it_is_called(tmp_path: Path) -> None:
+    path = tmp_path / "a"
+    path.write_bytes(b"old")
+    (tmp_path / "link").symlink_to(path)
+    os.link(path, tmp_path / "b")
+    guard = Guard(inputs=frozenset({identity_of(path).place}))
+    assert [guard.obstacle(tmp_path / name) for name in ("a", "link", "b")] == 3 * ["is an input itself"]
+
+
+@pytest.mark.parametrize("has_links", [True, False], ids=["links", "no links"])
+def test_without_force_a_file_that_comes_meanwhile_stays(
+    has_links: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "a"
+    appear = os.link
+
+    def late(source: Path, target: Path, **options: bool) -> None:
+        path.write_bytes(b"theirs")
+        if not has_links:
+            raise PermissionError
+        appear(source, target, **options)
+
+    monkeypatch.setattr(os, "link", late)
+    with pytest.raises(FileExistsError), replacing(path, 3, CAREFUL):
+        pass
+    assert {found.name: found.read_bytes() for found in tmp_path.iterdir()} == {"a": b"theirs"}
+
+
+@pytest.mark.parametrize("has_links", [True, False], ids=["links", "no links"])
+def test_without_force_a_new_file_gets_its_name(
+    has_links: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(source: Path, target: Path, **options: bool) -> None:
+        raise PermissionError
+
+    if not has_links:
+        monkeypatch.setattr(os, "link", refuse)
+    with replacing(tmp_path / "a", 3, CAREFUL) as output:
+        output.write(b"new", 0)
+    assert {found.name: found.read_bytes() for found in tmp_path.iterdir()} == {"a": b"new"}
+
+
+def test_of_several_files_none_appears_where_one_may_not(tmp_path: Path) -> None:
+    first, second = tmp_path / "a", tmp_path / "b"
+    with pytest.raises(FileExistsError, match="b"), appearing({first: 1, second: 1}, CAREFUL):
+        second.write_bytes(b"theirs")
+    assert {found.name: found.read_bytes() for found in tmp_path.iterdir()} == {"b": b"theirs"}
+
+
+def test_what_the_same_work_wrote_may_be_written_again(tmp_path: Path) -> None:
+    path = tmp_path / "a"
+    with replacing(path, 1, CAREFUL) as output:
+        guard = Guard(force=False, own=output.place)
+    with replacing(path, 2, guard):
+        pass
+    assert (path.stat().st_size, CAREFUL.obstacle(path)) == (2, "already exists")
+
+
+def test_a_name_as_long_as_a_name_can_be_is_fine(tmp_path: Path) -> None:
+    path = tmp_path / ("ä" * 127)
+    with replacing(path, 1):
+        pass
+    assert [found.name for found in tmp_path.iterdir()] == [path.name]
+
+
+# --- leftovers ---------------------------------------------------------------------------------------------------
+
+
+def test_only_what_nobody_holds_is_swept(tmp_path: Path) -> None:
+    dead = [tmp_path / ".a.0123abcd.unfinished", tmp_path / ".b.0123abcd.unfinished"]
+    dead[0].write_bytes(b"x")
+    dead[1].mkdir()
+    (dead[1] / "b").write_bytes(b"x")
+    others = [tmp_path / name for name in ("a", ".a.unfinished", ".a.0123abcx.unfinished", "a.0123abcd.unfinished")]
+    for path in others:
+        path.touch()
+    (tmp_path / ".c.0123abcd.unfinished").symlink_to("a")
+    with replacing(tmp_path / "new", 3), staged([tmp_path / "also"]) as places:
+        places[tmp_path / "also"].touch()
+        assert sweep(tmp_path) == dead
+    left = {found.name for found in tmp_path.iterdir()}
+    assert left == {path.name for path in others} | {".c.0123abcd.unfinished", "new", "also"}
+
+
+def test_a_file_swept_before_it_was_held_is_made_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    hold, swept = leftovers._hold, []
+
+    def late(descriptor: int) -> None:
+        if not swept:
+            swept.extend(sweep(tmp_path))
+        hold(descriptor)
+
+    monkeypatch.setattr(leftovers, "_hold", late)
+    with replacing(tmp_path / "a", 1):
+        pass
+    assert (len(swept), [found.name for found in tmp_path.iterdir()]) == (1, ["a"])
