@@ -89,7 +89,9 @@ class Parts:
             raise InputError(f"{self._path}: tensor '{name}' is missing")
         tensor = self._left.pop(name)
         if tensor.type not in supported():
-            raise InputError(f"{self._path}: tensor '{name}' is of type {tensor.type.name.lower()}, which cannot be run")
+            raise InputError(
+                f"{self._path}: tensor '{name}' is of type {tensor.type.name.lower()}, which cannot be run"
+            )
         return tensor
 
     def _check(self, tensor: Tensor, shape: tuple[int, ...]) -> None:

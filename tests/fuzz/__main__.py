@@ -27,9 +27,7 @@ def main() -> None:
     readers = [arguments.reader] if arguments.reader else list(READERS)
     start = time.monotonic()
     with tempfile.TemporaryDirectory(dir=_MEMORY if _MEMORY.is_dir() else None) as scratch:
-        outcome = campaign.run(
-            readers, arguments.inputs, arguments.seed, arguments.jobs, Path(scratch), arguments.keep
-        )
+        outcome = campaign.run(readers, arguments.inputs, arguments.seed, arguments.jobs, Path(scratch), arguments.keep)
     print(f"{outcome.inputs} inputs in {time.monotonic() - start:.0f} s, {sum(outcome.counts.values())} findings")
     for kind, count in sorted(outcome.counts.items()):
         print(f"{count:7} {kind}")

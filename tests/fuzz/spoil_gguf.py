@@ -152,7 +152,9 @@ def _change_tensor(parts: _Parts, random: Random) -> None:
     elif action == 1:
         parts.tensors.append(parts.tensors[at])
     elif action == 2:
-        name = random.choice((b"", b"x" * 70, b"\xff", b"\0", b"blk.99999999.attn_q.weight", b"output.weight", name + b"x"))
+        name = random.choice(
+            (b"", b"x" * 70, b"\xff", b"\0", b"blk.99999999.attn_q.weight", b"output.weight", name * 2)
+        )
     elif action == 3:
         dimensions = [random.choice((n, 0, 1, 2, 1 << 40, 1 << 62, 1 << 63)) for n in dimensions]
         dimensions = random.choice((dimensions, dimensions[:-1], [*dimensions, 1], dimensions[::-1]))
