@@ -17,8 +17,8 @@ _INPUTS = {"template": 3}
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="inputs are read in forked processes")
 @pytest.mark.parametrize("name", READERS)
 def test_a_spoiled_file_is_read_or_refused(name: str, tmp_path: Path) -> None:
-    outcome = campaign.run([name], _INPUTS.get(name, 300), 5, 1, tmp_path / "scratch", tmp_path / "kept")
-    assert outcome.inputs == _INPUTS.get(name, 300)
+    outcome = campaign.run([name], _INPUTS.get(name, 200), 5, 1, tmp_path / "scratch", tmp_path / "kept")
+    assert outcome.inputs == _INPUTS.get(name, 200)
     assert [f"{finding.kind}: {finding.detail}" for finding, _ in outcome.kept] == []
 
 
