@@ -33,7 +33,8 @@ def title(name: str) -> str:
 def identify(model: str, parameter_count: int) -> Identity:
     """The parts of a Hugging Face id or a directory's name (gguf-py's `Metadata.get_model_id_components`).
 
-    What is longer than any id has none. A size far from `parameter_count` is taken for a context length, which belongs to the finetune's name.
+    What is longer than any id has none. A size far from `parameter_count` is taken for a context length, which belongs
+    to the finetune's name.
     """
     if len(model) > _LONGEST:
         return Identity()
