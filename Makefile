@@ -6,7 +6,7 @@ MODEL := examples/tiny-llama
 TEXT := examples/sample.txt
 QUANTIZED := tiny-llama-Q4_K_M.gguf
 
-.PHONY: help demo test check bench compare clean
+.PHONY: help demo test check bench fuzz compare clean
 
 help:  ## List what can be made.
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' Makefile
@@ -30,6 +30,9 @@ check: .venv/installed-check  ## Lint, formatting and types, then every test.
 bench: .venv/installed-test  ## Measure speed beside ggml's C, and peak memory (minutes, 10 GB of disk).
 	$(BIN)/quantize bench types
 	$(BIN)/python -m tests.bench.memory
+
+fuzz: .venv/installed-test  ## Give every reader 300,000 spoiled files (half an hour on two processors).
+	$(BIN)/python -m tests.fuzz --inputs 300000
 
 compare: .venv/installed-test  ## Compare with llama.cpp, the tests that take minutes.
 	$(BIN)/python -m pytest -m slow

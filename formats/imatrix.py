@@ -146,16 +146,19 @@ def _metadata(file: ImportanceFile) -> dict[str, Value]:
 
 
 def _from_gguf(path: Path) -> ImportanceFile:
-    file = read_gguf(path)
-    if scalars.words(f"{path}: ", file.metadata, "general.type", "") != "imatrix":
+    file, source = read_gguf(path), f"{path}: "
+    if scalars.words(source, file.metadata, "general.type", "") != "imatrix":
         raise FormatError(f"{path}: a gguf file, but its general.type is not 'imatrix'", _HINT)
     stored = {tensor.name: tensor for tensor in file.tensors}
     names = [name.removesuffix(_SQUARES) for name in stored if name.endswith(_SQUARES)]
-    where = f"{path}: "
-    chunks, context = (scalars.whole(where, file.metadata, key, 0) for key in (_CHUNKS, _CONTEXT))
-    model, tokens = (scalars.words(where, file.metadata, key, "") for key in (_MODEL, _TOKENS))
-    entries = {name: _entry(path, stored, name) for name in names}
-    return ImportanceFile(entries, _datasets(file), chunks, context, model, tokens)
+    return ImportanceFile(
+        {name: _entry(path, stored, name) for name in names},
+        _datasets(file),
+        scalars.whole(source, file.metadata, _CHUNKS, 0),
+        scalars.whole(source, file.metadata, _CONTEXT, 0),
+        scalars.words(source, file.metadata, _MODEL, ""),
+        scalars.words(source, file.metadata, _TOKENS, ""),
+    )
 
 
 def _entry(path: Path, stored: dict[str, StoredTensor], name: str) -> Entry:

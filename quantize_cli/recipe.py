@@ -231,14 +231,17 @@ def _rule(table: dict[str, Any], origin: str) -> Rule:
     for key, value in table.items():
         expected = {"bool | None": bool, "int | None": int}.get(str(kinds[key]), str)
         if type(value) is not expected:
-            # A number in hexadecimal may be too long to be spelled in decimal.
-            said = f"a number of {value.bit_length()} bits" if type(value) is int else quoted(str(value))
-            raise InputError(f"{origin}: {key} = {said} is not a {expected.__name__}")
+            raise InputError(f"{origin}: {key} = {quoted(_spelled(value))} is not a {expected.__name__}")
     if table.get("layers", "middle") not in _LAYERS:
         raise InputError(f"{origin}: unknown layers {quoted(table['layers'])}", hint="known: " + ", ".join(_LAYERS))
     if table["tensors"] not in ROLES and not set(table["tensors"]) & set("*?[."):
         raise InputError(f"{origin}: unknown tensors {quoted(table['tensors'])}", hint="known: " + ", ".join(ROLES))
     return Rule(**{**table, "type": _stated_type(table["type"], origin)})
+
+
+def _spelled(value: Any) -> str:
+    """A value of a recipe; a number that was hexadecimal may be too long to be spelled in decimal."""
+    return f"{value:#x}" if isinstance(value, int) and value.bit_length() > 64 else str(value)
 
 
 def _stated_type(name: str, origin: str) -> GgmlType:

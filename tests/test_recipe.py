@@ -129,6 +129,8 @@ REFUSED = {
     'default = "q4_k"\n[[rule]]\ntensors = "output"\ntype = "q6_k"\nexperts = true': "experts = 'True' is not a int",
     'default = "q4_k"\n[[rule]]\ntensors = "output"\ntype = "q6_k"\nimportance = 1': "importance = '1' is not a bool",
     f"default = {'[' * 100_000}": "nested too deep",
+    f"default = {'9' * 5000}": "a number of thousands of digits",
+    f'default = "q4_k"\n[[rule]]\ntensors = "output"\ntype = "q6_k"\nlayers = 0x{"f" * 5000}': "layers = '0xfff",
     b"default = '\xff'": "not UTF-8 at byte 11",
 }
 

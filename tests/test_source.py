@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from formats.errors import FormatError
-from formats.gguf.layout import text
+from formats.gguf.layout import ValueType, array, text
 from formats.gguf.writer import lay_out
 from quantize_cli.errors import InputError
 from quantize_cli.source import open_model
@@ -50,6 +50,13 @@ def test_weights_alone_keep_their_names(tmp_path: Path) -> None:
     assert [tensor.name for tensor in model.tensors] == ["a.weight", "b.bias"]
     assert {key: value.data for key, value in model.metadata.items()} == {"general.name": "adapter"}
     assert "no config.json" in model.warnings[0]
+
+
+def test_an_architecture_that_is_no_text_is_refused(tmp_path: Path) -> None:
+    layout = lay_out({"general.architecture": array(ValueType.STRING, ["llama", "llama"])}, [])
+    (tmp_path / "a.gguf").write_bytes(layout.header)
+    with pytest.raises(FormatError, match=r"metadata key 'general.architecture' is an array of 2, not a string"):
+        open_model(tmp_path / "a.gguf")
 
 
 def test_a_gguf_file_gives_back_what_it_was_made_of(tmp_path: Path) -> None:

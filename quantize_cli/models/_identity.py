@@ -7,6 +7,8 @@ _VERSION = re.compile(r"(v|iter)?\d+([.]\d+)*", re.IGNORECASE)
 _NUMBER_TYPE = re.compile(r"i?q\d(_\w)*|b?fp?(16|32)", re.IGNORECASE)
 _SIZE = re.compile(r"((A|\d+x)?\d+([._]\d+)?[KMBT]\d?|small|mini|medium|large|x?xl)", re.IGNORECASE)
 _FINETUNE = re.compile(r"chat|instruct|vision|lora", re.IGNORECASE)
+_LONGEST = 1000
+"""Characters of a path or an id; millions of them, which a file can hold, would be taken apart for minutes."""
 _KEEPS_CASE = re.compile(r"(v\d+(?:\.\d+)*|\d.*)")
 
 
@@ -31,8 +33,11 @@ def title(name: str) -> str:
 def identify(model: str, parameter_count: int) -> Identity:
     """The parts of a Hugging Face id or a directory's name (gguf-py's `Metadata.get_model_id_components`).
 
-    A size far from `parameter_count` is taken for a context length, which belongs to the finetune's name.
+    What is longer than any id has none. A size far from `parameter_count` is taken for a context length, which belongs
+    to the finetune's name.
     """
+    if len(model) > _LONGEST:
+        return Identity()
     if " " in model:
         return Identity(name=model)
     organization, slash, name = model.partition("/")

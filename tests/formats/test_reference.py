@@ -2,6 +2,7 @@
 
 import hashlib
 import struct
+import warnings
 import zlib
 from collections.abc import Callable
 from pathlib import Path
@@ -211,3 +212,12 @@ def test_a_missing_file_is_named(tmp_path: Path) -> None:
     for read in (read_reference, read_llama_logits):
         with pytest.raises(FormatError, match=r"absent: no such file"):
             read(tmp_path / "absent")
+
+
+def test_a_step_beyond_float32_is_refused_without_a_warning(tmp_path: Path) -> None:
+    row = struct.pack("<ff2H", 3e38, 0, 1, 1)
+    path = written(tmp_path, struct.pack("<8sIii", b"_logits_", 5, 2, 1) + struct.pack("<5i", *[0] * 5) + 2 * row)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        with pytest.raises(FormatError, match="chunk 0 holds probabilities above one"):
+            read_llama_logits(path).rows(0)

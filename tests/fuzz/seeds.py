@@ -31,8 +31,8 @@ GGUF = "model.gguf"
 _SMALL = {"hidden_size": 16, "intermediate_size": 24, "num_attention_heads": 2, "num_key_value_heads": 1}
 _SMALL_GPT2 = {"n_embd": 16, "n_head": 2}
 _TOKENIZERS = (
-    ("llama", "sentencepiece"), ("llama", "byte-fallback"), ("llama", "llama-bpe"), ("qwen2", "qwen2"), ("gpt2", "gpt-2"),
-    ("llama", "smollm"), ("mistral", "tekken"),
+    ("llama", "sentencepiece"), ("llama", "byte-fallback"), ("llama", "llama-bpe"), ("qwen2", "qwen2"),
+    ("gpt2", "gpt-2"), ("llama", "smollm"), ("mistral", "tekken"),
 )  # fmt: skip
 _ROPES: tuple[dict[str, Any], ...] = (
     {"rope_scaling": {"rope_type": "linear", "factor": 2.0}},
@@ -62,8 +62,8 @@ model-index: {name: x, results: []}
 _GENERATION = {"temperature": 0.6, "top_k": 20, "top_p": 0.95, "eos_token_id": [1, 2], "repetition_penalty": 1.1}
 _SPECIALS = {
     "bos_token": {"content": "<s>", "lstrip": False},
-    "eos_token": "</s>",
     "additional_special_tokens": ["<x>"],
+    "eos_token": "</s>",
 }
 _RECIPE = """# A recipe
 file_type = "Q4_K_M"

@@ -153,7 +153,7 @@ def _change_tensor(parts: _Parts, random: Random) -> None:
         parts.tensors.append(parts.tensors[at])
     elif action == 2:
         name = random.choice(
-            (b"", b"x" * 70, b"\xff", b"\0", b"blk.99999999.attn_q.weight", b"output.weight", name + b"x")
+            (b"", b"x" * 70, b"\xff", b"\0", b"blk.99999999.attn_q.weight", b"output.weight", name * 2)
         )
     elif action == 3:
         dimensions = [random.choice((n, 0, 1, 2, 1 << 40, 1 << 62, 1 << 63)) for n in dimensions]

@@ -10,10 +10,10 @@ from tests.fuzz import spoil_bytes
 _DEEP = "\ue000deep"
 """Stands for brackets nested deeper than Python's writer goes."""
 _ODD: tuple[Any, ...] = (
-    None, True, False, 0, 1, -1, 2, 3, 7, 255, 1 << 31, 1 << 40, 1 << 62, 1 << 63, 1 << 64, 10**400, -(10**30), 0.5, -0.0,
-    1e-320, 1e38, 1e308, float("nan"), float("inf"), float("-inf"), "", " ", "0", "-1", "null", "x" * 300, "\0", "\ud800",
-    "\udc00x", "▁", "é\u0301", "<0x0A>", "<s>", "\ufdd0", [], {}, [[]], [None], [0], [""], {"": 0}, {"type": "x"},
-    {"content": 5}, {"content": "\ud800", "special": True}, ["\ud800"], [1e400], _DEEP,
+    None, True, False, 0, 1, -1, 2, 3, 7, 255, 1 << 31, 1 << 40, 1 << 62, 1 << 63, 1 << 64, 10**400, -(10**30), 0.5,
+    -0.0, 1e-320, 1e38, 1e308, float("nan"), float("inf"), float("-inf"), "", " ", "0", "-1", "null", "x" * 300, "\0",
+    "\ud800", "\udc00x", "▁", "é\u0301", "<0x0A>", "<s>", "\ufdd0", [], {}, [[]], [None], [0], [""], {"": 0},
+    {"type": "x"}, {"content": 5}, {"content": "\ud800", "special": True}, ["\ud800"], [1e400], _DEEP,
 )  # fmt: skip
 
 

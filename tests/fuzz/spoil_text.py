@@ -6,12 +6,13 @@ from random import Random
 from tests.fuzz import spoil_bytes
 
 _ODD = (
-    "!!int ''", "!!int x", "!!bool x", "!!float ''", "!!float .", "!!timestamp x", "!!binary '*'", "!!python/name:os.x",
-    "!!set {a}", "!!omap [a]", "!!pairs x", "!!null x", "!x y", "&a [*a]", "*a", "2001-99-99", "0x", "0b2", "-0o9", ".nan",
-    ".inf", "1e999", "1_0:99:99", "~", "null", "'", '"', '"\\ud800"', '"\\x"', "\t", "---", "...", "{", "}", "[" * 2000, "[",
-    "? a", "<<: *a", "- no", "|", ">", "%YAML 9", "\u2028", "\0", "\x85", "9" * 5000, "q9_z", "nan", "inf", "true", "1979-05-27",
-    "[[rule]]", "rule = 1", "{{ x", "{% for i in range(999999999) %}{% endfor %}", "{{ 'x' * 999999999 }}",
-    "{{ messages[9].a.b }}", "{{ 10 ** 10 ** 10 }}", "{{ 1/0 }}", "{% if %}", "{{ x() }}", "\N{ZERO WIDTH SPACE}", "é",
+    "!!int ''", "!!int x", "!!bool x", "!!float ''", "!!float .", "!!timestamp x", "!!binary '*'",
+    "!!python/name:os.x", "!!set {a}", "!!omap [a]", "!!pairs x", "!!null x", "!x y", "&a [*a]", "*a", "2001-99-99",
+    "0x", "0b2", "-0o9", ".nan", ".inf", "1e999", "1_0:99:99", "~", "null", "'", '"', '"\\ud800"', '"\\x"', "\t",
+    "---", "...", "{", "}", "[" * 2000, "[", "? a", "<<: *a", "- no", "|", ">", "%YAML 9", "\u2028", "\0", "\x85",
+    "9" * 5000, "q9_z", "nan", "inf", "true", "1979-05-27", "[[rule]]", "rule = 1", "{{ x",
+    "{% for i in range(999999999) %}{% endfor %}", "{{ 'x' * 999999999 }}", "{{ messages[9].a.b }}",
+    "{{ 10 ** 10 ** 10 }}", "{{ 1/0 }}", "{% if %}", "{{ x() }}", "\N{ZERO WIDTH SPACE}", "é",
 )  # fmt: skip
 _BOMB = "a: &a [x,x,x,x,x,x,x,x]\n" + "".join(
     f"{chr(98 + i)}: &{chr(98 + i)} [{','.join(['*' + chr(97 + i)] * 8)}]\n" for i in range(9)

@@ -6,6 +6,7 @@ libraries', and at most a little that earlier inputs left. Where the system has 
 """
 
 import ctypes
+import faulthandler
 import gc
 import json
 import os
@@ -122,6 +123,7 @@ def _confine(quiet: bool = True) -> None:
     resource.setrlimit(resource.RLIMIT_AS, (_LARGEST_NBYTES, _LARGEST_NBYTES))
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     if quiet:
+        faulthandler.disable()
         os.dup2(os.open(os.devnull, os.O_WRONLY), 2)
 
 

@@ -30,6 +30,10 @@ def test_a_sentence_is_only_a_name() -> None:
     assert Identity(name="my own 7B model") == identify("my own 7B model", 0)
 
 
+def test_millions_of_letters_are_no_name() -> None:
+    assert Identity() == identify("a-" * 1_000_000, 0)
+
+
 @pytest.mark.parametrize(
     ("name", "expected"),
     [("tiny-llama-1b-v1.0", "Tiny Llama 1b v1.0"), ("DeepSeek-R1", "DeepSeek R1"), ("  a--b ", "A B")],

@@ -1,6 +1,7 @@
 """What would be computed wrong is not computed: settings and tensors the runtime does not know are named."""
 
 import dataclasses
+import struct
 from pathlib import Path
 from typing import Any
 
@@ -8,6 +9,7 @@ import numpy as np
 import pytest
 
 from formats.errors import FormatError
+from formats.ggml import GgmlType
 from quantize_cli.errors import InputError
 from quantize_cli.runtime.transformer import from_model
 from quantize_cli.source import open_model
@@ -42,6 +44,55 @@ def test_a_setting_the_runtime_would_get_wrong_is_refused(key: str, tmp_path: Pa
     value, message = REFUSED_SETTINGS[key]
     with pytest.raises((FormatError, InputError), match=message):
         from_model(open_model(small(tmp_path, metadata={key: value})))
+
+
+_UNSTATED = {"attention.key_length": None, "attention.value_length": None}
+HOSTILE: dict[str, dict[str, Any]] = {
+    "'llama.block_count' is 536870912, not a whole number from 1 to 21": {"block_count": 1 << 29},
+    "63 columns cannot be shared by 4 heads evenly": {"embedding_length": 63, **_UNSTATED},
+    "64 columns cannot be shared by 65 heads evenly": {"attention.head_count": 65, **_UNSTATED},
+    "'llama.attention.key_length' is 2147483648, not a whole number": {"attention.key_length": 1 << 31},
+    "'llama.context_length' is 2147483648, not a whole number": {"context_length": 1 << 31},
+    "'llama.attention.scale' is an array of 2": {"attention.scale": [True, False]},
+    "'llama.attention.layer_norm_rms_epsilon' is nan, not": {"attention.layer_norm_rms_epsilon": float("nan")},
+    "'llama.rope.scaling.attn_factor' is inf, not a number": {"rope.scaling.attn_factor": float("inf")},
+    "'llama.rope.freq_base' is nan, not a number": {"rope.freq_base": float("nan")},
+    "scaling factor 9.313225746154785e-10": {"rope.scaling.factor": 2.0**-30},
+    "'llama.attention.causal' is 'no', not true or false": {"attention.causal": "no"},
+    "'llama.expert_count' is 4096, not a whole number from 0 to 512": {"expert_count": 4096},
+}
+
+
+@pytest.mark.parametrize("message", HOSTILE)
+def test_a_value_of_another_kind_or_beyond_its_range_is_refused(message: str, tmp_path: Path) -> None:
+    with pytest.raises((FormatError, InputError), match=message):
+        from_model(open_model(small(tmp_path, metadata=HOSTILE[message])))
+
+
+def test_a_width_that_no_tensor_bears_out_takes_no_memory(tmp_path: Path) -> None:
+    """Before the tensors were looked at, there was room for the angles of a head as wide as the file said."""
+    wide = {"attention.key_length": 1 << 30, "attention.value_length": 1 << 30}
+    with pytest.raises(InputError, match=r"its metadata says \(4294967296, 64\)"):
+        from_model(open_model(small(tmp_path, metadata=wide)))
+
+
+@pytest.mark.parametrize("factor", [0.0, float("nan"), float("inf"), -1.0])
+def test_rotary_divisors_that_divide_nothing_are_refused(factor: float, tmp_path: Path) -> None:
+    decoder = Decoder("llama", rotary_divisors=True)
+    tensors = weights(decoder)
+    tensors["rope_freqs.weight"][3] = factor
+    with pytest.raises(InputError, match="angles cannot be divided by all of the freqs factors"):
+        from_model(open_model(write(tmp_path / "model.gguf", decoder, tensors)))
+
+
+def test_numbers_that_are_no_weights_are_refused(tmp_path: Path) -> None:
+    path = small(tmp_path)
+    content = path.read_bytes()
+    norm = b"blk.0.attn_norm.weight" + struct.pack("<IQ", 1, 64)
+    at = content.index(norm) + len(norm)
+    path.write_bytes(content[:at] + struct.pack("<I", GgmlType.I32) + content[at + 4 :])
+    with pytest.raises(InputError, match=r"tensor 'blk.0.attn_norm.weight' is of type i32, which cannot be run"):
+        from_model(open_model(path))
 
 
 REFUSED_MIXTURES: dict[str, tuple[str, dict[str, Any], str]] = {
