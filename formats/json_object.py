@@ -5,6 +5,7 @@ from collections import Counter
 from typing import Any
 
 from formats.errors import FormatError
+from formats.mistaken import encoding_of
 from formats.quoted import quoted
 
 
@@ -12,8 +13,12 @@ def parse_object(source: str, text: bytes, unique_keys: bool = False) -> dict[st
     """The JSON object that UTF-8 `text` spells; FormatError naming `source` when it spells anything else.
 
     With `unique_keys` an object that says a key twice is refused, as two readers may disagree on which counts;
-    without, the last one counts, as it does in the libraries checkpoints are made with.
+    without, the last one counts, as it does in the libraries checkpoints are made with. A mark of UTF-8 in front,
+    which editors of Windows leave, says nothing and is passed over.
     """
+    text = text.removeprefix(b"\xef\xbb\xbf")
+    if encoding := encoding_of(text):
+        raise FormatError(f"{source}: {encoding[0]}, not utf-8", hint=encoding[1])
 
     def refuse_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
         found = dict(pairs)

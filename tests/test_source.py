@@ -16,7 +16,7 @@ from tests.tokenizers.converted import convert
 
 
 def test_an_unknown_model_type_is_named_with_the_known_ones(tmp_path: Path) -> None:
-    checkpoints.build("llama", tmp_path, config={"model_type": "mamba\x1b[2J"})
+    checkpoints.build("llama", tmp_path, config={"model_type": "mamba\x1b[2J", "architectures": ["MambaForCausalLM"]})
     with pytest.raises(InputError, match=r"model_type 'mamba\\x1b\[2J' is not supported") as caught:
         open_model(tmp_path)
     assert caught.value.hint is not None

@@ -21,9 +21,10 @@ def command(
     json: Json = False,
 ) -> None:
     """Show the metadata and tensors of FILE: types, shapes, sizes, bits per weight."""
+    from formats.gguf.magic import is_gguf
     from quantize_cli.cli._text import print_json
 
-    document = _gguf(file) if file.suffix == ".gguf" and not file.is_dir() else _checkpoint(file)
+    document = _gguf(file) if is_gguf(file) else _checkpoint(file)
     if json:
         print_json(document)
     else:

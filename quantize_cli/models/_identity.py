@@ -7,6 +7,8 @@ _VERSION = re.compile(r"(v|iter)?\d+([.]\d+)*", re.IGNORECASE)
 _NUMBER_TYPE = re.compile(r"i?q\d(_\w)*|b?fp?(16|32)", re.IGNORECASE)
 _SIZE = re.compile(r"((A|\d+x)?\d+([._]\d+)?[KMBT]\d?|small|mini|medium|large|x?xl)", re.IGNORECASE)
 _FINETUNE = re.compile(r"chat|instruct|vision|lora", re.IGNORECASE)
+LONGEST = 255
+"""Characters of a name that is taken apart, which no directory's exceeds; more is a text that someone put there."""
 _KEEPS_CASE = re.compile(r"(v\d+(?:\.\d+)*|\d.*)")
 
 
@@ -33,7 +35,7 @@ def identify(model: str, parameter_count: int) -> Identity:
 
     A size far from `parameter_count` is taken for a context length, which belongs to the finetune's name.
     """
-    if " " in model:
+    if " " in model or len(model) > LONGEST:
         return Identity(name=model)
     organization, slash, name = model.partition("/")
     if not slash:

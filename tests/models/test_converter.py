@@ -8,14 +8,21 @@ import numpy as np
 import pytest
 
 from formats.gguf.layout import Value, ValueType
+from quantize_cli.errors import InputError
 from quantize_cli.source import Model, open_model
 from quantize_cli.tensor import Tensor
 from tests import checkpoints
 from tests.golden.converter.make_golden import HERE, SHARED, SHARED_MODELS, described, digest
 from tests.golden.converter.variants import VARIANTS
 
+YARN = "qwen2-yarn"
 DECIDED_BY_THE_RECIPE = {"general.file_type", "general.quantization_version"}
 DELIBERATE = {
+    YARN: {
+        "qwen2.rope.scaling.yarn_attn_factor": "llama.cpp does not read the converter's key in this architecture",
+        "qwen2.rope.scaling.attn_factor": "this one it reads, as a factor of its own magnitude",
+        "qwen2.rope.scaling.yarn_beta_fast": "llama.cpp does not read it either, so other values than its own are refused",
+    },
     "gpt2-inner": {"gpt2.feed_forward_length": "the converter writes four times the embedding, whatever n_inner says"},
     "shared-capp-gpt2": {"tokenizer.ggml.merges": "without the key, which may be empty, llama.cpp refuses the file"},
 }
@@ -56,9 +63,21 @@ def assert_equal(name: str, model: Model) -> None:
         assert (tensor.name, stored["f32"]) == (tensor.name, ["F32", digest(f32_bytes(tensor))])
 
 
-@pytest.mark.parametrize("name", VARIANTS)
+@pytest.mark.parametrize("name", [name for name in VARIANTS if name != YARN])
 def test_a_checkpoint_becomes_what_the_converter_makes_of_it(name: str, tmp_path: Path) -> None:
     assert_equal(name, open_model(VARIANTS[name].build(tmp_path)))
+
+
+def test_yarn_becomes_what_llama_cpp_reads(tmp_path: Path) -> None:
+    directory = VARIANTS[YARN].build(tmp_path)
+    with pytest.raises(InputError, match="'beta_fast' is '16', llama.cpp's 'qwen2' computes with 32.0 only"):
+        open_model(directory)
+    config = json.loads((directory / "config.json").read_text())
+    del config["rope_scaling"]["beta_fast"]
+    (directory / "config.json").write_text(json.dumps(config))
+    model = open_model(directory)
+    assert_equal(YARN, model)
+    assert model.metadata["qwen2.rope.scaling.attn_factor"].data == pytest.approx(0.9 / (0.1 * np.log(4) + 1))
 
 
 def test_an_inner_size_of_its_own_is_written(tmp_path: Path) -> None:
