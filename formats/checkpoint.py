@@ -5,6 +5,7 @@ Nothing in a checkpoint is executed, and no name or link in it leads out of its 
 
 import os
 import re
+import shlex
 from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
@@ -64,6 +65,8 @@ class Checkpoint:
         if path is None:
             return None
         stored = _read(path)
+        if name.endswith(".json"):
+            refuse_mistaken(path, stored)
         try:
             return stored.decode()
         except UnicodeDecodeError as error:
@@ -219,7 +222,7 @@ def _no_weights(directory: Path, names: list[str]) -> FormatError:
         (_PICKLES, "weights only as pickles", _PICKLE_HINT),
         ((".gguf",), "weights only as gguf", "name the file itself: {}"),
     ):
-        found = [name for name in names if name.endswith(suffixes)]
+        found = [name for name in names if name.lower().endswith(suffixes)]
         if found:
             return FormatError(f"{directory}: {what}, but {quoted(found[0])}", hint=hint.format(quoted(found[0])))
     return FormatError(f"{directory}: no model*{_WEIGHTS} among its {len(names)} files")
@@ -279,7 +282,7 @@ def _find(directory: Path, name: str) -> Path | None:
     if not allowed:
         raise FormatError(
             f"{path}: links to {quoted(str(target))}, outside of the checkpoint",
-            hint=f"copy what the links point to: cp -rL {quoted(str(directory))} COPY",
+            hint=f"copy what the links point to: cp -rL {shlex.quote(str(directory))} COPY",
         )
     return path if path.exists() else None
 

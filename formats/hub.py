@@ -8,7 +8,6 @@ import re
 from pathlib import Path
 
 from formats.errors import FormatError
-from formats.quoted import quoted
 
 _REPOSITORY = re.compile(r"(?:models|datasets|spaces)--(?P<id>.+)")
 _BLOB = re.compile(r"[0-9a-f]{40}|[0-9a-f]{64}")
@@ -42,7 +41,8 @@ def snapshot_of(directory: Path) -> Path:
     """
     if not _REPOSITORY.fullmatch(directory.resolve().name) or not (directory / "snapshots").is_dir():
         return directory
-    snapshots = sorted(path for path in (directory / "snapshots").iterdir() if path.is_dir())
+    found = (path for path in (directory / "snapshots").iterdir() if path.is_dir())
+    snapshots = sorted(path for path in found if path.name.isprintable())
     main = _main(directory)
     if main is not None and (directory / "snapshots" / main) in snapshots:
         return directory / "snapshots" / main
@@ -50,7 +50,7 @@ def snapshot_of(directory: Path) -> Path:
         return snapshots[0]
     raise FormatError(
         f"{directory}: {len(snapshots)} snapshots, and refs/main names none of them",
-        hint=f"name one: {quoted(str(snapshots[0]))}" if snapshots else "download the model again",
+        hint=f"name one: {snapshots[0]}" if snapshots else "download the model again",
     )
 
 

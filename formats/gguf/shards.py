@@ -9,9 +9,11 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from formats.errors import FormatError
-from formats.gguf.layout import Value, ValueType
+from formats.gguf.layout import MAGIC, Value, ValueType
 from formats.gguf.reader import GgufFile, read_gguf
+from formats.gguf.rules import padded
 from formats.quoted import quoted
+from formats.source import open_input
 from formats.stored import StoredTensor
 
 NUMBER, COUNT, TENSORS = "split.no", "split.count", "split.tensors.count"
@@ -40,6 +42,7 @@ def read_model(path: Path) -> tuple[GgufFile, tuple[StoredTensor, ...]]:
     FormatError for a shard that is missing or belongs elsewhere, and for a tensor that two of them hold.
     """
     named = read_gguf(path)
+    _refuse_joined(named)
     count = _mark(named, COUNT)
     if count <= 1:
         return named, named.tensors
@@ -54,6 +57,20 @@ def read_model(path: Path) -> tuple[GgufFile, tuple[StoredTensor, ...]]:
     tensors = tuple(tensor for file in files for tensor in file.tensors)
     _check(files[0], tensors)
     return files[0], tensors
+
+
+def _refuse_joined(file: GgufFile) -> None:
+    """FormatError when another GGUF file follows in the same file: shards are whole files, which cat does not merge."""
+    end = max((tensor.offset + tensor.nbytes for tensor in file.tensors), default=file.data_offset)
+    with open_input(file.path) as stored:
+        for begin in (end, padded(end, file.alignment)):
+            stored.seek(begin)
+            if stored.read(len(MAGIC)) == MAGIC:
+                raise FormatError(
+                    f"{file.path}: a second gguf file begins at byte {begin}",
+                    hint="files joined by cat: name the first of the original files instead, or join them with "
+                    "llama-gguf-split --merge",
+                )
 
 
 def without_marks(metadata: Mapping[str, Value]) -> dict[str, Value]:

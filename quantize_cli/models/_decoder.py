@@ -44,7 +44,10 @@ FEED_FORWARD_BIASES = {
     "layers.{}.mlp.up_proj.bias": Slot("blk.{}.ffn_up.bias", ("feed_forward",)),
     "layers.{}.mlp.down_proj.bias": Slot("blk.{}.ffn_down.bias", ("hidden",)),
 }
-_CONVERTED = ("rope_theta", "rope_scaling", "rope_parameters", "original_max_position_embeddings", "is_causal")
+_CONVERTED = (
+    *("rope_theta", "rope_scaling", "rope_parameters", "original_max_position_embeddings", "is_causal"),
+    *("attention_bias", "layer_types"),
+)
 _FIXED: Fixed = {"hidden_act": _keys.SILU, "hidden_activation": _keys.SILU}
 
 
@@ -101,6 +104,10 @@ def remarks(architecture: str, config: Config, converted: Collection[str], fixed
             f"config.json: {heads} heads of {head} columns for {key_heads} key-value heads: "
             "heads are shared evenly, and their columns rotated in pairs"
         )
+    kinds = config.get("layer_types")
+    for kind in kinds if isinstance(kinds, list) else ():
+        if kind != "sliding_attention":
+            _keys.refuse_other(architecture, "layer_types", kind, ("full_attention",))
     unknown = _keys.check(config, architecture, {*_CONVERTED, *converted}, {**_FIXED, **fixed})
     return *unknown, *_rope.remarks(config)
 

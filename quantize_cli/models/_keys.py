@@ -83,5 +83,5 @@ def unknown_keys(keys: list[str]) -> str:
     """One line for all of them."""
     named = ", ".join(spelled(key) for key in keys[:_NAMED_KEYS])
     more = f" and {len(keys) - _NAMED_KEYS} more" if len(keys) > _NAMED_KEYS else ""
-    noun = "keys" if len(keys) > 1 else "key"
-    return f"config.json: nothing is known of {noun} {named}{more}: what they change is not in the file"
+    noun, change = ("keys", "what they change") if len(keys) > 1 else ("key", "what it changes")
+    return f"config.json: nothing is known of {noun} {named}{more}: {change} is not in the file"

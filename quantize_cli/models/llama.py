@@ -23,8 +23,6 @@ DEFAULTS = {
     "tie_word_embeddings": False,
 }
 """What transformers' LlamaConfig fills in."""
-CONVERTED = ("attention_bias", "mlp_bias")
-"""Keys besides: they ask for tensors."""
 
 tokenizer_metadata = architecture.tokenizer_metadata
 
@@ -40,5 +38,4 @@ def tensors(config: Config, stored: Sequence[Tensor]) -> list[Tensor]:
 
 def remarks(config: Config, placed: Sequence[Tensor]) -> tuple[str, ...]:
     biased = switch(config, "attention_bias"), switch(config, "mlp_bias")
-    keys = {*DEFAULTS, *CONVERTED}
-    return architecture.remarks(with_defaults(config, DEFAULTS), placed, keys, biased)
+    return architecture.remarks(with_defaults(config, DEFAULTS), placed, {*DEFAULTS, "mlp_bias"}, biased)

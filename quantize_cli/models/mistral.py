@@ -27,8 +27,6 @@ DEFAULTS = {
     "sliding_window": 4096,
 }
 """What transformers' MistralConfig fills in."""
-CONVERTED = ("attention_bias", "layer_types")
-"""Keys besides. Transformers has no biases for this family; others do, and llama.cpp computes with them."""
 
 tokenizer_metadata = architecture.tokenizer_metadata
 
@@ -43,7 +41,7 @@ def tensors(config: Config, stored: Sequence[Tensor]) -> list[Tensor]:
 
 def remarks(config: Config, placed: Sequence[Tensor]) -> tuple[str, ...]:
     complete = with_defaults(config, DEFAULTS)
-    found = architecture.remarks(complete, placed, {*DEFAULTS, *CONVERTED})
+    found = architecture.remarks(complete, placed, DEFAULTS)
     if complete["sliding_window"] is None:
         return found
     window, context = count(complete, "sliding_window"), count(complete, "max_position_embeddings")

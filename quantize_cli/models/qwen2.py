@@ -22,8 +22,8 @@ DEFAULTS = {
     "tie_word_embeddings": False,
 }
 """What transformers' Qwen2Config fills in; it knows no `head_dim`."""
-CONVERTED = ("sliding_window", "use_sliding_window", "max_window_layers", "layer_types", "attention_bias")
-"""Keys besides: tensors, and windows that must not be in use."""
+CONVERTED = ("sliding_window", "use_sliding_window", "max_window_layers")
+"""Keys besides, of windows that must not be in use."""
 
 _SLOTS = {**_decoder.EMBEDDING, **_decoder.ATTENTION, **_decoder.ATTENTION_BIASES, **_decoder.FEED_FORWARD}
 

@@ -24,8 +24,8 @@ DEFAULTS = {
     "tie_word_embeddings": False,
 }
 """What transformers' Qwen3Config fills in."""
-CONVERTED = ("sliding_window", "use_sliding_window", "max_window_layers", "layer_types", "attention_bias")
-"""Keys besides: tensors, and windows that must not be in use."""
+CONVERTED = ("sliding_window", "use_sliding_window", "max_window_layers")
+"""Keys besides, of windows that must not be in use."""
 _UNASKED = tuple(slot.target for slot in {**_decoder.ATTENTION_BIASES, **_decoder.OUTPUT_BIAS}.values())
 
 _SLOTS = {

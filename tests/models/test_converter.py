@@ -21,7 +21,7 @@ DELIBERATE = {
     YARN: {
         "qwen2.rope.scaling.yarn_attn_factor": "llama.cpp does not read the converter's key in this architecture",
         "qwen2.rope.scaling.attn_factor": "this one it reads, as a factor of its own magnitude",
-        "qwen2.rope.scaling.yarn_beta_fast": "llama.cpp does not read it either, so other values than its own are refused",
+        "qwen2.rope.scaling.yarn_beta_fast": "nor this, so other values than its own are refused",
     },
     "gpt2-inner": {"gpt2.feed_forward_length": "the converter writes four times the embedding, whatever n_inner says"},
     "shared-capp-gpt2": {"tokenizer.ggml.merges": "without the key, which may be empty, llama.cpp refuses the file"},
@@ -70,7 +70,7 @@ def test_a_checkpoint_becomes_what_the_converter_makes_of_it(name: str, tmp_path
 
 def test_yarn_becomes_what_llama_cpp_reads(tmp_path: Path) -> None:
     directory = VARIANTS[YARN].build(tmp_path)
-    with pytest.raises(InputError, match="'beta_fast' is '16', llama.cpp's 'qwen2' computes with 32.0 only"):
+    with pytest.raises(InputError, match=r"'beta_fast' is '16', llama\.cpp's 'qwen2' computes with 32\.0 only"):
         open_model(directory)
     config = json.loads((directory / "config.json").read_text())
     del config["rope_scaling"]["beta_fast"]
