@@ -77,7 +77,7 @@ def test_a_link_to_anything_else_is_refused_with_what_to_do(target: str, tmp_pat
     (tmp_path / "local" / "model.safetensors").symlink_to(tmp_path / target)
     with pytest.raises(FormatError, match="outside of the checkpoint") as caught:
         open_checkpoint(tmp_path / "local")
-    assert caught.value.hint == f"copy what the links point to: cp -rL '{tmp_path / 'local'}' COPY"
+    assert caught.value.hint == f"copy what the links point to: cp -rL {tmp_path / 'local'} COPY"
 
 
 def write_safetensors_at(path: Path) -> None:

@@ -1,6 +1,7 @@
 """Every key of config.json is converted, known to be idle, refused by name and value, or named in a warning."""
 
 import json
+from math import log
 from pathlib import Path
 from typing import Any
 
@@ -150,7 +151,7 @@ def test_divisors_are_refused_where_llama_cpp_loads_none(family: str, tmp_path: 
 @pytest.mark.parametrize(
     ("keys", "magnitude"),
     [
-        ({}, None), ({"attention_factor": 0.1 * 1.3862943611198906 + 1}, None), ({"beta_fast": 32, "beta_slow": 1}, None),
+        ({}, None), ({"attention_factor": 0.1 * log(4) + 1}, None), ({"beta_fast": 32, "beta_slow": 1}, None),
         ({"attention_factor": 1.0}, 1 / 1.138629436), ({"attn_factor": 2.0}, 2.0),
         ({"mscale": 1.0, "mscale_all_dim": 1.0}, 1 / 1.138629436), ({"mscale": 0.7, "mscale_all_dim": 0.0}, None),
         ({"mscale": 2.0, "mscale_all_dim": 1.0}, 1.277258872 / 1.138629436**2),
@@ -191,7 +192,11 @@ def test_the_new_spelling_is_read_whole(tmp_path: Path) -> None:
 
 
 def test_values_of_any_size_are_refused_in_one_short_line(tmp_path: Path) -> None:
-    for key, value in (("head_dim", [1] * 10_000), ("hidden_act", {"x": ["y" * 10_000] * 9}), ("rope_theta", 10**4000)):
+    for key, value in (
+        ("rms_norm_eps", [1] * 10_000),
+        ("hidden_act", {"x": ["y" * 10_000] * 9}),
+        ("rope_theta", 10**4000),
+    ):
         assert len(str(refused("llama", tmp_path, **{key: value}))) < 400
 
 
