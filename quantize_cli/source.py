@@ -144,7 +144,9 @@ def _from_gguf(path: Path) -> Model:
     # A certificate is of that file, and holds of nothing made from it.
     metadata = {key: value for key, value in own.items() if key not in _OF_THE_MIX and not is_claim(key)}
     name = None if architecture is None else str(architecture.data)
-    warnings = () if name else (f"{path}: no 'general.architecture', so no engine will know the model",)
+    warnings: tuple[str, ...] = (
+        () if name else (f"{path}: no 'general.architecture', so no engine will know the model",)
+    )
     blocks = file.metadata.get(f"{name}.block_count")
     layers = blocks.data if blocks is not None and type(blocks.data) is int else None
     if refused := not_loaded(name or "", [tensor.name for tensor in stored], layers):

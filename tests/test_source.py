@@ -130,6 +130,19 @@ def test_a_half_that_is_not_tied_is_missed_with_the_key_that_ties(
     assert "tie_word_embeddings: true" in (caught.value.hint or "")
 
 
+def test_a_model_without_a_head_is_said_to_be_one(tmp_path: Path) -> None:
+    stated = {"architectures": ["LlamaModel"]}
+    model = open_model(checkpoints.build("llama", tmp_path, config=stated, tensors={"lm_head.weight": None}))
+    assert model.warnings[0].startswith("no head is stored, so llama.cpp takes the embedding for one")
+
+
+def test_a_head_is_missed_where_nothing_says_that_there_is_none(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"tensor 'lm_head\.weight' is missing"):
+        open_model(
+            checkpoints.build("llama", tmp_path, config={"architectures": None}, tensors={"lm_head.weight": None})
+        )
+
+
 def test_the_whole_file_is_read_and_not_a_stale_index(tmp_path: Path) -> None:
     directory = checkpoints.build("llama", tmp_path)
     index = {"weight_map": {"model.norm.weight": "model-00001-of-00002.safetensors"}}

@@ -42,7 +42,7 @@ def read_model(path: Path) -> tuple[GgufFile, tuple[StoredTensor, ...]]:
     FormatError for a shard that is missing or belongs elsewhere, and for a tensor that two of them hold.
     """
     named = read_gguf(path)
-    _refuse_joined(named)
+    refuse_joined(named)
     count = _mark(named, COUNT)
     if count <= 1:
         return named, named.tensors
@@ -59,7 +59,7 @@ def read_model(path: Path) -> tuple[GgufFile, tuple[StoredTensor, ...]]:
     return files[0], tensors
 
 
-def _refuse_joined(file: GgufFile) -> None:
+def refuse_joined(file: GgufFile) -> None:
     """FormatError when another GGUF file follows in the same file: shards are whole files, which cat does not merge."""
     end = max((tensor.offset + tensor.nbytes for tensor in file.tensors), default=file.data_offset)
     with open_input(file.path) as stored:

@@ -33,8 +33,10 @@ def command(
 
 def _gguf(path: Path) -> dict[str, Any]:
     from formats.gguf.reader import read_gguf
+    from formats.gguf.shards import refuse_joined
 
     found = read_gguf(path)
+    refuse_joined(found)
     metadata = {key: _plain(value) for key, value in found.metadata.items()}
     return _document(path, f"GGUF v{found.version}", metadata, found.tensors, _claims(found))
 

@@ -44,6 +44,8 @@ FEED_FORWARD_BIASES = {
     "layers.{}.mlp.up_proj.bias": Slot("blk.{}.ffn_up.bias", ("feed_forward",)),
     "layers.{}.mlp.down_proj.bias": Slot("blk.{}.ffn_down.bias", ("hidden",)),
 }
+_HEAD = EMBEDDING[HEAD].target
+_HEADLESS = "no head is stored, so llama.cpp takes the embedding for one: the file is of use for embeddings alone"
 _CONVERTED = (
     *("rope_theta", "rope_scaling", "rope_parameters", "original_max_position_embeddings", "is_causal"),
     *("attention_bias", "layer_types"),
@@ -87,12 +89,16 @@ def tensors(slots: Slots, config: Config, stored: Sequence[Tensor]) -> list[Tens
     A model that shares its embedding with its output need store one of the two, one saved without a head no output.
     """
     tied = switch(config, "tie_word_embeddings")
-    head = replace(slots[HEAD], optional=tied or not architecture_class(config).endswith("ForCausalLM"))
+    class_name = architecture_class(config)
+    headless = bool(class_name) and not class_name.endswith("ForCausalLM")
+    head = replace(slots[HEAD], optional=tied or headless)
     whole = with_embedding(stored, "embed_tokens.weight", tied, prefix="model.")
     return place({**slots, HEAD: head}, _sizes(config), whole, prefix="model.")
 
 
-def remarks(architecture: str, config: Config, converted: Collection[str], fixed: Fixed) -> tuple[str, ...]:
+def remarks(
+    architecture: str, config: Config, placed: Sequence[Tensor], converted: Collection[str], fixed: Fixed
+) -> tuple[str, ...]:
     """Warnings for what the file will lack; InputError for a key that llama.cpp has no place for.
 
     `converted` are the keys of one family, besides those of them all. `config` is complete.
@@ -109,7 +115,8 @@ def remarks(architecture: str, config: Config, converted: Collection[str], fixed
         if kind != "sliding_attention":
             _keys.refuse_other(architecture, "layer_types", kind, ("full_attention",))
     unknown = _keys.check(config, architecture, {*_CONVERTED, *converted}, {**_FIXED, **fixed})
-    return *unknown, *_rope.remarks(config)
+    headless = not switch(config, "tie_word_embeddings") and all(tensor.name != _HEAD for tensor in placed)
+    return *unknown, *_rope.remarks(config), *((_HEADLESS,) if headless else ())
 
 
 def unasked(placed: Sequence[Tensor], targets: Collection[str]) -> tuple[str, ...]:

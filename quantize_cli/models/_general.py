@@ -92,9 +92,10 @@ def _named(checkpoint: Checkpoint, card: dict[str, Any], parameter_count: int) -
     named = {key: _first(card, sources) for key, sources in _CARD_KEYS.items()}
     directory = hub.repository_id(checkpoint.directory) or checkpoint.directory.absolute().name
     origin = (checkpoint.config or {}).get("_name_or_path")
+    ids = [directory]
     # More than one slash is a path on someone's machine.
-    is_name = isinstance(origin, str) and origin.count("/") <= 1 and len(origin) <= LONGEST and origin.isprintable()
-    ids = [origin, directory] if is_name else [directory]
+    if isinstance(origin, str) and origin.count("/") <= 1 and len(origin) <= LONGEST and origin.isprintable():
+        ids.insert(0, origin)
     for identity in (identify(model, parameter_count) for model in ids):
         for key in _IDENTITY_KEYS:
             part = getattr(identity, key)

@@ -23,7 +23,7 @@ FIXED_EVERYWHERE: Fixed = {
     "attn_logit_softcapping": (), "final_logit_softcapping": (), "clip_qkv": (), "no_rope_layers": (),
     "logit_scale": (1.0,), "logits_scaling": (1.0,), "embedding_multiplier": (1.0,),
     "residual_multiplier": (1.0,), "attention_multiplier": (), "use_qk_norm": (False,), "qk_layernorm": (False,),
-    "qk_norm": (False,), "use_parallel_residual": (False,), "is_encoder_decoder": (False,),
+    "qk_norm": (False,), "use_parallel_residual": (False,), "is_encoder_decoder": (False,), "use_mrope": (False,),
     "add_cross_attention": (False,), "is_decoder": (True, False), "attention_chunk_size": (),
 }  # fmt: skip
 """Keys of relatives of these families, whose graphs compute what they ask for; ours do not."""
@@ -38,7 +38,8 @@ _IDLE_WORDS = """
     torchscript pruned_heads chunk_size_feed_forward tf_legacy_loss tie_encoder_decoder cross_attention_hidden_size
     return_dict return_dict_in_generate output_attentions output_hidden_states output_scores output_past
     attn_implementation use_flash_attn use_flash_attention use_flash_attention_2 fp16 bf16 fp32 seq_length
-    num_labels id2label label2id problem_type finetuning_task task_specific_params temperature top_k top_p typical_p
+    num_labels id2label label2id problem_type finetuning_task
+    n_special predict_special_tokens task_specific_params temperature top_k top_p typical_p
     min_p max_length min_length max_new_tokens min_new_tokens do_sample early_stopping num_beams num_beam_groups
     diversity_penalty length_penalty repetition_penalty encoder_no_repeat_ngram_size no_repeat_ngram_size
     bad_words_ids suppress_tokens begin_suppress_tokens exponential_decay_length_penalty remove_invalid_values

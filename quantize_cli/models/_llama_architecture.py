@@ -47,7 +47,7 @@ def remarks(
     """Warnings as `_decoder.remarks` has them, and for biases that transformers would pass over."""
     left_out = [biases for biases, wanted in zip(_BIASES, biased, strict=True) if not wanted]
     unasked = [slot.target for biases in left_out for slot in biases.values()]
-    return *_decoder.remarks(ARCHITECTURE, config, converted, {}), *_decoder.unasked(placed, unasked)
+    return *_decoder.remarks(ARCHITECTURE, config, placed, converted, {}), *_decoder.unasked(placed, unasked)
 
 
 def tokenizer_metadata(checkpoint: Checkpoint, config: Config) -> dict[str, Value]:

@@ -64,12 +64,13 @@ def _statement(checkpoint: Checkpoint) -> tuple[str, Mapping[str, Any]]:
 
 
 def _telling(checkpoint: Checkpoint) -> tuple[str, str] | None:
-    """The tensor that tells a method by its name, and the method."""
+    """The tensor that tells a method by its name or dtype, and the method."""
     for ending, kind in _TELLING:
         found = next((tensor.name for tensor in checkpoint.tensors if tensor.name.endswith(ending)), None)
         if found is not None:
             return found, kind
-    return None
+    eighths = next((tensor.name for tensor in checkpoint.tensors if tensor.dtype.startswith("F8_")), None)
+    return None if eighths is None else (eighths, "fp8")
 
 
 def _method(stated: Mapping[str, Any]) -> str:

@@ -36,8 +36,8 @@ def tensors(config: Config, stored: Sequence[Tensor]) -> list[Tensor]:
     return _decoder.tensors(_SLOTS, with_defaults(config, DEFAULTS), stored)
 
 
-def remarks(config: Config, _placed: Sequence[Tensor]) -> tuple[str, ...]:
+def remarks(config: Config, placed: Sequence[Tensor]) -> tuple[str, ...]:
     complete = with_defaults(config, DEFAULTS)
     _decoder.refuse_windows(ARCHITECTURE, complete)
     head = count(complete, "hidden_size") // count(complete, "num_attention_heads")
-    return _decoder.remarks(ARCHITECTURE, complete, {*DEFAULTS, *CONVERTED}, {"head_dim": (head,)})
+    return _decoder.remarks(ARCHITECTURE, complete, placed, {*DEFAULTS, *CONVERTED}, {"head_dim": (head,)})

@@ -49,4 +49,4 @@ def remarks(config: Config, placed: Sequence[Tensor]) -> tuple[str, ...]:
     complete = with_defaults(config, DEFAULTS)
     _decoder.refuse_windows(ARCHITECTURE, complete)
     unasked = () if switch(config, "attention_bias") else _decoder.unasked(placed, _UNASKED)
-    return *_decoder.remarks(ARCHITECTURE, complete, {*DEFAULTS, *CONVERTED}, {}), *unasked
+    return *_decoder.remarks(ARCHITECTURE, complete, placed, {*DEFAULTS, *CONVERTED}, {}), *unasked
