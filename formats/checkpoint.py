@@ -61,11 +61,11 @@ class Checkpoint:
 
     def text(self, name: str) -> str | None:
         """A file's UTF-8 text exactly as stored, line ends included, or None when there is no such file."""
-        path = self.file(name)
+        path = _find(self.directory, name)
         if path is None:
             return None
         stored = _read(path)
-        if name.endswith(".json"):
+        if not name.endswith(".jinja"):  # which may begin with anything
             refuse_mistaken(path, stored)
         try:
             return stored.decode()

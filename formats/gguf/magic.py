@@ -13,8 +13,8 @@ def is_gguf(path: Path) -> bool:
 
     So a .gguf file that is damaged or something else is told so by the reader. FormatError when it cannot be opened.
     """
-    if path.is_dir() or not path.exists():
-        return path.suffix == SUFFIX and not path.is_dir()
+    if path.is_dir():
+        return False
     if path.suffix.lower() == SUFFIX:
         return True
     if not path.is_file():

@@ -1,8 +1,9 @@
 """Which keys of config.json a family understands, and what is said of the others.
 
-A family's file states its keys as data: `DEFAULTS` and `CONVERTED` become keys or tensors of the file, `FIXED` must
-have a value that llama.cpp's graph of the architecture computes with. What no computation depends on is listed here
-once for all families. What is left is unknown: it may change the model, so it is named in a warning.
+A family's file states its keys as data: `DEFAULTS` and `CONVERTED` become keys or tensors of the file or are checked
+in its own words, `FIXED` must have a value that llama.cpp's graph of the architecture computes with. What no
+computation depends on is listed here once for all families. What is left is unknown: it may change the model, so it
+is named in a warning.
 """
 
 from collections.abc import Collection, Mapping
@@ -38,15 +39,15 @@ _IDLE_WORDS = """
     torchscript pruned_heads chunk_size_feed_forward tf_legacy_loss tie_encoder_decoder cross_attention_hidden_size
     return_dict return_dict_in_generate output_attentions output_hidden_states output_scores output_past
     attn_implementation use_flash_attn use_flash_attention use_flash_attention_2 fp16 bf16 fp32 seq_length
-    num_labels id2label label2id problem_type finetuning_task
-    n_special predict_special_tokens task_specific_params temperature top_k top_p typical_p
-    min_p max_length min_length max_new_tokens min_new_tokens do_sample early_stopping num_beams num_beam_groups
-    diversity_penalty length_penalty repetition_penalty encoder_no_repeat_ngram_size no_repeat_ngram_size
-    bad_words_ids suppress_tokens begin_suppress_tokens exponential_decay_length_penalty remove_invalid_values
-    num_return_sequences cache_implementation quantization_config compression_config quant_config model_name
-    base_model_name base_model_name_or_path is_llama_config transformers.js_config pipeline_tag library_name license
-    router_aux_loss_coef output_router_logits reorder_and_upcast_attn max_sequence_length model_max_length
-    onnx_export neftune_noise_alpha trust_remote_code
+    num_labels id2label label2id problem_type finetuning_task n_special predict_special_tokens task_specific_params
+    temperature top_k top_p typical_p min_p max_length min_length max_new_tokens min_new_tokens do_sample
+    early_stopping num_beams num_beam_groups diversity_penalty length_penalty repetition_penalty
+    encoder_no_repeat_ngram_size no_repeat_ngram_size bad_words_ids suppress_tokens begin_suppress_tokens
+    exponential_decay_length_penalty remove_invalid_values num_return_sequences cache_implementation
+    quantization_config compression_config quant_config model_name base_model_name base_model_name_or_path
+    is_llama_config transformers.js_config pipeline_tag library_name license router_aux_loss_coef
+    output_router_logits reorder_and_upcast_attn max_sequence_length model_max_length onnx_export
+    neftune_noise_alpha trust_remote_code
 """
 """Keys that say how to train, load, sample or label, or how wide a sum is kept, and not what is computed."""
 _IDLE = frozenset(_IDLE_WORDS.split())
@@ -58,7 +59,7 @@ def check(config: Config, architecture: str, converted: Collection[str], fixed: 
     """Warnings for keys nobody knows; InputError for a known key whose value llama.cpp's graph has no place for."""
     fixed = {**FIXED_EVERYWHERE, **fixed}
     for key, allowed in fixed.items():
-        if key in config and key not in converted:
+        if key in config:
             refuse_other(architecture, key, config[key], allowed)
     known = {*converted, *fixed, *_IDLE}
     unknown = sorted(
