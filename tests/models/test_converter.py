@@ -63,21 +63,26 @@ def assert_equal(name: str, model: Model) -> None:
         assert (tensor.name, stored["f32"]) == (tensor.name, ["F32", digest(f32_bytes(tensor))])
 
 
-@pytest.mark.parametrize("name", [name for name in VARIANTS if name != YARN])
+def built(name: str, parent: Path) -> Path:
+    """The variant, without what is refused here because llama.cpp does not read what its converter writes of it."""
+    directory = VARIANTS[name].build(parent)
+    if name == YARN:
+        config = json.loads((directory / "config.json").read_text())
+        del config["rope_scaling"]["beta_fast"]
+        (directory / "config.json").write_text(json.dumps(config))
+    return directory
+
+
+@pytest.mark.parametrize("name", VARIANTS)
 def test_a_checkpoint_becomes_what_the_converter_makes_of_it(name: str, tmp_path: Path) -> None:
-    assert_equal(name, open_model(VARIANTS[name].build(tmp_path)))
+    assert_equal(name, open_model(built(name, tmp_path)))
 
 
 def test_yarn_becomes_what_llama_cpp_reads(tmp_path: Path) -> None:
-    directory = VARIANTS[YARN].build(tmp_path)
     with pytest.raises(InputError, match=r"'beta_fast' is '16', llama\.cpp's 'qwen2' computes with 32\.0 only"):
-        open_model(directory)
-    config = json.loads((directory / "config.json").read_text())
-    del config["rope_scaling"]["beta_fast"]
-    (directory / "config.json").write_text(json.dumps(config))
-    model = open_model(directory)
-    assert_equal(YARN, model)
-    assert model.metadata["qwen2.rope.scaling.attn_factor"].data == pytest.approx(0.9 / (0.1 * np.log(4) + 1))
+        open_model(VARIANTS[YARN].build(tmp_path))
+    factor = open_model(built(YARN, tmp_path)).metadata["qwen2.rope.scaling.attn_factor"].data
+    assert factor == pytest.approx(0.9 / (0.1 * np.log(4) + 1))
 
 
 def test_an_inner_size_of_its_own_is_written(tmp_path: Path) -> None:
