@@ -5,13 +5,16 @@ Nothing in a checkpoint is executed, and no name or link in it leads out of its 
 
 import os
 import re
+import shlex
 from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from formats import hub
 from formats.errors import FormatError
 from formats.json_object import read_object
+from formats.mistaken import encoding_of, refuse_mistaken
 from formats.quoted import quoted
 from formats.safetensors import read_header
 from formats.source import open_input, size_of
@@ -21,6 +24,8 @@ _WEIGHTS = ".safetensors"
 _MOST_TEXT_NBYTES = 64 << 20
 """Of a file beside the weights: several times the largest tokenizer there is."""
 _PICKLES = (".bin", ".pt", ".pth", ".ckpt", ".pkl")
+_WHOLE = f"model{_WEIGHTS}"
+_ADAPTER = "adapter_config.json"
 _PICKLE_HINT = "convert it to safetensors first: a pickle can run code, so none is ever loaded"
 _SHARD = re.compile(r"(?P<stem>.+)-(?P<number>\d{5})-of-(?P<count>\d{5})\.safetensors")
 
@@ -36,22 +41,40 @@ class Checkpoint:
     """config.json, or None when there is none."""
     tensors: tuple[StoredTensor, ...]
     """By shard, then by name: the order in which llama.cpp's converter meets them."""
+    warnings: tuple[str, ...] = ()
     _parsed: dict[tuple[Path, str], dict[str, Any] | None] = field(default_factory=dict, repr=False, compare=False)
 
     def file(self, name: str) -> Path | None:
-        """A file of the checkpoint, or None when it has no such; FormatError when the name leads elsewhere."""
-        return _find(self.directory, name)
+        """A file of the checkpoint, or None when it has no such.
+
+        FormatError when the name leads elsewhere, and for what only stands for a file: a pointer, an error page.
+        """
+        path = _find(self.directory, name)
+        if path is not None and path.is_file():
+            refuse_mistaken(path)
+        return path
+
+    def head(self, name: str, nbytes: int) -> bytes | None:
+        """The first bytes of a file, or None when there is no such file."""
+        path = _find(self.directory, name)
+        if path is None:
+            return None
+        with open_input(path) as file:
+            return file.read(nbytes)
 
     def text(self, name: str) -> str | None:
         """A file's UTF-8 text exactly as stored, line ends included, or None when there is no such file."""
-        path = self.file(name)
+        path = _find(self.directory, name)
         if path is None:
             return None
         stored = _read(path)
+        if not name.endswith(".jinja"):  # which may begin with anything
+            refuse_mistaken(path, stored)
         try:
             return stored.decode()
         except UnicodeDecodeError as error:
-            raise FormatError(f"{path}: not utf-8 at byte {error.start} of {len(stored)}") from error
+            _, hint = encoding_of(stored) or (None, None)
+            raise FormatError(f"{path}: not utf-8 at byte {error.start} of {len(stored)}", hint=hint) from error
 
     def json(self, name: str) -> dict[str, Any] | None:
         """A file's JSON object, or None when there is no such file; parsed once, so not to be changed."""
@@ -67,17 +90,37 @@ def open_checkpoint(path: Path) -> Checkpoint:
     FormatError when there are no weights we read, a shard is missing, or the index and the shards disagree.
     """
     if not path.exists():
-        raise FormatError(f"{path}: no such file or directory")
-    directory = path if path.is_dir() else path.parent
+        raise hub.missing(path)
+    directory = hub.snapshot_of(path) if path.is_dir() else path.parent
+    warnings: tuple[str, ...] = ()
     index = _index_of(path, directory)
-    if index is not None:
+    if path.is_dir() and _find(directory, _WHOLE):
+        tensors, warnings = _whole(directory, index)
+    elif index is not None:
         tensors = _indexed(directory, index)
     elif path.is_dir():
-        tensors = _merged(_parts(path))
+        tensors = _merged(_parts(directory))
     else:
         _refuse_other_formats(path)
         tensors = _merged([path])
-    return Checkpoint(path, directory, _object(directory, "config.json"), tensors)
+    return Checkpoint(path, directory, _object(directory, "config.json"), tensors, warnings)
+
+
+def _whole(directory: Path, index: str | None) -> tuple[tuple[StoredTensor, ...], tuple[str, ...]]:
+    """The tensors of model.safetensors, which transformers prefers to every shard, and what is left out for it.
+
+    llama.cpp's converter takes every model*.safetensors together, and fails where two of them hold one tensor.
+    """
+    shards = [] if index is None else sorted(set(_weight_map(directory, index).values()))
+    if shards == [_WHOLE]:
+        return _indexed(directory, index or ""), ()
+    warnings: tuple[str, ...] = ()
+    if index is not None:
+        warnings = (f"{directory / index}: lists other files, {_WHOLE} is read as transformers does, and no shard",)
+    elif others := [name for name in _listed(directory) if name != _WHOLE and _is_part(name)]:
+        left_out = f"{quoted(others[0])} and {len(others) - 1} more" if len(others) > 1 else quoted(others[0])
+        warnings = (f"{directory}: {_WHOLE} is read as transformers does, and not {left_out}",)
+    return _merged([_required(directory, _WHOLE)]), warnings
 
 
 def _index_of(path: Path, directory: Path) -> str | None:
@@ -93,8 +136,8 @@ def _index_of(path: Path, directory: Path) -> str | None:
     return name if _find(directory, name) else None
 
 
-def _indexed(directory: Path, index: str) -> tuple[StoredTensor, ...]:
-    """The tensors of all shards, which must be exactly those that the index lists."""
+def _weight_map(directory: Path, index: str) -> dict[str, str]:
+    """Names of tensors -> names of the shards that hold them."""
     where = directory / index
     weight_map = (_object(directory, index, unique_keys=True) or {}).get("weight_map")
     if not isinstance(weight_map, dict) or not weight_map:
@@ -102,6 +145,13 @@ def _indexed(directory: Path, index: str) -> tuple[StoredTensor, ...]:
     for name, shard in weight_map.items():
         if not isinstance(shard, str) or not shard.endswith(_WEIGHTS):
             raise FormatError(f"{where}: tensor {quoted(name)} is in {quoted(str(shard))}, not a {_WEIGHTS} file")
+    return weight_map
+
+
+def _indexed(directory: Path, index: str) -> tuple[StoredTensor, ...]:
+    """The tensors of all shards, which must be exactly those that the index lists."""
+    where = directory / index
+    weight_map = _weight_map(directory, index)
     sizes = Counter(weight_map.values())
     shards = []
     for shard, count in sorted(sizes.items()):
@@ -146,11 +196,8 @@ def _merged(shards: list[Path]) -> tuple[StoredTensor, ...]:
 
 def _parts(directory: Path) -> list[Path]:
     """The weight files of a directory without an index; FormatError when there are none, or a series has a gap."""
-    try:
-        names = sorted(entry.name for entry in directory.iterdir())
-    except OSError as error:
-        raise FormatError(f"{directory}: {(error.strerror or 'cannot be listed').lower()}") from error
-    parts = [name for name in names if name.startswith("model") and name.endswith(_WEIGHTS)]
+    names = _listed(directory)
+    parts = [name for name in names if _is_part(name)]
     if not parts:
         raise _no_weights(directory, names)
     for series in filter(None, map(_SHARD.fullmatch, parts)):
@@ -161,17 +208,42 @@ def _parts(directory: Path) -> list[Path]:
     return [_required(directory, name) for name in parts]
 
 
+def _listed(directory: Path) -> list[str]:
+    try:
+        return sorted(entry.name for entry in directory.iterdir())
+    except OSError as error:
+        raise FormatError(f"{directory}: {(error.strerror or 'cannot be listed').lower()}") from error
+
+
+def _is_part(name: str) -> bool:
+    return name.startswith("model") and name.endswith(_WEIGHTS)
+
+
 def _no_weights(directory: Path, names: list[str]) -> FormatError:
     """Why a directory is no checkpoint, with what to do about it."""
+    if _ADAPTER in names or any(name.startswith("adapter_model.") for name in names):
+        return adapter(directory, directory)
     for suffixes, what, hint in (
         ((_WEIGHTS,), f"no model*{_WEIGHTS}", "name the file itself: {}"),
         (_PICKLES, "weights only as pickles", _PICKLE_HINT),
         ((".gguf",), "weights only as gguf", "name the file itself: {}"),
     ):
-        found = [name for name in names if name.endswith(suffixes)]
+        found = [name for name in names if name.lower().endswith(suffixes)]
         if found:
             return FormatError(f"{directory}: {what}, but {quoted(found[0])}", hint=hint.format(quoted(found[0])))
     return FormatError(f"{directory}: no model*{_WEIGHTS} among its {len(names)} files")
+
+
+def adapter(path: Path, directory: Path) -> FormatError:
+    """What to say of a file or directory that holds an adapter where a model is wanted."""
+    stated = _object(directory, _ADAPTER) or {}
+    kind, base = stated.get("peft_type"), stated.get("base_model_name_or_path")
+    what = f" ({quoted(kind)})" if isinstance(kind, str) else ""
+    of = f" of base model {quoted(base)}" if isinstance(base, str) and base else ""
+    return FormatError(
+        f"{path}: an adapter{what}{of}, not a model",
+        hint="merge it into its base model first: merge_and_unload() of peft, then save_pretrained()",
+    )
 
 
 def _refuse_other_formats(path: Path) -> None:
@@ -183,7 +255,10 @@ def _refuse_other_formats(path: Path) -> None:
 
 def _object(directory: Path, name: str, unique_keys: bool = False) -> dict[str, Any] | None:
     path = _find(directory, name)
-    return None if path is None else read_object(path, unique_keys)
+    if path is None:
+        return None
+    refuse_mistaken(path)
+    return read_object(path, unique_keys)
 
 
 def _read(path: Path) -> bytes:
@@ -209,8 +284,14 @@ def _find(directory: Path, name: str) -> Path | None:
     # realpath, because Path.resolve raises on a loop of links before Python 3.13.
     target = Path(os.path.realpath(path))
     home = directory.resolve()
-    if not any(target.is_relative_to(allowed) for allowed in (home, *_blobs(home))):
-        raise FormatError(f"{path}: links to {quoted(str(target))}, outside of the checkpoint")
+    blobs = _blobs(home)
+    # Old downloads into a directory are links into the cache; a snapshot's lead into its own repository only.
+    allowed = any(target.is_relative_to(place) for place in (home, *blobs)) or (not blobs and hub.is_blob(target))
+    if not allowed:
+        raise FormatError(
+            f"{path}: links to {quoted(str(target))}, outside of the checkpoint",
+            hint=f"copy what the links point to: cp -rL {shlex.quote(str(directory))} COPY",
+        )
     return path if path.exists() else None
 
 

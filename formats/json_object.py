@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from formats.errors import FormatError
+from formats.mistaken import encoding_of
 from formats.quoted import quoted
 from formats.room import FREE_NBYTES, TIMES
 from formats.source import open_input, size_of
@@ -42,9 +43,13 @@ def parse_object(source: str, text: bytes, unique_keys: bool = False, room: int 
     """The JSON object that UTF-8 `text` spells; FormatError naming `source` when it spells anything else.
 
     With `unique_keys` an object that says a key twice is refused, as two readers may disagree on which counts;
-    without, the last one counts, as it does in the libraries checkpoints are made with. What would take more than
-    `room` bytes of memory is refused unread; by default that follows from the size of the text.
+    without, the last one counts, as it does in the libraries checkpoints are made with. A mark of UTF-8 in front,
+    which editors of Windows leave, says nothing and is passed over. What would take more than `room` bytes of memory is
+    refused unread; by default that follows from the size of the text.
     """
+    text = text.removeprefix(b"\xef\xbb\xbf")
+    if encoding := encoding_of(text):
+        raise FormatError(f"{source}: {encoding[0]}, not utf-8", hint=encoding[1])
 
     def refuse_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
         found = dict(pairs)

@@ -14,6 +14,7 @@ import numpy as np
 
 from formats.errors import FormatError
 from formats.json_object import parse_object
+from formats.mistaken import HEAD_NBYTES, refuse_mistaken
 from formats.quoted import quoted
 from formats.room import TENSOR_MEMORY_NBYTES, refuse_crowd, room_for
 from formats.source import open_input, size_of
@@ -24,6 +25,7 @@ MAX_DIMENSIONS = 32
 """As many as every numpy can hold; a million dimensions would be a product that takes for ever."""
 
 _LENGTH_NBYTES = 8
+_CUT_SHORT = "its download was cut short: download it anew"
 _ENTRY_KEYS = {"dtype", "shape", "data_offsets"}
 _ELEMENT = {
     "F64": np.dtype("<f8"),
@@ -60,14 +62,19 @@ def read_header(path: Path) -> SafetensorsFile:
     """The tensors of a file, described; FormatError at the first thing the format does not allow."""
     with open_input(path) as file:
         size = size_of(file)
-        length = int.from_bytes(file.read(_LENGTH_NBYTES), "little")
+        head = file.read(HEAD_NBYTES)
+        if head[_LENGTH_NBYTES : _LENGTH_NBYTES + 1] != b"{":
+            refuse_mistaken(path, head)
+        length = int.from_bytes(head[:_LENGTH_NBYTES], "little")
         begin = _LENGTH_NBYTES + length
         if size < _LENGTH_NBYTES:
-            raise FormatError(f"{path}: {size} bytes, a safetensors file has at least {_LENGTH_NBYTES}")
+            least = f"a safetensors file has at least {_LENGTH_NBYTES}"
+            raise FormatError(f"{path}: {size} bytes, {least}", hint=_CUT_SHORT)
         if length > MAX_HEADER_NBYTES:
             raise FormatError(f"{path}: header of {length} bytes, at most {MAX_HEADER_NBYTES} are allowed")
         if begin > size:
-            raise FormatError(f"{path}: header ends at byte {begin}, file at {size}")
+            raise FormatError(f"{path}: header ends at byte {begin}, file at {size}", hint=_CUT_SHORT)
+        file.seek(_LENGTH_NBYTES)
         text = file.read(length)
     if not text.startswith(b"{"):
         raise FormatError(f"{path}: header begins with {text[:1]!r}, not {b'{'!r}")
@@ -130,4 +137,5 @@ def _refuse_holes(path: Path, begin: int, size: int, tensors: list[StoredTensor]
             )
         end += tensor.nbytes
     if end != size:
-        raise FormatError(f"{path}: tensors end at byte {end}, file at {size}")
+        hint = _CUT_SHORT if end > size else None
+        raise FormatError(f"{path}: tensors end at byte {end}, file at {size}", hint=hint)

@@ -7,21 +7,29 @@ from pathlib import Path
 from types import ModuleType
 
 from formats.checkpoint import Checkpoint, open_checkpoint
+from formats.errors import FormatError
 from formats.gguf import scalars, shards
 from formats.gguf.layout import Value, text
+from formats.gguf.magic import is_gguf
 from formats.quoted import quoted
 from formats.source import Identities, recording
 from quantize_cli import plugins
 from quantize_cli.certificate import is_claim
 from quantize_cli.errors import InputError
-from quantize_cli.models._card import CardError, front_matter
+from quantize_cli.models._card import MAX_NBYTES, CardError, front_matter
+from quantize_cli.models._config import architecture_class, spelled
+from quantize_cli.models._engine import not_loaded
 from quantize_cli.models._general import metadata as general_metadata
+from quantize_cli.models._quantized import refuse_adapter, refuse_quantized
 from quantize_cli.models._sampling import sampling_warnings
 from quantize_cli.models._slots import is_buffer
+from quantize_cli.models._wrapped import unwrapped
 from quantize_cli.tensor import Tensor, from_stored
 from quantize_cli.tokenizers import careful, checkpoint_tokenizer, special_warnings
 
 _ARCHITECTURE = "general.architecture"
+_CARD = "README.md"
+_CLASS_ENDINGS = ("ForCausalLM", "LMHeadModel", "Model")
 _OF_THE_MIX = ("general.file_type", "general.quantization_version")
 
 
@@ -38,11 +46,8 @@ class Model:
     warnings: tuple[str, ...] = ()
     files: Identities = field(default_factory=dict, repr=False)
     """All that was opened to describe it."""
-
-    @property
-    def is_gguf(self) -> bool:
-        """Whether it was a GGUF file already, whose tensors have been through a converter."""
-        return self.path.suffix == ".gguf"
+    is_gguf: bool = False
+    """Whether it was a GGUF file already, whose tensors have been through a converter."""
 
 
 def open_model(path: Path) -> Model:
@@ -53,24 +58,42 @@ def open_model(path: Path) -> Model:
 
 
 def _opened(path: Path) -> Model:
-    if path.suffix == ".gguf" and not path.is_dir():
+    if is_gguf(path):
         return _from_gguf(path)
     checkpoint = open_checkpoint(path)
+    refuse_adapter(checkpoint)
     if checkpoint.config is None:
         return _without_config(checkpoint)
-    model_type = checkpoint.config.get("model_type")
-    if not isinstance(model_type, str) or model_type not in plugins.names("models"):
-        raise InputError(
-            f"{checkpoint.directory}/config.json: model_type {quoted(str(model_type))} is not supported",
-            hint="known: " + ", ".join(plugins.names("models")),
-        )
-    return _of_family(checkpoint, checkpoint.config, plugins.load("models", model_type))
+    family, warnings = _family(checkpoint, checkpoint.config)
+    warnings = (*checkpoint.warnings, *warnings, *refuse_quantized(checkpoint))
+    return _of_family(checkpoint, checkpoint.config, family, warnings)
 
 
-def _of_family(checkpoint: Checkpoint, config: dict[str, object], family: ModuleType) -> Model:
+def _family(checkpoint: Checkpoint, config: dict[str, object]) -> tuple[ModuleType, tuple[str, ...]]:
+    """What reads the model: by its model_type, or by its class where that names no family."""
+    model_type = config.get("model_type")
+    if isinstance(model_type, str) and model_type in plugins.names("models"):
+        return plugins.load("models", model_type), ()
+    where = f"{checkpoint.directory}/config.json: model_type {spelled(model_type)}"
+    class_name = architecture_class(config)
+    for name in plugins.names("models"):
+        family = plugins.load("models", name)
+        if class_name.lower() in {f"{family.CLASS}{ending}".lower() for ending in _CLASS_ENDINGS}:
+            return family, (f"{where} is not known, taken for {quoted(name)}, as {class_name} is",)
+    raise InputError(f"{where} is not supported", hint="known: " + ", ".join(plugins.names("models")))
+
+
+def _of_family(
+    checkpoint: Checkpoint, config: dict[str, object], family: ModuleType, warnings: tuple[str, ...]
+) -> Model:
     stored = [from_stored(tensor) for tensor in checkpoint.tensors if not is_buffer(tensor.name)]
-    tensors: list[Tensor] = family.tensors(config, stored)
-    general, warnings = _general(checkpoint, tensors)
+    tensors, added = _placed(config, stored, family)
+    if added:
+        warnings += (f"{checkpoint.path}: names of tensors are read without {quoted(added)}, which a wrapper added",)
+    _refuse_not_loaded(family.ARCHITECTURE, tensors)
+    warnings += family.remarks(config, tensors)
+    general, remarks = _general(checkpoint, tensors)
+    warnings += remarks
     if checkpoint.file("modules.json"):
         warnings += (f"{checkpoint.directory}: how embeddings are pooled is not converted, state it to the engine",)
     metadata = {"general.architecture": text(family.ARCHITECTURE), **general, **family.metadata(config)}
@@ -84,13 +107,38 @@ def _of_family(checkpoint: Checkpoint, config: dict[str, object], family: Module
     return Model(checkpoint.path, family.ARCHITECTURE, metadata, tensors, warnings)
 
 
+def _placed(config: dict[str, object], stored: list[Tensor], family: ModuleType) -> tuple[list[Tensor], str]:
+    """The tensors under their GGUF names, and what a wrapper had put into their names."""
+    bare, added = unwrapped(stored)
+    try:
+        placed: list[Tensor] = family.tensors(config, bare)
+    except InputError as error:
+        if not added:
+            raise
+        hint = f"names have {quoted(added)} of a wrapper in them, but without it the model is not whole either"
+        raise InputError(str(error), hint=hint) from error
+    return placed, added
+
+
+def _refuse_not_loaded(architecture: str, tensors: list[Tensor]) -> None:
+    """InputError for a tensor that llama.cpp has no place for: it refuses the whole file."""
+    refused = set(not_loaded(architecture, [tensor.name for tensor in tensors]))
+    for tensor in tensors:
+        if tensor.name in refused:
+            raise InputError(
+                f"{tensor.origin} would be {quoted(tensor.name)}, which llama.cpp does not load in "
+                f"architecture '{architecture}'",
+                hint="llama.cpp refuses such a file, and without the tensor the model would compute something else",
+            )
+
+
 def _general(checkpoint: Checkpoint, tensors: Iterable[Tensor]) -> tuple[dict[str, Value], tuple[str, ...]]:
     """The `general.*` keys; a model card that cannot be read is only worth a warning."""
     parameter_count = sum(prod(tensor.shape) for tensor in tensors)
     try:
-        card = front_matter(checkpoint.text("README.md") or "")
-    except CardError as error:
-        warning = f"{checkpoint.directory}/README.md: the model card is not read, its front matter is no yaml: {error}"
+        card = front_matter(checkpoint.head(_CARD, MAX_NBYTES + 1) or b"")
+    except (CardError, FormatError) as error:
+        warning = f"{checkpoint.directory}/{_CARD}: the model card is not read: {error}"
         return general_metadata(checkpoint, {}, parameter_count), (warning,)
     return general_metadata(checkpoint, card, parameter_count), ()
 
@@ -101,12 +149,20 @@ def _from_gguf(path: Path) -> Model:
     # A certificate is of that file, and holds of nothing made from it.
     metadata = {key: value for key, value in own.items() if key not in _OF_THE_MIX and not is_claim(key)}
     name = scalars.words(f"{path}: ", file.metadata, _ARCHITECTURE) if _ARCHITECTURE in file.metadata else None
-    warnings = () if name else (f"{path}: no 'general.architecture', so no engine will know the model",)
-    return Model(path, name, metadata, [from_stored(tensor) for tensor in stored], warnings)
+    warnings: tuple[str, ...] = (
+        () if name else (f"{path}: no 'general.architecture', so no engine will know the model",)
+    )
+    blocks = file.metadata.get(f"{name}.block_count")
+    layers = blocks.data if blocks is not None and type(blocks.data) is int else None
+    if refused := not_loaded(name or "", [tensor.name for tensor in stored], layers):
+        of = f"tensor {quoted(refused[0])}" + (f" and {len(refused) - 1} more" if len(refused) > 1 else "")
+        warnings += (f"{path}: llama.cpp does not load {of} in architecture '{name}', and refuses such a file",)
+    return Model(path, name, metadata, [from_stored(tensor) for tensor in stored], warnings, is_gguf=True)
 
 
 def _without_config(checkpoint: Checkpoint) -> Model:
     """Tensors under their own names: a container for weights, which no engine runs."""
     tensors = [from_stored(tensor) for tensor in checkpoint.tensors]
     warning = f"{checkpoint.path}: no config.json beside it, so names stay as they are and no engine will know it"
-    return Model(checkpoint.path, None, {"general.name": text(checkpoint.path.stem)}, tensors, (warning,))
+    warnings = (*checkpoint.warnings, warning)
+    return Model(checkpoint.path, None, {"general.name": text(checkpoint.path.stem)}, tensors, warnings)

@@ -25,7 +25,7 @@ from quantize_cli.tensor import Tensor, from_array, stack
 from tests import checkpoints, oracle
 from tests.golden.converter.make_golden import HERE, digest
 from tests.golden.converter.variants import VARIANTS
-from tests.models.test_converter import DELIBERATE, as_golden
+from tests.models.test_converter import DELIBERATE, as_golden, built
 
 
 def model_of(*tensors: Tensor) -> Model:
@@ -152,7 +152,7 @@ CONVERTER_TYPES = {"f32": 0, "f16": 1, "bf16": 32}
 @pytest.mark.parametrize("name", VARIANTS)
 def test_float_files_are_the_converters(name: str, type_: str, tmp_path: Path) -> None:
     golden = json.loads((HERE / f"{name}.json").read_text(encoding="utf-8"))
-    model = open_model(VARIANTS[name].build(tmp_path))
+    model = open_model(built(name, tmp_path))
     written(model, type_, tmp_path / "out.gguf")
     file = read_gguf(tmp_path / "out.gguf")
     expected = {tensor: described[type_] for tensor, described in golden["tensors"].items()}

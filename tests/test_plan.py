@@ -20,7 +20,7 @@ from tests.golden.recipes.cases import Case, unread
 
 
 def model_of(*tensors: Tensor, path: str = "model.safetensors") -> Model:
-    return Model(Path(path), None, {"general.name": text("made up")}, list(tensors))
+    return Model(Path(path), None, {"general.name": text("made up")}, list(tensors), is_gguf=path.endswith(".gguf"))
 
 
 def tensor(name: str, shape: tuple[int, ...], type_: GgmlType = GgmlType.F32) -> Tensor:

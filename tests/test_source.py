@@ -16,7 +16,7 @@ from tests.tokenizers.converted import convert
 
 
 def test_an_unknown_model_type_is_named_with_the_known_ones(tmp_path: Path) -> None:
-    checkpoints.build("llama", tmp_path, config={"model_type": "mamba\x1b[2J"})
+    checkpoints.build("llama", tmp_path, config={"model_type": "mamba\x1b[2J", "architectures": ["MambaForCausalLM"]})
     with pytest.raises(InputError, match=r"model_type 'mamba\\x1b\[2J' is not supported") as caught:
         open_model(tmp_path)
     assert caught.value.hint is not None
@@ -95,3 +95,96 @@ def test_a_certificate_is_not_taken_over_but_the_importance_is_still_named(tmp_p
     )
     (tmp_path / "a.gguf").write_bytes(layout.header)
     assert list(open_model(tmp_path / "a.gguf").metadata) == ["general.architecture", "quantize.imatrix.file"]
+
+
+@pytest.mark.parametrize("model_type", [None, "my-llama", 7])
+def test_a_class_stands_in_for_a_model_type_that_says_nothing(model_type: object, tmp_path: Path) -> None:
+    model = open_model(checkpoints.build("qwen2", tmp_path, config={"model_type": model_type}))
+    assert model.architecture == "qwen2"
+    assert "is not known, taken for 'qwen2', as Qwen2ForCausalLM is" in model.warnings[0]
+
+
+HALVES = [("llama", "model.embed_tokens.weight"), ("gpt2", "transformer.wte.weight")]
+
+
+@pytest.mark.parametrize(("family", "embedding"), HALVES)
+def test_a_tied_head_stands_for_the_embedding(family: str, embedding: str, tmp_path: Path) -> None:
+    tied = {"tie_word_embeddings": True}
+    whole = open_model(checkpoints.build(family, tmp_path, config=tied)).tensors
+    shape = next(tensor.shape for tensor in whole if tensor.name == "token_embd.weight")
+    head = checkpoints.numbers("lm_head.weight", shape)
+    checkpoints.build(family, tmp_path, config=tied, tensors={embedding: None, "lm_head.weight": head})
+    found = {tensor.name: tensor for tensor in open_model(tmp_path).tensors}
+    assert found.keys() == {tensor.name for tensor in whole}
+    assert np.array_equal(found["token_embd.weight"].read(0, shape[0]), head)
+
+
+@pytest.mark.parametrize("missing", [0, 1])
+@pytest.mark.parametrize(("family", "embedding"), HALVES)
+def test_a_half_that_is_not_tied_is_missed_with_the_key_that_ties(
+    family: str, embedding: str, missing: int, tmp_path: Path
+) -> None:
+    untied = {"tie_word_embeddings": False}
+    whole = open_model(checkpoints.build(family, tmp_path / "whole", config=None)).tensors
+    shape = next(tensor.shape for tensor in whole if tensor.name == "token_embd.weight")
+    halves = {embedding: checkpoints.numbers(embedding, shape), "lm_head.weight": checkpoints.numbers("head", shape)}
+    name = list(halves)[missing]
+    checkpoints.build(family, tmp_path, config=untied, tensors={**halves, name: None})
+    with pytest.raises(
+        InputError, match=rf"tensor '{name.partition('.')[2] if missing == 0 else name}' is missing"
+    ) as caught:
+        open_model(tmp_path)
+    assert "tie_word_embeddings: true" in (caught.value.hint or "")
+
+
+def test_a_model_without_a_head_is_said_to_be_one(tmp_path: Path) -> None:
+    stated = {"architectures": ["LlamaModel"]}
+    model = open_model(checkpoints.build("llama", tmp_path, config=stated, tensors={"lm_head.weight": None}))
+    assert model.warnings[0].startswith("no head is stored, so llama.cpp takes the embedding for one")
+
+
+def test_a_head_is_missed_where_nothing_says_that_there_is_none(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"tensor 'lm_head\.weight' is missing"):
+        open_model(
+            checkpoints.build("llama", tmp_path, config={"architectures": None}, tensors={"lm_head.weight": None})
+        )
+
+
+def test_the_whole_file_is_read_and_not_a_stale_index(tmp_path: Path) -> None:
+    directory = checkpoints.build("llama", tmp_path)
+    index = {"weight_map": {"model.norm.weight": "model-00001-of-00002.safetensors"}}
+    (directory / "model.safetensors.index.json").write_text(json.dumps(index))
+    model = open_model(directory)
+    assert model.warnings[0].endswith("lists other files, model.safetensors is read as transformers does, and no shard")
+    assert len(model.tensors) == 21
+
+
+def test_weights_beside_the_whole_file_are_named_as_left_out(tmp_path: Path) -> None:
+    directory = checkpoints.build("llama", tmp_path)
+    (directory / "model-fp16.safetensors").write_bytes(b"")
+    assert open_model(directory).warnings[0].endswith("and not 'model-fp16.safetensors'")
+
+
+@pytest.mark.parametrize("name", ["sha256-4d7a", "m.GGUF"])
+def test_a_gguf_file_of_another_name_is_one(name: str, tmp_path: Path) -> None:
+    convert(checkpoints.build("llama", tmp_path / "m"), tmp_path / name)
+    model = open_model(tmp_path / name)
+    assert (model.is_gguf, model.architecture) == (True, "llama")
+
+
+def test_a_snapshot_of_a_cache_is_named_after_its_repository(tmp_path: Path) -> None:
+    place = tmp_path / "models--org--Tiny-Llama-1M" / "snapshots" / ("0123456789" * 4)
+    metadata = open_model(checkpoints.build("llama", place)).metadata
+    found = {key: metadata[f"general.{key}"].data for key in ("name", "organization", "basename")}
+    assert found == {"name": "Tiny Llama 1M", "organization": "org", "basename": "Tiny-Llama"}
+
+
+@pytest.mark.parametrize("card", [b"---\nlicense: mit\n---\nna\xefve\n", b"---\na: &a [x]\nlicense: *a\n---\n"])
+def test_no_card_is_a_reason_to_refuse_a_model(card: bytes, tmp_path: Path) -> None:
+    model = open_model(checkpoints.build("llama", tmp_path, files={"README.md": card}))
+    assert ("general.license" in model.metadata) == (not model.warnings)
+
+
+def test_a_text_in_place_of_a_name_is_not_taken_apart(tmp_path: Path) -> None:
+    directory = checkpoints.build("llama", tmp_path / "m", config={"_name_or_path": "a-" * 10_000})
+    assert open_model(directory).metadata["general.name"].data == "M"

@@ -25,6 +25,7 @@ from formats.gguf.rules import (
     checked_nbytes,
     padded,
 )
+from formats.mistaken import refuse_mistaken
 from formats.quoted import quoted
 from formats.room import TENSOR_MEMORY_NBYTES, refuse_crowd
 from formats.source import open_input, size_of
@@ -33,6 +34,8 @@ from formats.stored import StoredTensor
 READABLE_VERSIONS = (2, 3)
 
 _SMALLEST_FILE_NBYTES = 24
+_PARTS_HINT = "a later part of a file that was cut into pieces is joined to the first: cat PART-a PART-b > WHOLE.gguf"
+_CUT_HINT = "its download was cut short, or it is the first of several pieces to be joined by cat"
 _SMALLEST_VALUE_NBYTES = 14
 """A key of one letter, a type, and one byte."""
 _SMALLEST_TENSOR_NBYTES = 24
@@ -98,7 +101,8 @@ def _read(cursor: Cursor) -> GgufFile:
 def _version(cursor: Cursor) -> int:
     magic = cursor.take(len(MAGIC), "magic")
     if magic != MAGIC:
-        raise FormatError(f"{cursor.path}: begins with {magic!r}, a gguf file with {MAGIC!r}")
+        refuse_mistaken(cursor.path)
+        raise FormatError(f"{cursor.path}: begins with {magic!r}, a gguf file with {MAGIC!r}", hint=_PARTS_HINT)
     version: int = cursor.number("I", "version")
     if version not in READABLE_VERSIONS:
         swapped = int.from_bytes(version.to_bytes(4, "little"), "big")
@@ -219,8 +223,8 @@ def _stored(
             raise FormatError(f"{source}tensor {quoted(info.name)} begins at {offset} of the data, expected {expected}")
         begin = data_offset + offset
         if begin + nbytes > cursor.size:
-            end = begin + nbytes
-            raise FormatError(f"{source}tensor {quoted(info.name)} ends at byte {end}, file at {cursor.size}")
+            ends = f"ends at byte {begin + nbytes}, file at {cursor.size}"
+            raise FormatError(f"{source}tensor {quoted(info.name)} {ends}", hint=_CUT_HINT)
         element = _ELEMENT.get(info.type, _BLOCK_BYTES)
         tensors.append(StoredTensor(info.name, info.shape, info.type.name, cursor.path, begin, nbytes, element))
         expected += padded(nbytes, alignment)

@@ -10,9 +10,11 @@ from pathlib import Path
 
 from formats.errors import FormatError
 from formats.gguf import scalars
-from formats.gguf.layout import Value, ValueType
+from formats.gguf.layout import MAGIC, Value, ValueType
 from formats.gguf.reader import GgufFile, read_gguf
+from formats.gguf.rules import padded
 from formats.quoted import quoted
+from formats.source import open_input
 from formats.stored import StoredTensor
 
 NUMBER, COUNT, TENSORS = "split.no", "split.count", "split.tensors.count"
@@ -43,6 +45,7 @@ def read_model(path: Path) -> tuple[GgufFile, tuple[StoredTensor, ...]]:
     FormatError for a shard that is missing or belongs elsewhere, and for a tensor that two of them hold.
     """
     named = read_gguf(path)
+    refuse_joined(named)
     count = _mark(named, COUNT, _MOST_FILES)
     if count <= 1:
         return named, named.tensors
@@ -57,6 +60,20 @@ def read_model(path: Path) -> tuple[GgufFile, tuple[StoredTensor, ...]]:
     tensors = tuple(tensor for file in files for tensor in file.tensors)
     _check(files[0], tensors)
     return files[0], tensors
+
+
+def refuse_joined(file: GgufFile) -> None:
+    """FormatError when another GGUF file follows in the same file: shards are whole files, which cat does not merge."""
+    end = max((tensor.offset + tensor.nbytes for tensor in file.tensors), default=file.data_offset)
+    with open_input(file.path) as stored:
+        for begin in (end, padded(end, file.alignment)):
+            stored.seek(begin)
+            if stored.read(len(MAGIC)) == MAGIC:
+                raise FormatError(
+                    f"{file.path}: a second gguf file begins at byte {begin}",
+                    hint="files joined by cat: name the first of the original files instead, or join them with "
+                    "llama-gguf-split --merge",
+                )
 
 
 def without_marks(metadata: Mapping[str, Value]) -> dict[str, Value]:

@@ -15,6 +15,7 @@ from typing import Protocol
 
 import numpy as np
 
+from formats.gguf.magic import is_gguf
 from quantize_cli.bench import work
 from quantize_cli.bench.bandwidth import Memory
 from quantize_cli.bench.llama import Llama
@@ -170,7 +171,7 @@ def _refuse_too_long(request: Request, transformer: Transformer) -> None:
 
 def _llama(request: Request) -> tuple[Llama | None, str | None]:
     """llama.cpp with the model loaded, or why it is not there."""
-    if request.path.suffix != ".gguf":
+    if not is_gguf(request.path):
         return None, "llama.cpp runs .gguf files alone"
     try:
         return Llama(request.path, request.prompt + request.tokens, request.threads), None

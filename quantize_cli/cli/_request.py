@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from formats.gguf.shards import shard_path
+from formats.hub import name_of
 from quantize_cli import certificate, plan, recipe, settings
 from quantize_cli.calibrate import imatrix as imatrix_method
 from quantize_cli.cli._text import nbytes_of, warn
@@ -136,6 +137,4 @@ def choose_recipe(
 
 def _derived(source: Path, chosen: Recipe) -> Path:
     """`model-Q4_K_M.gguf` in the current directory."""
-    resolved = source.resolve()
-    stem = resolved.name if source.is_dir() else resolved.stem
-    return Path(f"{stem}-{chosen.file_name}.gguf")
+    return Path(f"{name_of(source)}-{chosen.file_name}.gguf")

@@ -21,9 +21,10 @@ def command(
     json: Json = False,
 ) -> None:
     """Show the metadata and tensors of FILE: types, shapes, sizes, bits per weight."""
+    from formats.gguf.magic import is_gguf
     from quantize_cli.cli._text import print_json
 
-    document = _gguf(file) if file.suffix == ".gguf" and not file.is_dir() else _checkpoint(file)
+    document = _gguf(file) if is_gguf(file) else _checkpoint(file)
     if json:
         print_json(document)
     else:
@@ -32,8 +33,10 @@ def command(
 
 def _gguf(path: Path) -> dict[str, Any]:
     from formats.gguf.reader import read_gguf
+    from formats.gguf.shards import refuse_joined
 
     found = read_gguf(path)
+    refuse_joined(found)
     metadata = {key: _plain(value) for key, value in found.metadata.items()}
     return _document(path, f"GGUF v{found.version}", metadata, found.tensors, _claims(found))
 

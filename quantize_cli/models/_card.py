@@ -4,24 +4,70 @@ from typing import Any
 
 import yaml
 
+MAX_NBYTES = 1 << 20
+"""A card's front matter is at most this long, which is several times the longest with all its benchmark results."""
+_MAX_NODES = 30_000
+_MAX_DEPTH = 32
+_MARK_OF_UTF8 = b"\xef\xbb\xbf"
+_NULL = "tag:yaml.org,2002:null"
+_KNOWN_TAGS = "tag:yaml.org,2002:"
+
 
 class CardError(ValueError):
     """The card's front matter is not YAML that can be read."""
 
 
-def front_matter(readme: str) -> dict[str, Any]:
+def front_matter(readme: bytes) -> dict[str, Any]:
     """The card's keys, {} when there are none; CardError when they cannot be read.
 
-    Read as llama.cpp's converter reads it: Norway's `no` stays a language, a tab counts as two spaces.
+    Everything is text, a list or a dict: Norway's `no` stays a language and version 1.10 is not 1.1, which
+    llama.cpp's converter takes for a number. A tab counts as two spaces, as it does there. `readme` may lack what
+    follows the front matter; only the front matter need be UTF-8.
     """
-    lines = readme.splitlines()
-    if not lines or lines[0] != "---":
+    lines = readme[: MAX_NBYTES + 1].removeprefix(_MARK_OF_UTF8).splitlines()
+    if not lines or lines[0] != b"---":
         return {}
-    end = lines.index("---", 1) if "---" in lines[1:] else len(lines)
-    block = "\n".join(lines[1:end]) + "\n"
+    end = lines.index(b"---", 1) if b"---" in lines[1:] else len(lines)
+    if end == len(lines) and len(readme) > MAX_NBYTES:
+        raise CardError(f"it is longer than {MAX_NBYTES} bytes")
+    block = b"\n".join(lines[1:end]) + b"\n"
     try:
-        found = yaml.safe_load(block.replace("- no\n", '- "no"\n').replace("\t", "  "))
-    except (yaml.YAMLError, ValueError, RecursionError) as error:
-        # ValueError: a date that is none, a number of thousands of digits.
+        node = _Composer(block.decode().replace("\t", "  ")).get_single_node()
+        found = None if node is None else _plain(node)
+    except UnicodeError as error:
+        raise CardError(f"not utf-8 at byte {getattr(error, 'start', 0)}") from error
+    except yaml.YAMLError as error:
         raise CardError(type(error).__name__) from error
     return found if isinstance(found, dict) else {}
+
+
+class _Composer(yaml.SafeLoader):
+    """YAML's nodes, as many as a card can have: no aliases, with which a line makes a million, and no deep nests."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__(text)
+        self._nodes = self._depth = 0
+
+    def compose_node(self, parent: yaml.Node | None, index: Any) -> yaml.Node | None:
+        if self.check_event(yaml.AliasEvent):
+            raise CardError("it has an alias")
+        self._nodes += 1
+        self._depth += 1
+        if self._nodes > _MAX_NODES or self._depth > _MAX_DEPTH:
+            raise CardError(f"it has more than {_MAX_NODES} values or {_MAX_DEPTH} levels")
+        node: yaml.Node | None = super().compose_node(parent, index)
+        self._depth -= 1
+        return node
+
+
+def _plain(node: yaml.Node) -> Any:
+    """A node as text, None, a list or a dict; nothing is constructed from what a tag says."""
+    if not node.tag.startswith(_KNOWN_TAGS) or ":python" in node.tag:
+        raise CardError(f"it has the tag {node.tag[:40]!r}")
+    if isinstance(node, yaml.ScalarNode):
+        # YAML can spell half a character, which no file can hold.
+        node.value.encode()
+        return None if node.tag == _NULL else node.value
+    if isinstance(node, yaml.SequenceNode):
+        return [_plain(item) for item in node.value]
+    return {_plain(key): _plain(value) for key, value in node.value if isinstance(key, yaml.ScalarNode)}

@@ -1,12 +1,22 @@
 """config.json read without trust: each value is asked for by key and type."""
 
 from collections.abc import Mapping
+from reprlib import Repr
 from typing import Any
 
 from formats.quoted import quoted
 from quantize_cli.errors import InputError
 
 Config = Mapping[str, Any]
+
+_SHORT = Repr()
+
+
+def spelled(value: object) -> str:
+    """A value of config.json for a message: quoted, short however large the value is."""
+    if value is None or isinstance(value, bool):
+        return quoted({None: "null", True: "true", False: "false"}[value])
+    return quoted(value if isinstance(value, str) else _SHORT.repr(value))
 
 
 def count(config: Config, key: str) -> int:
@@ -15,7 +25,7 @@ def count(config: Config, key: str) -> int:
     if isinstance(found, float) and found.is_integer():
         found = int(found)
     if isinstance(found, bool) or not isinstance(found, int) or not 0 < found < 1 << 31:
-        raise InputError(f"config.json: key '{key}' is {quoted(str(found))}, not a positive whole number below 2**31")
+        raise InputError(f"config.json: key '{key}' is {spelled(found)}, not a positive whole number below 2**31")
     return found
 
 
@@ -23,8 +33,16 @@ def number(config: Config, key: str) -> float:
     """A number; InputError naming the key otherwise."""
     found = config.get(key)
     if isinstance(found, bool) or not isinstance(found, (int, float)) or abs(found) > 1e30 or found != found:
-        raise InputError(f"config.json: key '{key}' is {quoted(str(found))}, not a number")
+        raise InputError(f"config.json: key '{key}' is {spelled(found)}, not a number")
     return float(found)
+
+
+def switch(config: Config, key: str) -> bool:
+    """A key that is true or false, false when it is absent or null; InputError naming the key otherwise."""
+    found = config.get(key)
+    if found is not None and not isinstance(found, bool):
+        raise InputError(f"config.json: key '{key}' is {spelled(found)}, neither true nor false")
+    return bool(found)
 
 
 def with_defaults(config: Config, defaults: Config) -> dict[str, Any]:

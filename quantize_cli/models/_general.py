@@ -4,9 +4,10 @@ import re
 from collections.abc import Iterable
 from typing import Any
 
+from formats import hub
 from formats.checkpoint import Checkpoint
 from formats.gguf.layout import Value, ValueType, array, text, u32
-from quantize_cli.models._identity import identify, title
+from quantize_cli.models._identity import LONGEST, identify, title
 from quantize_cli.models._sampling import sampling_metadata
 
 _CARD_KEYS = {
@@ -70,19 +71,25 @@ def size_label(parameter_count: int) -> str:
 
 
 def _named(checkpoint: Checkpoint, card: dict[str, Any], parameter_count: int) -> dict[str, Any]:
-    """What the card states; where it is silent, what the config's name for the model says, then the directory's."""
+    """What the card states; where it is silent, what the config's name for the model says, then the directory's.
+
+    A snapshot in huggingface_hub's cache is called after its repository. Of its directory's name, which is a commit,
+    llama.cpp's converter makes the name and the finetune.
+    """
     named = {key: _first(card, sources) for key, sources in _CARD_KEYS.items()}
-    directory = checkpoint.directory.absolute().name
+    directory = hub.repository_id(checkpoint.directory) or checkpoint.directory.absolute().name
     origin = (checkpoint.config or {}).get("_name_or_path")
+    ids = [directory]
     # More than one slash is a path on someone's machine.
-    ids = [origin, directory] if isinstance(origin, str) and origin.count("/") <= 1 else [directory]
+    if isinstance(origin, str) and origin.count("/") <= 1 and len(origin) <= LONGEST and origin.isprintable():
+        ids.insert(0, origin)
     for identity in (identify(model, parameter_count) for model in ids):
         for key in _IDENTITY_KEYS:
             part = getattr(identity, key)
             if named[key] is None and part is not None:
                 named[key] = title(part) if key == "name" else part
     if named["name"] is None:
-        named["name"] = directory
+        named["name"] = directory.rpartition("/")[2]
     if named["size_label"] is None and parameter_count:
         named["size_label"] = size_label(parameter_count)
     return named

@@ -7,8 +7,8 @@ _VERSION = re.compile(r"(v|iter)?\d+([.]\d+)*", re.IGNORECASE)
 _NUMBER_TYPE = re.compile(r"i?q\d(_\w)*|b?fp?(16|32)", re.IGNORECASE)
 _SIZE = re.compile(r"((A|\d+x)?\d+([._]\d+)?[KMBT]\d?|small|mini|medium|large|x?xl)", re.IGNORECASE)
 _FINETUNE = re.compile(r"chat|instruct|vision|lora", re.IGNORECASE)
-_LONGEST = 1000
-"""Characters of a path or an id; millions of them, which a file can hold, would be taken apart for minutes."""
+LONGEST = 255
+"""Characters of a name that is taken apart, which no directory's exceeds; more is a text that someone put there."""
 _KEEPS_CASE = re.compile(r"(v\d+(?:\.\d+)*|\d.*)")
 
 
@@ -33,12 +33,10 @@ def title(name: str) -> str:
 def identify(model: str, parameter_count: int) -> Identity:
     """The parts of a Hugging Face id or a directory's name (gguf-py's `Metadata.get_model_id_components`).
 
-    What is longer than any id has none. A size far from `parameter_count` is taken for a context length, which belongs
-    to the finetune's name.
+    A size far from `parameter_count` is taken for a context length, which belongs to the finetune's name. What is
+    longer than any id is a name as a whole.
     """
-    if len(model) > _LONGEST:
-        return Identity()
-    if " " in model:
+    if " " in model or len(model) > LONGEST:
         return Identity(name=model)
     organization, slash, name = model.partition("/")
     if not slash:

@@ -1,6 +1,6 @@
 """llama.cpp's `llama` architecture, which several model types become: tensors, metadata and tokenizer keys."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 from formats.checkpoint import Checkpoint
 from formats.gguf.layout import Value, flag, u32
@@ -11,10 +11,9 @@ from quantize_cli.tensor import Tensor, from_array
 
 ARCHITECTURE = "llama"
 
-_BIASES = {**_decoder.ATTENTION_BIASES, **_decoder.OUTPUT_BIAS, **_decoder.FEED_FORWARD_BIASES}
-_SLOTS = _decoder.with_adjacent_pairs(
-    {**_decoder.EMBEDDING, **_decoder.ATTENTION, **_decoder.FEED_FORWARD, **optional(_BIASES)}
-)
+_ATTENTION_BIASES = {**_decoder.ATTENTION_BIASES, **_decoder.OUTPUT_BIAS}
+_BIASES = (_ATTENTION_BIASES, _decoder.FEED_FORWARD_BIASES)
+_UNBIASED = {**_decoder.EMBEDDING, **_decoder.ATTENTION, **_decoder.FEED_FORWARD}
 _CODE_LLAMA_VOCABULARY = 32016
 _CODE_LLAMA_END_OF_TURN = 32010
 _GRANITE_VOCABULARY = 49152
@@ -29,11 +28,26 @@ def metadata(config: Config) -> dict[str, Value]:
     }
 
 
-def tensors(config: Config, stored: Sequence[Tensor]) -> list[Tensor]:
-    """`config` is complete. Llama 3's frequency factors come first, as a tensor computed here."""
-    placed = _decoder.tensors(_SLOTS, config, stored)
+def tensors(config: Config, stored: Sequence[Tensor], biased: tuple[bool, bool] = (False, False)) -> list[Tensor]:
+    """`config` is complete. Llama 3's frequency factors come first, as a tensor computed here.
+
+    `biased` says whether attention and feed-forward must have biases; what is stored of them is kept in any case.
+    """
+    slots = dict(_UNBIASED)
+    for biases, wanted in zip(_BIASES, biased, strict=True):
+        slots |= biases if wanted else optional(biases)
+    placed = _decoder.tensors(_decoder.with_adjacent_pairs(slots), config, stored)
     factors = _rope.frequency_factors(_rope.parameters(config), _decoder.head_dim(config))
     return placed if factors is None else [from_array("rope_freqs.weight", factors), *placed]
+
+
+def remarks(
+    config: Config, placed: Sequence[Tensor], converted: Collection[str], biased: tuple[bool, bool] = (False, False)
+) -> tuple[str, ...]:
+    """Warnings as `_decoder.remarks` has them, and for biases that transformers would pass over."""
+    left_out = [biases for biases, wanted in zip(_BIASES, biased, strict=True) if not wanted]
+    unasked = [slot.target for biases in left_out for slot in biases.values()]
+    return *_decoder.remarks(ARCHITECTURE, config, placed, converted, {}), *_decoder.unasked(placed, unasked)
 
 
 def tokenizer_metadata(checkpoint: Checkpoint, config: Config) -> dict[str, Value]:

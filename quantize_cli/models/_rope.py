@@ -7,28 +7,36 @@ from typing import Any
 import numpy as np
 
 from formats.gguf.layout import Value, f32, text, u32
-from formats.quoted import quoted
 from quantize_cli.errors import InputError
-from quantize_cli.models._config import Config, count, number
+from quantize_cli.models import _keys
+from quantize_cli.models._config import Config, count, number, spelled
 
 _DEFAULT_BASE = 10000.0
 _STRETCHED = ("llama3", "yarn", "longrope")
 """Types that need the context length of before they were stretched."""
-_YARN_KEYS = {
-    "extrapolation_factor": "yarn_ext_factor",
-    "attention_factor": "yarn_attn_factor",
-    "beta_fast": "yarn_beta_fast",
-    "beta_slow": "yarn_beta_slow",
+_EXPRESSED = ("default", "linear", "yarn")
+_EXPRESSED_BY_TENSOR = {"llama": ("llama3",)}
+"""By architecture, the types that a tensor of divisors expresses; elsewhere llama.cpp loads none."""
+_YARN_FIXED = {"beta_fast": 32.0, "beta_slow": 1.0, "extrapolation_factor": 1.0, "truncate": True}
+"""llama.cpp reads no key for these in the architectures here, though its converter writes some."""
+_KNOWN = {
+    *("rope_type", "type", "rope_theta", "factor", "original_max_position_embeddings", "partial_rotary_factor"),
+    *(
+        "low_freq_factor",
+        "high_freq_factor",
+        "attention_factor",
+        "attn_factor",
+        "mscale",
+        "mscale_all_dim",
+        "finetuned",
+    ),
+    *_YARN_FIXED,
 }
 
 
 def parameters(config: Config) -> dict[str, Any]:
     """One spelling of both: `rope_parameters` (new), and `rope_theta` beside `rope_scaling` (old), completed."""
-    stated = config.get("rope_scaling") or config.get("rope_parameters") or {}
-    if isinstance(stated, Mapping):
-        stated = stated.get("full_attention", stated)
-    if not isinstance(stated, Mapping):
-        raise InputError(f"config.json: the rotary parameters are {quoted(str(stated))}, not an object")
+    stated = _stated(config)
     base = config.get("rope_theta")
     found = {"rope_theta": _DEFAULT_BASE if base is None else base, **stated}
     found["rope_type"] = stated.get("rope_type", stated.get("type", "default"))
@@ -40,28 +48,97 @@ def parameters(config: Config) -> dict[str, Any]:
     return found
 
 
-def metadata(architecture: str, rope: Config) -> dict[str, Value]:
+def _stated(config: Config) -> dict[str, Any]:
+    """What either spelling says, null left out; where both are there, each says what the other does not."""
+    found: dict[str, Any] = {}
+    for key in ("rope_parameters", "rope_scaling"):
+        stated = config.get(key) or {}
+        if isinstance(stated, Mapping):
+            stated = stated.get("full_attention", stated)
+        if not isinstance(stated, Mapping):
+            raise InputError(f"config.json: the rotary parameters are {spelled(stated)}, not an object")
+        found.update({name: value for name, value in stated.items() if value is not None})
+    return found
+
+
+def remarks(config: Config) -> tuple[str, ...]:
+    """A warning for rotary parameters nobody knows, if there are any."""
+    unknown = sorted(key for key in _stated(config) if key not in _KNOWN)
+    return (_keys.unknown_keys([f"rope_scaling.{key}" for key in unknown]),) if unknown else ()
+
+
+def metadata(architecture: str, rope: Config, context: int) -> dict[str, Value]:
     """The `<architecture>.rope.*` keys; InputError for a scaling that no key or tensor of ours can express."""
     prefix = f"{architecture}.rope"
     found = {f"{prefix}.freq_base": f32(number(rope, "rope_theta"))}
     kind = rope["rope_type"]
-    if kind not in ("default", "linear", "dynamic", "yarn", "llama3"):
-        raise InputError(f"config.json: rope type {quoted(str(kind))} is not supported for '{architecture}'")
-    if kind in ("linear", "yarn") and rope.get("factor") is not None:
+    _refuse_kind(architecture, kind, context)
+    _keys.refuse_other(architecture, "partial_rotary_factor", rope.get("partial_rotary_factor"), (1.0,))
+    if kind in ("linear", "yarn"):
+        factor = _factor(rope, context)
         found[f"{prefix}.scaling.type"] = text(kind)
-        found[f"{prefix}.scaling.factor"] = f32(number(rope, "factor"))
+        found[f"{prefix}.scaling.factor"] = f32(factor)
         if kind == "yarn":
-            found.update(_yarn(prefix, rope))
+            found.update(_yarn(architecture, rope, factor))
     return found
 
 
-def _yarn(prefix: str, rope: Config) -> dict[str, Value]:
-    found = {f"{prefix}.scaling.original_context_length": u32(count(rope, "original_max_position_embeddings"))}
-    named = {"attention_factor": rope.get("attn_factor"), **rope}
-    for key, written in _YARN_KEYS.items():
-        if named.get(key) is not None:
-            found[f"{prefix}.scaling.{written}"] = f32(number(named, key))
+def _refuse_kind(architecture: str, kind: object, context: int) -> None:
+    known = (*_EXPRESSED, *_EXPRESSED_BY_TENSOR.get(architecture, ()))
+    if kind in known or (isinstance(kind, str) and kind.lower() == "llama3" and "llama3" in known):
+        return
+    hint = f"known: {', '.join(known)}"
+    if kind == "dynamic":
+        # Transformers changes the base only for texts longer than the context.
+        hint = f"without its rope_scaling the model is the same up to {context} tokens: remove the key to convert that"
+    raise InputError(
+        f"config.json: rope type {spelled(kind)} is not supported for '{architecture}', whose graph in llama.cpp "
+        "cannot express it",
+        hint=hint,
+    )
+
+
+def _factor(rope: Config, context: int) -> float:
+    """How many times longer the context is than before; transformers takes the quotient where none is stated."""
+    original = rope.get("original_max_position_embeddings")
+    if rope.get("factor") is None and original is not None and rope["rope_type"] == "yarn":
+        return context / count(rope, "original_max_position_embeddings")
+    factor = number(rope, "factor")
+    if factor <= 0:
+        raise InputError(f"config.json: key 'factor' of the rotary parameters is {factor}, not above 0")
+    return factor
+
+
+def _yarn(architecture: str, rope: Config, factor: float) -> dict[str, Value]:
+    """What YaRN needs besides its factor.
+
+    The magnitude of rotated vectors is llama.cpp's own (0.1 ln(factor) + 1) times `scaling.attn_factor`. Its converter
+    drops `mscale`, and writes `attention_factor` to a key that llama.cpp does not read in these architectures; beta
+    likewise, so other values than its own are refused here.
+    """
+    for key, fixed in _YARN_FIXED.items():
+        _keys.refuse_other(architecture, key, rope.get(key), (fixed,))
+    prefix = f"{architecture}.rope.scaling"
+    found = {f"{prefix}.original_context_length": u32(count(rope, "original_max_position_embeddings"))}
+    relative = _magnitude(rope, factor) / _stretched(factor, 1.0)
+    if relative != 1:
+        found[f"{prefix}.attn_factor"] = f32(relative)
     return found
+
+
+def _magnitude(rope: Config, factor: float) -> float:
+    """What transformers multiplies cosines and sines by (`_compute_yarn_parameters`); attn_factor of the first code."""
+    further = 1.0 if rope.get("attn_factor") is None else number(rope, "attn_factor")
+    if rope.get("attention_factor") is not None:
+        return number(rope, "attention_factor")
+    if rope.get("mscale") and rope.get("mscale_all_dim"):
+        some, all_ = number(rope, "mscale"), number(rope, "mscale_all_dim")
+        return further * _stretched(factor, some) / _stretched(factor, all_)
+    return further * _stretched(factor, 1.0)
+
+
+def _stretched(factor: float, scale: float) -> float:
+    return 0.1 * scale * math.log(factor) + 1 if factor > 1 else 1.0
 
 
 def frequency_factors(rope: Config, head_dim: int) -> np.ndarray | None:

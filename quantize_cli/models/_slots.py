@@ -9,12 +9,20 @@ import numpy as np
 from quantize_cli.errors import InputError
 from quantize_cli.tensor import Tensor
 
+HEAD = "lm_head.weight"
+TIE_HINT = "a model whose output and embedding are one tensor says so in config.json: tie_word_embeddings: true"
+
 Slots = Mapping[str, "Slot"]
 """By stored name, with `{}` for the number of the layer."""
 
 _LAYER = re.compile(r"(?<=\.)(?:0|[1-9][0-9]{0,8})(?=\.)")
 _BUFFERS = re.compile(r"(?:\.attn|\.attention)\.(?:bias|masked_bias)|\.rotary_emb\.inv_freq")
 """Causal masks and rotary frequencies that old checkpoints store, and every engine computes."""
+
+_STUB_HINT = (
+    "deepspeed's zero-3 leaves such stubs: run its zero_to_fp32.py, or save with "
+    "stage3_gather_16bit_weights_on_model_save"
+)
 
 
 @dataclass(frozen=True)
@@ -30,6 +38,8 @@ class Slot:
     """Stored as (inputs, outputs), by transformers' Conv1D."""
     rotary_heads: str = ""
     """The size that counts the heads whose rows are reordered from two halves to adjacent pairs."""
+    hint: str = "a shard may be missing, or the config may not be the model's"
+    """What to try when the slot stays empty."""
 
 
 def is_buffer(name: str) -> bool:
@@ -73,10 +83,8 @@ def _slot_of(slots: Slots, sizes: Mapping[str, int], tensor: Tensor, prefix: str
 def _converted(slot: Slot, sizes: Mapping[str, int], tensor: Tensor) -> Tensor:
     expected = tuple(sizes[word] for word in slot.shape)
     if tensor.shape != expected:
-        raise InputError(
-            f"{tensor.origin} has shape {list(tensor.shape)}, the config says {list(expected)}",
-            hint=_rows_hint(slot, tensor.shape, expected),
-        )
+        hint = _STUB_HINT if 0 in tensor.shape else _rows_hint(slot, tensor.shape, expected)
+        raise InputError(f"{tensor.origin} has shape {list(tensor.shape)}, the config says {list(expected)}", hint)
     if slot.transposed:
         return tensor.transposed()
     if slot.rotary_heads:
@@ -99,14 +107,22 @@ def rotary_order(rows: int, heads: int) -> np.ndarray:
 
 
 def _refuse_gaps(slots: Slots, layers: int, placed: Mapping[str, Tensor]) -> None:
-    required = {name: slot.target for name, slot in slots.items() if not slot.optional}
+    required = {name: slot for name, slot in slots.items() if not slot.optional}
     for layer in range(layers):
-        for name, target in required.items():
-            if target.format(layer) not in placed:
+        for name, slot in required.items():
+            if slot.target.format(layer) not in placed:
                 raise InputError(
                     f"tensor '{name.format(layer)}' is missing from the checkpoint, {len(placed)} were found",
-                    hint="a shard may be missing, or the config may not be the model's",
+                    hint=slot.hint,
                 )
+
+
+def with_embedding(stored: Sequence[Tensor], embedding: str, tied: bool, prefix: str) -> list[Tensor]:
+    """The stored tensors, with `embedding` under its own name where only the output tied to it was stored."""
+    names = {tensor.name.removeprefix(prefix) for tensor in stored}
+    if not tied or embedding in names or HEAD not in names:
+        return list(stored)
+    return [tensor.renamed(embedding) if tensor.name == HEAD else tensor for tensor in stored]
 
 
 def optional(slots: Slots) -> dict[str, Slot]:

@@ -1,14 +1,18 @@
 """GPT-2: learned positions, one matrix for queries, keys and values, and weights stored as (inputs, outputs)."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 from formats.gguf.layout import Value, f32, u32
-from quantize_cli.models._config import Config, count, number
-from quantize_cli.models._slots import Slot, place
+from quantize_cli.errors import InputError
+from quantize_cli.models import _keys
+from quantize_cli.models._config import Config, architecture_class, count, number, switch
+from quantize_cli.models._slots import HEAD, TIE_HINT, Slot, place, with_embedding
 from quantize_cli.tensor import Tensor
 
 ARCHITECTURE = "gpt2"
+CLASS = "GPT2"
 TOKENIZERS = ("bpe",)
 DEFAULTS = {
     "vocab_size": 50257,
@@ -18,8 +22,16 @@ DEFAULTS = {
     "n_head": 12,
     "n_inner": None,
     "layer_norm_epsilon": 1e-5,
+    "tie_word_embeddings": True,
 }
 """What transformers' GPT2Config fills in. It always ties the output to the embedding unless told otherwise."""
+FIXED = {
+    "activation_function": _keys.TANH_GELU,
+    "scale_attn_weights": (True,),
+    "scale_attn_by_inverse_layer_idx": (False,),
+}
+"""Attention is scaled alike in every layer, and the activation is GELU by its tanh formula."""
+_EXACT_GELU = "gelu"
 
 _ALIASES = {
     "hidden_size": "n_embd",
@@ -28,7 +40,7 @@ _ALIASES = {
     "num_hidden_layers": "n_layer",
 }
 _SLOTS = {
-    "wte.weight": Slot("token_embd.weight", ("vocabulary", "hidden")),
+    "wte.weight": Slot("token_embd.weight", ("vocabulary", "hidden"), hint=TIE_HINT),
     "wpe.weight": Slot("position_embd.weight", ("context", "hidden")),
     "h.{}.ln_1.weight": Slot("blk.{}.attn_norm.weight", ("hidden",)),
     "h.{}.ln_1.bias": Slot("blk.{}.attn_norm.bias", ("hidden",)),
@@ -44,7 +56,7 @@ _SLOTS = {
     "h.{}.mlp.c_proj.bias": Slot("blk.{}.ffn_down.bias", ("hidden",)),
     "ln_f.weight": Slot("output_norm.weight", ("hidden",)),
     "ln_f.bias": Slot("output_norm.bias", ("hidden",)),
-    "lm_head.weight": Slot("output.weight", ("vocabulary", "hidden"), optional=True),
+    HEAD: Slot("output.weight", ("vocabulary", "hidden"), hint=TIE_HINT),
 }
 
 
@@ -61,11 +73,31 @@ def metadata(config: Config) -> dict[str, Value]:
 
 
 def tensors(config: Config, stored: Sequence[Tensor]) -> list[Tensor]:
-    return place(_SLOTS, _sizes(config), stored, prefix="transformer.")
+    complete = _complete(config)
+    tied = switch(complete, "tie_word_embeddings")
+    head = replace(_SLOTS[HEAD], optional=tied or not architecture_class(config).endswith("LMHeadModel"))
+    whole = with_embedding(stored, "wte.weight", tied, prefix="transformer.")
+    return place({**_SLOTS, HEAD: head}, _sizes(config), whole, prefix="transformer.")
+
+
+def remarks(config: Config, _placed: Sequence[Tensor]) -> tuple[str, ...]:
+    complete = _complete(config)
+    approximated = complete.get("activation_function") == _EXACT_GELU
+    if approximated:
+        del complete["activation_function"]
+    if count(complete, "n_embd") % count(complete, "n_head"):
+        raise InputError(f"config.json: {complete['n_head']} heads do not share {complete['n_embd']} columns evenly")
+    unknown = _keys.check(complete, ARCHITECTURE, {*DEFAULTS, "n_ctx"}, FIXED)
+    if not approximated:
+        return unknown
+    # ggml looks GELU up in a table of float16, which is as far from the exact one.
+    return *unknown, "config.json: key 'activation_function' is 'gelu', llama.cpp computes it by the tanh formula"
 
 
 def _complete(config: Config) -> dict[str, Any]:
     named = {_ALIASES.get(key, key): value for key, value in config.items()}
+    if named.get("tie_word_embeddings", True) is None:
+        del named["tie_word_embeddings"]
     return {**DEFAULTS, **named}
 
 

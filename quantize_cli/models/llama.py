@@ -4,10 +4,11 @@ from collections.abc import Sequence
 
 from formats.gguf.layout import Value
 from quantize_cli.models import _llama_architecture as architecture
-from quantize_cli.models._config import Config, with_defaults
+from quantize_cli.models._config import Config, switch, with_defaults
 from quantize_cli.tensor import Tensor
 
 ARCHITECTURE = architecture.ARCHITECTURE
+CLASS = "Llama"
 TOKENIZERS = ("spm", "bpe")
 DEFAULTS = {
     "vocab_size": 32000,
@@ -31,4 +32,10 @@ def metadata(config: Config) -> dict[str, Value]:
 
 
 def tensors(config: Config, stored: Sequence[Tensor]) -> list[Tensor]:
-    return architecture.tensors(with_defaults(config, DEFAULTS), stored)
+    biased = switch(config, "attention_bias"), switch(config, "mlp_bias")
+    return architecture.tensors(with_defaults(config, DEFAULTS), stored, biased)
+
+
+def remarks(config: Config, placed: Sequence[Tensor]) -> tuple[str, ...]:
+    biased = switch(config, "attention_bias"), switch(config, "mlp_bias")
+    return architecture.remarks(with_defaults(config, DEFAULTS), placed, {*DEFAULTS, "mlp_bias"}, biased)

@@ -1,13 +1,17 @@
-"""Mistral 7B and Nemo. Their sliding window has no key: llama.cpp's `llama` architecture attends to everything."""
+"""Mistral 7B and Nemo. Their sliding window has no key: llama.cpp's `llama` architecture attends to everything.
+
+So the file computes the same as long as a text is no longer than the window, and a longer window is worth a warning.
+"""
 
 from collections.abc import Sequence
 
 from formats.gguf.layout import Value
 from quantize_cli.models import _llama_architecture as architecture
-from quantize_cli.models._config import Config, with_defaults
+from quantize_cli.models._config import Config, count, with_defaults
 from quantize_cli.tensor import Tensor
 
 ARCHITECTURE = architecture.ARCHITECTURE
+CLASS = "Mistral"
 TOKENIZERS = ("spm", "bpe")
 DEFAULTS = {
     "vocab_size": 32000,
@@ -20,6 +24,7 @@ DEFAULTS = {
     "max_position_embeddings": 4096 * 32,
     "rms_norm_eps": 1e-6,
     "tie_word_embeddings": False,
+    "sliding_window": 4096,
 }
 """What transformers' MistralConfig fills in."""
 
@@ -32,3 +37,17 @@ def metadata(config: Config) -> dict[str, Value]:
 
 def tensors(config: Config, stored: Sequence[Tensor]) -> list[Tensor]:
     return architecture.tensors(with_defaults(config, DEFAULTS), stored)
+
+
+def remarks(config: Config, placed: Sequence[Tensor]) -> tuple[str, ...]:
+    complete = with_defaults(config, DEFAULTS)
+    found = architecture.remarks(complete, placed, DEFAULTS)
+    if complete["sliding_window"] is None:
+        return found
+    window, context = count(complete, "sliding_window"), count(complete, "max_position_embeddings")
+    if window >= context:
+        return found
+    return *found, (
+        f"config.json: key 'sliding_window' is {window}, llama.cpp's 'llama' attends to all of {context} positions: "
+        f"the same up to {window} tokens"
+    )

@@ -4,10 +4,11 @@ from collections.abc import Sequence
 
 from formats.gguf.layout import Value
 from quantize_cli.models import _decoder
-from quantize_cli.models._config import Config, with_defaults
+from quantize_cli.models._config import Config, count, with_defaults
 from quantize_cli.tensor import Tensor
 
 ARCHITECTURE = "qwen2"
+CLASS = "Qwen2"
 TOKENIZERS = ("spm", "bpe")
 DEFAULTS = {
     "vocab_size": 151936,
@@ -21,6 +22,8 @@ DEFAULTS = {
     "tie_word_embeddings": False,
 }
 """What transformers' Qwen2Config fills in; it knows no `head_dim`."""
+CONVERTED = ("sliding_window", "use_sliding_window", "max_window_layers")
+"""Keys besides, of windows that must not be in use."""
 
 _SLOTS = {**_decoder.EMBEDDING, **_decoder.ATTENTION, **_decoder.ATTENTION_BIASES, **_decoder.FEED_FORWARD}
 
@@ -31,3 +34,10 @@ def metadata(config: Config) -> dict[str, Value]:
 
 def tensors(config: Config, stored: Sequence[Tensor]) -> list[Tensor]:
     return _decoder.tensors(_SLOTS, with_defaults(config, DEFAULTS), stored)
+
+
+def remarks(config: Config, placed: Sequence[Tensor]) -> tuple[str, ...]:
+    complete = with_defaults(config, DEFAULTS)
+    _decoder.refuse_windows(ARCHITECTURE, complete)
+    head = count(complete, "hidden_size") // count(complete, "num_attention_heads")
+    return _decoder.remarks(ARCHITECTURE, complete, placed, {*DEFAULTS, *CONVERTED}, {"head_dim": (head,)})

@@ -4,11 +4,12 @@ from collections.abc import Sequence
 
 from formats.gguf.layout import Value
 from quantize_cli.models import _decoder
-from quantize_cli.models._config import Config, with_defaults
+from quantize_cli.models._config import Config, switch, with_defaults
 from quantize_cli.models._slots import optional
 from quantize_cli.tensor import Tensor
 
 ARCHITECTURE = "qwen3"
+CLASS = "Qwen3"
 TOKENIZERS = ("spm", "bpe")
 DEFAULTS = {
     "vocab_size": 151936,
@@ -23,6 +24,9 @@ DEFAULTS = {
     "tie_word_embeddings": False,
 }
 """What transformers' Qwen3Config fills in."""
+CONVERTED = ("sliding_window", "use_sliding_window", "max_window_layers")
+"""Keys besides, of windows that must not be in use."""
+_UNASKED = tuple(slot.target for slot in {**_decoder.ATTENTION_BIASES, **_decoder.OUTPUT_BIAS}.values())
 
 _SLOTS = {
     **_decoder.EMBEDDING,
@@ -39,3 +43,10 @@ def metadata(config: Config) -> dict[str, Value]:
 
 def tensors(config: Config, stored: Sequence[Tensor]) -> list[Tensor]:
     return _decoder.tensors(_SLOTS, with_defaults(config, DEFAULTS), stored)
+
+
+def remarks(config: Config, placed: Sequence[Tensor]) -> tuple[str, ...]:
+    complete = with_defaults(config, DEFAULTS)
+    _decoder.refuse_windows(ARCHITECTURE, complete)
+    unasked = () if switch(config, "attention_bias") else _decoder.unasked(placed, _UNASKED)
+    return *_decoder.remarks(ARCHITECTURE, complete, placed, {*DEFAULTS, *CONVERTED}, {}), *unasked

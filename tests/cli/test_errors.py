@@ -54,6 +54,7 @@ def lose_a_shard(model: Path) -> tuple[str, ...]:
 
 
 def lose_an_indexed_shard(model: Path) -> tuple[str, ...]:
+    (model / "model.safetensors").rename(model / "model-00001-of-00002.safetensors")
     index = {"weight_map": {"model.norm.weight": "model-00002-of-00002.safetensors"}}
     (model / "model.safetensors.index.json").write_text(json.dumps(index))
     return ("'model-00002-of-00002.safetensors'",)
@@ -61,7 +62,8 @@ def lose_an_indexed_shard(model: Path) -> tuple[str, ...]:
 
 def change_the_family(model: Path) -> tuple[str, ...]:
     config = json.loads((model / "config.json").read_text())
-    (model / "config.json").write_text(json.dumps({**config, "model_type": "mamba\n\x1b[2J"}))
+    changed = {"model_type": "mamba\n\x1b[2J", "architectures": ["MambaForCausalLM"]}
+    (model / "config.json").write_text(json.dumps({**config, **changed}))
     return r"config.json: model_type 'mamba\n\x1b[2J' is not supported", "hint: known: gpt2, llama"
 
 

@@ -8,18 +8,25 @@ import numpy as np
 import pytest
 
 from formats.gguf.layout import Value, ValueType
+from quantize_cli.errors import InputError
 from quantize_cli.source import Model, open_model
 from quantize_cli.tensor import Tensor
 from tests import checkpoints
 from tests.golden.converter.make_golden import HERE, SHARED, SHARED_MODELS, described, digest
 from tests.golden.converter.variants import VARIANTS
 
+YARN = "qwen2-yarn"
 DECIDED_BY_THE_RECIPE = {"general.file_type", "general.quantization_version"}
 _ENDS = "the converter drops all ends but one"
 DELIBERATE = {
     "llama-3": {"tokenizer.ggml.eot_token_id": _ENDS, "tokenizer.ggml.eom_token_id": _ENDS},
     "llama-bos-as-object": {"tokenizer.ggml.eos_token_id": "without the key llama.cpp ends at a token by its number"},
     "qwen2": {"tokenizer.ggml.eot_token_id": _ENDS, "tokenizer.ggml.eom_token_id": _ENDS},
+    YARN: {
+        "qwen2.rope.scaling.yarn_attn_factor": "llama.cpp does not read the converter's key in this architecture",
+        "qwen2.rope.scaling.attn_factor": "this one it reads, as a factor of its own magnitude",
+        "qwen2.rope.scaling.yarn_beta_fast": "nor this, so other values than its own are refused",
+    },
     "gpt2-inner": {"gpt2.feed_forward_length": "the converter writes four times the embedding, whatever n_inner says"},
     "llama-byte-fallback": {
         "tokenizer.ggml.scores": "the converter gives all pieces one score, so they are joined in no order",
@@ -64,9 +71,26 @@ def assert_equal(name: str, model: Model) -> None:
         assert (tensor.name, stored["f32"]) == (tensor.name, ["F32", digest(f32_bytes(tensor))])
 
 
+def built(name: str, parent: Path) -> Path:
+    """The variant, without what is refused here because llama.cpp does not read what its converter writes of it."""
+    directory = VARIANTS[name].build(parent)
+    if name == YARN:
+        config = json.loads((directory / "config.json").read_text())
+        del config["rope_scaling"]["beta_fast"]
+        (directory / "config.json").write_text(json.dumps(config))
+    return directory
+
+
 @pytest.mark.parametrize("name", VARIANTS)
 def test_a_checkpoint_becomes_what_the_converter_makes_of_it(name: str, tmp_path: Path) -> None:
-    assert_equal(name, open_model(VARIANTS[name].build(tmp_path)))
+    assert_equal(name, open_model(built(name, tmp_path)))
+
+
+def test_yarn_becomes_what_llama_cpp_reads(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"'beta_fast' is '16', llama\.cpp's 'qwen2' computes with 32\.0 only"):
+        open_model(VARIANTS[YARN].build(tmp_path))
+    factor = open_model(built(YARN, tmp_path)).metadata["qwen2.rope.scaling.attn_factor"].data
+    assert factor == pytest.approx(0.9 / (0.1 * np.log(4) + 1))
 
 
 def test_an_inner_size_of_its_own_is_written(tmp_path: Path) -> None:

@@ -40,7 +40,7 @@ class Case:
     def model(self) -> Model:
         """As a GGUF file of float32 tensors would be opened; nothing of it can be read."""
         tensors = [Tensor(name, shape, GgmlType.F32, unread, name) for name, shape in self.shapes()]
-        return Model(Path("case.gguf"), self.architecture, self.metadata(), tensors)
+        return Model(Path("case.gguf"), self.architecture, self.metadata(), tensors, is_gguf=True)
 
     def metadata(self) -> dict[str, Value]:
         numbers = {

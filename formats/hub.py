@@ -1,0 +1,97 @@
+"""Where huggingface_hub keeps downloads: `models--<org>--<name>` with blobs/, refs/ and snapshots/<revision>/.
+
+Files of a snapshot are links to blobs named by their hash.
+"""
+
+import os
+import re
+from pathlib import Path
+
+from formats.errors import FormatError
+
+_REPOSITORY = re.compile(r"(?:models|datasets|spaces)--(?P<id>.+)")
+_BLOB = re.compile(r"[0-9a-f]{40}|[0-9a-f]{64}")
+_REPOSITORY_ID = re.compile(r"[\w.-]{1,96}(?:/[\w.-]{1,96})?")
+_MAX_REF_NBYTES = 256
+
+
+def repository_id(directory: Path) -> str | None:
+    """ "org/Name" for a repository in a cache or a snapshot of it, None for any other directory."""
+    for place in (directory.absolute(), directory.resolve()):
+        repository = place.parent.parent if place.parent.name == "snapshots" else place
+        match = _REPOSITORY.fullmatch(repository.name)
+        if match and (repository / "snapshots").is_dir():
+            return match["id"].replace("--", "/", 1)
+    return None
+
+
+def name_of(path: Path) -> str:
+    """What a checkpoint is called: by its repository, not by a commit or a hash, else as the file or directory is."""
+    found = repository_id(path if path.is_dir() else path.parent)
+    if found is not None:
+        return found.rpartition("/")[2]
+    target = path.resolve()
+    return target.name if path.is_dir() else (path if is_blob(target) else target).stem
+
+
+def snapshot_of(directory: Path) -> Path:
+    """The snapshot meant by a repository's directory in a cache; any other directory is meant itself.
+
+    FormatError naming the snapshots when there are several and refs/main names none.
+    """
+    if not _REPOSITORY.fullmatch(directory.resolve().name) or not (directory / "snapshots").is_dir():
+        return directory
+    found = (path for path in (directory / "snapshots").iterdir() if path.is_dir())
+    snapshots = sorted(path for path in found if path.name.isprintable())
+    main = _main(directory)
+    if main is not None and (directory / "snapshots" / main) in snapshots:
+        return directory / "snapshots" / main
+    if len(snapshots) == 1:
+        return snapshots[0]
+    raise FormatError(
+        f"{directory}: {len(snapshots)} snapshots, and refs/main names none of them",
+        hint=f"name one: {snapshots[0]}" if snapshots else "download the model again",
+    )
+
+
+def _main(directory: Path) -> str | None:
+    path = directory / "refs" / "main"
+    if not path.is_file() or path.stat().st_size > _MAX_REF_NBYTES:
+        return None
+    revision = path.read_bytes().decode("ascii", "replace").strip()
+    return revision if re.fullmatch(r"[0-9a-f]{4,64}", revision) else None
+
+
+def is_blob(target: Path) -> bool:
+    """Whether this is the content of a file in some repository of a cache, named by its hash."""
+    return (
+        _BLOB.fullmatch(target.name) is not None
+        and target.parent.name == "blobs"
+        and _REPOSITORY.fullmatch(target.parent.parent.name) is not None
+    )
+
+
+def missing(path: Path) -> FormatError:
+    """Why a path that is not there cannot be opened; what looks like a repository's id is told where it is."""
+    message = f"{path}: no such file or directory"
+    named = str(path)
+    if not _REPOSITORY_ID.fullmatch(named) or named.endswith((".gguf", ".safetensors")):
+        return FormatError(message)
+    for cache in _caches():
+        repository = cache / f"models--{named.replace('/', '--')}"
+        if repository.is_dir():
+            return FormatError(message, hint=f"the hugging face cache has it: {repository}")
+    if "/" not in named:
+        return FormatError(message)
+    local = named.rpartition("/")[2]
+    return FormatError(message, hint=f"if this is a repository: hf download {named} --local-dir {local}")
+
+
+def _caches() -> list[Path]:
+    """Where huggingface_hub looks, in its order."""
+    stated = [os.environ.get("HF_HUB_CACHE"), os.environ.get("HUGGINGFACE_HUB_CACHE")]
+    found = [Path(place) for place in stated if place]
+    if os.environ.get("HF_HOME"):
+        return [*found, Path(os.environ["HF_HOME"]) / "hub"]
+    home = os.environ.get("HOME") or os.environ.get("USERPROFILE")
+    return [*found, Path(home) / ".cache" / "huggingface" / "hub"] if home else found

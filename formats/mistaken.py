@@ -1,0 +1,50 @@
+"""Files that are something else than their name says: pointers, error pages, pickles; told by their first bytes."""
+
+from pathlib import Path
+
+from formats.errors import FormatError
+from formats.source import open_input
+
+HEAD_NBYTES = 512
+"""As much of a file as is looked at."""
+
+_AGAIN = "download the file anew, logged in if the model is gated (hf auth login)"
+_KINDS = (
+    ((b"version https://git-lfs.github.com/", b"version https://hawser.github.com/"),
+     "a git lfs pointer, not the file it stands for", "git lfs pull fetches the file"),
+    ((b"<!doctype html", b"<html", b"<?xml", b"<head", b"<!--"), "a web page or error message", _AGAIN),
+    ((b"entry not found", b"access to model", b"invalid credentials", b"repository not found", b"not found"),
+     "an error message of a server", _AGAIN),
+    ((b"pk\x03\x04",), "a zip archive, as torch.save writes it",
+     "save the model as safetensors: a pickle can run code, so none is ever loaded"),
+    ((b"\x80\x02}", b"\x80\x03}", b"\x80\x04\x95", b"\x80\x02\x8a", b"\x80\x05\x95"), "a pickle",
+     "save the model as safetensors: a pickle can run code, so none is ever loaded"),
+    ((b"\x1f\x8b\x08", b"\x28\xb5\x2f\xfd", b"\xfd7zxz\x00"), "a compressed file", "unpack it first"),
+)  # fmt: skip
+"""What a file begins with (white space aside, in small letters), what it is then, and what to do."""
+
+
+def refuse_mistaken(path: Path, head: bytes | None = None) -> None:
+    """FormatError when the file at `path`, which begins with `head`, is of a kind that no model file is."""
+    if head is None:
+        with open_input(path) as file:
+            head = file.read(HEAD_NBYTES)
+    begin = head[:HEAD_NBYTES].removeprefix(b"\xef\xbb\xbf").lstrip().lower()
+    for beginnings, what, hint in _KINDS:
+        if begin.startswith(beginnings):
+            raise FormatError(f"{path}: {what}", hint=hint)
+
+
+def encoding_of(text: bytes) -> tuple[str, str] | None:
+    """The encoding other than UTF-8 that a byte order mark or zeros between letters betray, and how to change it."""
+    for name, marks, width in (
+        ("utf-32", (b"\xff\xfe\0\0", b"\0\0\xfe\xff"), 4),
+        ("utf-16", (b"\xff\xfe", b"\xfe\xff"), 2),
+    ):
+        if text.startswith(marks):
+            return name, f"iconv -f {name} -t utf-8 changes it"
+        zeros = text[: 2 * width].count(0)
+        if len(text) >= 2 * width and zeros == 2 * (width - 1) and (text[0] == 0) != (text[width - 1] == 0):
+            order = "be" if text[0] == 0 else "le"
+            return f"{name}{order}", f"iconv -f {name}{order} -t utf-8 changes it"
+    return None

@@ -1,0 +1,70 @@
+"""Which tensors llama.cpp loads of each architecture: it refuses a file that holds any other.
+
+From its src/models/*.cpp (`load_arch_tensors`) and `llama_model_base::create_tensor_qkv`.
+"""
+
+from collections.abc import Collection, Iterable, Mapping
+from re import compile as regex
+
+_LAYER = regex(r"blk\.(0|[1-9]\d{0,8})\.(.+)")
+_SCALES = (".scale", ".input_scale")
+"""What every product may have besides its weight: numbers of NVFP4."""
+
+_WHOLE = ("token_embd.weight", "output_norm.weight", "output.weight")
+_ATTENTION = (
+    "attn_norm.weight", "attn_qkv.weight", "attn_qkv.bias", "attn_q.weight", "attn_q.bias", "attn_k.weight",
+    "attn_k.bias", "attn_v.weight", "attn_v.bias", "attn_output.weight", "ffn_norm.weight",
+)  # fmt: skip
+_FEED_FORWARD = ("ffn_gate.weight", "ffn_up.weight", "ffn_down.weight")
+_FEED_FORWARD_BIASES = ("ffn_gate.bias", "ffn_up.bias", "ffn_down.bias")
+_EXPERTS = ("ffn_gate_inp.weight", "ffn_gate_exps.weight", "ffn_up_exps.weight", "ffn_down_exps.weight")
+_SHARED = ("ffn_gate_shexp.weight", "ffn_up_shexp.weight", "ffn_down_shexp.weight")
+_HEAD_NORMS = ("attn_q_norm.weight", "attn_k_norm.weight")
+_POST_NORMS = ("post_attention_norm.weight", "post_ffw_norm.weight")
+_LONG_ROPE = ("rope_factors_long.weight", "rope_factors_short.weight")
+
+LOADED: Mapping[str, tuple[Collection[str], Collection[str]]] = {
+    "gemma2": (("token_embd.weight", "output_norm.weight"), (*_ATTENTION, *_POST_NORMS, *_FEED_FORWARD)),
+    "gemma3": (
+        (*_WHOLE, "dense_2.weight", "dense_3.weight"), (*_ATTENTION, *_POST_NORMS, *_HEAD_NORMS, *_FEED_FORWARD),
+    ),
+    "gpt2": (
+        (*_WHOLE, "position_embd.weight", "output_norm.bias"),
+        ("attn_norm.weight", "attn_norm.bias", "attn_qkv.weight", "attn_qkv.bias", "attn_output.weight",
+         "attn_output.bias", "ffn_norm.weight", "ffn_norm.bias", "ffn_up.weight", "ffn_up.bias", "ffn_down.weight",
+         "ffn_down.bias"),
+    ),
+    "llama": (
+        (*_WHOLE, *_LONG_ROPE, "rope_freqs.weight"),
+        (*_ATTENTION, "attn_output.bias", *_FEED_FORWARD, *_FEED_FORWARD_BIASES, *_EXPERTS, *_SHARED),
+    ),
+    "phi3": (
+        (*_WHOLE, *_LONG_ROPE), (*_ATTENTION, "ffn_up.weight", "ffn_down.weight"),
+    ),
+    "qwen2": ((*_WHOLE, "output.bias"), (*_ATTENTION, *_FEED_FORWARD)),
+    "qwen2moe": (_WHOLE, (*_ATTENTION, *_EXPERTS, *_SHARED, "ffn_gate_inp_shexp.weight")),
+    "qwen3": ((*_WHOLE, "cls.output.weight"), (*_ATTENTION, *_HEAD_NORMS, *_FEED_FORWARD)),
+    "qwen3moe": (_WHOLE, (*_ATTENTION, *_HEAD_NORMS, *_EXPERTS)),
+}  # fmt: skip
+"""By architecture: the names of the whole model, and those of each layer after "blk.<number>."."""
+
+
+def not_loaded(architecture: str, names: Iterable[str], layers: int | None = None) -> list[str]:
+    """The tensors among `names` that llama.cpp does not load; none are known of other architectures.
+
+    `layers` is how many the file says the model has.
+    """
+    if architecture not in LOADED:
+        return []
+    whole, layer = LOADED[architecture]
+    return [name for name in names if not _is_loaded(name, whole, layer, layers)]
+
+
+def _is_loaded(name: str, whole: Collection[str], layer: Collection[str], layers: int | None) -> bool:
+    match = _LAYER.fullmatch(name)
+    inside, names = (match[2], layer) if match else (name, whole)
+    if match and layers is not None and int(match[1]) >= layers:
+        return False
+    for scale in _SCALES:
+        inside = f"{inside.removesuffix(scale)}.weight" if inside.endswith(scale) else inside
+    return inside in names
