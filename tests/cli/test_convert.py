@@ -105,4 +105,4 @@ def test_a_saved_recipe_makes_the_same_plan(tmp_path: Path) -> None:
 def test_a_dry_run_saves_no_recipe(tmp_path: Path) -> None:
     done = quantize("convert", MODEL, "--dry-run", "--save-recipe", "r.toml", cwd=tmp_path)
     assert (done.returncode, list(tmp_path.iterdir())) == (0, [])
-    assert "would write r.toml: the recipe as TOML" in done.stderr
+    assert "would save r.toml" in done.stderr

@@ -159,7 +159,7 @@ def test_what_is_undecided_is_said_and_fails_if_strict(quantized: Path, saved: P
     value = document("eval", quantized, "--reference", saved)["kld_mean"]
     junit = tmp_path / "gate.xml"
     options = ("eval", quantized, "--reference", saved, "--max-kld", value, "--junit", junit, "--json")
-    lenient, strict = quantize(*options), quantize(*options, "--strict")
+    lenient, strict = quantize(*options), quantize(*options, "--strict", "--force")
     assert (lenient.returncode, strict.returncode) == (0, 1)
     assert "warning: inconclusive: " in lenient.stderr
     (case,) = ElementTree.parse(junit).getroot().findall("testcase")
@@ -222,7 +222,8 @@ def test_a_report_is_one_page(quantized: Path, saved: Path, tmp_path: Path) -> N
         (("--text", TEXT, "--text", TEXT), 2, "is given twice"),
         (("--text", TEXT, "--reference", "absent.gguf"), 3, "absent.gguf: no such file"),
         (("--text", TEXT, "--save-reference", "absent/saved"), 4, "there is no directory"),
-        (("--text", TEXT, "--html", MODEL), 4, "is a directory"),
+        (("--text", TEXT, "--html", MODEL), 4, "is an input itself"),
+        (("--text", TEXT, "--html", MODEL.parent), 4, "is a directory"),
     ],
 )
 def test_requests_that_make_no_sense_are_refused(options: tuple[Any, ...], code: int, says: str) -> None:
@@ -246,14 +247,15 @@ def test_models_of_other_vocabularies_are_refused(quantized: Path, saved: Path, 
     at = content.index(b"\xe2\x96\x81there")
     other = tmp_path / "other.gguf"
     other.write_bytes(content[: at + 3] + b"THERE" + content[at + 8 :])
-    done = quantize("eval", MODEL, "--text", TEXT, *SHORT, "--reference", quantized)
+    done = quantize("eval", other, "--text", TEXT, *SHORT, "--reference", quantized)
     assert_refused(done, 3, str(other), str(quantized), "different vocabularies")
-    assert_refused(quantize("eval", MODEL, "--reference", saved), 3, str(other), str(saved), "different vocabularies")
+    assert_refused(quantize("eval", other, "--reference", saved), 3, str(other), str(saved), "different vocabularies")
 
 
 def test_a_failure_leaves_the_old_reference_as_it_was(tmp_path: Path) -> None:
     path = tmp_path / "saved"
     path.write_bytes(b"old")
-    assert_refused(quantize("eval", MODEL, "--text", "absent.txt", "--save-reference", path), 3, "absent.txt")
+    done = quantize("eval", MODEL, "--text", "absent.txt", "--save-reference", path, "--force")
+    assert_refused(done, 3, "absent.txt")
     assert path.read_bytes() == b"old"
     assert os.listdir(tmp_path) == ["saved"]  # noqa: PTH208
