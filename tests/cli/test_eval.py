@@ -157,7 +157,7 @@ def test_a_limit_decides_the_exit_code(
 def test_what_is_undecided_is_said_and_fails_if_strict(quantized: Path, saved: Path, tmp_path: Path) -> None:
     value = document("eval", quantized, "--reference", saved)["kld_mean"]
     junit = tmp_path / "gate.xml"
-    options = ("eval", quantized, "--reference", saved, "--max-kld", value, "--junit", junit, "--json")
+    options = ("eval", quantized, "--reference", saved, "--max-kld", value, "--junit", junit, "--force", "--json")
     lenient, strict = quantize(*options), quantize(*options, "--strict")
     assert (lenient.returncode, strict.returncode) == (0, 1)
     assert "warning: inconclusive: " in lenient.stderr
@@ -221,6 +221,8 @@ def test_models_of_other_vocabularies_are_refused(quantized: Path, saved: Path, 
 def test_a_failure_leaves_the_old_reference_as_it_was(tmp_path: Path) -> None:
     path = tmp_path / "saved"
     path.write_bytes(b"old")
-    assert_refused(quantize("eval", MODEL, "--text", "absent.txt", "--save-reference", path), 3, "absent.txt")
+    assert_refused(
+        quantize("eval", MODEL, "--text", "absent.txt", "--force", "--save-reference", path), 3, "absent.txt"
+    )
     assert path.read_bytes() == b"old"
     assert os.listdir(tmp_path) == ["saved"]  # noqa: PTH208
