@@ -37,11 +37,11 @@ class Guard:
             status = path.lstat()
         except FileNotFoundError:
             return None
+        if stat.S_ISDIR(status.st_mode):
+            return "is a directory"
         with suppress(OSError):  # a link that leads nowhere leads to no input
             if identity_of(path).place in self.inputs:
                 return "is an input itself"
-        if stat.S_ISDIR(status.st_mode):
-            return "is a directory"
         if not stat.S_ISREG(status.st_mode):
             return f"is a {_KINDS.get(stat.S_IFMT(status.st_mode), 'special file')}, not a regular file"
         return None if self.force or (status.st_dev, status.st_ino) == self.own else EXISTS
