@@ -12,12 +12,12 @@ from typing import NamedTuple
 
 import numpy as np
 
-from formats.ggml import FLOAT_TYPES, GgmlType, row_nbytes
+from formats.ggml import BLOCK_SHAPE, FLOAT_TYPES, GgmlType, row_nbytes
 from formats.output import Output, replacing
 from quantize_cli import quants
 from quantize_cli.errors import InputError, OutputError
 from quantize_cli.plan import Importance, Plan, Step
-from quantize_cli.tensor import refuse_not_finite
+from quantize_cli.tensor import DAMAGED_HINT, refuse_not_finite
 
 _CHUNK_WEIGHTS = 1 << 19
 """Weights one worker holds at a time: 2 MiB of float32, which stay in cache and whose memory the allocator reuses.
@@ -95,6 +95,7 @@ def write(
             _run(work, threads, report)
             for name, rows in rounding.results():
                 output, step = places[name]
+                _refuse_overflow(step, rows, 0)
                 output.write(rows, step.offset)
                 report.written(step.nbytes)
     except OSError as error:
@@ -184,12 +185,37 @@ def _pack(rows: Rows, stored: np.ndarray) -> np.ndarray:
     step = rows.step
     stays = step.type is step.tensor.type
     if stays and step.type not in FLOAT_TYPES:
+        _refuse_damaged(step, stored, rows.start)
         return np.ascontiguousarray(stored)
     weights = quants.decode(step.tensor.type, stored)
     refuse_not_finite(weights, step.tensor.origin, rows.start)
     if stays:
         return np.ascontiguousarray(stored)
     try:
-        return rows.encode(step.type, weights, rows.importance)
+        with np.errstate(over="ignore", invalid="ignore"):  # what comes of it is looked at
+            packed = rows.encode(step.type, weights, rows.importance)
     except InputError as error:
         raise InputError(f"{step.tensor.origin}: {error}", error.hint) from error
+    _refuse_overflow(step, packed, rows.start)
+    return packed
+
+
+def _refuse_damaged(step: Step, stored: np.ndarray, first: int) -> None:
+    """InputError for blocks that would be copied though they stand for NaN or infinity."""
+    if trouble := quants.trouble(step.type, stored, first):
+        raise InputError(f"{step.tensor.origin}: {trouble}", hint=DAMAGED_HINT)
+
+
+def _refuse_overflow(step: Step, packed: np.ndarray, first: int) -> None:
+    """InputError for rows of which some weight became infinite or NaN, as their type's numbers end too early."""
+    if not (found := quants.first_not_finite(step.type, packed)):
+        return
+    row, width = first + found[0], BLOCK_SHAPE[step.type].weights
+    start = found[1] * width
+    weights = quants.decode(step.tensor.type, step.tensor.read(row, row + 1))[0, start : start + width]
+    column = int(np.abs(weights).argmax())
+    raise InputError(
+        f"{step.tensor.origin}: {weights[column]:g} at row {row}, column {start + column} becomes infinite in "
+        f"{step.type.name.lower()}",
+        hint=f"--tensor '{step.tensor.name}=bf16' keeps it, or --type bf16 everything",
+    )

@@ -23,6 +23,8 @@ MAY_IMPORT = {
     "machine": set(),
     "half": WORDS,
     "simd": WORDS | {"half", "kernel"},
+    "elementary": WORDS | {"kernel"},
+    "matrices": WORDS | {"kernel", "simd"},
     "quants": WORDS | {"plugins", "half", "kernel", "simd"},
     "models": WORDS | {"tensor"},
     "tokenizers": WORDS | {"plugins"},
@@ -37,12 +39,13 @@ MAY_IMPORT = {
     "plan": WORDS | {"plugins", "tensor", "roles", "recipe", "source"},
     "calibrate": WORDS | {
         "kernel", "plan", "plugins", "quants", "roles", "runtime", "simd", "source", "tensor", "evaluate", "tokenizers",
+        "machine", "elementary", "matrices",
     },
     "pipeline": WORDS | {"plan", "quants", "tensor"},
     "operation": WORDS | {"kernel"},
     "dots": WORDS | {"plugins", "half", "kernel", "simd", "operation", "quants"},
-    "runtime": WORDS | {"machine", "tensor", "quants", "kernel", "simd", "models", "operation", "dots"},
-    "evaluate": WORDS | {"runtime", "tensor", "quants", "source", "tokenizers"},
+    "runtime": WORDS | {"machine", "tensor", "quants", "kernel", "simd", "models", "operation", "dots", "elementary"},
+    "evaluate": WORDS | {"runtime", "tensor", "quants", "source", "tokenizers", "elementary"},
     "certify": WORDS | {
         "certificate", "digest", "plan", "recipe", "spelling", "source", "tensor", "runtime", "evaluate", "tokenizers",
     },
@@ -50,7 +53,9 @@ MAY_IMPORT = {
     "verify": WORDS | {
         "certificate", "certify", "digest", "plan", "remake", "roles", "spelling", "source", "tensor",
     },
-    "budget": WORDS | {"plan", "recipe", "roles", "source", "tensor", "quants", "runtime", "evaluate"},
+    "budget": WORDS | {
+        "plan", "recipe", "roles", "source", "tensor", "quants", "runtime", "evaluate", "machine", "matrices",
+    },
     "bench": WORDS | {"quants", "source", "runtime", "evaluate"},
     "cli": WORDS | {
         "machine", "plugins", "plan", "recipe", "source", "calibrate", "pipeline", "runtime", "evaluate", "tokenizers",
