@@ -36,6 +36,9 @@ class Report:
     """That many more bytes of tensors are in the file."""
 
 
+_BF16_END = 3.39e38
+"""What is smaller is no infinity in bfloat16."""
+
 Encode = Callable[[GgmlType, np.ndarray, np.ndarray | None], np.ndarray]
 """Type, weights (rows, columns) f32, importance (columns,) f32 or None -> rows of the file, (rows, row bytes) u8."""
 
@@ -214,8 +217,9 @@ def _refuse_overflow(step: Step, packed: np.ndarray, first: int) -> None:
     start = found[1] * width
     weights = quants.decode(step.tensor.type, step.tensor.read(row, row + 1))[0, start : start + width]
     column = int(np.abs(weights).argmax())
+    wide = "bf16" if abs(weights[column]) < _BF16_END else "f32"
     raise InputError(
         f"{step.tensor.origin}: {weights[column]:g} at row {row}, column {start + column} becomes infinite in "
         f"{step.type.name.lower()}",
-        hint=f"--tensor '{step.tensor.name}=bf16' keeps it, or --type bf16 everything",
+        hint=f"--tensor '{step.tensor.name}={wide}' keeps it, or --type {wide} everything",
     )

@@ -114,7 +114,9 @@ class Transformer:
         tape, flat, logits = self._projections[key]
         flat[:] = hidden.reshape(flat.shape)
         tape.run()
-        if not np.isfinite(logits.sum()):  # of numbers, no sum overflows
+        with np.errstate(over="ignore", invalid="ignore"):
+            total = logits.sum()
+        if not np.isfinite(total) and not np.isfinite(logits).all():
             self._refuse_weights()
             raise InputError(f"{self.path}: logits overflow, though all weights are finite")
         return logits.reshape(*hidden.shape[:-1], -1).copy()
