@@ -75,7 +75,8 @@ def _first_where(found: np.ndarray) -> int | None:
 @kernel
 def _has(words, mask):
     """Whether any of words (n,) u16 has all bits of the mask set. No early end, so that many are looked at at once."""
-    mask, found = np.uint16(mask), False
+    mask, largest = np.uint16(mask), np.uint16(0)
     for i in range(words.shape[0]):
-        found |= (words[i] & mask) == mask
-    return found
+        word = np.uint16(words[i] & mask)
+        largest = word if word > largest else largest
+    return largest == mask
