@@ -17,8 +17,8 @@ _PACKAGE = Path(__file__).parent
 _MARK = b"quantize kernel\n"
 _DIGEST_NBYTES = 32
 _SOURCES = (
-    "kept.py", "kernel.py", "half.py", "operation.py", "simd/*.py", "quants/*.py", "dots/*.py", "calibrate/*.py",
-    "runtime/**/*.py",
+    "kept.py", "kernel.py", "half.py", "operation.py", "elementary.py", "simd/*.py", "matrices/*.py", "quants/*.py",
+    "dots/*.py", "calibrate/*.py", "runtime/**/*.py",
 )  # fmt: skip
 _troubles: list[str] = []
 

@@ -11,13 +11,13 @@ from typing import NamedTuple
 
 import numpy as np
 
-from formats.ggml import FLOAT_TYPES, GgmlType, row_nbytes
+from formats.ggml import BLOCK_SHAPE, FLOAT_TYPES, GgmlType, row_nbytes
 from formats.output import ANY_FILE, Guard, Output, appearing
 from formats.source import refuse_changed
 from quantize_cli import kept, quants
 from quantize_cli.errors import InputError, OutputError, not_written
 from quantize_cli.plan import Importance, Plan, Step
-from quantize_cli.tensor import refuse_not_finite
+from quantize_cli.tensor import DAMAGED_HINT, refuse_not_finite
 
 _CHUNK_WEIGHTS = 1 << 19
 """Weights one worker holds at a time: 2 MiB of float32, which stay in cache and whose memory the allocator reuses.
@@ -35,6 +35,9 @@ class Report:
     written: Callable[[int], None] = lambda nbytes: None
     """That many more bytes of tensors are in the file."""
 
+
+_BF16_END = 3.39e38
+"""What is smaller is no infinity in bfloat16."""
 
 Encode = Callable[[GgmlType, np.ndarray, np.ndarray | None], np.ndarray]
 """Type, weights (rows, columns) f32, importance (columns,) f32 or None -> rows of the file, (rows, row bytes) u8."""
@@ -96,6 +99,7 @@ def write(
             _run(work, threads, report)
             for name, rows in rounding.results():
                 output, step = places[name]
+                _refuse_overflow(step, rows, 0)
                 output.write(rows, step.offset)
                 report.written(step.nbytes)
             for plan in plans.values():
@@ -187,12 +191,38 @@ def _pack(rows: Rows, stored: np.ndarray) -> np.ndarray:
     step = rows.step
     stays = step.type is step.tensor.type
     if stays and step.type not in FLOAT_TYPES:
+        _refuse_damaged(step, stored, rows.start)
         return np.ascontiguousarray(stored)
     weights = quants.decode(step.tensor.type, stored)
     refuse_not_finite(weights, step.tensor.origin, rows.start)
     if stays:
         return np.ascontiguousarray(stored)
     try:
-        return rows.encode(step.type, weights, rows.importance)
+        with np.errstate(over="ignore", invalid="ignore"):  # what comes of it is looked at
+            packed = rows.encode(step.type, weights, rows.importance)
     except InputError as error:
         raise InputError(f"{step.tensor.origin}: {error}", error.hint) from error
+    _refuse_overflow(step, packed, rows.start)
+    return packed
+
+
+def _refuse_damaged(step: Step, stored: np.ndarray, first: int) -> None:
+    """InputError for blocks that would be copied though they stand for NaN or infinity."""
+    if trouble := quants.trouble(step.type, stored, first):
+        raise InputError(f"{step.tensor.origin}: {trouble}", hint=DAMAGED_HINT)
+
+
+def _refuse_overflow(step: Step, packed: np.ndarray, first: int) -> None:
+    """InputError for rows of which some weight became infinite or NaN, as their type's numbers end too early."""
+    if not (found := quants.first_not_finite(step.type, packed)):
+        return
+    row, width = first + found[0], BLOCK_SHAPE[step.type].weights
+    start = found[1] * width
+    weights = quants.decode(step.tensor.type, step.tensor.read(row, row + 1))[0, start : start + width]
+    column = int(np.abs(weights).argmax())
+    wide = "bf16" if abs(weights[column]) < _BF16_END else "f32"
+    raise InputError(
+        f"{step.tensor.origin}: {weights[column]:g} at row {row}, column {start + column} becomes infinite in "
+        f"{step.type.name.lower()}",
+        hint=f"--tensor '{step.tensor.name}={wide}' keeps it, or --type {wide} everything",
+    )

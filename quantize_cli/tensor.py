@@ -36,6 +36,8 @@ class Tensor:
     """The file and the name there, for messages."""
     place: tuple[Path, int] | None = None
     """The file, and the byte in it, from which on the rows lie as they are; None if no file holds them so."""
+    first_row: int = 0
+    """The number of the first row in what `origin` names, for messages."""
 
     @property
     def row_count(self) -> int:
@@ -58,6 +60,7 @@ class Tensor:
             shape=(count, self.columns),
             read=lambda start, stop: self.read(first + start, first + stop),
             place=place,
+            first_row=self.first_row + first,
         )
 
     def reordered(self, order: np.ndarray) -> "Tensor":
@@ -145,6 +148,9 @@ def stack(name: str, parts: Sequence[Tensor]) -> Tensor:
         return np.concatenate(pieces)
 
     return Tensor(name, (len(parts), *parts[0].shape), parts[0].type, read, parts[0].origin)
+
+
+DAMAGED_HINT = "the file is damaged, or was made from weights that its types cannot hold"
 
 
 def refuse_not_finite(weights: np.ndarray, origin: str, first: int) -> None:

@@ -25,6 +25,8 @@ MAY_IMPORT = {
     "half": WORDS,
     "limits": set(),
     "simd": WORDS | {"half", "kernel"},
+    "elementary": WORDS | {"kernel"},
+    "matrices": WORDS | {"kernel", "simd"},
     "quants": WORDS | {"plugins", "half", "kernel", "simd"},
     "models": WORDS | {"tensor"},
     "tokenizers": WORDS | {"plugins", "limits"},
@@ -41,12 +43,15 @@ MAY_IMPORT = {
     "plan": WORDS | {"globs", "plugins", "tensor", "roles", "recipe", "source"},
     "calibrate": WORDS | {
         "kernel", "plan", "plugins", "quants", "roles", "runtime", "simd", "source", "tensor", "evaluate", "tokenizers",
+        "machine", "elementary", "matrices",
     },
     "pipeline": WORDS | {"kept", "plan", "quants", "tensor"},
     "operation": WORDS | {"kernel"},
     "dots": WORDS | {"plugins", "half", "kernel", "simd", "operation", "quants"},
-    "runtime": WORDS | {"machine", "tensor", "quants", "kept", "kernel", "simd", "models", "operation", "dots"},
-    "evaluate": WORDS | {"runtime", "tensor", "quants", "source", "tokenizers"},
+    "runtime": WORDS | {
+        "machine", "tensor", "quants", "kept", "kernel", "simd", "models", "operation", "dots", "elementary",
+    },
+    "evaluate": WORDS | {"runtime", "tensor", "quants", "source", "tokenizers", "elementary"},
     "certify": WORDS | {
         "certificate", "digest", "plan", "recipe", "spelling", "source", "tensor", "runtime", "evaluate", "tokenizers",
     },
@@ -54,7 +59,9 @@ MAY_IMPORT = {
     "verify": WORDS | {
         "certificate", "certify", "digest", "plan", "remake", "roles", "spelling", "source", "tensor",
     },
-    "budget": WORDS | {"plan", "recipe", "roles", "source", "tensor", "quants", "runtime", "evaluate"},
+    "budget": WORDS | {
+        "plan", "recipe", "roles", "source", "tensor", "quants", "runtime", "evaluate", "machine", "matrices",
+    },
     "bench": WORDS | {"quants", "source", "runtime", "evaluate"},
     "cli": WORDS | {
         "kept", "machine", "plugins", "plan", "recipe", "source", "calibrate", "pipeline", "runtime", "evaluate",

@@ -30,13 +30,9 @@ ROOT = Path(__file__).resolve().parents[1]
 README = ROOT / "README.md"
 TEXT = README.read_text(encoding="utf-8")
 MODEL, SAMPLE = ROOT / "examples" / "tiny-llama", ROOT / "examples" / "sample.txt"
-NEAR = 0.005
-"""How far a perplexity may be off, as a share: another processor adds in another order."""
-
 _ONCE_ONLY = "compiling kernels for this processor, kept for next time\n"
 _SLOW_ONLY = re.compile(r"^[^%\n]* \d+ %\n", re.M)
 """Lines of progress, which come after ten seconds."""
-_NUMBER = r"(\d+\.\d{4})"
 
 
 def blocks(language: str) -> list[str]:
@@ -93,10 +89,9 @@ def printed(command: str, directory: Path) -> str:
 
 
 def pattern(shown: str) -> str:
-    """What output must match: columns of any width, `...` for anything, any time, and perplexities caught apart."""
+    """What output must match: columns of any width, `...` for anything, any time."""
     found = re.escape(" ".join(shown.split()))
     found = re.sub(r"\\\ in\\\ \d+\\\.\d\\\ s", r" in [\\d.]+ s", found)
-    found = re.sub(r"\d+\\\.\d{4}", lambda _: _NUMBER, found)
     return found.replace(r"\.\.\.", ".*").replace(r"\ ", " ")
 
 
@@ -106,8 +101,6 @@ def test_every_command_prints_what_is_shown(directory: Path) -> None:
         output = " ".join(printed(command, directory).split())
         match = re.fullmatch(pattern(shown), output)
         assert match, f"{command}\nshown:\n{shown}\nprinted:\n{output}"
-        expected = [float(number) for number in re.findall(_NUMBER, shown)]
-        assert [float(number) for number in match.groups()] == pytest.approx(expected, rel=NEAR), command
 
 
 def test_every_target_named_is_in_the_makefile() -> None:
@@ -248,9 +241,7 @@ def test_types_are_those_listed() -> None:
 
 
 def test_mixes_have_the_sizes_and_perplexities_listed(tmp_path: Path) -> None:
-    measured, listed = mix_rows(tmp_path), rows(marked("mixes"))
-    assert [[*row[:3], row[4]] for row in measured] == [[*row[:3], row[4]] for row in listed]
-    assert [float(row[3]) for row in measured] == pytest.approx([float(row[3]) for row in listed], rel=NEAR)
+    assert mix_rows(tmp_path) == rows(marked("mixes"))
 
 
 def renew(directory: Path) -> None:

@@ -5,6 +5,8 @@ from math import prod
 
 import numpy as np
 
+from quantize_cli.machine import processors
+from quantize_cli.matrices import add_gram, multiply
 from quantize_cli.tensor import Tensor
 
 
@@ -35,13 +37,13 @@ class Seen:
         Where there are moments, as if each matrix had met what all together did.
         """
         if self.moments is not None:
-            return float(np.einsum("ij,ij->", error @ self.moments, error, dtype=np.float64))
+            return float(np.multiply(multiply(error, self.moments, processors()), error, dtype=np.float64).sum())
         rows = len(error) // len(self.counts)
         total = 0.0
         for number, parts in self.samples.items():
             x = np.concatenate(parts)
-            added = x @ error[number * rows : (number + 1) * rows].T
-            total += float(np.square(added, out=added).sum(dtype=np.float64)) * self.counts[number] / len(x)
+            added = multiply(x, error[number * rows : (number + 1) * rows].T, processors())
+            total += float(np.square(added).sum(dtype=np.float64)) * self.counts[number] / len(x)
         return total
 
 
@@ -65,11 +67,11 @@ class Inputs:
             )
         seen = self.seen[name]
         seen.counts[number] += len(x)
-        seen.squares[number] += np.einsum("ij,ij->j", x, x, dtype=np.float64)
+        seen.squares[number] += np.square(x, dtype=np.float64).sum(axis=0)
         np.maximum(seen.largest[number], np.abs(x).max(axis=0), out=seen.largest[number])
         if not self._moments:
             seen.samples.setdefault(number, []).append(x[:: -(-len(x) // self._sample)].copy())
-        elif seen.moments is None:
-            seen.moments = x.T @ x
         else:
-            seen.moments += x.T @ x
+            found = np.zeros((x.shape[1], x.shape[1])) if seen.moments is None else seen.moments.astype(np.float64)
+            add_gram(found, x, threads=processors())
+            seen.moments = found.astype(np.float32)

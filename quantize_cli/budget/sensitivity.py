@@ -220,10 +220,15 @@ def extrapolated(losses: Mapping[GgmlType, float], errors: Mapping[GgmlType, flo
     def of(type_: GgmlType) -> float:
         if type_ in losses:
             return losses[type_]
-        known = min(losses, key=lambda other: abs(np.log((errors[type_] + _TINY) / (errors[other] + _TINY))))
+        known = min(losses, key=lambda other: _apart(errors[type_] + _TINY, errors[other] + _TINY))
         return losses[known] * (errors[type_] + _TINY) / (errors[known] + _TINY)
 
     return {type_: of(type_) for type_ in errors}
+
+
+def _apart(left: float, right: float) -> float:
+    """How many times one of two positive numbers is the other."""
+    return max(left / right, right / left)
 
 
 def _lighter(seen: Seen | None) -> Seen | None:
@@ -242,7 +247,7 @@ def _bits(type_: GgmlType) -> float:
 
 
 def _square(values: np.ndarray) -> float:
-    return float(np.einsum("ij,ij->", values, values, dtype=np.float64))
+    return float(np.square(values, dtype=np.float64).sum())
 
 
 def _share(part: float, whole: float) -> float:

@@ -7,6 +7,8 @@ import numpy as np
 
 from quantize_cli.calibrate._folding import Input
 from quantize_cli.errors import InputError
+from quantize_cli.machine import processors
+from quantize_cli.matrices import add_gram
 from quantize_cli.runtime.layer import Layer
 from quantize_cli.runtime.transformer import from_model
 from quantize_cli.runtime.walk import Passage, Walk
@@ -43,7 +45,7 @@ class Activations:
         if with_moment:
             if self.moment is None:
                 self.moment = np.zeros((self.columns, self.columns))
-            self.moment += x.T @ x  # in float32 for a few thousand tokens, in float64 over all of them
+            add_gram(self.moment, x, threads=processors())
 
 
 Seen = dict[Input, Activations]

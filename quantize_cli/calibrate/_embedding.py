@@ -12,6 +12,8 @@ from collections.abc import Iterable, Sequence
 
 import numpy as np
 
+from quantize_cli.machine import processors
+from quantize_cli.matrices import add_gram
 from quantize_cli.quants import decode
 from quantize_cli.source import Model
 from quantize_cli.tensor import Tensor
@@ -46,6 +48,6 @@ def _seen(norm: Tensor | None, readers: Sequence[Tensor], width: int) -> np.ndar
     for reader in readers:
         for start in range(0, reader.row_count, _ROWS):
             rows = decode(reader.type, reader.read(start, min(start + _ROWS, reader.row_count)))
-            found += rows.T @ rows
+            add_gram(found, rows, threads=processors())
     weight = np.ones(width) if norm is None else decode(norm.type, norm.read(0, 1))[0].astype(np.float64)
     return found * weight * weight[:, None]

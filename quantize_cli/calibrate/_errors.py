@@ -10,6 +10,7 @@ import numpy as np
 from formats.ggml import FLOAT_TYPES, GgmlType
 from quantize_cli.calibrate._activations import Activations, Seen
 from quantize_cli.calibrate._folding import Folding, Input, Place, Reader
+from quantize_cli.matrices import multiply
 from quantize_cli.quants import decode, encode, find
 
 _ROWS = 1024
@@ -84,7 +85,7 @@ class Rounding:
                 importance = (diagonal / np.square(columns)).astype(np.float32) if weighted else None
                 off = partial(_error, type_, columns, importance)
                 error = np.concatenate(list(pool.map(off, parts)))
-                found[index] = np.einsum("ij,ij->", error @ moment, error, dtype=np.float64)
+                found[index] = np.multiply(multiply(error, moment, self.threads), error, dtype=np.float64).sum()
         return found
 
 

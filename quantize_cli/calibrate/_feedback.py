@@ -12,6 +12,8 @@ so that each column is best rounded to what is nearest t_k. This is GPTQ (Franta
 import numpy as np
 
 from quantize_cli.kernel import inlined, kernel
+from quantize_cli.machine import processors
+from quantize_cli.matrices import cholesky
 from quantize_cli.simd import load, splat, store
 
 f32 = np.float32
@@ -21,7 +23,7 @@ _FAR = f32(1e6)
 
 def factor(moments: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """H (n, n) f64, positive definite -> R (n, n) f32 with ones on its diagonal, and D (n,) f32; LinAlgError if not."""
-    upper = np.linalg.cholesky(moments[::-1, ::-1])[::-1, ::-1]
+    upper = cholesky(moments[::-1, ::-1], processors())[::-1, ::-1]
     diagonal = upper.diagonal().copy()
     upper /= diagonal
     return upper.astype(np.float32), np.square(diagonal).astype(np.float32)

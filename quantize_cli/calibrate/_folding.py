@@ -11,6 +11,7 @@ from math import prod
 import numpy as np
 
 from formats.ggml import FLOAT_TYPES
+from quantize_cli.elementary import exponential, logarithm
 from quantize_cli.errors import InputError
 from quantize_cli.quants import decode
 from quantize_cli.runtime.hyperparameters import Hyperparameters, read_hyperparameters
@@ -185,10 +186,10 @@ def safe(wanted: np.ndarray) -> np.ndarray:
     would change no bit of what a float model computes: those are too far apart, so that AWQ's search found next to
     nothing that helped.
     """
-    logarithms = np.log2(wanted.astype(np.float64))
+    logarithms = logarithm(wanted)
     logarithms -= logarithms.mean(axis=-1, keepdims=True)
-    limit = np.log2(LARGEST)
-    scales: np.ndarray = np.exp2(np.clip(logarithms, -limit, limit)).astype(np.float32)
+    limit = logarithm(np.array(LARGEST))
+    scales: np.ndarray = exponential(np.clip(logarithms, -limit, limit)).astype(np.float32)
     return scales
 
 

@@ -7,6 +7,8 @@ import numpy as np
 
 from quantize_cli.calibrate._feedback import factor
 from quantize_cli.calibrate._moments import Moments
+from quantize_cli.machine import processors
+from quantize_cli.matrices import inverse, multiply
 
 _DAMPING = 0.01
 """Added to the diagonal of moments, as a share of its mean: columns that hardly vary keep their weights (GPTQ's)."""
@@ -56,10 +58,10 @@ class Inputs:
         """
         if self.shift is None:
             return weights
-        missing = weights @ self._shift
+        missing = multiply(weights, self._shift)
         if self.owed is not None:
             missing += np.float32(_PAID) * self.owed[first : first + len(weights)].astype(np.float32)
-        wanted: np.ndarray = weights + missing @ self._inverse
+        wanted: np.ndarray = weights + multiply(missing, self._inverse)
         return wanted
 
     @cached_property
@@ -70,7 +72,7 @@ class Inputs:
 
     @cached_property
     def _inverse(self) -> np.ndarray:
-        found: np.ndarray = np.linalg.inv(self._damped(_CORRECTION_DAMPING)).astype(np.float32)
+        found: np.ndarray = inverse(self._damped(_CORRECTION_DAMPING), processors()).astype(np.float32)
         return found
 
     def _damped(self, share: float) -> np.ndarray:

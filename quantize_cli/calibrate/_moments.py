@@ -5,6 +5,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from quantize_cli.machine import processors
+from quantize_cli.matrices import add_gram
+
 _SHARED = re.compile(r"\.(attn_(?:q|k|v|qkv)|ffn_(?:gate|up))(_[a-z]+)?\.weight$")
 """Names of matrices that read what others of their layer read too: the queries' input, or the feed-forward's."""
 
@@ -47,15 +50,14 @@ class Moments:
         """Count in what was shown of the same tokens by both models."""
         x = quantized.inputs
         self.count += len(x)
-        self.second += x.T @ x
+        add_gram(self.second, x, threads=processors())
         if original is not None:
-            self.shift = _added(self.shift, (original.inputs - x).T @ x)
+            self.shift = _added(self.shift, original.inputs - x, x)
             if quantized.stream is not None and original.stream is not None:
-                self.owed = _added(self.owed, (original.stream - quantized.stream).T @ x)
+                self.owed = _added(self.owed, original.stream - quantized.stream, x)
 
 
-def _added(total: np.ndarray | None, more: np.ndarray) -> np.ndarray:
-    if total is None:
-        return more.astype(np.float64)
-    total += more
-    return total
+def _added(total: np.ndarray | None, left: np.ndarray, right: np.ndarray) -> np.ndarray:
+    found = np.zeros((left.shape[1], right.shape[1])) if total is None else total
+    add_gram(found, left, right, processors())
+    return found

@@ -15,6 +15,7 @@ from quantize_cli.calibrate._codes import Codes, has_grid
 from quantize_cli.calibrate._descent import CODES, SCALE_CODES, SCALES
 from quantize_cli.calibrate._inputs import Inputs
 from quantize_cli.calibrate._run_codes import RunCodes, has_lattice
+from quantize_cli.matrices import inverse_of_triangle, multiply
 
 Chosen = Codes | RunCodes
 """What was decided for some columns, one by one or several at once."""
@@ -54,7 +55,7 @@ def carried(type_: GgmlType, wanted: np.ndarray, inputs: Inputs) -> tuple[list[C
     error = np.zeros_like(wanted)
     found = []
     for window in windows(wanted.shape[1], type_):
-        target = wanted[:, window] + error[:, : window.start] @ carry[: window.start, window]
+        target = wanted[:, window] + multiply(error[:, : window.start], carry[: window.start, window])
         codes = searched(type_, target, np.ascontiguousarray(conditional[window]))
         error[:, window] = codes.carry(
             np.ascontiguousarray(wanted[:, window]), target, np.ascontiguousarray(carry[window, window]),
@@ -74,9 +75,11 @@ def carried_between_blocks(type_: GgmlType, wanted: np.ndarray, inputs: Inputs) 
     found, width = [], BLOCK_SHAPE[type_].weights
     for start in range(0, wanted.shape[1], width):
         block = slice(start, start + width)
-        inner, owed = carry[block, block], error[:, :start] @ carry[:start, block]
-        target = wanted[:, block] + owed @ np.linalg.inv(inner.astype(np.float64)).astype(np.float32)
-        stored = quants.encode(type_, target, np.square(inner) @ conditional[block])
+        inner, owed = carry[block, block], multiply(error[:, :start], carry[:start, block])
+        undone = inverse_of_triangle(inner.T.astype(np.float64)).T.astype(np.float32)
+        cost = multiply(np.square(inner), conditional[block][:, None])[:, 0]
+        target = wanted[:, block] + multiply(owed, undone)
+        stored = quants.encode(type_, target, np.ascontiguousarray(cost))
         error[:, block] = wanted[:, block] - quants.decode(type_, stored)
         found.append(stored)
     return np.concatenate(found, axis=1)
@@ -100,7 +103,7 @@ def improve(parts: Sequence[Chosen], error: np.ndarray, moments: np.ndarray, swe
     for _ in range(sweeps):
         for codes, window in zip(parts, windows(error.shape[1], parts[0].type), strict=True):
             left = np.ascontiguousarray(error[:, window])
-            gradient = error @ moments[:, window]
+            gradient = np.ascontiguousarray(multiply(error, moments[:, window]))
             improve_window(codes, gradient, np.ascontiguousarray(moments[window, window]), left, changing)
             error[:, window] = left
 

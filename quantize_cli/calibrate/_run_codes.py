@@ -11,6 +11,7 @@ from formats.ggml import GgmlType
 from quantize_cli import quants
 from quantize_cli.calibrate._codes import columns_of
 from quantize_cli.calibrate._runs import UNIT, descend_runs, round_runs_with_feedback
+from quantize_cli.matrices import inverses, inverses_of_triangles, weighted_grams
 from quantize_cli.quants import Lattice, Signs
 
 f32 = np.float32
@@ -56,20 +57,20 @@ class RunCodes:
     def carry(self, wanted: np.ndarray, target: np.ndarray, carry: np.ndarray, conditional: np.ndarray) -> np.ndarray:
         """Choose points from left to right, as _feedback.py says, scales staying: the error (rows, columns) f32."""
         inner = _diagonal_blocks(carry).astype(np.float64)
-        metrics = inner * conditional.reshape(-1, 1, UNIT) @ inner.transpose(0, 2, 1)
+        metrics = weighted_grams(inner, conditional.reshape(-1, UNIT))
         error = np.empty_like(target)
         round_runs_with_feedback(
             *self._rules, wanted, target, carry, metrics.astype(np.float32),
-            np.linalg.inv(inner).astype(np.float32), self.step, self.point, self.sign, self.value, error,
+            inverses_of_triangles(inner).astype(np.float32), self.step, self.point, self.sign, self.value, error,
         )  # fmt: skip
         return error
 
     def descend(self, gradient: np.ndarray, moments: np.ndarray, error: np.ndarray, changing: int, rounds: int) -> None:
         """Lessen the error by changing codes in place, as _descent.py says."""
         metrics = _diagonal_blocks(moments)
-        inverses = np.linalg.pinv(metrics.astype(np.float64), hermitian=True)
+        undone = inverses(metrics.astype(np.float64))
         descend_runs(
-            *self._rules, gradient, moments, metrics, inverses.astype(np.float32), self.lattice.scale_codes, changing,
+            *self._rules, gradient, moments, metrics, undone.astype(np.float32), self.lattice.scale_codes, changing,
             rounds, self.scale, self.scale_code, self.point, self.sign, self.value, error,
         )  # fmt: skip
 

@@ -47,7 +47,7 @@ _ROUTER = "ffn_gate_inp"
 _LOOKED_AT = 4096
 """Tokens that tell how large the stream is at each layer."""
 _ROWS = 512
-"""Rows a thread rounds at once, however many threads there are: sums of more rows may be added in another order."""
+"""Rows a thread rounds at once."""
 _EMBEDDING, _OUTPUT = "token_embd.weight", "output.weight"
 
 RoundRows = Callable[[GgmlType, np.ndarray, Inputs], np.ndarray]

@@ -13,6 +13,7 @@ import numpy as np
 from formats.ggml import GgmlType
 from quantize_cli import quants
 from quantize_cli.calibrate._codes import Codes, has_grid, searched
+from quantize_cli.calibrate._powers import raised
 
 _NORM = 0.7
 _SHARPNESS, _GROWTH = 10.0, 1.01
@@ -50,7 +51,7 @@ def _fitted(codes: Codes, weights: np.ndarray) -> Codes:
 def _shrunk(error: np.ndarray, sharpness: float) -> np.ndarray:
     """The error that least |error|^p and the quadratic term agree on (the generalized soft threshold)."""
     size = np.abs(error)
-    threshold = np.power(size, _NORM - 1, out=np.full_like(size, np.inf), where=size > 0) / np.float32(sharpness)
+    threshold = np.where(size > 0, raised(size, _NORM - 1), np.float32(np.inf)) / np.float32(sharpness)
     shrunk: np.ndarray = np.sign(error) * np.maximum(size - threshold, 0)
     return shrunk
 
@@ -86,7 +87,7 @@ def _quotient(values: np.ndarray, unit: np.ndarray, ends: tuple[int, int]) -> np
 
 def _better(found: Codes, codes: Codes, weights: np.ndarray) -> Codes:
     """By rows, whichever loses less in the norm."""
-    losses = [np.power(np.abs(weights - each.weights()), _NORM).sum(axis=1) for each in (found, codes)]
+    losses = [raised(np.abs(weights - each.weights()), _NORM).sum(axis=1) for each in (found, codes)]
     wins = (losses[0] < losses[1])[:, None]
     fields = ("scale", "minimum", "scale_code", "minimum_code", "level")
     return replace(codes, **{name: np.where(wins, getattr(found, name), getattr(codes, name)) for name in fields})

@@ -7,6 +7,7 @@ import numpy as np
 from formats.ggml import GgmlType
 from quantize_cli.calibrate._activations import Calibration
 from quantize_cli.calibrate._folding import Folding, Place, alive, places, safe
+from quantize_cli.elementary import power
 from quantize_cli.source import Model
 
 STRENGTH = 0.5
@@ -44,7 +45,7 @@ def fold(
 
 def scales(activations: np.ndarray, weights: np.ndarray) -> np.ndarray:
     """The largest magnitudes of each channel's activations and weights, (channels,) -> scales (channels,) f32."""
-    return safe(alive(activations) ** STRENGTH / alive(weights) ** (1 - STRENGTH))
+    return safe(power(alive(activations), STRENGTH) / power(alive(weights), 1 - STRENGTH))
 
 
 def largest_weights(folding: Folding, place: Place) -> np.ndarray:

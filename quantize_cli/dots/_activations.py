@@ -13,6 +13,9 @@ of its codes times its scale: scales and sums f32 (n, columns / 8).
 Tiles of TOKENS rows, for many: codes i32 (tiles, columns / 4, TOKENS), four to a number, so that eight rows' next four
 codes are 32 bytes; scales f32 (tiles, columns / 32, TOKENS); sums of each group of columns, times their scale, f32
 (tiles, groups, TOKENS). Rows that fill the last tile have scales and sums of zero.
+
+The largest magnitude is that of the largest bits, as whole numbers: for numbers the same, and NaN is larger than all.
+So what is not finite makes a scale that is not, and is not lost among codes.
 """
 
 import numpy as np
@@ -46,7 +49,7 @@ f32, i32 = np.float32, np.int32
 def _scale_small(x, row, column):
     """The factor to codes, and the scale back, unrounded, of the 32 activations from `column`."""
     first, second = load(x, row, column), load(x, row, column + 16)
-    extreme = float_from_bits(largest(bits(maximum(absolute(first), absolute(second)))))
+    extreme = float_from_bits(largest(maximum(bits(absolute(first)), bits(absolute(second)))))
     inverse = f32(127) / extreme if extreme > f32(0) else f32(0)
     return inverse, extreme / f32(127)
 
@@ -72,13 +75,13 @@ def _scale_super(x, row, column):
 
 @merged
 def _extreme(x, row, column):
-    """Of the 256 activations from `column` the one of largest magnitude, the first of equals; NaN is passed over."""
-    peaks = splat(f32(0))
+    """Of the 256 activations from `column` the one of largest magnitude, the first of equals; NaN if any is."""
+    peaks = splat(i32(0))
     for at in range(column, column + 256, 16):
-        peaks = maximum(absolute(load(x, row, at)), peaks)
-    peak, before_end = float_from_bits(largest(bits(peaks))), splat(i32(0))
-    if peak == f32(0):
-        return f32(0)
+        peaks = maximum(bits(absolute(load(x, row, at))), peaks)
+    peak, before_end = float_from_bits(largest(peaks)), splat(i32(0))
+    if not peak > f32(0):
+        return peak
     for at in range(0, 256, 16):
         is_peak = absolute(load(x, row, column + 240 - at)) == peak
         before_end = select(is_peak, i32(16 + at) - lane_numbers(), before_end)

@@ -8,7 +8,7 @@ from numba.extending import intrinsic
 
 from quantize_cli.dots._memory import load_from
 from quantize_cli.dots._products import call_llvm
-from quantize_cli.simd import LANES, floats, ints
+from quantize_cli.simd import LANES, emit_fused, floats, ints
 
 _I8, _I32 = ir.IntType(8), ir.IntType(32)
 _BYTES = ir.VectorType(_I8, 64)
@@ -142,9 +142,9 @@ def sum_of(typing: Any, value: Any) -> Any:
 
 @intrinsic
 def fused(typing: Any, a: Any, b: Any, c: Any) -> Any:
-    """a * b + c per lane, rounded once where the processor can, twice elsewhere: for sums that decide no byte."""
+    """a * b + c per lane, rounded once."""
 
     def codegen(context: Any, builder: ir.IRBuilder, sig: Any, args: Any) -> ir.Value:
-        return call_llvm(builder, "llvm.fmuladd.v16f32", floats.llvm, *args)
+        return emit_fused(builder, *args)
 
     return floats(floats, floats, floats), codegen

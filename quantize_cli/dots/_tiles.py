@@ -7,8 +7,8 @@ from numba import types
 from numba.extending import intrinsic
 
 from quantize_cli.dots._memory import load_from
-from quantize_cli.dots._products import DOT4, call_llvm, instructions
-from quantize_cli.simd import LANES, floats, ints
+from quantize_cli.dots._products import DOT4, instructions
+from quantize_cli.simd import LANES, emit_fused, floats, ints
 
 _I32 = ir.IntType(32)
 TOKENS = 8
@@ -59,9 +59,9 @@ def add_group(steps: int) -> Any:
             product = builder.sitofp(totals[token], floats.llvm)
             product = builder.fmul(product, _spread_from(builder, activation_scales, 4 * token, ir.FloatType()))
             total = builder.extract_value(sums, token)
-            total = call_llvm(builder, "llvm.fmuladd.v16f32", floats.llvm, product, scale, total)
+            total = emit_fused(builder, product, scale, total)
             whole = _spread_from(builder, activation_sums, 4 * token, ir.FloatType())
-            total = call_llvm(builder, "llvm.fmuladd.v16f32", floats.llvm, offset, whole, total)
+            total = emit_fused(builder, offset, whole, total)
             sums = builder.insert_value(sums, total, token)
         return sums
 
@@ -83,7 +83,7 @@ def add_columns(typing: Any, sums: Any, weights: Any, activations: Any) -> Any:
         for token in range(TOKENS):
             factor = _spread_from(builder, args[2], 4 * token, ir.FloatType())
             old = builder.extract_value(total, token)
-            new = call_llvm(builder, "llvm.fmuladd.v16f32", floats.llvm, args[1], factor, old)
+            new = emit_fused(builder, args[1], factor, old)
             total = builder.insert_value(total, new, token)
         return total
 

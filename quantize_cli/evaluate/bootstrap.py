@@ -45,7 +45,7 @@ class Draws:
     def mean(self, values: np.ndarray, ends: tuple[float, float] = (-np.inf, np.inf)) -> Estimate:
         """Of values (chunks, scored); the interval is kept within `ends`."""
         means = values.mean(axis=1, dtype=np.float64)
-        return self._estimate(float(self._plain @ means), self._drawn @ means, ends)
+        return self._estimate(float((self._plain * means).sum()), (self._drawn * means).sum(axis=1), ends)
 
     def exponential_mean(self, values: np.ndarray) -> Estimate:
         """e to the power of the mean: a perplexity, or a ratio of them."""
@@ -55,8 +55,8 @@ class Draws:
 
     def root_mean_square(self, values: np.ndarray) -> Estimate:
         squares = np.square(values).mean(axis=1, dtype=np.float64)
-        value = sqrt(float(self._plain @ squares))
-        return self._estimate(value, np.sqrt(self._drawn @ squares), (0, np.inf))
+        value = sqrt(float((self._plain * squares).sum()))
+        return self._estimate(value, np.sqrt((self._drawn * squares).sum(axis=1)), (0, np.inf))
 
     def quantiles(self, values: np.ndarray, fractions: Sequence[float]) -> list[Estimate]:
         """For each fraction the value that so many do not exceed, interpolated as NumPy and llama-perplexity do."""

@@ -3,10 +3,11 @@
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
-from math import exp, inf, log, sqrt
+from math import inf, log, sqrt
 
 import numpy as np
 
+from quantize_cli import elementary
 from quantize_cli.evaluate.score import surprises
 from quantize_cli.evaluate.stream import measure
 from quantize_cli.runtime.transformer import Transformer
@@ -62,4 +63,4 @@ def mean_and_error(values: np.ndarray) -> tuple[float, float]:
 
 def exponential(logarithm: float) -> float:
     """e to the power of it; infinity, as llama.cpp prints it, for what a broken model reaches."""
-    return inf if logarithm >= _LARGEST else exp(logarithm)
+    return inf if logarithm >= _LARGEST else float(elementary.exponential(np.array(logarithm)))

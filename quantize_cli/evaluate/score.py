@@ -1,6 +1,6 @@
 """What predictions say of the tokens that came, and of one another, position by position.
 
-The exponentials are float32, of which NumPy computes sixteen at once; all sums over a vocabulary are float64. A
+The exponentials are float32, sixteen at once; all sums over a vocabulary are float64. A
 divergence comes out to about 3e-8 of what float64 throughout gives.
 """
 
@@ -10,6 +10,8 @@ from typing import NamedTuple
 import numpy as np
 
 from formats.reference import Rows
+from quantize_cli.elementary import exponential, logarithm
+from quantize_cli.runtime.kernels.exponential import exponentials
 
 _LOGITS = 1 << 18
 """Worked on at once, 1 MiB, which stays in a core's cache over the passes; 255 rows of 32,000 take 30 ms a pair."""
@@ -69,7 +71,7 @@ def _compare(logits: np.ndarray, reference: Rows, part: slice, tokens: np.ndarra
     base_surprise = _surprise(base, tokens) if reference.surprise is None else reference.surprise[part]
     # ln p - ln q = (base.shifted - base.log_sum) - (model.shifted - model.log_sum)
     apart = base.shifted - model.shifted
-    offset, scale = model.log_sum - base.log_sum, np.exp(-base.log_sum)
+    offset, scale = model.log_sum - base.log_sum, exponential(-base.log_sum)
     mass = base.chances.sum(axis=1, dtype=np.float64) * scale
     divergence = _dot(base.chances, apart) * scale + mass * offset
     agrees = base.shifted.argmax(axis=1) == model.shifted.argmax(axis=1)
@@ -88,7 +90,7 @@ def _slack(base: _Normalized, ratios: np.ndarray, reference: Rows, part: slice) 
     if reference.half_steps is None or reference.exact is None:
         return np.zeros(len(ratios))
     half, exact = reference.half_steps[part], reference.exact[part]
-    scale = np.exp(-base.log_sum)
+    scale = exponential(-base.log_sum)
     chances = base.chances.copy()
     np.put_along_axis(chances, exact, 0, axis=1)
     mass = chances.sum(axis=1, dtype=np.float64) * scale
@@ -99,8 +101,8 @@ def _slack(base: _Normalized, ratios: np.ndarray, reference: Rows, part: slice) 
 
 def _normalized(logits: np.ndarray) -> _Normalized:
     shifted = logits - logits.max(axis=1, keepdims=True)
-    chances = np.exp(shifted)
-    return _Normalized(shifted, chances, np.log(chances.sum(axis=1, dtype=np.float64)))
+    chances = exponentials(shifted)
+    return _Normalized(shifted, chances, logarithm(chances.sum(axis=1, dtype=np.float64)))
 
 
 def _surprise(rows: _Normalized, tokens: np.ndarray) -> np.ndarray:

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from quantize_cli.elementary import exponential
 from quantize_cli.evaluate.bootstrap import Draws, Estimate
 from quantize_cli.evaluate.perplexity import mean_and_error
 from quantize_cli.evaluate.score import Against
@@ -72,7 +73,7 @@ def _compare(surprise: np.ndarray, against: Against, draws: Draws, texts: Sequen
     divergence = against.divergence
     quantiles = draws.quantiles(divergence, _FRACTIONS)
     with np.errstate(over="ignore", invalid="ignore"):
-        delta = np.exp(-surprise) - np.exp(-against.surprise)
+        delta = exponential(-surprise) - exponential(-against.surprise)
     return Comparison(
         reference_perplexity=base.value,
         reference_perplexity_stderr=base.value * _error(against.surprise, texts),
@@ -100,7 +101,7 @@ def _correlation(left: np.ndarray, right: np.ndarray) -> float:
     """NaN when one of them does not vary."""
     left, right = left - left.mean(), right - right.mean()
     with np.errstate(invalid="ignore", divide="ignore"):
-        return float(left @ right / np.sqrt((left @ left) * (right @ right)))
+        return float((left * right).sum() / np.sqrt(np.square(left).sum() * np.square(right).sum()))
 
 
 def by_position(values: np.ndarray, bins: int) -> tuple[np.ndarray, np.ndarray]:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from quantize_cli.elementary import exponential, logarithm
 from quantize_cli.errors import InputError, UsageError
 
 REMEMBERED = 64
@@ -98,7 +99,7 @@ def candidates(logits: np.ndarray, sampling: Sampling) -> np.ndarray:
         enough = np.searchsorted(np.cumsum(weights), sampling.top_p * weights.sum())
         tokens = tokens[: enough + 1]
     if sampling.min_p > 0:
-        tokens = tokens[logits[tokens] >= logits[tokens[0]] + np.float32(np.log(sampling.min_p))]
+        tokens = tokens[logits[tokens] >= logits[tokens[0]] + np.float32(logarithm(np.array(sampling.min_p)))]
     return tokens
 
 
@@ -116,5 +117,5 @@ def _likeliest(logits: np.ndarray, count: int) -> np.ndarray:
 
 def _weights(logits: np.ndarray) -> np.ndarray:
     """Logits, the largest first, as probabilities times a constant, float64."""
-    weights: np.ndarray = np.exp((logits - logits[0]).astype(np.float64))
+    weights: np.ndarray = exponential(logits - logits[0])
     return weights

@@ -9,7 +9,7 @@ from quantize_cli.runtime.layer import FeedForward, Layer, Linear
 from quantize_cli.runtime.matrix import Matrix
 from quantize_cli.runtime.mixture import Mixture
 from quantize_cli.runtime.tape import Part
-from quantize_cli.tensor import from_array
+from quantize_cli.tensor import Tensor, from_array
 
 Change = Callable[[Linear, int], Linear]
 """What to put in place of a matrix, the number of which in its tensor (an expert's, else 0) is given."""
@@ -47,14 +47,19 @@ def _formed(part: FeedForward, number: int, change: Change) -> FeedForward:
 
 def tensor_names(layer: Layer) -> tuple[str, ...]:
     """The tensors whose matrices the layer multiplies with, each once."""
-    found: dict[str, None] = {}
+    return tuple({tensor.name: None for tensor in tensors(layer)})
+
+
+def tensors(layer: Layer) -> list[Tensor]:
+    """What the layer multiplies with, of a tensor of several matrices each by itself."""
+    found: list[Tensor] = []
 
     def note(linear: Linear, number: int) -> Linear:
-        found[linear.matrix.tensor.name] = None
+        found.append(linear.matrix.tensor)
         return linear
 
     changed(layer, note)
-    return tuple(found)
+    return found
 
 
 def exchanged(layer: Layer, name: str, weights: np.ndarray) -> Layer:

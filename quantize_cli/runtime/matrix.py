@@ -7,15 +7,19 @@ from typing import Protocol
 
 import numpy as np
 
-from formats.ggml import row_nbytes
+from formats.ggml import GgmlType, row_nbytes
 from quantize_cli import dots
 from quantize_cli.quants import decode
 from quantize_cli.runtime.activations import rounded
+from quantize_cli.runtime.damage import refuse_damaged
+from quantize_cli.runtime.program import Threads
 from quantize_cli.runtime.tape import Tape
 from quantize_cli.tensor import Tensor
 
 _BLOCK = 1 << 23
 """Weights decoded at once where a type has no product of its own: 32 MiB of float32."""
+_COPIED = 1 << 18
+"""Bytes copied before they are looked at, while a core still has them at hand."""
 
 
 class Product(Protocol):
@@ -44,11 +48,17 @@ class Matrix:
         """The rows as they are stored, u8 (rows, row bytes)."""
         if self._stored is None:
             self._stored = _mapped(self.tensor) if self.tensor.place else _read(self.tensor)
+            if self.tensor.place is None:
+                refuse_damaged(self.tensor, self._stored)
         return self._stored
 
     def move(self, place: np.ndarray) -> None:
-        """Copy the rows to `place`, as large as they are, and leave them there."""
-        np.copyto(place, self.stored)
+        """Copy the rows to `place`, as large as they are, and leave them there; InputError unless all are finite."""
+        step = max(1, _COPIED // self.stored.shape[1])
+        for start in range(0, len(place), step):
+            part = slice(start, start + step)
+            np.copyto(place[part], self.stored[part])
+            refuse_damaged(self.tensor, place[part], start)
         self._stored = place
 
     def record(self, tape: Tape, x: np.ndarray) -> np.ndarray:
@@ -56,7 +66,7 @@ class Matrix:
         out = tape.array(len(x), self.tensor.row_count)
         dot = dots.find(self.tensor.type)
         if dot is None:
-            tape.call(lambda: self._multiply(x, out))
+            tape.call(lambda: self._multiply(x, out, tape.threads))
         else:
             tape.multiply(self.stored, dot, x, out)
         return out
@@ -65,13 +75,17 @@ class Matrix:
         """The rows `indices` (n,) as (n, columns) f32."""
         return decode(self.tensor.type, self.stored[indices])
 
-    def _multiply(self, x: np.ndarray, out: np.ndarray) -> None:
+    def _multiply(self, x: np.ndarray, out: np.ndarray, threads: Threads) -> None:
         """The product by way of float32, some rows at a time."""
-        x = rounded(x, self.tensor.type)
-        step = max(1, _BLOCK // self.tensor.columns)
+        x = np.ascontiguousarray(rounded(x, self.tensor.type))
+        step, dot = max(1, _BLOCK // self.tensor.columns), dots.find(GgmlType.F32)
+        assert dot is not None
         for start in range(0, len(self.stored), step):
             weights = decode(self.tensor.type, self.stored[start : start + step])
-            np.matmul(x, weights.T, out=out[:, start : start + step])
+            tape, part = Tape(threads), np.empty((len(x), len(weights)), np.float32)
+            tape.multiply(weights.view(np.uint8), dot, x, part)
+            tape.run()
+            out[:, start : start + step] = part
 
 
 def _mapped(tensor: Tensor) -> np.ndarray:

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from quantize_cli.runtime.kernels.exponential import exponentials
 from quantize_cli.runtime.layer import FeedForward, Linear
 from quantize_cli.runtime.tape import Tape, applied
 
@@ -46,7 +47,7 @@ class Mixture:
 
     def _route(self, logits: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """The experts of each token (n, used) and their shares (n, used) f32."""
-        shares = np.exp(logits - logits.max(axis=-1, keepdims=True))
+        shares = exponentials(logits - logits.max(axis=-1, keepdims=True))
         shares /= shares.sum(axis=-1, keepdims=True)
         chosen = np.argsort(-shares, axis=-1, kind="stable")[:, : self.used]
         shares = np.take_along_axis(shares, chosen, axis=-1)
@@ -56,4 +57,4 @@ class Mixture:
 
 
 def _add_shared(out: np.ndarray, shared: np.ndarray, gate: np.ndarray) -> None:
-    out += shared / (1 + np.exp(-np.maximum(gate, _LOWEST)))
+    out += shared / (1 + exponentials(-np.maximum(gate, _LOWEST)))

@@ -12,7 +12,7 @@ from quantize_cli.runtime.hyperparameters import Described, Hyperparameters, Mix
 from quantize_cli.runtime.layer import FeedForward, Layer, Linear, Norm
 from quantize_cli.runtime.matrix import Matrix
 from quantize_cli.runtime.mixture import Mixture
-from quantize_cli.tensor import Tensor
+from quantize_cli.tensor import Tensor, refuse_not_finite
 
 
 class Parts:
@@ -45,8 +45,10 @@ class Parts:
             return None
         tensor = self._take(name)
         self._check(tensor, (columns,))
-        weights: np.ndarray = decode(tensor.type, tensor.read(0, 1))[0]
-        return weights
+        weights: np.ndarray = decode(tensor.type, tensor.read(0, 1))
+        refuse_not_finite(weights, tensor.origin, 0)
+        vector: np.ndarray = weights[0]
+        return vector
 
     def linear(self, name: str, rows: int, columns: int) -> Linear:
         return Linear(self.matrix(f"{name}.weight", rows, columns), self.vector(f"{name}.bias", rows))

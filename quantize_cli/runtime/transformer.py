@@ -1,9 +1,10 @@
 """One forward pass for every decoder the runtime knows; families differ by flags and by the parts they have."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, field
+from pathlib import Path
 from threading import Timer
-from typing import Any
+from typing import Any, NoReturn
 
 import numpy as np
 
@@ -11,6 +12,8 @@ from quantize_cli import kept
 from quantize_cli.errors import InputError
 from quantize_cli.machine import processors
 from quantize_cli.runtime.cache import Cache
+from quantize_cli.runtime.damage import refuse_any_damaged
+from quantize_cli.runtime.exchange import tensors
 from quantize_cli.runtime.hyperparameters import Described, Hyperparameters, read_hyperparameters
 from quantize_cli.runtime.kernels import attend, elementwise, keep, rotate
 from quantize_cli.runtime.layer import Layer, Linear, Norm
@@ -20,23 +23,11 @@ from quantize_cli.runtime.program import Threads
 from quantize_cli.runtime.residence import settle
 from quantize_cli.runtime.rotary import Rotary, read_local_rotary, read_rotary, rotated_columns
 from quantize_cli.runtime.tape import FEW, Tape
+from quantize_cli.runtime.turns import Turns, place_all, turns_of
 
 _PATIENCE_SECONDS = 1.0
 _KEPT = 2
 """Recordings kept besides those of one token: those of the parts that a prompt or a text is cut into."""
-
-
-@dataclass
-class Turns:
-    """How a layer's vectors turn: sines and cosines (n, pairs) f32 of the positions at hand."""
-
-    rotary: Rotary
-    cosines: np.ndarray
-    sines: np.ndarray
-
-    def place(self, positions: np.ndarray, room: int) -> None:
-        turns = self.rotary.turns(positions, room)
-        self.cosines[:], self.sines[:] = turns.real, turns.imag
 
 
 @dataclass
@@ -67,6 +58,8 @@ class Transformer:
     norm: Norm
     output: Linear
     threads: Threads
+    path: Path
+    """Of the model, for messages."""
     _passes: dict[tuple[int, bool], _Pass] = field(default_factory=dict)
     _spares: list[Cache] = field(default_factory=list)
     _projections: dict[tuple[int, bool], tuple[Tape, np.ndarray, np.ndarray]] = field(default_factory=dict)
@@ -107,6 +100,8 @@ class Transformer:
         recorded.stream[:] = self.embed(batch, places)
         place_all(recorded.turns, places, cache.capacity)
         recorded.tape.run()
+        if not np.isfinite(recorded.result).all():
+            self._refuse_not_finite(batch, cache)
         cache.advance(count)
         return recorded.result
 
@@ -120,7 +115,31 @@ class Transformer:
         tape, flat, logits = self._projections[key]
         flat[:] = hidden.reshape(flat.shape)
         tape.run()
+        with np.errstate(over="ignore", invalid="ignore"):
+            total = logits.sum()
+        if not np.isfinite(total) and not np.isfinite(logits).all():
+            self._refuse_weights()
+            raise InputError(f"{self.path}: logits overflow, though all weights are finite")
         return logits.reshape(*hidden.shape[:-1], -1).copy()
+
+    def _refuse_not_finite(self, batch: np.ndarray, cache: Cache) -> NoReturn:
+        """Say why what came of tokens (sequences, n) is not finite: a weight, or else the layer that overflows."""
+        self._refuse_weights()
+        places, turns = np.arange(cache.length, cache.length + batch.shape[1]), self.turns(batch.shape[1])
+        stream = np.ascontiguousarray(self.embed(batch, places))
+        place_all(turns, places, cache.capacity)
+        for index, layer in enumerate(self.layers):
+            tape = Tape(self.threads)
+            self.record_layer(tape, layer, index, stream, turns, cache)
+            tape.run()
+            if not np.isfinite(stream).all():
+                raise InputError(f"{self.path}: activations overflow in layer {index}, though all weights are finite")
+        raise InputError(f"{self.path}: logits overflow, though all weights are finite")
+
+    def _refuse_weights(self) -> None:
+        """InputError if a weight is not finite."""
+        refuse_any_damaged([self.embedding.tensor, self.output.matrix.tensor])
+        refuse_any_damaged(tensor for layer in self.layers for tensor in tensors(layer))
 
     def prepare(self, note: Callable[[str], None]) -> None:
         """Have all machine code ready, from the cache or made now; `note` is told if that takes long."""
@@ -160,8 +179,8 @@ class Transformer:
         """Room for how the vectors of `count` positions turn."""
         if self.rotary is None or self.local_rotary is None:
             return ()
-        everywhere = _turns(self.rotary, count)
-        return everywhere, everywhere if self.local_rotary is self.rotary else _turns(self.local_rotary, count)
+        everywhere = turns_of(self.rotary, count)
+        return everywhere, everywhere if self.local_rotary is self.rotary else turns_of(self.local_rotary, count)
 
     def _record(self, cache: Cache, count: int, predict: bool) -> _Pass:
         """Record the pass of `count` more positions of each of the cache's sequences."""
@@ -226,17 +245,6 @@ class Transformer:
             raise InputError(f"the model has {self.positions.tensor.row_count} positions, {stop} are needed")
 
 
-def place_all(turns: Sequence[Turns], positions: np.ndarray, room: int) -> None:
-    """Set all to these positions, of `room` in all."""
-    for each in {id(each): each for each in turns}.values():
-        each.place(positions, room)
-
-
-def _turns(rotary: Rotary, count: int) -> Turns:
-    shape = count, rotary.unscaled.size
-    return Turns(rotary, np.empty(shape, np.float32), np.empty(shape, np.float32))
-
-
 def _keep(kept: dict[tuple[int, bool], Any], key: tuple[int, bool], recorded: Any) -> None:
     """Remember a recording, and forget the oldest of others than those of one position."""
     kept.pop(key, None)
@@ -269,6 +277,7 @@ def from_model(model: Described, threads: int | None = None, resident: bool = Tr
         norm=parts.norm("output_norm", sizes.width),
         output=parts.linear("output", vocabulary, sizes.width) if "output.weight" in parts else Linear(embedding, None),
         threads=Threads(threads or processors()),
+        path=model.path,
     )
     parts.refuse_leftovers()
     if resident:

@@ -8,7 +8,8 @@ import numpy as np
 from quantize_cli.runtime.cache import Cache
 from quantize_cli.runtime.layer import Layer
 from quantize_cli.runtime.tape import Tape
-from quantize_cli.runtime.transformer import Transformer, place_all
+from quantize_cli.runtime.transformer import Transformer
+from quantize_cli.runtime.turns import place_all
 
 _TOKENS = 2048
 """Run at once, as whole sequences."""

@@ -6,6 +6,7 @@ contiguous (a field of a structured array will do). Nothing here contracts, reas
 lane computes what the same C expression computes without -ffast-math.
 """
 
+from quantize_cli.simd._fused import emit_fused
 from quantize_cli.simd._lanes import (
     absolute,
     all_lanes,
@@ -54,10 +55,10 @@ from quantize_cli.simd._rows import row, set_row, transpose, zeros_like
 from quantize_cli.simd._vector import LANES, Vector, floats, ints, mask
 
 __all__ = [
-    "LANES", "Vector", "absolute", "all_lanes", "any_lane", "bits", "fetch_line", "fitting_int", "fitting_int_away",
-    "float_from_bits", "floats", "from_bits", "from_half", "highest", "ints", "lane_bits", "lane_numbers",
-    "lanes_where", "largest", "load", "load_half", "load_some", "lookup", "lowest", "mask", "maximum", "minimum",
-    "multiply_add", "nearest", "picked", "prefetch", "round_half_away", "round_half_even", "row", "row_magnitudes",
-    "row_maxima", "row_minima", "select", "set_row", "shift_right", "splat", "square_root", "store", "store_half",
-    "store_some", "to_float", "to_half", "to_int", "total", "transpose", "zeros_like",
+    "LANES", "Vector", "absolute", "all_lanes", "any_lane", "bits", "emit_fused", "fetch_line", "fitting_int",
+    "fitting_int_away", "float_from_bits", "floats", "from_bits", "from_half", "highest", "ints", "lane_bits",
+    "lane_numbers", "lanes_where", "largest", "load", "load_half", "load_some", "lookup", "lowest", "mask", "maximum",
+    "minimum", "multiply_add", "nearest", "picked", "prefetch", "round_half_away", "round_half_even", "row",
+    "row_magnitudes", "row_maxima", "row_minima", "select", "set_row", "shift_right", "splat", "square_root", "store",
+    "store_half", "store_some", "to_float", "to_half", "to_int", "total", "transpose", "zeros_like",
 ]  # fmt: skip

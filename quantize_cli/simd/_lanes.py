@@ -6,6 +6,7 @@ from llvmlite import ir
 from numba import types
 from numba.extending import intrinsic
 
+from quantize_cli.simd._fused import emit_fused
 from quantize_cli.simd._vector import I16, I32, LANES, Vector, call, constant, floats, ints, kinds_of, mask, spread
 
 
@@ -224,16 +225,13 @@ def nearest(typing: Any, value: Any) -> Any:
     return integer(number), codegen
 
 
-# --- arithmetic that decides no bytes ----------------------------------------------------------------------------
-
-
 @intrinsic
 def multiply_add(typing: Any, a: Any, b: Any, c: Any) -> Any:
-    """a * b + c, rounded once where the processor has an instruction for it, else twice. Not for what files hold."""
+    """a * b + c, rounded once."""
 
     def codegen(context: Any, builder: ir.IRBuilder, sig: Any, args: Any) -> ir.Value:
         values = [v if t is floats else spread(builder, v, floats) for v, t in zip(args, sig.args, strict=True)]
-        return call(builder, "llvm.fmuladd.v16f32", floats.llvm, *values)
+        return emit_fused(builder, *values)
 
     return floats(*(t if t is floats else types.float32 for t in (a, b, c))), codegen
 

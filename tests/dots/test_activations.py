@@ -16,7 +16,7 @@ def scale_of(block: np.ndarray) -> f32:
     tape = Tape(Threads(1))
     tape.add(dots.rows_super, x, codes, scales, sums, 0)
     tape.run()
-    assert (scales == scales[0, 0]).all()
+    assert np.array_equal(scales, np.full_like(scales, scales[0, 0]), equal_nan=True)
     return f32(scales[0, 0])
 
 
@@ -40,12 +40,26 @@ def test_of_equal_magnitudes_the_first_counts(extreme: float, first: int, second
     assert scale_of(block) == scale_for(extreme)
 
 
-@pytest.mark.parametrize("fill", [0.0, -0.0, np.nan])
+@pytest.mark.parametrize("fill", [0.0, -0.0])
 def test_a_block_without_an_extreme_has_no_scale(fill: float) -> None:
     assert scale_of(np.full(256, fill)) == 0
 
 
-def test_what_is_no_number_is_passed_over() -> None:
+@pytest.mark.parametrize("place", [0, 15, 16, 100, 255])
+def test_what_is_no_number_is_not_lost(place: int) -> None:
     block = np.random.default_rng(0).uniform(-1, 1, 256)
-    block[[3, 4]] = np.nan, -2
-    assert scale_of(block) == scale_for(-2)
+    block[place], block[4] = np.nan, -2
+    assert np.isnan(scale_of(block))
+
+
+@pytest.mark.parametrize("place", [0, 15, 16, 31])
+@pytest.mark.parametrize("number", [np.nan, np.inf, -np.inf])
+def test_what_is_not_finite_is_not_lost_in_small_blocks(number: float, place: int) -> None:
+    x = np.ones((1, 128), f32)
+    x[0, place] = number
+    codes, scales, sums = np.empty((1, 128), np.int8), np.empty((1, 16), f32), np.empty((1, 16), f32)
+    tape = Tape(Threads(1))
+    tape.add(dots.rows_small, x, codes, scales, sums, 0)
+    tape.run()
+    assert not np.isfinite(scales[0, :4]).any()
+    assert np.isfinite(scales[0, 4:]).all()

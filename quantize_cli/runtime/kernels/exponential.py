@@ -5,8 +5,19 @@ The argument is split as n ln 2 + r with |r| <= ln(2) / 2, and e**r is a polynom
 
 import numpy as np
 
-from quantize_cli.kernel import merged
-from quantize_cli.simd import absolute, bits, from_bits, multiply_add, select, splat
+from quantize_cli.kernel import kernel, merged
+from quantize_cli.simd import (
+    absolute,
+    bits,
+    from_bits,
+    load,
+    load_some,
+    multiply_add,
+    select,
+    splat,
+    store,
+    store_some,
+)
 
 f32, i32 = np.float32, np.int32
 _SHIFT = f32(12582912)
@@ -55,3 +66,22 @@ def tanh(x):
     near = multiply_add(near, square, f32(-3.33332819422e-1))
     near = multiply_add(near * square, x, x)
     return select(magnitude < f32(0.625), near, far)
+
+
+@kernel
+def _fill(x, out):
+    columns = x.shape[1]
+    whole = columns - columns % 16
+    for row in range(x.shape[0]):
+        for column in range(0, whole, 16):
+            store(out, row, column, exponential(load(x, row, column)))
+        if columns > whole:
+            store_some(out, row, whole, exponential(load_some(x, row, whole, columns - whole)), columns - whole)
+
+
+def exponentials(x: np.ndarray) -> np.ndarray:
+    """e**x of numbers (n, columns) f32."""
+    x = np.ascontiguousarray(x)
+    out = np.empty_like(x)
+    _fill(x, out)
+    return out

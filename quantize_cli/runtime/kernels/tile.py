@@ -11,7 +11,7 @@ from llvmlite import ir
 from numba import types
 from numba.extending import intrinsic
 
-from quantize_cli.simd import LANES, floats
+from quantize_cli.simd import LANES, emit_fused, floats
 
 ROWS = 8
 _F32, _I32 = ir.FloatType(), ir.IntType(32)
@@ -33,12 +33,6 @@ def _spread(builder: ir.IRBuilder, number: ir.Value) -> ir.Value:
     undefined = ir.Constant(floats.llvm, ir.Undefined)
     first = builder.insert_element(undefined, number, ir.Constant(_I32, 0))
     return builder.shuffle_vector(first, undefined, ir.Constant(ir.VectorType(_I32, LANES), [0] * LANES))
-
-
-def _fused(builder: ir.IRBuilder, *values: ir.Value) -> ir.Value:
-    kind, name = ir.FunctionType(floats.llvm, [floats.llvm] * 3), "llvm.fmuladd.v16f32"
-    found = builder.module.globals.get(name)
-    return builder.call(found if found is not None else ir.Function(builder.module, kind, name), values)
 
 
 def _empty(vectors: int) -> Any:
@@ -68,7 +62,7 @@ def _add(vectors: int) -> Any:
                 factor = _spread(builder, _load(builder, _pointer(builder, factors, offset, _F32)))
                 for vector in range(vectors):
                     at = row * vectors + vector
-                    total = _fused(builder, factor, loaded[vector], builder.extract_value(sums, at))
+                    total = emit_fused(builder, factor, loaded[vector], builder.extract_value(sums, at))
                     sums = builder.insert_value(sums, total, at)
             return sums
 

@@ -1,0 +1,65 @@
+"""What stands for NaN or infinity is found in every type, at its row and block."""
+
+import numpy as np
+import pytest
+
+from formats.ggml import BLOCK_SHAPE, FLOAT_TYPES, GgmlType
+from quantize_cli import quants
+
+BLOCKS = [type_ for type_ in quants.supported() if type_ not in FLOAT_TYPES]
+FLOATS = [type_ for type_ in quants.supported() if type_ in FLOAT_TYPES]
+ROWS = 3
+
+
+def stored(type_: GgmlType, weights: np.ndarray) -> np.ndarray:
+    importance = np.ones(weights.shape[1], np.float32) if quants.find(type_).needs_importance else None
+    with np.errstate(over="ignore", invalid="ignore"):
+        return quants.encode(type_, weights, importance)
+
+
+def numbers(columns: int) -> np.ndarray:
+    return np.random.default_rng(0).standard_normal((ROWS, columns)).astype(np.float32)
+
+
+@pytest.mark.parametrize("type_", quants.supported(), ids=lambda t: t.name)
+def test_what_is_finite_is_not_refused(type_: GgmlType) -> None:
+    assert quants.first_not_finite(type_, stored(type_, numbers(2 * BLOCK_SHAPE[type_].weights))) is None
+
+
+@pytest.mark.parametrize("type_", BLOCKS, ids=lambda t: t.name)
+def test_weights_beyond_all_scales_are_found(type_: GgmlType) -> None:
+    width = BLOCK_SHAPE[type_].weights
+    weights = numbers(2 * width)
+    weights[1, width:] = np.finfo(np.float32).max
+    if type_ is GgmlType.NVFP4:  # stops at 2688
+        pytest.skip("its scales end in a largest number, not in infinity")
+    assert quants.first_not_finite(type_, stored(type_, weights)) == (1, 1)
+
+
+@pytest.mark.parametrize("pattern", [0x7C00, 0xFC00, 0x7E00], ids=["inf", "-inf", "nan"])
+@pytest.mark.parametrize("type_", BLOCKS, ids=lambda t: t.name)
+def test_any_scale_of_a_block_is_looked_at(type_: GgmlType, pattern: int) -> None:
+    quant = quants.find(type_)
+    rows = stored(type_, numbers(2 * BLOCK_SHAPE[type_].weights))
+    names = [name for name in quants.codes_dtype(type_).names or () if quants.codes_dtype(type_)[name] == np.float16]
+    for name in names:
+        blocks = rows.reshape(-1, quant.block.itemsize).view(quant.block)[:, 0]
+        codes = quant.unpack(blocks)
+        codes[name][3] = np.uint16(pattern).view(np.float16)
+        damaged = quant.pack(codes).view(np.uint8).reshape(rows.shape)
+        assert quants.first_not_finite(type_, damaged) == (1, 1)
+
+
+@pytest.mark.parametrize(("type_", "byte"), [(GgmlType.MXFP4, 255), (GgmlType.NVFP4, 127), (GgmlType.NVFP4, 255)])
+def test_scales_that_are_nan_by_their_code(type_: GgmlType, byte: int) -> None:
+    rows = stored(type_, numbers(2 * BLOCK_SHAPE[type_].weights))
+    rows[2, 0] = byte
+    assert quants.first_not_finite(type_, rows) == (2, 0)
+
+
+@pytest.mark.parametrize("number", [np.nan, np.inf, -np.inf])
+@pytest.mark.parametrize("type_", FLOATS, ids=lambda t: t.name)
+def test_numbers_are_named_by_row_and_column(type_: GgmlType, number: float) -> None:
+    weights = numbers(5)
+    weights[2, 3] = number
+    assert quants.trouble(type_, stored(type_, weights), first=10) == f"{number} at row 12, column 3"
