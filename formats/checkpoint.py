@@ -11,14 +11,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from formats import hub
-from formats.errors import FormatError
-from formats.json_object import read_object
-from formats.mistaken import encoding_of, refuse_mistaken
-from formats.quoted import quoted
-from formats.safetensors import read_header
-from formats.source import open_input, size_of
-from formats.stored import StoredTensor
+from quantize_cli.formats import hub
+from quantize_cli.formats.errors import FormatError
+from quantize_cli.formats.json_object import read_object
+from quantize_cli.formats.mistaken import encoding_of, refuse_mistaken
+from quantize_cli.formats.quoted import quoted
+from quantize_cli.formats.safetensors import read_header
+from quantize_cli.formats.source import open_input, size_of
+from quantize_cli.formats.stored import StoredTensor
 
 _WEIGHTS = ".safetensors"
 _MOST_TEXT_NBYTES = 64 << 20

@@ -3,7 +3,7 @@
 from enum import IntEnum
 from typing import NamedTuple
 
-from formats.errors import FormatError
+from quantize_cli.formats.errors import FormatError
 
 
 class GgmlType(IntEnum):

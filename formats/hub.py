@@ -7,7 +7,7 @@ import os
 import re
 from pathlib import Path
 
-from formats.errors import FormatError
+from quantize_cli.formats.errors import FormatError
 
 _REPOSITORY = re.compile(r"(?:models|datasets|spaces)--(?P<id>.+)")
 _BLOB = re.compile(r"[0-9a-f]{40}|[0-9a-f]{64}")

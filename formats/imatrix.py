@@ -19,15 +19,15 @@ from typing import BinaryIO
 
 import numpy as np
 
-from formats.errors import FormatError
-from formats.ggml import GgmlType
-from formats.gguf import scalars
-from formats.gguf.layout import MAGIC, TensorInfo, Value, ValueType, array, text, u32
-from formats.gguf.reader import GgufFile, read_gguf
-from formats.gguf.writer import lay_out
-from formats.quoted import quoted
-from formats.source import open_input, size_of
-from formats.stored import StoredTensor
+from quantize_cli.formats.errors import FormatError
+from quantize_cli.formats.ggml import GgmlType
+from quantize_cli.formats.gguf import scalars
+from quantize_cli.formats.gguf.layout import MAGIC, TensorInfo, Value, ValueType, array, text, u32
+from quantize_cli.formats.gguf.reader import GgufFile, read_gguf
+from quantize_cli.formats.gguf.writer import lay_out
+from quantize_cli.formats.quoted import quoted
+from quantize_cli.formats.source import open_input, size_of
+from quantize_cli.formats.stored import StoredTensor
 
 _SQUARES, _COUNTS, _SUMS, _REST = ".in_sum2", ".counts", ".in_sum", "_rest"
 _DATASETS, _CHUNKS, _CONTEXT = "imatrix.datasets", "imatrix.chunk_count", "imatrix.chunk_size"

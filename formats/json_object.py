@@ -6,11 +6,11 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
-from formats.errors import FormatError
-from formats.mistaken import encoding_of
-from formats.quoted import quoted
-from formats.room import FREE_NBYTES, TIMES
-from formats.source import open_input, size_of
+from quantize_cli.formats.errors import FormatError
+from quantize_cli.formats.mistaken import encoding_of
+from quantize_cli.formats.quoted import quoted
+from quantize_cli.formats.room import FREE_NBYTES, TIMES
+from quantize_cli.formats.source import open_input, size_of
 
 MOST_NBYTES = 8 << 20
 """Of a file of settings: eight times the largest seen, which lists every token that was added."""

@@ -14,9 +14,9 @@ from pathlib import Path
 
 import numpy as np
 
-from formats.errors import FormatError
-from formats.reference import LEAST_CONTEXT, MOST_TOKENS, Header, Rows
-from formats.source import open_input, size_of
+from quantize_cli.formats.errors import FormatError
+from quantize_cli.formats.reference import LEAST_CONTEXT, MOST_TOKENS, Header, Rows
+from quantize_cli.formats.source import open_input, size_of
 
 MAGIC = b"_logits_"
 _FIXED = struct.Struct("<8sIii")

@@ -2,8 +2,8 @@
 
 from pathlib import Path
 
-from formats.errors import FormatError
-from formats.source import open_input
+from quantize_cli.formats.errors import FormatError
+from quantize_cli.formats.source import open_input
 
 HEAD_NBYTES = 512
 """As much of a file as is looked at."""

@@ -10,8 +10,8 @@ from pathlib import Path
 
 import numpy as np
 
-from formats.leftovers import create, new_directory, unfinished_name
-from formats.source import identity_of
+from quantize_cli.formats.leftovers import create, new_directory, unfinished_name
+from quantize_cli.formats.source import identity_of
 
 EXISTS = "already exists"
 _KINDS = {

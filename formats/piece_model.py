@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
-from formats.errors import FormatError
+from quantize_cli.formats.errors import FormatError
 
 KINDS = {1: "unigram", 2: "BPE", 3: "word", 4: "character"}
 """`trainer_spec.model_type`."""

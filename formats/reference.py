@@ -23,8 +23,8 @@ from typing import BinaryIO
 
 import numpy as np
 
-from formats.errors import FormatError
-from formats.source import open_input, size_of
+from quantize_cli.formats.errors import FormatError
+from quantize_cli.formats.source import open_input, size_of
 
 MAGIC = b"QUANTREF"
 VERSION = 1

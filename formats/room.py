@@ -1,6 +1,6 @@
 """How much memory what a file says may take: little for a small file, a few times its size for a large one."""
 
-from formats.errors import FormatError
+from quantize_cli.formats.errors import FormatError
 
 FREE_NBYTES = 64 << 20
 """What any file may take, small as it is."""

@@ -12,13 +12,13 @@ from typing import Any
 import ml_dtypes
 import numpy as np
 
-from formats.errors import FormatError
-from formats.json_object import parse_object
-from formats.mistaken import HEAD_NBYTES, refuse_mistaken
-from formats.quoted import quoted
-from formats.room import TENSOR_MEMORY_NBYTES, refuse_crowd, room_for
-from formats.source import open_input, size_of
-from formats.stored import StoredTensor
+from quantize_cli.formats.errors import FormatError
+from quantize_cli.formats.json_object import parse_object
+from quantize_cli.formats.mistaken import HEAD_NBYTES, refuse_mistaken
+from quantize_cli.formats.quoted import quoted
+from quantize_cli.formats.room import TENSOR_MEMORY_NBYTES, refuse_crowd, room_for
+from quantize_cli.formats.source import open_input, size_of
+from quantize_cli.formats.stored import StoredTensor
 
 MAX_HEADER_NBYTES = 100_000_000
 MAX_DIMENSIONS = 32

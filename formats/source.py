@@ -8,7 +8,7 @@ from pathlib import Path
 from stat import S_ISREG
 from typing import BinaryIO, NamedTuple
 
-from formats.errors import FormatError
+from quantize_cli.formats.errors import FormatError
 
 
 class Identity(NamedTuple):

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import numpy as np
 
-from formats.errors import FormatError
-from formats.quoted import quoted
+from quantize_cli.formats.errors import FormatError
+from quantize_cli.formats.quoted import quoted
 
 
 @dataclass(frozen=True)

@@ -5,17 +5,19 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from formats.ggml import GgmlType
-from formats.gguf.layout import TensorInfo, Value
-from formats.gguf.reader import read_gguf
-from formats.gguf.writer import lay_out
-from quantize_cli import certificate, pipeline, plan
 from quantize_cli.calibrate import imatrix as imatrix_method
-from quantize_cli.certify import certify, order, stating
+from quantize_cli.certificate import statement
+from quantize_cli.certificate.certify import certify, order, stating
 from quantize_cli.evaluate import evaluation
 from quantize_cli.evaluate.evaluation import Evaluation, Request
-from quantize_cli.recipe import Recipe
-from quantize_cli.source import open_model
+from quantize_cli.formats.ggml import GgmlType
+from quantize_cli.formats.gguf.layout import TensorInfo, Value
+from quantize_cli.formats.gguf.reader import read_gguf
+from quantize_cli.formats.gguf.writer import lay_out
+from quantize_cli.model.source import open_model
+from quantize_cli.pipeline import plan
+from quantize_cli.pipeline import write as writing
+from quantize_cli.pipeline.recipe import Recipe
 from tests.cli.console import EXAMPLES, MODEL
 
 TEXT = EXAMPLES / "sample.txt"
@@ -34,7 +36,7 @@ def certified(path: Path, recipe: Recipe, imatrix: Path | None = None, limit: in
     names = [path.with_name(f"{path.stem}-{n:05d}-of-{len(parts):05d}.gguf") for n in range(1, len(parts) + 1)]
     wanted = order(model, TEXT, recipe, "none" if imatrix is None else "imatrix")
     files = stating(dict(zip([path] if limit is None else names, parts, strict=True)), wanted.blank)
-    certify(files, wanted, lambda plans: pipeline.write(plans, importance, 2, pipeline.Report()), evaluate)
+    certify(files, wanted, lambda plans: writing.write(plans, importance, 2, writing.Report()), evaluate)
     return list(files)
 
 
@@ -50,6 +52,6 @@ def edited(path: Path, changes: Mapping[str, Value | None]) -> Path:
 
 def restated(path: Path, part: str = "", **claims: Any) -> Path:
     """The file with other claims: of its certificate, or of its calibration or evaluation."""
-    stated = certificate.read(str(path), read_gguf(path).metadata)
+    stated = statement.read(str(path), read_gguf(path).metadata)
     changed = replace(stated, **({part: replace(getattr(stated, part), **claims)} if part else claims))
     return edited(path, changed.metadata())

@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from formats.ggml import BLOCK_SHAPE, GgmlType, row_nbytes
 from quantize_cli.bench import ggml
+from quantize_cli.formats.ggml import BLOCK_SHAPE, GgmlType, row_nbytes
 
 _F32, _F16 = GgmlType.F32, GgmlType.F16
 

@@ -6,11 +6,11 @@ from typing import Any
 import numpy as np
 import pytest
 
-from formats.gguf.layout import Value, ValueType, array, f32, text, u32
-from formats.gguf.writer import lay_out
-from quantize_cli import certificate
-from quantize_cli.certificate import Calibration, Certificate, Evaluation, Figure
+from quantize_cli.certificate import statement
+from quantize_cli.certificate.statement import Calibration, Certificate, Evaluation, Figure
 from quantize_cli.errors import InputError
+from quantize_cli.formats.gguf.layout import Value, ValueType, array, f32, text, u32
+from quantize_cli.formats.gguf.writer import lay_out
 
 DIGESTS = tuple(letter * 64 for letter in "abcd")
 WHOLE = Certificate(
@@ -32,7 +32,7 @@ LARGEST_NBYTES = 1200
 def test_claims_come_back(parts: tuple[str, ...]) -> None:
     missing: dict[str, Any] = dict.fromkeys({"calibration", "evaluation"} - set(parts))
     claims = replace(WHOLE, **missing)
-    assert certificate.read("a.gguf", {"general.name": text("x"), **claims.metadata()}) == claims
+    assert statement.read("a.gguf", {"general.name": text("x"), **claims.metadata()}) == claims
 
 
 def test_it_is_small() -> None:
@@ -59,7 +59,7 @@ def test_names_are_fit_for_a_terminal_and_cut() -> None:
 
 def test_a_file_without_one_is_told_so() -> None:
     with pytest.raises(InputError, match=r"^a\.gguf: has no certificate$"):
-        certificate.read("a.gguf", {"general.name": text("x"), "quantize.imatrix.file": text("x")})
+        statement.read("a.gguf", {"general.name": text("x"), "quantize.imatrix.file": text("x")})
 
 
 @pytest.mark.parametrize("key", list(WHOLE.metadata()))
@@ -67,7 +67,7 @@ def test_every_key_is_needed(key: str) -> None:
     metadata = WHOLE.metadata()
     del metadata[key]
     with pytest.raises(InputError, match=rf"^a\.gguf: its certificate is incomplete: no {key}$"):
-        certificate.read("a.gguf", metadata)
+        statement.read("a.gguf", metadata)
 
 
 NUMBERS = ValueType.FLOAT32
@@ -101,6 +101,6 @@ NUMBERS = ValueType.FLOAT32
 )
 def test_what_no_certificate_holds_is_refused(key: str, value: Value, said: str) -> None:
     with pytest.raises(InputError, match=said) as caught:
-        certificate.read("a.gguf", {**WHOLE.metadata(), f"quantize.{key}": value})
+        statement.read("a.gguf", {**WHOLE.metadata(), f"quantize.{key}": value})
     assert str(caught.value).isprintable()
     assert str(caught.value).startswith(f"a.gguf: quantize.{key} is ")

@@ -8,9 +8,9 @@ import ml_dtypes
 import numpy as np
 import pytest
 
-from quantize_cli.digest import stored_sha256, weights_sha256
-from quantize_cli.source import open_model
-from quantize_cli.tensor import Tensor, from_array
+from quantize_cli.certificate.digest import stored_sha256, weights_sha256
+from quantize_cli.model.source import open_model
+from quantize_cli.model.tensor import Tensor, from_array
 from tests import checkpoints
 from tests.cli.console import MODEL, succeeded
 
@@ -46,7 +46,7 @@ def test_floats_count_as_the_weights_they_stand_for(dtype: type, tmp_path: Path)
 def test_neither_order_nor_the_size_of_chunks_matters(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     tensors = saved(tmp_path / "a.safetensors", a=WEIGHTS, b=WEIGHTS.astype(np.float32) / 3)
     expected = weights_sha256(tensors), stored_sha256(tensors)
-    monkeypatch.setattr("quantize_cli.digest._CHUNK_WEIGHTS", 100)
+    monkeypatch.setattr("quantize_cli.certificate.digest._CHUNK_WEIGHTS", 100)
     assert (weights_sha256(tensors[::-1]), stored_sha256(tensors[::-1])) == expected
 
 

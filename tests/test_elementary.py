@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from quantize_cli import elementary
+from quantize_cli.jit import elementary
 
 UNITS = 2
 

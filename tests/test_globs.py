@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from quantize_cli.globs import advice
+from quantize_cli.pipeline.globs import advice
 
 PARTS = ("attn_q", "attn_v", "ffn_down", "ffn_up")
 NAMES = ["output.weight", *(f"blk.{layer}.{part}.weight" for layer in range(12) for part in PARTS)]

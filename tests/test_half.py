@@ -4,8 +4,8 @@ import numba
 import numpy as np
 import pytest
 
-from quantize_cli import half
-from quantize_cli.simd import from_half, load, load_half, store, store_half, to_half
+from quantize_cli.jit import half
+from quantize_cli.jit.simd import from_half, load, load_half, store, store_half, to_half
 
 _ALL_HALVES = np.arange(1 << 16, dtype=np.uint16)
 

@@ -7,17 +7,17 @@ from typing import Any
 
 import pytest
 
-from quantize_cli import kept
-from quantize_cli.kernel import kernel
+from quantize_cli.jit import kernel_cache
+from quantize_cli.jit.kernel import kernel
 
 
 @pytest.fixture
 def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    monkeypatch.setattr(kept, "_troubles", [])
-    kept._place.cache_clear()
+    monkeypatch.setattr(kernel_cache, "_troubles", [])
+    kernel_cache._place.cache_clear()
     yield tmp_path
-    kept._place.cache_clear()
+    kernel_cache._place.cache_clear()
 
 
 def doubled(x):
@@ -48,7 +48,7 @@ DAMAGES = {
 
 
 def test_a_kernel_is_compiled_once(cache: Path) -> None:
-    assert [times_loaded(), times_loaded(), kept.unkept()] == [0, 1, None]
+    assert [times_loaded(), times_loaded(), kernel_cache.unkept()] == [0, 1, None]
     assert kept_file(cache).name.startswith("tests_test_kept_doubled-")
 
 
@@ -64,7 +64,7 @@ def test_a_damaged_file_is_replaced(damage: str, cache: Path) -> None:
 
 def test_what_is_whole_but_cannot_be_used_is_replaced(cache: Path) -> None:
     times_loaded()
-    kept.save(kept_file(cache).name, b"\x80\x04N.")
+    kernel_cache.save(kept_file(cache).name, b"\x80\x04N.")
     assert [times_loaded(), times_loaded()] == [0, 1]
 
 
@@ -75,16 +75,16 @@ def test_a_full_disk_is_told_once_and_stops_nothing(cache: Path, monkeypatch: py
 
     monkeypatch.setattr(Path, "write_bytes", full)
     assert times_loaded() == 0
-    assert (kept.unkept() or "").endswith(": no space left on device")
+    assert (kernel_cache.unkept() or "").endswith(": no space left on device")
     assert [path for path in cache.rglob("*") if path.is_file()] == []
-    assert kept.compiling() == "compiling kernels for this processor"
+    assert kernel_cache.compiling() == "compiling kernels for this processor"
 
 
 def test_a_place_that_cannot_be_made_stops_nothing(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (cache / "file").touch()
     monkeypatch.setenv("XDG_CACHE_HOME", str(cache / "file"))
     assert times_loaded() == 0
-    assert (kept.unkept() or "").endswith(": not a directory")
+    assert (kernel_cache.unkept() or "").endswith(": not a directory")
 
 
 def test_a_user_without_a_home_stops_nothing(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -94,8 +94,8 @@ def test_a_user_without_a_home_stops_nothing(cache: Path, monkeypatch: pytest.Mo
     monkeypatch.delenv("XDG_CACHE_HOME")
     monkeypatch.setattr(Path, "home", homeless)
     assert times_loaded() == 0
-    assert kept.unkept() == "there is no home directory, and XDG_CACHE_HOME is not set"
+    assert kernel_cache.unkept() == "there is no home directory, and XDG_CACHE_HOME is not set"
 
 
 def test_it_is_said_that_kernels_are_kept_only_where_they_are(cache: Path) -> None:
-    assert kept.compiling() == "compiling kernels for this processor, kept for next time"
+    assert kernel_cache.compiling() == "compiling kernels for this processor, kept for next time"

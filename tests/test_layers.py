@@ -1,7 +1,7 @@
 """Who may import whom. Read from the sources, so that an import inside a function counts as well."""
 
 import ast
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import pytest
@@ -14,76 +14,95 @@ SOURCES = sorted(path.relative_to(ROOT) for top in ("formats", "quantize_cli") f
 WORDS = {"formats", "quantize_cli", "errors"}
 """What anyone above `formats` may import: what files say, our version, and the words for what goes wrong."""
 
+TEXTS = {"pipeline.roles", "pipeline.recipe", "pipeline.recipe_text"}
+MODEL = {"model.source", "model.tensor"}
+CERTIFICATE = {"certificate.certify", "certificate.digest", "certificate.rebuild", "certificate.statement"}
+
 MAY_IMPORT = {
     "formats": set(),
     "errors": set(),
     "plugins": WORDS,
-    "tensor": WORDS,
-    "kept": set(),
-    "kernel": WORDS | {"kept"},
     "machine": set(),
-    "half": WORDS,
+    "jit": WORDS,
+    "model": set(),
+    "model.tensor": WORDS,
+    "model.card": WORDS,
+    "model.identity": WORDS,
+    "model.engine": WORDS,
+    "model.foreign": WORDS,
+    "model.sampling": WORDS,
+    "model.wrapped": WORDS | {"model.tensor"},
+    "model.general": WORDS | {"model.identity", "model.sampling"},
+    "model.settings": WORDS | {"certificate.statement"},
+    "model.chat_templates": WORDS | {"limits"},
+    "model.source": WORDS | {
+        "plugins", "model.tensor", "model.card", "model.engine", "model.foreign", "model.general", "model.sampling",
+        "model.wrapped", "families", "tokenizers", "certificate.statement",
+    },
+    "families": WORDS | {"model.tensor"},
     "limits": set(),
-    "simd": WORDS | {"half", "kernel"},
-    "elementary": WORDS | {"kernel"},
-    "matrices": WORDS | {"kernel", "simd"},
-    "quants": WORDS | {"plugins", "half", "kernel", "simd"},
-    "models": WORDS | {"tensor"},
     "tokenizers": WORDS | {"plugins", "limits"},
-    "certificate": WORDS,
-    "digest": WORDS | {"tensor"},
-    "source": WORDS | {"plugins", "tensor", "models", "tokenizers", "certificate"},
-    "settings": WORDS | {"certificate"},
-    "template": WORDS | {"limits"},
-    "roles": WORDS | {"tensor"},
-    "places": WORDS | {"tensor", "roles"},
-    "recipe": WORDS | {"tensor", "roles", "places"},
-    "spelling": WORDS | {"recipe"},
-    "globs": WORDS,
-    "plan": WORDS | {"globs", "plugins", "tensor", "roles", "recipe", "source"},
-    "calibrate": WORDS | {
-        "kernel", "plan", "plugins", "quants", "roles", "runtime", "simd", "source", "tensor", "evaluate", "tokenizers",
-        "machine", "elementary", "matrices",
+    "quants": WORDS | {"plugins", "jit"},
+    "pipeline": set(),
+    "pipeline.roles": WORDS | {"model.tensor"},
+    "pipeline.globs": WORDS,
+    "pipeline.places": WORDS | {"model.tensor", "pipeline.roles"},
+    "pipeline.recipe": WORDS | {"model.tensor", "pipeline.places", "pipeline.roles"},
+    "pipeline.recipe_text": WORDS | {"pipeline.recipe"},
+    "pipeline.plan": WORDS | MODEL | {"plugins", "pipeline.globs", "pipeline.roles", "pipeline.recipe"},
+    "pipeline.write": WORDS | {"jit", "pipeline.plan", "quants", "model.tensor"},
+    "dots": WORDS | {"plugins", "jit", "quants"},
+    "runtime": WORDS | {"machine", "model.tensor", "quants", "jit", "dots"},
+    "evaluate": WORDS | {"jit", "runtime", "model.source", "tokenizers"},
+    "calibrate": WORDS | MODEL | {
+        "jit", "machine", "pipeline.plan", "pipeline.roles", "plugins", "quants", "runtime", "evaluate", "tokenizers",
     },
-    "pipeline": WORDS | {"kept", "plan", "quants", "tensor"},
-    "operation": WORDS | {"kernel"},
-    "dots": WORDS | {"plugins", "half", "kernel", "simd", "operation", "quants"},
-    "runtime": WORDS | {
-        "machine", "tensor", "quants", "kept", "kernel", "simd", "models", "operation", "dots", "elementary",
-    },
-    "evaluate": WORDS | {"runtime", "tensor", "quants", "source", "tokenizers", "elementary"},
-    "certify": WORDS | {
-        "certificate", "digest", "plan", "recipe", "spelling", "source", "tensor", "runtime", "evaluate", "tokenizers",
-    },
-    "remake": WORDS | {"plan", "quants"},
-    "verify": WORDS | {
-        "certificate", "certify", "digest", "plan", "remake", "roles", "spelling", "source", "tensor",
-    },
-    "budget": WORDS | {
-        "plan", "recipe", "roles", "source", "tensor", "quants", "runtime", "evaluate", "machine", "matrices",
-    },
-    "bench": WORDS | {"quants", "source", "runtime", "evaluate"},
-    "cli": WORDS | {
-        "kept", "machine", "plugins", "plan", "recipe", "source", "calibrate", "pipeline", "runtime", "evaluate",
-        "tokenizers", "quants", "bench", "settings", "template", "certificate", "certify", "verify", "budget",
+    "budget": WORDS | MODEL | TEXTS | {"jit", "machine", "pipeline.plan", "quants", "runtime", "evaluate"},
+    "certificate": set(),
+    "certificate.statement": WORDS,
+    "certificate.digest": WORDS | {"model.tensor"},
+    "certificate.rebuild": WORDS | {"pipeline.plan", "quants"},
+    "certificate.certify": WORDS | MODEL | TEXTS | CERTIFICATE | {"pipeline.plan", "runtime", "evaluate", "tokenizers"},
+    "certificate.verify": WORDS | MODEL | TEXTS | CERTIFICATE | {"pipeline.plan"},
+    "bench": WORDS | {"quants", "model.source", "runtime", "evaluate"},
+    "report": set(),
+    "report.chart": WORDS,
+    "report.junit": WORDS | {"evaluate"},
+    "report.evaluation_page": WORDS | {"evaluate", "report.chart", "report.junit"},
+    "report.analysis_page": WORDS | {"budget", "report.chart", "report.evaluation_page"},
+    "cli": WORDS | MODEL | TEXTS | CERTIFICATE | {
+        "jit", "machine", "plugins", "model.chat_templates", "model.settings", "pipeline.plan", "pipeline.write",
+        "calibrate", "runtime", "evaluate", "tokenizers", "quants", "bench", "certificate.verify", "budget",
+        "report.analysis_page", "report.evaluation_page", "report.junit",
     },
     "quantize_cli": set(),
     "__main__": {"cli"},
 }  # fmt: skip
-"""Besides its own files. One line for each module and package of quantize_cli, and one for `formats` as a whole."""
+"""Besides its own files. One line for each room, and one for each file of a room that others may not import whole."""
 
-PLUGINS = ("quants", "dots", "models", "tokenizers", "calibrate", "cli")
+ROOMS_OF_FILES = {name.split(".")[0] for name in MAY_IMPORT if "." in name}
+
+PLUGINS = ("quants", "dots", "families", "tokenizers", "calibrate", "cli")
 """Packages of which a file is an option the user can type: such files know nothing of each other."""
 
 DOOR_ONLY = {"typer", "click", "rich", "tqdm"}
 
 
-def part_of(path: Path) -> str:
-    """The line of MAY_IMPORT that a file goes by."""
-    inside = path.with_suffix("").parts
-    if inside[0] == "formats":
-        return "formats"
-    return "quantize_cli" if inside[1] == "__init__" else inside[1]
+def module_of(path: Path) -> str:
+    """The dotted name that a file is imported by."""
+    return dotted(("quantize_cli", *path.parts) if path.parts[0] == "formats" else path.parts)
+
+
+def dotted(parts: Sequence[str]) -> str:
+    return ".".join(parts).removesuffix(".py").removesuffix(".__init__")
+
+
+def part_of(module: str) -> str:
+    """The line of MAY_IMPORT that a module, or a name of it, goes by."""
+    _, *inside = module.split(".")
+    if not inside:
+        return "quantize_cli"
+    return ".".join(inside[: 2 if inside[0] in ROOMS_OF_FILES else 1])
 
 
 def imports(path: Path) -> Iterator[str]:
@@ -104,18 +123,15 @@ def is_module(name: str) -> bool:
 
 
 def ours(path: Path) -> Iterator[tuple[str, str]]:
-    """(line of MAY_IMPORT, module) for each import of our own."""
+    """(part, dotted name) of every module of the project that a file imports."""
     for name in imports(path):
-        parts = name.split(".")
-        if parts[0] == "formats":
-            yield "formats", name
-        elif parts[0] in ("quantize_cli", "configs"):
-            yield (parts[1] if len(parts) > 1 else parts[0]), name
+        if name.split(".")[0] == "quantize_cli":
+            yield part_of(name if name != "quantize_cli.__version__" else "quantize_cli"), name
 
 
 @pytest.mark.parametrize("path", SOURCES, ids=str)
 def test_imports_point_down(path: Path) -> None:
-    part = part_of(path)
+    part = part_of(module_of(path))
     allowed = MAY_IMPORT[part] | {part}
     assert [name for target, name in ours(path) if target not in allowed] == []
 
@@ -128,7 +144,7 @@ def test_no_option_imports_another(path: Path) -> None:
     assert [name for _, name in ours(path) if name in options and name != own] == []
 
 
-@pytest.mark.parametrize("path", [path for path in SOURCES if part_of(path) != "cli"], ids=str)
+@pytest.mark.parametrize("path", [path for path in SOURCES if part_of(module_of(path)) != "cli"], ids=str)
 def test_only_the_door_prints_exits_or_draws(path: Path) -> None:
     assert DOOR_ONLY.isdisjoint(name.split(".")[0] for name in imports(path))
     tree = ast.parse((ROOT / path).read_text(encoding="utf-8"))
@@ -137,5 +153,6 @@ def test_only_the_door_prints_exits_or_draws(path: Path) -> None:
 
 
 def test_formats_can_be_used_alone() -> None:
-    found = {name.split(".")[0] for path in SOURCES if part_of(path) == "formats" for name in imports(path)}
-    assert found.isdisjoint({"quantize_cli", "numba", "tokenizers", "sentencepiece"})
+    found = {name for path in SOURCES if path.parts[0] == "formats" for name in imports(path)}
+    assert {name.split(".")[0] for name in found}.isdisjoint({"numba", "tokenizers", "sentencepiece"})
+    assert [name for name in found if name.startswith("quantize_cli") and part_of(name) != "formats"] == []

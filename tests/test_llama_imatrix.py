@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from formats.gguf.reader import read_gguf
-from formats.imatrix import Entry, ImportanceFile, read_imatrix
+from quantize_cli.formats.gguf.reader import read_gguf
+from quantize_cli.formats.imatrix import Entry, ImportanceFile, read_imatrix
 from tests.cli.console import EXAMPLES, MODEL, succeeded
 from tests.runtime.mixtures import five_experts
 

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from formats.gguf.reader import read_gguf
-from quantize_cli import recipe
+from quantize_cli.formats.gguf.reader import read_gguf
+from quantize_cli.pipeline import recipe
 
 MODEL = Path(__file__).resolve().parents[1] / "examples" / "tiny-llama"
 REFERENCE = shutil.which("llama-quantize")

@@ -5,10 +5,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from formats.ggml import FLOAT_TYPES
-from quantize_cli import recipe
+from quantize_cli.formats.ggml import FLOAT_TYPES
+from quantize_cli.model.source import open_model
+from quantize_cli.pipeline import recipe
 from quantize_cli.runtime.transformer import from_model
-from quantize_cli.source import open_model
 from tests import oracle
 from tests.cli.console import EXAMPLES, MODEL, succeeded
 from tests.runtime.mixtures import five_experts

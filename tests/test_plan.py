@@ -7,14 +7,15 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from formats.errors import FormatError
-from formats.ggml import FileType, GgmlType
-from formats.gguf.layout import text
-from formats.gguf.reader import read_gguf
-from quantize_cli import pipeline, plan, recipe
 from quantize_cli.errors import InputError, UsageError
-from quantize_cli.source import Model, open_model
-from quantize_cli.tensor import Tensor, from_array
+from quantize_cli.formats.errors import FormatError
+from quantize_cli.formats.ggml import FileType, GgmlType
+from quantize_cli.formats.gguf.layout import text
+from quantize_cli.formats.gguf.reader import read_gguf
+from quantize_cli.model.source import Model, open_model
+from quantize_cli.model.tensor import Tensor, from_array
+from quantize_cli.pipeline import plan, recipe
+from quantize_cli.pipeline import write as writing
 from tests import checkpoints
 from tests.golden.recipes.cases import Case, unread
 
@@ -33,7 +34,7 @@ def only_step(source: Tensor, mix: str, path: str = "model.safetensors") -> plan
 
 
 def assert_written_as_planned(made: plan.Plan, path: Path) -> None:
-    pipeline.write({path: made}, None, 2, pipeline.Report())
+    writing.write({path: made}, None, 2, writing.Report())
     file = read_gguf(path)
     assert path.stat().st_size == made.nbytes
     assert [(s.tensor.name, s.type.name, s.offset, s.nbytes) for s in made.steps] == [

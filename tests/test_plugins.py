@@ -7,7 +7,7 @@ import pytest
 from quantize_cli import plugins
 from quantize_cli.errors import InputError
 
-PACKAGES = ("quants", "models", "tokenizers", "calibrate", "cli")
+PACKAGES = ("quants", "families", "tokenizers", "calibrate", "cli")
 
 
 @pytest.mark.parametrize("package", PACKAGES)
@@ -21,14 +21,14 @@ def test_names_are_the_files_without_an_underscore(package: str) -> None:
 @pytest.mark.parametrize("package", PACKAGES)
 def test_every_file_loads_and_has_what_its_package_promises(package: str) -> None:
     promised = {
-        "quants": {"QUANT"}, "models": {"ARCHITECTURE"}, "tokenizers": {"stored"}, "cli": {"command"},
+        "quants": {"QUANT"}, "families": {"ARCHITECTURE"}, "tokenizers": {"stored"}, "cli": {"command"},
         "calibrate": {"importance", "fold", "round_rows", "encode"},
     }  # fmt: skip
     for name in plugins.names(package):
         assert promised[package] & set(vars(plugins.load(package, name)))
 
 
-@pytest.mark.parametrize("name", ["_type", "os", "..errors", "", "q4_0.py", "antigravity"])
+@pytest.mark.parametrize("name", ["__init__", "os", "..errors", "", "q4_0.py", "antigravity"])
 def test_nothing_else_is_imported(name: str) -> None:
     with pytest.raises(InputError, match="unknown quant ") as caught:
         plugins.load("quants", name)

@@ -16,14 +16,15 @@ from pathlib import Path
 import pytest
 import typer
 
-from formats.ggml import BLOCK_SHAPE
-from quantize_cli import cli, plan, plugins, quants, recipe
+from quantize_cli import cli, plugins, quants
 from quantize_cli.errors import ExitCode, InputError
 from quantize_cli.evaluate.corpus import read_chunks
 from quantize_cli.evaluate.perplexity import perplexity
-from quantize_cli.pipeline import Report, write
+from quantize_cli.formats.ggml import BLOCK_SHAPE
+from quantize_cli.model.source import open_model
+from quantize_cli.pipeline import plan, recipe
+from quantize_cli.pipeline.write import Report, write
 from quantize_cli.runtime.transformer import from_model
-from quantize_cli.source import open_model
 from quantize_cli.tokenizers import load_tokenizer
 
 ROOT = Path(__file__).resolve().parents[1]

@@ -5,10 +5,10 @@ from pathlib import Path
 
 import pytest
 
-from formats.ggml import FileType, GgmlType
-from quantize_cli import plan, recipe
 from quantize_cli.errors import InputError, UsageError
-from quantize_cli.tensor import Tensor
+from quantize_cli.formats.ggml import FileType, GgmlType
+from quantize_cli.model.tensor import Tensor
+from quantize_cli.pipeline import plan, recipe
 from tests.golden.recipes.cases import CASES, MIXES, Case, summary, unread
 from tests.golden.recipes.make import FOLDER
 

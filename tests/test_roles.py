@@ -3,10 +3,10 @@
 import numpy as np
 import pytest
 
-from formats.ggml import GgmlType
-from formats.gguf.layout import Value, ValueType, array, f32, text, u32
-from quantize_cli.roles import ROLES, facts_of, layer_of, role_of, why_kept
-from quantize_cli.tensor import Tensor
+from quantize_cli.formats.ggml import GgmlType
+from quantize_cli.formats.gguf.layout import Value, ValueType, array, f32, text, u32
+from quantize_cli.model.tensor import Tensor
+from quantize_cli.pipeline.roles import ROLES, facts_of, layer_of, role_of, why_kept
 from tests.golden.recipes.cases import unread
 
 

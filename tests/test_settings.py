@@ -2,9 +2,9 @@
 
 import pytest
 
-from formats.gguf.layout import Value, ValueType, array, f32, flag, text, u32
-from quantize_cli import settings
 from quantize_cli.errors import UsageError
+from quantize_cli.formats.gguf.layout import Value, ValueType, array, f32, flag, text, u32
+from quantize_cli.model import settings
 
 METADATA = {
     "general.name": text("before"),

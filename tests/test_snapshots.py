@@ -7,10 +7,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from formats.ggml import GgmlType
-from formats.gguf.layout import Value, text, u32
-from quantize_cli import recipe
-from quantize_cli.tensor import Tensor
+from quantize_cli.formats.ggml import GgmlType
+from quantize_cli.formats.gguf.layout import Value, text, u32
+from quantize_cli.model.tensor import Tensor
+from quantize_cli.pipeline import recipe
 
 FOLDER = Path(__file__).resolve().parents[2] / "shared" / "data" / "snapshots"
 MODELS = ("gemma-3-4b-it", "gpt-oss-120b", "meta-llama-3.1-70b-instruct", "qwen3-0.6b", "qwen3-14b")

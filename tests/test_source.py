@@ -6,11 +6,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from formats.errors import FormatError
-from formats.gguf.layout import ValueType, array, text
-from formats.gguf.writer import lay_out
 from quantize_cli.errors import InputError
-from quantize_cli.source import open_model
+from quantize_cli.formats.errors import FormatError
+from quantize_cli.formats.gguf.layout import ValueType, array, text
+from quantize_cli.formats.gguf.writer import lay_out
+from quantize_cli.model.source import open_model
 from tests import checkpoints
 from tests.tokenizers.converted import convert
 

@@ -4,9 +4,9 @@ from pathlib import Path
 
 import pytest
 
-from quantize_cli import recipe
 from quantize_cli.errors import UsageError
-from quantize_cli.spelling import respelled, spelled
+from quantize_cli.pipeline import recipe
+from quantize_cli.pipeline.recipe_text import respelled, spelled
 
 
 @pytest.mark.parametrize("name", [*recipe.presets(), "q4_k", "q4_k_m, pure", "f16, blk.0.*=q6_k, *=q8_0"])

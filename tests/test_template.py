@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from formats.gguf.layout import text, u32
-from quantize_cli import template
 from quantize_cli.errors import InputError
-from quantize_cli.template import chat_template, render
+from quantize_cli.formats.gguf.layout import text, u32
+from quantize_cli.model import chat_templates
+from quantize_cli.model.chat_templates import chat_template, render
 
 USER = [{"role": "user", "content": "Hi <b>é</b>"}]
 TOKENS = {"bos_token": "<s>", "eos_token": "</s>"}
@@ -95,7 +95,7 @@ def test_what_a_template_may_not_do_is_said(source: str, message: str) -> None:
     ],
 )
 def test_a_template_takes_so_much_and_no_more(source: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(template, "_SECONDS", 1)
+    monkeypatch.setattr(chat_templates, "_SECONDS", 1)
     with pytest.raises(InputError, match="the chat template"):
         render(source, USER, TOKENS)
 
@@ -104,7 +104,10 @@ def test_time_that_is_not_the_templates_is_not_counted() -> None:
     """Start-up that takes longer than a template may, and then a template."""
     job = {"template": "fine", "messages": [], "tokens": {}, "seconds": 1}
     busy = "import time\nwhile time.process_time() < 1.2: pass"
-    program = f"import sys; sys.path[:] = {sys.path!r}\n{busy}\nfrom quantize_cli.template import answer; answer()"
+    program = (
+        f"import sys; sys.path[:] = {sys.path!r}\n{busy}\n"
+        "from quantize_cli.model.chat_templates import answer; answer()"
+    )
     child = subprocess.run(
         [sys.executable, "-c", program], input=json.dumps(job).encode(), capture_output=True, check=True
     )
@@ -112,13 +115,13 @@ def test_time_that_is_not_the_templates_is_not_counted() -> None:
 
 
 def test_processor_time_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(template, "_SECONDS", 1)
+    monkeypatch.setattr(chat_templates, "_SECONDS", 1)
     with pytest.raises(InputError, match="takes more than 1 s of processor time"):
         render("{% for a in range(99999) %}{% for b in range(99999) %}{% endfor %}{% endfor %}", USER, TOKENS)
 
 
 def test_a_process_that_is_held_up_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(template, "_PATIENCE", 0.01)
+    monkeypatch.setattr(chat_templates, "_PATIENCE", 0.01)
     with pytest.raises(InputError, match=r"takes more than 0\.01 s"):
         render("fine", USER, TOKENS)
 
@@ -133,5 +136,5 @@ def test_a_model_without_a_template_is_named() -> None:
     with pytest.raises(InputError, match=r"model.gguf: the model has no chat template"):
         chat_template({}, "model.gguf")
     with pytest.raises(InputError, match=r"model.gguf: the model has no chat template"):
-        chat_template({template.KEY: u32(1)}, "model.gguf")
-    assert chat_template({template.KEY: text("{{ 1 }}")}, "model.gguf") == "{{ 1 }}"
+        chat_template({chat_templates.KEY: u32(1)}, "model.gguf")
+    assert chat_template({chat_templates.KEY: text("{{ 1 }}")}, "model.gguf") == "{{ 1 }}"

@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from formats.ggml import GgmlType
-from quantize_cli.tensor import Tensor, from_array
+from quantize_cli.formats.ggml import GgmlType
+from quantize_cli.model.tensor import Tensor, from_array
 
 
 def stacked(*shape: int, seed: int = 0) -> Tensor:

@@ -7,14 +7,15 @@ from typing import Any
 
 import pytest
 
-from formats.gguf.layout import text
-from formats.gguf.reader import read_gguf
-from quantize_cli import certificate, plan, recipe
-from quantize_cli.certificate import Calibration
-from quantize_cli.certify import file_sha256
-from quantize_cli.pipeline import Report, write
-from quantize_cli.source import open_model
-from quantize_cli.verify import Evidence, Verdict, verify
+from quantize_cli.certificate import statement
+from quantize_cli.certificate.certify import file_sha256
+from quantize_cli.certificate.statement import Calibration
+from quantize_cli.certificate.verify import Evidence, Verdict, verify
+from quantize_cli.formats.gguf.layout import text
+from quantize_cli.formats.gguf.reader import read_gguf
+from quantize_cli.model.source import open_model
+from quantize_cli.pipeline import plan, recipe
+from quantize_cli.pipeline.write import Report, write
 from tests.certificates import TEXT, certified, edited, evaluate, restated
 from tests.cli.console import MODEL
 from tests.golden.imatrix.make import HERE
@@ -111,7 +112,7 @@ def test_parts_of_a_model_are_certified_together(tmp_path: Path) -> None:
 @pytest.mark.parametrize("mix", ["iq2_xs", "q2_k_s"])
 def test_an_importance_matrix_is_stated_as_the_method(mix: str, tmp_path: Path) -> None:
     (path,) = certified(tmp_path / "a.gguf", recipe.named(mix), IMATRIX)
-    assert certificate.read("", read_gguf(path).metadata).method == "imatrix"
+    assert statement.read("", read_gguf(path).metadata).method == "imatrix"
     found = held_against(path)
     assert (unchecked(found), contradicted(found)) == ({"version", "method"}, set())
 
@@ -175,7 +176,7 @@ def test_an_edited_claim_is_contradicted(part: str, claims: dict[str, Any], wron
 
 @pytest.mark.parametrize("place", ["value", "low", "high"])
 def test_an_edited_figure_is_contradicted_and_no_other(place: str, copy: Path) -> None:
-    stated = certificate.read("", read_gguf(copy).metadata).evaluation
+    stated = statement.read("", read_gguf(copy).metadata).evaluation
     for name in FIGURES:
         figure = getattr(stated, name)
         better = replace(figure, **{place: 0.95 * getattr(figure, place)})

@@ -7,12 +7,14 @@ import ml_dtypes
 import numpy as np
 import pytest
 
-from formats.ggml import GgmlType
-from formats.gguf.reader import read_gguf
-from quantize_cli import pipeline, plan, quants, recipe
+from quantize_cli import quants
 from quantize_cli.errors import InputError
-from quantize_cli.source import Model, open_model
-from quantize_cli.tensor import Tensor, from_array
+from quantize_cli.formats.ggml import GgmlType
+from quantize_cli.formats.gguf.reader import read_gguf
+from quantize_cli.model.source import Model, open_model
+from quantize_cli.model.tensor import Tensor, from_array
+from quantize_cli.pipeline import plan, recipe
+from quantize_cli.pipeline import write as writing
 from tests.runtime.synthetic import Decoder, weights, write
 
 NAME = "blk.0.ffn_down.weight"
@@ -28,9 +30,9 @@ def wide(size: float, columns: int = 256) -> Tensor:
     return from_array(NAME, values)
 
 
-def convert(model: Model, mix: str, folder: Path, rounding: pipeline.Rounding | None = None) -> None:
+def convert(model: Model, mix: str, folder: Path, rounding: writing.Rounding | None = None) -> None:
     made = plan.make(model, recipe.named(mix), None)
-    pipeline.write({folder / "made.gguf": made}, None, 2, pipeline.Report(), rounding)
+    writing.write({folder / "made.gguf": made}, None, 2, writing.Report(), rounding)
 
 
 @pytest.mark.parametrize(
@@ -57,7 +59,7 @@ def test_what_a_method_rounds_is_looked_at_too(tmp_path: Path) -> None:
         with np.errstate(over="ignore"):
             return [(NAME, quants.encode(GgmlType.Q8_0, wide(1e8).read(0, 4)))]
 
-    rounding = pipeline.Rounding(names=frozenset({NAME}), results=results)
+    rounding = writing.Rounding(names=frozenset({NAME}), results=results)
     with pytest.raises(InputError, match="at row 2, column 7 becomes infinite in q8_0"):
         convert(model_of(wide(1e8)), "q8_0", tmp_path, rounding)
     assert not list(tmp_path.iterdir())
@@ -82,6 +84,6 @@ def test_the_hint_works(tmp_path: Path) -> None:
     values = wide(1e5).read(0, 4).astype(ml_dtypes.bfloat16)
     mix = replace(recipe.named("f16"), overrides=(recipe.override(f"{NAME}=bf16"),))
     made = plan.make(model_of(wide(1e5)), mix, None)
-    pipeline.write({tmp_path / "made.gguf": made}, None, 1, pipeline.Report())
+    writing.write({tmp_path / "made.gguf": made}, None, 1, writing.Report())
     (tensor,) = read_gguf(tmp_path / "made.gguf").tensors
     assert tensor.rows(0, 4).tobytes() == values.tobytes()

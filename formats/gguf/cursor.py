@@ -7,9 +7,9 @@ from typing import Any
 
 import numpy as np
 
-from formats.errors import FormatError
-from formats.gguf.rules import MAX_STRING_NBYTES
-from formats.room import refuse_crowd
+from quantize_cli.formats.errors import FormatError
+from quantize_cli.formats.gguf.rules import MAX_STRING_NBYTES
+from quantize_cli.formats.room import refuse_crowd
 
 _LENGTH = struct.Struct("<Q")
 _STRING_MEMORY_NBYTES = 160

@@ -6,7 +6,7 @@ from enum import IntEnum
 from math import prod
 from typing import Any
 
-from formats.ggml import GgmlType, row_nbytes
+from quantize_cli.formats.ggml import GgmlType, row_nbytes
 
 MAGIC = b"GGUF"
 VERSION = 3

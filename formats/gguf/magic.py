@@ -2,8 +2,8 @@
 
 from pathlib import Path
 
-from formats.gguf.layout import MAGIC
-from formats.source import open_input
+from quantize_cli.formats.gguf.layout import MAGIC
+from quantize_cli.formats.source import open_input
 
 SUFFIX = ".gguf"
 

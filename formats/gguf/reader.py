@@ -11,11 +11,11 @@ from typing import Any
 import ml_dtypes
 import numpy as np
 
-from formats.errors import FormatError
-from formats.ggml import REMOVED_TYPES, GgmlType
-from formats.gguf.cursor import Cursor
-from formats.gguf.layout import MAGIC, TensorInfo, Value, ValueType
-from formats.gguf.rules import (
+from quantize_cli.formats.errors import FormatError
+from quantize_cli.formats.ggml import REMOVED_TYPES, GgmlType
+from quantize_cli.formats.gguf.cursor import Cursor
+from quantize_cli.formats.gguf.layout import MAGIC, TensorInfo, Value, ValueType
+from quantize_cli.formats.gguf.rules import (
     MAX_ARRAY_ITEMS,
     NUMBER,
     alignment_of,
@@ -25,11 +25,11 @@ from formats.gguf.rules import (
     checked_nbytes,
     padded,
 )
-from formats.mistaken import refuse_mistaken
-from formats.quoted import quoted
-from formats.room import TENSOR_MEMORY_NBYTES, refuse_crowd
-from formats.source import open_input, size_of
-from formats.stored import StoredTensor
+from quantize_cli.formats.mistaken import refuse_mistaken
+from quantize_cli.formats.quoted import quoted
+from quantize_cli.formats.room import TENSOR_MEMORY_NBYTES, refuse_crowd
+from quantize_cli.formats.source import open_input, size_of
+from quantize_cli.formats.stored import StoredTensor
 
 READABLE_VERSIONS = (2, 3)
 

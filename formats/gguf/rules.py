@@ -6,9 +6,16 @@
 from collections.abc import Mapping
 from math import prod
 
-from formats.errors import FormatError
-from formats.gguf.layout import DEFAULT_ALIGNMENT, MAX_DIMENSIONS, MAX_NAME_NBYTES, TensorInfo, Value, ValueType
-from formats.quoted import quoted
+from quantize_cli.formats.errors import FormatError
+from quantize_cli.formats.gguf.layout import (
+    DEFAULT_ALIGNMENT,
+    MAX_DIMENSIONS,
+    MAX_NAME_NBYTES,
+    TensorInfo,
+    Value,
+    ValueType,
+)
+from quantize_cli.formats.quoted import quoted
 
 ALIGNMENT_KEY = "general.alignment"
 MAX_STRING_NBYTES = 1 << 30

@@ -6,9 +6,9 @@ found, or that it is missing where there is no default; `source` begins the mess
 
 from collections.abc import Mapping
 
-from formats.errors import FormatError
-from formats.gguf.layout import Value, ValueType
-from formats.quoted import quoted
+from quantize_cli.formats.errors import FormatError
+from quantize_cli.formats.gguf.layout import Value, ValueType
+from quantize_cli.formats.quoted import quoted
 
 LARGEST_WHOLE = (1 << 31) - 1
 """llama.cpp keeps sizes and counts in 32 bits; none that a file can fill comes near."""

@@ -8,14 +8,14 @@ import re
 from collections.abc import Mapping
 from pathlib import Path
 
-from formats.errors import FormatError
-from formats.gguf import scalars
-from formats.gguf.layout import MAGIC, Value, ValueType
-from formats.gguf.reader import GgufFile, read_gguf
-from formats.gguf.rules import padded
-from formats.quoted import quoted
-from formats.source import open_input
-from formats.stored import StoredTensor
+from quantize_cli.formats.errors import FormatError
+from quantize_cli.formats.gguf import scalars
+from quantize_cli.formats.gguf.layout import MAGIC, Value, ValueType
+from quantize_cli.formats.gguf.reader import GgufFile, read_gguf
+from quantize_cli.formats.gguf.rules import padded
+from quantize_cli.formats.quoted import quoted
+from quantize_cli.formats.source import open_input
+from quantize_cli.formats.stored import StoredTensor
 
 NUMBER, COUNT, TENSORS = "split.no", "split.count", "split.tensors.count"
 KEYS = (NUMBER, COUNT, TENSORS)

@@ -7,9 +7,9 @@ from typing import Any
 
 import numpy as np
 
-from formats.errors import FormatError
-from formats.gguf.layout import MAGIC, VERSION, TensorInfo, Value, ValueType
-from formats.gguf.rules import (
+from quantize_cli.formats.errors import FormatError
+from quantize_cli.formats.gguf.layout import MAGIC, VERSION, TensorInfo, Value, ValueType
+from quantize_cli.formats.gguf.rules import (
     MAX_ARRAY_ITEMS,
     MAX_STRING_NBYTES,
     NUMBER,
@@ -20,7 +20,7 @@ from formats.gguf.rules import (
     checked_nbytes,
     padded,
 )
-from formats.quoted import quoted
+from quantize_cli.formats.quoted import quoted
 
 _U32 = struct.Struct("<I").pack
 _U64 = struct.Struct("<Q").pack

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from formats.ggml import GgmlType
+from quantize_cli.formats.ggml import GgmlType
 
 
 @cache

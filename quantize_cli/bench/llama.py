@@ -8,10 +8,10 @@ from typing import Any
 
 import numpy as np
 
-from formats.ggml import GgmlType
 from quantize_cli.bench import ggml
 from quantize_cli.errors import InputError
-from quantize_cli.runtime.choice import greedy
+from quantize_cli.formats.ggml import GgmlType
+from quantize_cli.runtime.sampler import greedy
 
 BATCH = 512
 """Tokens of a prompt that are run at once."""

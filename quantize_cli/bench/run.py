@@ -15,20 +15,20 @@ from typing import Protocol
 
 import numpy as np
 
-from formats.gguf.magic import is_gguf
 from quantize_cli.bench import work
 from quantize_cli.bench.bandwidth import Memory
 from quantize_cli.bench.llama import Llama
 from quantize_cli.errors import InputError
 from quantize_cli.evaluate.memory import peak_of
 from quantize_cli.evaluate.subject import Subject
+from quantize_cli.formats.gguf.magic import is_gguf
+from quantize_cli.model.source import open_model
 from quantize_cli.runtime.cache import Cache
-from quantize_cli.runtime.choice import greedy
+from quantize_cli.runtime.sampler import greedy
 from quantize_cli.runtime.transformer import Transformer, from_model
-from quantize_cli.source import open_model
 
 _PART = 512
-"""Tokens of a prompt run at once, as runtime/sample.py does and llama.cpp too."""
+"""Tokens of a prompt run at once, as runtime/generation.py does and llama.cpp too."""
 
 
 @dataclass(frozen=True)

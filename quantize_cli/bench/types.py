@@ -11,9 +11,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from formats.ggml import GgmlType
 from quantize_cli import quants
 from quantize_cli.bench import ggml
+from quantize_cli.formats.ggml import GgmlType
 
 _SHAPE = (1024, 4096)
 

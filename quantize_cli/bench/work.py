@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from formats.ggml import row_nbytes
+from quantize_cli.formats.ggml import row_nbytes
 from quantize_cli.runtime.layer import FeedForward, Layer, Linear
 from quantize_cli.runtime.matrix import Product
 from quantize_cli.runtime.mixture import Mixture

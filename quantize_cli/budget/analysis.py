@@ -6,11 +6,11 @@ from math import prod
 
 import numpy as np
 
-from formats.ggml import GgmlType
 from quantize_cli.budget.frontier import Point, curve
 from quantize_cli.budget.options import Menu, menu
 from quantize_cli.budget.sensitivity import Sensitivities, Sensitivity
-from quantize_cli.source import Model
+from quantize_cli.formats.ggml import GgmlType
+from quantize_cli.model.source import Model
 
 OUTLIER = 6.0
 """A channel is one from so many times the median's root mean square on."""

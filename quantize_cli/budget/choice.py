@@ -2,13 +2,13 @@
 
 from collections.abc import Mapping, Sequence
 
-from formats.gguf.layout import Value
 from quantize_cli.budget.frontier import room
 from quantize_cli.budget.options import Losses, Menu, menu
 from quantize_cli.budget.rules import recipe_of
 from quantize_cli.budget.search import search
-from quantize_cli.recipe import Recipe, Rule
-from quantize_cli.source import Model
+from quantize_cli.formats.gguf.layout import Value
+from quantize_cli.model.source import Model
+from quantize_cli.pipeline.recipe import Recipe, Rule
 
 
 def choose(

@@ -5,9 +5,9 @@ from math import prod
 
 import numpy as np
 
+from quantize_cli.jit.matrices import add_gram, multiply
 from quantize_cli.machine import processors
-from quantize_cli.matrices import add_gram, multiply
-from quantize_cli.tensor import Tensor
+from quantize_cli.model.tensor import Tensor
 
 
 @dataclass

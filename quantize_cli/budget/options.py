@@ -3,14 +3,14 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from formats.ggml import FileType, GgmlType, row_nbytes
-from formats.gguf.layout import Value
-from formats.gguf.rules import alignment_of, padded
-from quantize_cli import plan
-from quantize_cli.recipe import Recipe, Rule, fitting
-from quantize_cli.roles import why_kept
-from quantize_cli.source import Model
-from quantize_cli.tensor import Tensor
+from quantize_cli.formats.ggml import FileType, GgmlType, row_nbytes
+from quantize_cli.formats.gguf.layout import Value
+from quantize_cli.formats.gguf.rules import alignment_of, padded
+from quantize_cli.model.source import Model
+from quantize_cli.model.tensor import Tensor
+from quantize_cli.pipeline import plan
+from quantize_cli.pipeline.recipe import Recipe, Rule, fitting
+from quantize_cli.pipeline.roles import why_kept
 
 Losses = Mapping[str, Mapping[GgmlType, float]]
 """By tensor name and type, what the model loses when that tensor alone has that type."""

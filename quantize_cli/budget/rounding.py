@@ -6,9 +6,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from formats.ggml import GgmlType, row_nbytes
 from quantize_cli import quants
 from quantize_cli.budget.inputs import Seen
+from quantize_cli.formats.ggml import GgmlType, row_nbytes
 
 Round = Callable[[GgmlType, np.ndarray], np.ndarray]
 """Type and weights (rows, columns) f32, stacked matrices one after the other -> bytes of a file, (rows, row bytes) u8.
@@ -66,7 +66,7 @@ def _encoded(type_: GgmlType, weights: np.ndarray, costs: np.ndarray | None, thr
         quants.encode(type_, weights[part], None if costs is None else costs[matrix], stored[part])
 
     starts = [base + at for base in range(0, rows, per_matrix) for at in range(0, per_matrix, chunk)]
-    quants.compile((type_,), weighted=costs is not None)
+    quants.compile_kernels((type_,), weighted=costs is not None)
     with ThreadPoolExecutor(threads) as pool:
         list(pool.map(work, starts))
     return stored

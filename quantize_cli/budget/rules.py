@@ -5,10 +5,10 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import fields
 
-from formats.ggml import FileType, GgmlType
-from quantize_cli.recipe import Recipe, Rule
-from quantize_cli.roles import ROLES
-from quantize_cli.source import Model
+from quantize_cli.formats.ggml import FileType, GgmlType
+from quantize_cli.model.source import Model
+from quantize_cli.pipeline.recipe import Recipe, Rule
+from quantize_cli.pipeline.roles import ROLES
 
 _LAYER = re.compile(r"blk\.\d{1,9}\.")
 _GLOB = re.compile(r"[*?[]")

@@ -10,22 +10,22 @@ from math import prod
 
 import numpy as np
 
-from formats.ggml import BLOCK_SHAPE, GgmlType, row_nbytes
 from quantize_cli import quants
 from quantize_cli.budget.inputs import Inputs, Seen
 from quantize_cli.budget.options import Losses, quantized
 from quantize_cli.budget.rounding import TrialRounding, weighted
 from quantize_cli.budget.trial import Loss, Trials
 from quantize_cli.errors import InputError
-from quantize_cli.plan import NEED_IMPORTANCE, Importance
-from quantize_cli.recipe import fitting
-from quantize_cli.roles import layer_of
-from quantize_cli.runtime.exchange import tensor_names
+from quantize_cli.formats.ggml import BLOCK_SHAPE, GgmlType, row_nbytes
+from quantize_cli.model.source import Model
+from quantize_cli.model.tensor import Tensor
+from quantize_cli.pipeline.plan import NEED_IMPORTANCE, Importance
+from quantize_cli.pipeline.recipe import fitting
+from quantize_cli.pipeline.roles import layer_of
 from quantize_cli.runtime.layer import Layer
+from quantize_cli.runtime.substitution import tensor_names
 from quantize_cli.runtime.transformer import Transformer, from_model
 from quantize_cli.runtime.watch import watched_layer
-from quantize_cli.source import Model
-from quantize_cli.tensor import Tensor
 
 TYPES = tuple(
     GgmlType[name]

@@ -5,16 +5,16 @@ from dataclasses import replace
 
 import numpy as np
 
-from formats.reference import Rows
 from quantize_cli.errors import InputError
 from quantize_cli.evaluate.score import compare
-from quantize_cli.runtime.exchange import exchanged
+from quantize_cli.formats.reference import Rows
+from quantize_cli.model.tensor import from_array
 from quantize_cli.runtime.layer import Layer, Linear
+from quantize_cli.runtime.layer_runner import Passage, Walk
 from quantize_cli.runtime.matrix import Matrix
-from quantize_cli.runtime.tape import applied
+from quantize_cli.runtime.recorder import applied
+from quantize_cli.runtime.substitution import exchanged
 from quantize_cli.runtime.transformer import Transformer
-from quantize_cli.runtime.walk import Passage, Walk
-from quantize_cli.tensor import from_array
 
 _KEPT_LOGITS = 1 << 28
 """1 GiB. Up to so many of the unchanged model are kept, beyond that they are computed again each time."""

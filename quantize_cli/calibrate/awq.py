@@ -4,12 +4,12 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 
 import numpy as np
 
-from formats.ggml import GgmlType
-from quantize_cli.calibrate._activations import Calibration
-from quantize_cli.calibrate._errors import Rounding
-from quantize_cli.calibrate._folding import Folding, Place, alive, places, safe
-from quantize_cli.elementary import power
-from quantize_cli.source import Model
+from quantize_cli.calibrate.folding.errors import Rounding
+from quantize_cli.calibrate.folding.folding import Folding, Place, alive, places, safe
+from quantize_cli.calibrate.statistics.activations import Calibration
+from quantize_cli.formats.ggml import GgmlType
+from quantize_cli.jit.elementary import power
+from quantize_cli.model.source import Model
 
 _ACTIVATION_POWERS = np.arange(6) / 5
 _WEIGHT_POWERS = np.arange(5) / 4

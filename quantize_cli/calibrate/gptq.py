@@ -7,17 +7,17 @@ as the output's error falls (QuantEase, Behdin et al. 2023, does so with codes a
 
 import numpy as np
 
-from formats.ggml import GgmlType
-from quantize_cli.calibrate import _rounding
-from quantize_cli.calibrate._inputs import Inputs
+from quantize_cli.calibrate.rounding import windows
+from quantize_cli.calibrate.statistics.inputs import Inputs
+from quantize_cli.formats.ggml import GgmlType
 
 _SWEEPS = 2
 
 
 def round_rows(type_: GgmlType, wanted: np.ndarray, inputs: Inputs) -> np.ndarray:
     """Wanted weights (rows, n) f32 -> rows of a file, (rows, row bytes) u8."""
-    if not _rounding.has_codes(type_):
-        return _rounding.carried_between_blocks(type_, wanted, inputs)
-    parts, error = _rounding.carried(type_, wanted, inputs)
-    _rounding.improve(parts, error, inputs.damped, _SWEEPS)
-    return _rounding.packed(parts)
+    if not windows.has_codes(type_):
+        return windows.carried_between_blocks(type_, wanted, inputs)
+    parts, error = windows.carried(type_, wanted, inputs)
+    windows.improve(parts, error, inputs.damped, _SWEEPS)
+    return windows.packed(parts)

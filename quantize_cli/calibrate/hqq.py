@@ -10,10 +10,10 @@ from dataclasses import replace
 
 import numpy as np
 
-from formats.ggml import GgmlType
 from quantize_cli import quants
-from quantize_cli.calibrate._codes import Codes, has_grid, searched
-from quantize_cli.calibrate._powers import raised
+from quantize_cli.calibrate.folding.powers import raised
+from quantize_cli.calibrate.rounding.level_codes import Codes, has_grid, searched
+from quantize_cli.formats.ggml import GgmlType
 
 _NORM = 0.7
 _SHARPNESS, _GROWTH = 10.0, 1.01

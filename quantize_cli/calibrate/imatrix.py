@@ -5,12 +5,12 @@ from pathlib import Path, PureWindowsPath
 
 import numpy as np
 
-from formats.gguf.layout import Value, text, u32
-from formats.imatrix import ImportanceFile, read_imatrix
-from formats.quoted import quoted
 from quantize_cli.errors import InputError
-from quantize_cli.plan import Importance
-from quantize_cli.source import Model
+from quantize_cli.formats.gguf.layout import Value, text, u32
+from quantize_cli.formats.imatrix import ImportanceFile, read_imatrix
+from quantize_cli.formats.quoted import quoted
+from quantize_cli.model.source import Model
+from quantize_cli.pipeline.plan import Importance
 
 
 def importance(model: Model, path: Path) -> tuple[Importance, dict[str, Value]]:

@@ -4,11 +4,11 @@ from collections.abc import Callable, Mapping
 
 import numpy as np
 
-from formats.ggml import GgmlType
-from quantize_cli.calibrate._activations import Calibration
-from quantize_cli.calibrate._folding import Folding, Place, alive, places, safe
-from quantize_cli.elementary import power
-from quantize_cli.source import Model
+from quantize_cli.calibrate.folding.folding import Folding, Place, alive, places, safe
+from quantize_cli.calibrate.statistics.activations import Calibration
+from quantize_cli.formats.ggml import GgmlType
+from quantize_cli.jit.elementary import power
+from quantize_cli.model.source import Model
 
 STRENGTH = 0.5
 """How much of the activations' outliers moves to the weights, the paper's alpha: none at 0, all at 1."""

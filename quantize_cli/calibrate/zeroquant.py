@@ -7,18 +7,18 @@ et al. 2022, without its training).
 
 import numpy as np
 
-from formats.ggml import GgmlType
 from quantize_cli import quants
-from quantize_cli.calibrate import _rounding
-from quantize_cli.calibrate._inputs import Inputs
+from quantize_cli.calibrate.rounding import windows
+from quantize_cli.calibrate.statistics.inputs import Inputs
+from quantize_cli.formats.ggml import GgmlType
 
 _SWEEPS = 3
 
 
 def round_rows(type_: GgmlType, wanted: np.ndarray, inputs: Inputs) -> np.ndarray:
     """Wanted weights (rows, n) f32 -> rows of a file, (rows, row bytes) u8; as the reference does without a grid."""
-    if not _rounding.has_codes(type_):
+    if not windows.has_codes(type_):
         return quants.encode(type_, wanted, inputs.diagonal)
-    parts, error = _rounding.alone(type_, wanted, inputs.diagonal)
-    _rounding.improve(parts, error, inputs.damped, _SWEEPS, _rounding.SCALES | _rounding.SCALE_CODES)
-    return _rounding.packed(parts)
+    parts, error = windows.alone(type_, wanted, inputs.diagonal)
+    windows.improve(parts, error, inputs.damped, _SWEEPS, windows.SCALES | windows.SCALE_CODES)
+    return windows.packed(parts)

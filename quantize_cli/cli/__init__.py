@@ -23,17 +23,17 @@ _OF_TYPER: Any = (typer.Exit, typer.Abort, typer.BadParameter.__mro__[2])
 
 def main() -> None:
     """The console script."""
-    from quantize_cli.cli import _ending, _streams
+    from quantize_cli.cli.terminal import ending, streams
 
-    _streams.prepare()
+    streams.prepare()
     try:
-        _ending.listen()
+        ending.listen()
         command = typer.main.get_command(_application())
         status = command.main(sys.argv[1:] or ["--help"], "quantize", standalone_mode=False)
         sys.stdout.flush()
     except BaseException as error:  # of every kind: none may become a traceback and exit code 1
-        status = _ending.status_of(error, wants_traceback=os.environ.get(_TRACEBACK, "0") not in ("", "0"))
-    _ending.say_unkept()
+        status = ending.status_of(error, wants_traceback=os.environ.get(_TRACEBACK, "0") not in ("", "0"))
+    ending.say_unkept()
     sys.exit(status)
 
 
@@ -75,7 +75,7 @@ def _told(command: Callable[..., None]) -> Callable[..., None]:
 
     @functools.wraps(command)
     def told(*args: Any, **kwargs: Any) -> None:
-        from quantize_cli.cli._ending import Raised
+        from quantize_cli.cli.terminal.ending import Raised
 
         try:
             command(*args, **kwargs)

@@ -7,9 +7,6 @@ from pathlib import Path
 
 import numpy as np
 
-from formats.ggml import GgmlType
-from formats.gguf.layout import Value
-from formats.output import Guard
 from quantize_cli import quants
 from quantize_cli.budget.choice import within
 from quantize_cli.budget.frontier import further
@@ -19,12 +16,15 @@ from quantize_cli.budget.rounding import TrialRounding
 from quantize_cli.budget.rules import to_toml
 from quantize_cli.budget.search import OverBudgetError
 from quantize_cli.budget.sensitivity import TYPES, Effort, Sensitivities, measure
-from quantize_cli.cli._measured import write_report
-from quantize_cli.cli._progress import progress
-from quantize_cli.cli._text import nbytes_of, note, size
+from quantize_cli.cli.terminal.measured import write_report
+from quantize_cli.cli.terminal.progress import progress
+from quantize_cli.cli.terminal.text import nbytes_of, note, size
 from quantize_cli.errors import UsageError
-from quantize_cli.recipe import Recipe, Rule, block_type
-from quantize_cli.source import Model
+from quantize_cli.formats.ggml import GgmlType
+from quantize_cli.formats.gguf.layout import Value
+from quantize_cli.formats.output import Guard
+from quantize_cli.model.source import Model
+from quantize_cli.pipeline.recipe import Recipe, Rule, block_type
 
 _TOKENS_RUN = 512
 """Tokens on which the model is run with each tensor rounded."""

@@ -8,31 +8,32 @@ from pathlib import Path
 
 import numpy as np
 
-from formats.ggml import GgmlType
-from formats.gguf.layout import Value
-from quantize_cli import certificate, plan
 from quantize_cli.budget.options import quantized
 from quantize_cli.budget.rounding import TrialRounding, guided
 from quantize_cli.budget.sensitivity import TYPES
-from quantize_cli.calibrate import _choice
-from quantize_cli.calibrate._choice import Methods
-from quantize_cli.calibrate._collect import importance_of
-from quantize_cli.calibrate._thinness import doubts
-from quantize_cli.certify import file_sha256
+from quantize_cli.calibrate.runner import methods
+from quantize_cli.calibrate.runner.methods import Methods
+from quantize_cli.calibrate.statistics.collector import importance_of
+from quantize_cli.calibrate.statistics.thinness import doubts
+from quantize_cli.certificate import statement
+from quantize_cli.certificate.certify import file_sha256
 from quantize_cli.cli._budget import Budget, searched
-from quantize_cli.cli._options import Search
-from quantize_cli.cli._progress import progress
 from quantize_cli.cli._request import Known
-from quantize_cli.cli._text import note, warn
+from quantize_cli.cli.terminal.options import Search
+from quantize_cli.cli.terminal.progress import progress
+from quantize_cli.cli.terminal.text import note, warn
 from quantize_cli.errors import UsageError
 from quantize_cli.evaluate import context as contexts
 from quantize_cli.evaluate.corpus import Reading, read_texts
+from quantize_cli.formats.ggml import GgmlType
+from quantize_cli.formats.gguf.layout import Value
 from quantize_cli.machine import processors
-from quantize_cli.pipeline import Rounding
-from quantize_cli.plan import Importance, Plan
-from quantize_cli.recipe import Recipe, Rule
+from quantize_cli.model.source import Model
+from quantize_cli.pipeline import plan
+from quantize_cli.pipeline.plan import Importance, Plan
+from quantize_cli.pipeline.recipe import Recipe, Rule
+from quantize_cli.pipeline.write import Rounding
 from quantize_cli.runtime.hyperparameters import read_hyperparameters
-from quantize_cli.source import Model
 from quantize_cli.tokenizers import load_tokenizer
 
 _SAMPLED = 8192
@@ -71,12 +72,12 @@ class Calibrated:
     def __init__(self, request: Calibration, model: Model, has_importance: bool) -> None:
         self._request = request
         best = request.search is Search.best
-        self.methods: Methods = _choice.choose(request.methods, bool(request.texts), has_importance, best)
+        self.methods: Methods = methods.choose(request.methods, bool(request.texts), has_importance, best)
         self.chunks = _chunks(request, model) if request.texts else None
         self.unreached: dict[str, tuple[int, ...]] = {}
         """By name, the experts that the text never reached, as far as that is known."""
 
-    def claimed(self) -> certificate.Calibration | None:
+    def claimed(self) -> statement.Calibration | None:
         """The text as a certificate names it; of several, all their names and the digest of their tokens."""
         if self.chunks is None:
             return None
@@ -84,8 +85,8 @@ class Calibrated:
         digest = file_sha256(texts[0])
         if len(texts) > 1:
             digest = hashlib.sha256(self.chunks.astype("<i4").tobytes()).hexdigest()
-        name = certificate.legible(", ".join(path.name for path in texts), certificate.LONGEST_NAME)
-        return certificate.Calibration(name, digest, int(self.chunks.size), self.chunks.shape[1])
+        name = statement.legible(", ".join(path.name for path in texts), statement.LONGEST_NAME)
+        return statement.Calibration(name, digest, int(self.chunks.size), self.chunks.shape[1])
 
     @property
     def threads(self) -> int:
@@ -93,7 +94,7 @@ class Calibrated:
 
     def guided(self, model: Model) -> frozenset[str]:
         """Tensors that are known well enough for any type."""
-        return _choice.guided(model, self.methods)
+        return methods.guided(model, self.methods)
 
     @property
     def sample(self) -> np.ndarray:
@@ -107,7 +108,7 @@ class Calibrated:
     @property
     def candidates(self) -> tuple[GgmlType, ...]:
         """Types to choose from: those that the method rounds best."""
-        return _choice.FED if self.methods.is_sequential else TYPES
+        return methods.FED if self.methods.is_sequential else TYPES
 
     @property
     def trial(self) -> TrialRounding | None:
@@ -137,7 +138,7 @@ class Calibrated:
         if not self.methods.is_sequential or self.chunks is None:
             return Rounding(self.methods.encode)
         changed = {step.tensor.name: step.type for step in made.steps if step.type is not step.tensor.type}
-        types = _choice.covered(model, changed)
+        types = methods.covered(model, changed)
         sequence, self.unreached = self.methods.sequence(model, types, self.chunks, self.threads)
         return Rounding(self.methods.encode, frozenset(types), sequence)
 

@@ -5,14 +5,14 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
-from formats.output import Guard
-from quantize_cli.certificate import Certificate
-from quantize_cli.certify import Order, certify, order, stating
-from quantize_cli.cli._measured import evaluated
+from quantize_cli.certificate.certify import Order, certify, order, stating
+from quantize_cli.certificate.statement import Certificate
 from quantize_cli.cli._request import Planned
-from quantize_cli.cli._text import note
+from quantize_cli.cli.terminal.measured import evaluated
+from quantize_cli.cli.terminal.text import note
 from quantize_cli.errors import UsageError
-from quantize_cli.source import open_model
+from quantize_cli.formats.output import Guard
+from quantize_cli.model.source import open_model
 
 
 def ordered(made: Planned, source: Path, text: Path) -> tuple[Planned, Order]:

@@ -5,16 +5,18 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from formats.gguf.shards import shard_path
-from formats.hub import name_of
-from quantize_cli import certificate, plan, recipe, settings
 from quantize_cli.calibrate import imatrix as imatrix_method
-from quantize_cli.cli._text import nbytes_of, warn
+from quantize_cli.certificate import statement
+from quantize_cli.cli.terminal.text import nbytes_of, warn
 from quantize_cli.errors import UsageError
-from quantize_cli.pipeline import Rounding
-from quantize_cli.plan import Importance, Plan
-from quantize_cli.recipe import BITS, Recipe
-from quantize_cli.source import Model, open_model
+from quantize_cli.formats.gguf.shards import shard_path
+from quantize_cli.formats.hub import name_of
+from quantize_cli.model import settings
+from quantize_cli.model.source import Model, open_model
+from quantize_cli.pipeline import plan, recipe
+from quantize_cli.pipeline.plan import Importance, Plan
+from quantize_cli.pipeline.recipe import BITS, Recipe
+from quantize_cli.pipeline.write import Rounding
 
 if TYPE_CHECKING:
     from quantize_cli.cli._calibrated import Calibration
@@ -48,7 +50,7 @@ class Known:
     rounding: Rounding
     method: str = "none"
     """As a certificate names it."""
-    calibration: certificate.Calibration | None = None
+    calibration: statement.Calibration | None = None
     """The text that errors were weighed on, as a certificate names it."""
     unreached: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
     """By name, the experts that it never reached; of some methods known when the file is written."""

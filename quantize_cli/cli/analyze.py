@@ -6,7 +6,7 @@ from typing import Annotated, Any, Optional
 
 import typer
 
-from quantize_cli.cli._options import Force, HtmlFile, Json, ModelPath, Special, Texts
+from quantize_cli.cli.terminal.options import Force, HtmlFile, Json, ModelPath, Special, Texts
 
 _CHUNKS, _TOKENS_RUN = 8, 1024
 """Chunks of a text unless told; tokens on which each tensor is tried."""
@@ -33,10 +33,11 @@ def command(
     json: Json = False,
 ) -> None:
     """Measure what rounding each tensor of MODEL costs, and show outlier channels, experts and the sizes to be had."""
-    from quantize_cli.budget import analysis, page
-    from quantize_cli.cli._measured import write_report
-    from quantize_cli.cli._places import Places
-    from quantize_cli.evaluate.page import Column
+    from quantize_cli.budget import analysis
+    from quantize_cli.cli.terminal.measured import write_report
+    from quantize_cli.cli.terminal.places import Places
+    from quantize_cli.report import analysis_page
+    from quantize_cli.report.evaluation_page import Column
 
     wanted = _types(types)
     places = Places((model, *(text or ())), force)
@@ -50,7 +51,7 @@ def command(
         columns = [Column(heading, [row[heading] for row in rows]) for heading in rows[0]]
         title = f"quantize analyze: {model.name}"
         texts = [str(path) for path in text or []]
-        write_report(html, page.document(title, found, frontier, columns, texts), places.guard)
+        write_report(html, analysis_page.document(title, found, frontier, columns, texts), places.guard)
     if json:
         _print_json(model, tokens, found, frontier)
     else:
@@ -67,11 +68,11 @@ def _types(names: str | None) -> tuple[Any, ...]:
 def _opened(path: Path, texts: list[Path], ctx: int | None, limit: int, special: bool) -> tuple[Any, Any]:
     """The model, and the chunks of the texts; InputError before long work."""
     from quantize_cli.budget.options import menu
-    from quantize_cli.cli._text import warn
+    from quantize_cli.cli.terminal.text import warn
     from quantize_cli.errors import UsageError
     from quantize_cli.evaluate import context as contexts
     from quantize_cli.evaluate.corpus import Reading, read_texts
-    from quantize_cli.source import open_model
+    from quantize_cli.model.source import open_model
     from quantize_cli.tokenizers import load_tokenizer
 
     if not texts:
@@ -90,7 +91,7 @@ def _opened(path: Path, texts: list[Path], ctx: int | None, limit: int, special:
 def _measured(model: Any, chunks: Any, types: tuple[Any, ...], quiet: bool) -> Any:
     from quantize_cli.budget.options import quantized
     from quantize_cli.budget.sensitivity import Effort, measure
-    from quantize_cli.cli._progress import progress
+    from quantize_cli.cli.terminal.progress import progress
 
     effort = Effort(chunks=max(1, _TOKENS_RUN // chunks.shape[1]))
     with progress(len(quantized(model)), " tensors", "analyze", quiet) as advance:
@@ -107,7 +108,7 @@ def _rows(found: Any, types: tuple[Any, ...]) -> list[dict[str, str]]:
 def _row(tensor: Any, types: tuple[Any, ...]) -> dict[str, str]:
     """A tensor as a row of the table, by heading; a type that another stands in for has its loss in brackets."""
     from quantize_cli.budget import analysis
-    from quantize_cli.recipe import fitting
+    from quantize_cli.pipeline.recipe import fitting
 
     seen, routed = analysis.outliers(tensor), analysis.experts(tensor)
     row = {"tensor": tensor.name}
@@ -123,7 +124,7 @@ def _row(tensor: Any, types: tuple[Any, ...]) -> dict[str, str]:
 
 def _print(rows: list[dict[str, str]], found: Any, frontier: Any) -> None:
     from quantize_cli.budget import analysis
-    from quantize_cli.cli._text import print_table, size
+    from quantize_cli.cli.terminal.text import print_table, size
 
     headings = tuple(rows[0])
     print_table(headings, [tuple(row.values()) for row in rows], frozenset(headings[1:]))
@@ -145,7 +146,7 @@ def _print(rows: list[dict[str, str]], found: Any, frontier: Any) -> None:
 
 def _print_json(path: Path, chunks: Any, found: Any, frontier: Any) -> None:
     from quantize_cli.budget import analysis
-    from quantize_cli.cli._text import print_json
+    from quantize_cli.cli.terminal.text import print_json
 
     print_json({
         "model": str(path), "ctx": chunks.shape[1], "chunks": len(chunks), "tokens": found.tokens,

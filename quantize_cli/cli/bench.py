@@ -5,7 +5,7 @@ from typing import Annotated, Any, Optional
 
 import typer
 
-from quantize_cli.cli._options import Json
+from quantize_cli.cli.terminal.options import Json
 
 _PROMPT, _TOKENS = 512, 32
 _TURNS = {"types": 5, "run": 3}
@@ -70,9 +70,9 @@ def _refuse(what: str, given: dict[str, object]) -> None:
 def _types(only: list[str] | None, turns: int, importance: bool, json: bool) -> None:
     from quantize_cli import quants
     from quantize_cli.bench.types import measure
-    from quantize_cli.cli._progress import progress
-    from quantize_cli.cli._text import print_json
-    from quantize_cli.recipe import block_type
+    from quantize_cli.cli.terminal.progress import progress
+    from quantize_cli.cli.terminal.text import print_json
+    from quantize_cli.pipeline.recipe import block_type
 
     chosen = [block_type(name, "--type") for name in only] if only else list(quants.supported())
     found = []
@@ -95,7 +95,7 @@ def _row(speed: Any) -> dict[str, Any]:
 
 
 def _print(found: list[Any]) -> None:
-    from quantize_cli.cli._text import print_table
+    from quantize_cli.cli.terminal.text import print_table
 
     headings = ("type", "M weights/s", "GB/s", "of a copy", "dequantized GB/s", "ggml M weights/s", "ratio")
     rows = [
@@ -113,9 +113,9 @@ def _print(found: list[Any]) -> None:
 def _run(model: Path, amounts: tuple[int, int, int], threads: int | None, json: bool) -> None:
     """Measure a model with a prompt, tokens and turns of these numbers."""
     from quantize_cli.bench.run import Request, measure
-    from quantize_cli.cli._progress import progress
-    from quantize_cli.cli._run_speed import document, print_speed
-    from quantize_cli.cli._text import note, print_json
+    from quantize_cli.cli.terminal.progress import progress
+    from quantize_cli.cli.terminal.run_speed import document, print_speed
+    from quantize_cli.cli.terminal.text import note, print_json
     from quantize_cli.machine import processors
 
     request = Request(model, *amounts, threads or processors())

@@ -8,7 +8,7 @@ from typing import Annotated, Any, Optional
 
 import typer
 
-from quantize_cli.cli._options import Force, Json, ModelPath, Special
+from quantize_cli.cli.terminal.options import Force, Json, ModelPath, Special
 
 _SHOWN = 5
 """Weights with outliers that are listed."""
@@ -47,9 +47,9 @@ def command(
     json: Json = False,
 ) -> None:
     """Collect an importance matrix: what MODEL's matrices are given while it reads texts, by llama.cpp's protocol."""
-    from quantize_cli.calibrate._calibration import Request, prepare, run
-    from quantize_cli.cli._progress import progress
-    from quantize_cli.cli._text import note, warn
+    from quantize_cli.calibrate.statistics.calibration import Request, prepare, run
+    from quantize_cli.cli.terminal.progress import progress
+    from quantize_cli.cli.terminal.text import note, warn
 
     texts, merged = tuple(text or ()), tuple(merge or ())
     places = _places(output, (model, *texts, *merged), resume, force)
@@ -67,7 +67,7 @@ def command(
 
 
 def _places(output: Path, inputs: Sequence[Path], resume: bool, force: bool) -> Any:
-    from quantize_cli.cli._places import Places
+    from quantize_cli.cli.terminal.places import Places
     from quantize_cli.errors import UsageError
 
     if resume and force:
@@ -80,8 +80,8 @@ def _places(output: Path, inputs: Sequence[Path], resume: bool, force: bool) -> 
 
 
 def _report(prepared: Any, file: Any, seconds: float, json: bool) -> None:
-    from quantize_cli.calibrate._findings import find
-    from quantize_cli.cli._text import note, print_json
+    from quantize_cli.calibrate.statistics.findings import find
+    from quantize_cli.cli.terminal.text import note, print_json
 
     findings, request = find(file.entries), prepared.request
     if json:
@@ -109,8 +109,8 @@ def _finding_json(finding: Any) -> dict[str, Any]:
 
 def _print_outliers(findings: Sequence[Any]) -> None:
     """The weights with the channels farthest above the others."""
-    from quantize_cli.calibrate._findings import OUTLIER
-    from quantize_cli.cli._text import note, print_table
+    from quantize_cli.calibrate.statistics.findings import OUTLIER
+    from quantize_cli.cli.terminal.text import note, print_table
 
     found = sorted((it for it in findings if it.outliers), key=lambda it: -it.worst_ratio)
     if not found:
@@ -133,8 +133,8 @@ def _place(finding: Any) -> str:
 
 def _print_unreached(findings: Sequence[Any]) -> None:
     """Experts that the text did not reach, whose importance is therefore unknown."""
-    from quantize_cli.cli._experts import ranges
-    from quantize_cli.cli._text import print_table, warn
+    from quantize_cli.cli.terminal.experts import ranges
+    from quantize_cli.cli.terminal.text import print_table, warn
 
     found = [it for it in findings if it.unreached]
     if not found:

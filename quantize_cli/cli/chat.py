@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING, Annotated, Optional
 
 import typer
 
-from quantize_cli.cli._options import Json, ModelPath
-from quantize_cli.cli._sampling import TEMPERATURE_HELP, MinP, RepeatPenalty, Seed, Stops, TopK, TopP
+from quantize_cli.cli.terminal.options import Json, ModelPath
+from quantize_cli.cli.terminal.sampling import TEMPERATURE_HELP, MinP, RepeatPenalty, Seed, Stops, TopK, TopP
 
 if TYPE_CHECKING:
-    from quantize_cli.cli._conversation import Conversation, Voice
-    from quantize_cli.runtime.choice import Sampling
-    from quantize_cli.source import Model
+    from quantize_cli.cli.terminal.conversation import Conversation, Voice
+    from quantize_cli.model.source import Model
+    from quantize_cli.runtime.sampler import Sampling
 
 _CONTEXT = 4096
 
@@ -46,9 +46,9 @@ def command(
     json: Json = False,
 ) -> None:
     """Talk with MODEL: at a terminal, or a line at a time through a pipe."""
-    from quantize_cli.cli._conversation import Conversation
-    from quantize_cli.cli._text import print_json
-    from quantize_cli.runtime.choice import Sampling
+    from quantize_cli.cli.terminal.conversation import Conversation
+    from quantize_cli.cli.terminal.text import print_json
+    from quantize_cli.runtime.sampler import Sampling
 
     voice = _voice(model, Sampling(temperature, top_k, top_p, min_p, repeat_penalty, seed), ctx, stop or [], tokens)
     conversation = Conversation(voice, system)
@@ -65,13 +65,13 @@ def command(
 
 def _voice(model: Path, sampling: "Sampling", ctx: int | None, stops: list[str], tokens: int) -> "Voice":
     """MODEL, ready to speak."""
-    from quantize_cli.cli._conversation import Voice
-    from quantize_cli.cli._text import note, warn
-    from quantize_cli.runtime.choice import Sampler
-    from quantize_cli.runtime.sample import Text
+    from quantize_cli.cli.terminal.conversation import Voice
+    from quantize_cli.cli.terminal.text import note, warn
+    from quantize_cli.model.chat_templates import chat_template
+    from quantize_cli.model.source import open_model
+    from quantize_cli.runtime.generation import Text
+    from quantize_cli.runtime.sampler import Sampler
     from quantize_cli.runtime.transformer import from_model
-    from quantize_cli.source import open_model
-    from quantize_cli.template import chat_template
     from quantize_cli.tokenizers import load_tokenizer
 
     opened = open_model(model)
@@ -86,7 +86,7 @@ def _voice(model: Path, sampling: "Sampling", ctx: int | None, stops: list[str],
 
 def _room(asked: int | None, model: "Model") -> int:
     """Tokens a conversation may have, which are never more than the model was trained on."""
-    from quantize_cli.cli._text import warn
+    from quantize_cli.cli.terminal.text import warn
     from quantize_cli.runtime.hyperparameters import reach
 
     trained = reach(model)
@@ -107,7 +107,7 @@ def _answer(conversation: "Conversation", lines: Iterable[str], quiet: bool) -> 
 
 def _talk(conversation: "Conversation") -> None:
     """Answer what is typed; what goes wrong with one message does not end the conversation."""
-    from quantize_cli.cli._text import note
+    from quantize_cli.cli.terminal.text import note
     from quantize_cli.errors import InputError
 
     note("/clear forgets, /exit or Ctrl-D ends, Ctrl-C stops a reply")
@@ -150,7 +150,7 @@ def _obeyed(conversation: "Conversation", line: str) -> bool:
 
 def _speak(conversation: "Conversation", line: str, quiet: bool) -> None:
     """Say the reply as it comes."""
-    from quantize_cli.cli._text import harmless, note
+    from quantize_cli.cli.terminal.text import harmless, note
 
     with closing(conversation.reply(line)) as pieces:
         for piece in pieces:

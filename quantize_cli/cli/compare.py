@@ -6,7 +6,7 @@ from typing import Annotated, Any
 
 import typer
 
-from quantize_cli.cli._options import Chunks, Context, Force, HtmlFile, Json, ReferencePath, Special, Texts
+from quantize_cli.cli.terminal.options import Chunks, Context, Force, HtmlFile, Json, ReferencePath, Special, Texts
 
 
 def command(
@@ -24,9 +24,9 @@ def command(
 
     The others are compared with the first, unless --reference names another.
     """
-    from quantize_cli.cli._measured import evaluated, print_texts, write_report
-    from quantize_cli.cli._places import Places
-    from quantize_cli.cli._text import print_table
+    from quantize_cli.cli.terminal.measured import evaluated, print_texts, write_report
+    from quantize_cli.cli.terminal.places import Places
+    from quantize_cli.cli.terminal.text import print_table
     from quantize_cli.evaluate.evaluation import Request
 
     _refuse_nonsense(models)
@@ -38,10 +38,12 @@ def command(
     peaks = _peaks(models, found, quiet=json)
     rows = [_row(model, peak) for model, peak in zip(found.models, peaks, strict=True)]
     if html is not None:
-        from quantize_cli.evaluate import page
+        from quantize_cli.report import evaluation_page
 
-        columns = [page.Column(heading, [row[heading] for row in rows]) for heading in rows[0]]
-        write_report(html, page.document(f"quantize compare: {len(models)} models", found, columns), places.guard)
+        columns = [evaluation_page.Column(heading, [row[heading] for row in rows]) for heading in rows[0]]
+        write_report(
+            html, evaluation_page.document(f"quantize compare: {len(models)} models", found, columns), places.guard
+        )
     if json:
         _print_json(found, peaks)
     else:
@@ -64,7 +66,7 @@ def _peaks(models: list[Path], found: Any, quiet: bool) -> list[int | None]:
     """Of each model, in a process of its own."""
     import numpy as np
 
-    from quantize_cli.cli._progress import progress
+    from quantize_cli.cli.terminal.progress import progress
     from quantize_cli.evaluate.memory import peak_nbytes
 
     chunk = np.zeros((1, found.context), np.int32)
@@ -78,8 +80,8 @@ def _peaks(models: list[Path], found: Any, quiet: bool) -> list[int | None]:
 
 def _row(model: Any, peak: int | None) -> dict[str, str]:
     """A model as a row of the table, by heading."""
-    from quantize_cli.cli._measured import share
-    from quantize_cli.cli._text import size
+    from quantize_cli.cli.terminal.measured import share
+    from quantize_cli.cli.terminal.text import size
 
     subject, found = model.subject, model.overall.comparison
     compared = ("1", "", "") if model.is_reference else ("", "", "")
@@ -96,8 +98,8 @@ def _row(model: Any, peak: int | None) -> dict[str, str]:
 
 
 def _print_json(found: Any, peaks: list[int | None]) -> None:
-    from quantize_cli.cli._measured import estimates_json, perplexity_json
-    from quantize_cli.cli._text import print_json
+    from quantize_cli.cli.terminal.measured import estimates_json, perplexity_json
+    from quantize_cli.cli.terminal.text import print_json
 
     names = [name for name, _ in found.texts]
     print_json({

@@ -4,7 +4,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from quantize_cli.cli._options import (
+from quantize_cli.cli.terminal.options import (
     Bits,
     BitsBudget,
     BudgetTypes,
@@ -66,12 +66,12 @@ def command(
     json: Json = False,
 ) -> None:
     """Convert SRC to a GGUF file that llama.cpp runs."""
-    from quantize_cli.certificate import LARGEST
+    from quantize_cli.certificate.statement import LARGEST
     from quantize_cli.cli._budget import asked_budget, saved
     from quantize_cli.cli._calibrated import Calibration
-    from quantize_cli.cli._experts import warn_of_unreached
-    from quantize_cli.cli._places import Places
     from quantize_cli.cli._request import Request, choose_recipe, planned
+    from quantize_cli.cli.terminal.experts import warn_of_unreached
+    from quantize_cli.cli.terminal.places import Places
 
     budget = asked_budget(size, bpw, fits, types)
     chosen = choose_recipe(bits, type_name, recipe, pure, tensor, budget is not None)
@@ -105,17 +105,17 @@ def command(
 
 
 def _say_unsaved(recipe: Path | None, json: bool) -> None:
-    from quantize_cli.cli._text import note
+    from quantize_cli.cli.terminal.text import note
 
     if recipe is not None and not json:
         note(f"would save {recipe}")
 
 
 def _write(made: Any, threads: int | None, guard: Any, quiet: bool) -> float:
-    from quantize_cli.cli._progress import progress
-    from quantize_cli.cli._text import note
+    from quantize_cli.cli.terminal.progress import progress
+    from quantize_cli.cli.terminal.text import note
     from quantize_cli.machine import processors
-    from quantize_cli.pipeline import Report, write
+    from quantize_cli.pipeline.write import Report, write
 
     start = time.monotonic()
     with progress(sum(step.nbytes for step in made.plan.steps), "B", made.output.name, quiet) as advance:
@@ -125,7 +125,7 @@ def _write(made: Any, threads: int | None, guard: Any, quiet: bool) -> float:
 
 
 def _report(made: Any, seconds: float, dry_run: bool, json: bool) -> None:
-    from quantize_cli.cli._text import note, print_json, size, type_counts
+    from quantize_cli.cli.terminal.text import note, print_json, size, type_counts
 
     plan, nbytes = made.plan, sum(part.nbytes for part in made.files.values())
     if json:

@@ -7,7 +7,17 @@ from typing import Annotated, Any, Optional
 
 import typer
 
-from quantize_cli.cli._options import Chunks, Context, Force, HtmlFile, Json, ModelPath, ReferencePath, Special, Texts
+from quantize_cli.cli.terminal.options import (
+    Chunks,
+    Context,
+    Force,
+    HtmlFile,
+    Json,
+    ModelPath,
+    ReferencePath,
+    Special,
+    Texts,
+)
 from quantize_cli.errors import ExitCode
 
 _Limit = Optional[str]  # noqa: UP045
@@ -45,9 +55,9 @@ def command(
     json: Json = False,
 ) -> None:
     """Measure the perplexity of MODEL on texts, by llama.cpp's protocol, and its divergence from a reference."""
-    from quantize_cli.cli._measured import evaluated
-    from quantize_cli.cli._places import Places
-    from quantize_cli.cli._text import warn
+    from quantize_cli.cli.terminal.measured import evaluated
+    from quantize_cli.cli.terminal.places import Places
+    from quantize_cli.cli.terminal.text import warn
     from quantize_cli.evaluate.evaluation import Request
     from quantize_cli.evaluate.gate import gates, is_passed, judge
 
@@ -101,24 +111,26 @@ def _write(
     seconds: float,
     guard: Any,
 ) -> None:
-    from quantize_cli.cli._measured import write_report
-    from quantize_cli.evaluate.junit import document
+    from quantize_cli.cli.terminal.measured import write_report
+    from quantize_cli.report.junit import document
 
     (model,) = found.models
     if junit is not None:
         names = [name for name, _ in found.texts]
         write_report(junit, document(str(model.subject.path), names, outcomes, strict, seconds), guard)
     if html is not None:
-        from quantize_cli.evaluate import page
+        from quantize_cli.report import evaluation_page
 
-        columns = [page.Column(heading, [cell]) for heading, cell in _row(found).items()]
-        write_report(html, page.document(f"quantize eval: {model.subject.path.name}", found, columns, outcomes), guard)
+        columns = [evaluation_page.Column(heading, [cell]) for heading, cell in _row(found).items()]
+        write_report(
+            html, evaluation_page.document(f"quantize eval: {model.subject.path.name}", found, columns, outcomes), guard
+        )
 
 
 def _row(found: Any) -> dict[str, str]:
     """The model as one row of a table."""
-    from quantize_cli.cli._measured import plus_minus
-    from quantize_cli.cli._text import size
+    from quantize_cli.cli.terminal.measured import plus_minus
+    from quantize_cli.cli.terminal.text import size
 
     (model,) = found.models
     return {
@@ -128,8 +140,8 @@ def _row(found: Any) -> dict[str, str]:
 
 
 def _report(found: Any, outcomes: list[Any], passed: bool, json: bool) -> None:
-    from quantize_cli.cli._measured import estimates_json, perplexity_json, print_texts
-    from quantize_cli.cli._text import print_json
+    from quantize_cli.cli.terminal.measured import estimates_json, perplexity_json, print_texts
+    from quantize_cli.cli.terminal.text import print_json
 
     (model,) = found.models
     if json:
@@ -151,9 +163,9 @@ def _report(found: Any, outcomes: list[Any], passed: bool, json: bool) -> None:
 
 def _say(outcomes: list[Any], strict: bool, quiet: bool) -> None:
     """How each limit was kept; those that were are data enough where there is a document."""
-    from quantize_cli.cli._text import note, warn
+    from quantize_cli.cli.terminal.text import note, warn
     from quantize_cli.evaluate.gate import Verdict, is_broken
-    from quantize_cli.evaluate.junit import describe
+    from quantize_cli.report.junit import describe
 
     for outcome in outcomes:
         if is_broken(outcome, strict):
@@ -176,8 +188,8 @@ def _outcome_json(outcome: Any) -> dict[str, Any]:
 
 
 def _print(found: Any) -> None:
-    from quantize_cli.cli._measured import plus_minus
-    from quantize_cli.cli._text import print_table
+    from quantize_cli.cli.terminal.measured import plus_minus
+    from quantize_cli.cli.terminal.text import print_table
 
     (model,) = found.models
     overall = model.overall
@@ -194,8 +206,8 @@ def _print(found: Any) -> None:
 
 
 def _print_comparison(found: Any) -> None:
-    from quantize_cli.cli._measured import interval, share
-    from quantize_cli.cli._text import print_table
+    from quantize_cli.cli.terminal.measured import interval, share
+    from quantize_cli.cli.terminal.text import print_table
 
     rows = [("perplexity ratio", f"{found.perplexity_ratio.value:.4f}", interval(found.perplexity_ratio, 4))]
     quantiles = (

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
-from quantize_cli.cli._options import Json
+from quantize_cli.cli.terminal.options import Json
 
 _SHOWN_ITEMS = 4
 _SHOWN_CHARACTERS = 70
@@ -21,8 +21,8 @@ def command(
     json: Json = False,
 ) -> None:
     """Show the metadata and tensors of FILE: types, shapes, sizes, bits per weight."""
-    from formats.gguf.magic import is_gguf
-    from quantize_cli.cli._text import print_json
+    from quantize_cli.cli.terminal.text import print_json
+    from quantize_cli.formats.gguf.magic import is_gguf
 
     document = _gguf(file) if is_gguf(file) else _checkpoint(file)
     if json:
@@ -32,8 +32,8 @@ def command(
 
 
 def _gguf(path: Path) -> dict[str, Any]:
-    from formats.gguf.reader import read_gguf
-    from formats.gguf.shards import refuse_joined
+    from quantize_cli.formats.gguf.reader import read_gguf
+    from quantize_cli.formats.gguf.shards import refuse_joined
 
     found = read_gguf(path)
     refuse_joined(found)
@@ -43,11 +43,11 @@ def _gguf(path: Path) -> dict[str, Any]:
 
 def _claims(file: Any) -> dict[str, Any] | None:
     """What the file's certificate states, by its keys; None without a certificate, or with a malformed one."""
-    from quantize_cli import certificate
+    from quantize_cli.certificate import statement
     from quantize_cli.errors import InputError
 
     try:
-        return certificate.read(str(file.path), file.metadata).stated()
+        return statement.read(str(file.path), file.metadata).stated()
     except InputError:
         return None
 
@@ -56,13 +56,13 @@ def _plain(value: Any) -> Any:
     """A metadata value as its writer spelled it: 1e-05, not the double next to the float32 that is stored."""
     from numpy import float32
 
-    from formats.gguf.layout import ValueType
+    from quantize_cli.formats.gguf.layout import ValueType
 
     return float(str(float32(value.data))) if value.type is ValueType.FLOAT32 else value.data
 
 
 def _checkpoint(path: Path) -> dict[str, Any]:
-    from formats.checkpoint import open_checkpoint
+    from quantize_cli.formats.checkpoint import open_checkpoint
 
     found = open_checkpoint(path)
     return _document(path, "safetensors", found.config or {}, found.tensors)
@@ -87,9 +87,9 @@ def _document(
 
 
 def _print(document: dict[str, Any]) -> None:
-    from quantize_cli.certificate import PREFIX
-    from quantize_cli.cli._claims import shown
-    from quantize_cli.cli._text import print_table, size
+    from quantize_cli.certificate.statement import PREFIX
+    from quantize_cli.cli.terminal.claims import shown
+    from quantize_cli.cli.terminal.text import print_table, size
 
     print_table(
         (document["path"], document["format"]),

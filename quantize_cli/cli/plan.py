@@ -4,7 +4,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from quantize_cli.cli._options import (
+from quantize_cli.cli.terminal.options import (
     Bits,
     ImportanceFile,
     Json,
@@ -30,7 +30,7 @@ def command(
 ) -> None:
     """Show what convert would make of SRC: every type with its reason, every offset, the size to the byte."""
     from quantize_cli.cli._request import Request, choose_recipe, planned
-    from quantize_cli.cli._text import print_json
+    from quantize_cli.cli.terminal.text import print_json
 
     chosen = choose_recipe(bits, type_name, recipe, pure, tensor)
     request = planned(Request(source, chosen, imatrix=imatrix, requantize=requantize))
@@ -57,8 +57,8 @@ def _document(request: Any) -> dict[str, Any]:
 
 
 def _print(request: Any) -> None:
-    from quantize_cli.cli._text import print_table, size, type_counts
-    from quantize_cli.pipeline import free_nbytes
+    from quantize_cli.cli.terminal.text import print_table, size, type_counts
+    from quantize_cli.pipeline.write import free_nbytes
 
     made = request.plan
     rows = [

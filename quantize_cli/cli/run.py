@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from quantize_cli.cli._options import Json, ModelPath
-from quantize_cli.cli._sampling import TEMPERATURE_HELP, MinP, RepeatPenalty, Seed, Stops, TopK, TopP
+from quantize_cli.cli.terminal.options import Json, ModelPath
+from quantize_cli.cli.terminal.sampling import TEMPERATURE_HELP, MinP, RepeatPenalty, Seed, Stops, TopK, TopP
 
 if TYPE_CHECKING:
-    from quantize_cli.runtime.speech import Speech
+    from quantize_cli.runtime.detokenizer import Speech
     from quantize_cli.tokenizers import Tokenizer
 
 
@@ -34,13 +34,13 @@ def command(
     """Continue a text with MODEL, by its likeliest tokens or by tokens drawn."""
     import numpy as np
 
-    from quantize_cli.cli._text import note, print_json, warn
+    from quantize_cli.cli.terminal.text import note, print_json, warn
     from quantize_cli.evaluate.context import beyond
-    from quantize_cli.runtime.choice import Sampler, Sampling
-    from quantize_cli.runtime.sample import generate
-    from quantize_cli.runtime.speech import Speech
+    from quantize_cli.model.source import open_model
+    from quantize_cli.runtime.detokenizer import Speech
+    from quantize_cli.runtime.generation import generate
+    from quantize_cli.runtime.sampler import Sampler, Sampling
     from quantize_cli.runtime.transformer import from_model
-    from quantize_cli.source import open_model
     from quantize_cli.tokenizers import load_tokenizer
 
     sampler = Sampler(Sampling(temperature, top_k, top_p, min_p, repeat_penalty, seed))
@@ -68,7 +68,7 @@ def command(
 
 def _ids(model: Path, tokenizer: "Tokenizer", prompt: str, special: bool) -> list[int]:
     """The prompt's tokens; InputError when there are none."""
-    from quantize_cli.cli._text import warn
+    from quantize_cli.cli.terminal.text import warn
     from quantize_cli.errors import InputError
     from quantize_cli.evaluate.letters import markers_in, notice
 
@@ -83,7 +83,7 @@ def _ids(model: Path, tokenizer: "Tokenizer", prompt: str, special: bool) -> lis
 
 def _say(tokens: Iterator[int], speech: "Speech", first: str, quiet: bool) -> list[int]:
     """Print `first` and what tokens say as they come, up to a stop string; gives the tokens."""
-    from quantize_cli.cli._text import harmless
+    from quantize_cli.cli.terminal.text import harmless
 
     made = []
     for token in tokens:

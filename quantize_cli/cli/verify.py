@@ -7,7 +7,7 @@ from typing import Annotated, Any, Optional
 
 import typer
 
-from quantize_cli.cli._options import Json, Texts
+from quantize_cli.cli.terminal.options import Json, Texts
 from quantize_cli.errors import ExitCode
 
 
@@ -21,9 +21,9 @@ def command(
     json: Json = False,
 ) -> None:
     """Check the certificate of FILE: its tensors, and with SRC and the texts what it was made of and what that lost."""
-    from quantize_cli.cli._measured import evaluated
-    from quantize_cli.cli._text import print_json
-    from quantize_cli.verify import Evidence, Verdict, verify
+    from quantize_cli.certificate.verify import Evidence, Verdict, verify
+    from quantize_cli.cli.terminal.measured import evaluated
+    from quantize_cli.cli.terminal.text import print_json
 
     checks = verify(file, Evidence(reference, tuple(text or ()), lambda request: evaluated(request, quiet=json)))
     holds = not any(check.verdict is Verdict.CONTRADICTED for check in checks)
@@ -40,9 +40,9 @@ def command(
 
 
 def _print(file: Path, checks: list[Any], holds: bool) -> None:
-    from quantize_cli.cli._claims import shown
-    from quantize_cli.cli._text import note, print_table
-    from quantize_cli.verify import Verdict
+    from quantize_cli.certificate.verify import Verdict
+    from quantize_cli.cli.terminal.claims import shown
+    from quantize_cli.cli.terminal.text import note, print_table
 
     print_table(
         ("claim", "stated", "verdict", "found"),

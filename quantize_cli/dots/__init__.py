@@ -1,13 +1,13 @@
 """Products of weights as files store them, for many activations or few: one file per GGML type."""
 
-from formats.ggml import GgmlType
 from quantize_cli import plugins
-from quantize_cli.dots._activations import rows_small, rows_super, tiles_small, tiles_super
-from quantize_cli.dots._dot import Dot, FloatDot
-from quantize_cli.dots._floats import float_scratch_nbytes, multiply_floats, tiles_float
-from quantize_cli.dots._gemm import multiply_groups_of_16, multiply_groups_of_32, scratch_nbytes
-from quantize_cli.dots._products import instructions
-from quantize_cli.dots._tiles import TOKENS
+from quantize_cli.dots.interface.dot import Dot, FloatDot
+from quantize_cli.dots.kernels.activations import rows_small, rows_super, tiles_small, tiles_super
+from quantize_cli.dots.kernels.floats import float_scratch_nbytes, multiply_floats, tiles_float
+from quantize_cli.dots.kernels.gemm import multiply_groups_of_16, multiply_groups_of_32, scratch_nbytes
+from quantize_cli.dots.kernels.products import instructions
+from quantize_cli.dots.kernels.tiles import TOKENS
+from quantize_cli.formats.ggml import GgmlType
 
 __all__ = [
     "TOKENS", "Dot", "FloatDot", "find", "float_scratch_nbytes", "instructions", "multiply_floats",

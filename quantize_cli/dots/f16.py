@@ -1,9 +1,9 @@
 """Products with F16: weights of 2 bytes, IEEE halves."""
 
-from quantize_cli.dots._dot import FloatDot
-from quantize_cli.dots._floats import multiply_rows, open_row
-from quantize_cli.dots._memory import half_at, load_halves
-from quantize_cli.operation import opener, operation
+from quantize_cli.dots.interface.dot import FloatDot
+from quantize_cli.dots.kernels.floats import multiply_rows, open_row
+from quantize_cli.dots.kernels.memory import half_at, load_halves
+from quantize_cli.jit.operation import opener, operation
 
 _NBYTES = 2
 

@@ -1,9 +1,9 @@
 """Products with F32: weights of 4 bytes, float32."""
 
-from quantize_cli.dots._dot import FloatDot
-from quantize_cli.dots._floats import multiply_rows, open_row
-from quantize_cli.dots._memory import float_at, load_floats
-from quantize_cli.operation import opener, operation
+from quantize_cli.dots.interface.dot import FloatDot
+from quantize_cli.dots.kernels.floats import multiply_rows, open_row
+from quantize_cli.dots.kernels.memory import float_at, load_floats
+from quantize_cli.jit.operation import opener, operation
 
 _NBYTES = 4
 

@@ -5,16 +5,16 @@ Its points are taken 128 higher, to be unsigned; each scale stands twice, as if 
 
 import numpy as np
 
-from quantize_cli.dots import _sixteens
-from quantize_cli.dots._dot import Dot
-from quantize_cli.dots._lanes import constant
-from quantize_cli.dots._memory import half_at, int_at, join_quarters
-from quantize_cli.dots._products import byte_table
-from quantize_cli.dots._super import multiply_rows, open_row
-from quantize_cli.kernel import merged
-from quantize_cli.operation import opener, operation
-from quantize_cli.quants._nonlinear import LEVELS
-from quantize_cli.simd import lanes_where, select, splat, to_float
+from quantize_cli.dots.interface.dot import Dot
+from quantize_cli.dots.kernels.lanes import constant
+from quantize_cli.dots.kernels.memory import half_at, int_at, join_quarters
+from quantize_cli.dots.kernels.products import byte_table
+from quantize_cli.dots.shared import groups_of_16
+from quantize_cli.dots.shared.blocks_of_256 import multiply_rows, open_row
+from quantize_cli.jit.kernel import merged
+from quantize_cli.jit.operation import opener, operation
+from quantize_cli.jit.simd import lanes_where, select, splat, to_float
+from quantize_cli.quants.shared.nonlinear import LEVELS
 
 _NBYTES = 136
 _NIBBLES = np.int32(0x0F0F0F0F)
@@ -51,12 +51,12 @@ def _scales(block):
 
 @merged
 def _add_block(total, rest, block, x, x_scale, x_sums):
-    return _sixteens.add_block(total, rest, block, x, x_scale, x_sums, _codes, _scales)
+    return groups_of_16.add_block(total, rest, block, x, x_scale, x_sums, _codes, _scales)
 
 
 @merged
 def _open_block(block, codes, scales, offsets):
-    _sixteens.open_block(block, codes, scales, offsets, _codes, _scales)
+    groups_of_16.open_block(block, codes, scales, offsets, _codes, _scales)
 
 
 @operation

@@ -2,15 +2,15 @@
 
 import numpy as np
 
-from quantize_cli.dots._dot import Dot
-from quantize_cli.dots._lanes import quarters_of
-from quantize_cli.dots._memory import byte_at, join_quarters
-from quantize_cli.dots._products import byte_table
-from quantize_cli.dots._small import multiply_rows, open_row
-from quantize_cli.kernel import merged
-from quantize_cli.operation import opener, operation
-from quantize_cli.quants._e2m1 import MAGNITUDES
-from quantize_cli.simd import from_bits, select, splat
+from quantize_cli.dots.interface.dot import Dot
+from quantize_cli.dots.kernels.lanes import quarters_of
+from quantize_cli.dots.kernels.memory import byte_at, join_quarters
+from quantize_cli.dots.kernels.products import byte_table
+from quantize_cli.dots.shared.blocks_of_32 import multiply_rows, open_row
+from quantize_cli.jit.kernel import merged
+from quantize_cli.jit.operation import opener, operation
+from quantize_cli.jit.simd import from_bits, select, splat
+from quantize_cli.quants.shared.e2m1 import MAGNITUDES
 
 _NBYTES, _FACTOR = 17, np.float32(-12)
 _NIBBLES = np.int32(0x0F0F0F0F)

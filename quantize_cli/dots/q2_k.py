@@ -2,14 +2,14 @@
 
 import numpy as np
 
-from quantize_cli.dots import _sixteens
-from quantize_cli.dots._dot import Dot
-from quantize_cli.dots._lanes import constant
-from quantize_cli.dots._memory import half_at, join_halves, unsigned_bytes_at
-from quantize_cli.dots._super import multiply_rows, open_row
-from quantize_cli.kernel import merged
-from quantize_cli.operation import opener, operation
-from quantize_cli.simd import splat, to_float
+from quantize_cli.dots.interface.dot import Dot
+from quantize_cli.dots.kernels.lanes import constant
+from quantize_cli.dots.kernels.memory import half_at, join_halves, unsigned_bytes_at
+from quantize_cli.dots.shared import groups_of_16
+from quantize_cli.dots.shared.blocks_of_256 import multiply_rows, open_row
+from quantize_cli.jit.kernel import merged
+from quantize_cli.jit.operation import opener, operation
+from quantize_cli.jit.simd import splat, to_float
 
 _NBYTES = 84
 _TWO = np.int32(0x03030303)
@@ -32,12 +32,12 @@ def _scales(block):
 
 @merged
 def _add_block(total, rest, block, x, x_scale, x_sums):
-    return _sixteens.add_block(total, rest, block, x, x_scale, x_sums, _codes, _scales)
+    return groups_of_16.add_block(total, rest, block, x, x_scale, x_sums, _codes, _scales)
 
 
 @merged
 def _open_block(block, codes, scales, offsets):
-    _sixteens.open_block(block, codes, scales, offsets, _codes, _scales)
+    groups_of_16.open_block(block, codes, scales, offsets, _codes, _scales)
 
 
 @operation

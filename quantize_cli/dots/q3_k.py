@@ -2,14 +2,14 @@
 
 import numpy as np
 
-from quantize_cli.dots import _sixteens
-from quantize_cli.dots._dot import Dot
-from quantize_cli.dots._lanes import bytes_of, constant
-from quantize_cli.dots._memory import half_at, int_at, join_halves
-from quantize_cli.dots._super import multiply_rows, open_row
-from quantize_cli.kernel import merged
-from quantize_cli.operation import opener, operation
-from quantize_cli.simd import splat, to_float
+from quantize_cli.dots.interface.dot import Dot
+from quantize_cli.dots.kernels.lanes import bytes_of, constant
+from quantize_cli.dots.kernels.memory import half_at, int_at, join_halves
+from quantize_cli.dots.shared import groups_of_16
+from quantize_cli.dots.shared.blocks_of_256 import multiply_rows, open_row
+from quantize_cli.jit.kernel import merged
+from quantize_cli.jit.operation import opener, operation
+from quantize_cli.jit.simd import splat, to_float
 
 _NBYTES = 110
 _TWO, _FOUR, _ONES = np.int32(0x03030303), np.int32(0x0F0F0F0F), np.int32(0x01010101)
@@ -41,12 +41,12 @@ def _scales(block):
 
 @merged
 def _add_block(total, rest, block, x, x_scale, x_sums):
-    return _sixteens.add_block(total, rest, block, x, x_scale, x_sums, _codes, _scales)
+    return groups_of_16.add_block(total, rest, block, x, x_scale, x_sums, _codes, _scales)
 
 
 @merged
 def _open_block(block, codes, scales, offsets):
-    _sixteens.open_block(block, codes, scales, offsets, _codes, _scales)
+    groups_of_16.open_block(block, codes, scales, offsets, _codes, _scales)
 
 
 @operation

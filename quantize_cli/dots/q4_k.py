@@ -2,12 +2,12 @@
 
 import numpy as np
 
-from quantize_cli.dots import _minima
-from quantize_cli.dots._dot import Dot
-from quantize_cli.dots._memory import load_bytes
-from quantize_cli.dots._super import multiply_rows, open_row
-from quantize_cli.kernel import merged
-from quantize_cli.operation import opener, operation
+from quantize_cli.dots.interface.dot import Dot
+from quantize_cli.dots.kernels.memory import load_bytes
+from quantize_cli.dots.shared import k_scales
+from quantize_cli.dots.shared.blocks_of_256 import multiply_rows, open_row
+from quantize_cli.jit.kernel import merged
+from quantize_cli.jit.operation import opener, operation
 
 _NBYTES = 144
 _NIBBLES = np.int32(0x0F0F0F0F)
@@ -22,12 +22,12 @@ def _codes(block, half):
 
 @merged
 def _add_block(total, rest, block, x, x_scale, x_sums):
-    return _minima.add_block(total, rest, block, x, x_scale, x_sums, _codes)
+    return k_scales.add_block(total, rest, block, x, x_scale, x_sums, _codes)
 
 
 @merged
 def _open_block(block, codes, scales, offsets):
-    _minima.open_block(block, codes, scales, offsets, _codes)
+    k_scales.open_block(block, codes, scales, offsets, _codes)
 
 
 @operation

@@ -2,12 +2,12 @@
 
 import numpy as np
 
-from quantize_cli.dots._dot import Dot
-from quantize_cli.dots._fifth import fifth_bits
-from quantize_cli.dots._memory import halves_at, join_quarters
-from quantize_cli.dots._small import multiply_rows, open_row
-from quantize_cli.kernel import merged
-from quantize_cli.operation import opener, operation
+from quantize_cli.dots.interface.dot import Dot
+from quantize_cli.dots.kernels.memory import halves_at, join_quarters
+from quantize_cli.dots.shared.blocks_of_32 import multiply_rows, open_row
+from quantize_cli.dots.shared.fifth_bits import fifth_bits
+from quantize_cli.jit.kernel import merged
+from quantize_cli.jit.operation import opener, operation
 
 _NBYTES, _FACTOR = 22, np.float32(-16)
 _NIBBLES = np.int32(0x0F0F0F0F)

@@ -2,11 +2,11 @@
 
 import numpy as np
 
-from quantize_cli.dots._dot import Dot
-from quantize_cli.dots._memory import halves_at, join_quarters
-from quantize_cli.dots._small import multiply_rows, open_row
-from quantize_cli.kernel import merged
-from quantize_cli.operation import opener, operation
+from quantize_cli.dots.interface.dot import Dot
+from quantize_cli.dots.kernels.memory import halves_at, join_quarters
+from quantize_cli.dots.shared.blocks_of_32 import multiply_rows, open_row
+from quantize_cli.jit.kernel import merged
+from quantize_cli.jit.operation import opener, operation
 
 _NBYTES, _FACTOR = 34, np.float32(-128)
 _SIGNS = np.int32(-0x7F7F7F80)

@@ -6,8 +6,6 @@ from pathlib import Path
 
 import numpy as np
 
-from formats.output import ANY_FILE, Guard
-from formats.source import refuse_changed
 from quantize_cli.errors import InputError, UsageError
 from quantize_cli.evaluate import context as contexts
 from quantize_cli.evaluate.corpus import Encoder, Reading, read_texts
@@ -15,6 +13,8 @@ from quantize_cli.evaluate.saved import SavedReference, choose, open_saved, savi
 from quantize_cli.evaluate.stream import Reference, Scores, measure
 from quantize_cli.evaluate.subject import Subject, open_subject, refuse_other_vocabulary
 from quantize_cli.evaluate.summary import Summary, summarize
+from quantize_cli.formats.output import ANY_FILE, Guard
+from quantize_cli.formats.source import refuse_changed
 from quantize_cli.tokenizers import load_tokenizer
 
 

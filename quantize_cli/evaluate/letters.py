@@ -2,7 +2,7 @@
 
 from typing import Protocol
 
-from formats.quoted import quoted
+from quantize_cli.formats.quoted import quoted
 
 _MANY, _PER_TOKENS = 10, 1000
 _PREFIX = 3

@@ -42,8 +42,8 @@ def _do(sender: Connection, work: Callable[..., None], arguments: tuple[Any, ...
 
 
 def _run(path: Path, chunk: np.ndarray) -> None:
+    from quantize_cli.model.source import open_model
     from quantize_cli.runtime.transformer import from_model
-    from quantize_cli.source import open_model
 
     transformer = from_model(open_model(path))
     transformer.project(transformer.hidden(chunk)[:, chunk.shape[1] // 2 : -1])

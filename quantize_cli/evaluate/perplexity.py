@@ -7,9 +7,9 @@ from math import inf, log, sqrt
 
 import numpy as np
 
-from quantize_cli import elementary
 from quantize_cli.evaluate.score import surprises
 from quantize_cli.evaluate.stream import measure
+from quantize_cli.jit import elementary
 from quantize_cli.runtime.transformer import Transformer
 
 _LARGEST = log(sys.float_info.max)

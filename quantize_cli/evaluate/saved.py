@@ -8,15 +8,15 @@ from pathlib import Path
 
 import numpy as np
 
-from formats import llama_logits, reference
-from formats.llama_logits import LlamaLogits, read_llama_logits
-from formats.output import ANY_FILE, Guard, replacing
-from formats.reference import Header, ReferenceFile, Rows, read_reference
-from formats.source import open_input
 from quantize_cli.errors import InputError, OutputError, not_written
 from quantize_cli.evaluate.corpus import Encoder
 from quantize_cli.evaluate.stream import OnChunk
 from quantize_cli.evaluate.subject import Subject
+from quantize_cli.formats import llama_logits, reference
+from quantize_cli.formats.llama_logits import LlamaLogits, read_llama_logits
+from quantize_cli.formats.output import ANY_FILE, Guard, replacing
+from quantize_cli.formats.reference import Header, ReferenceFile, Rows, read_reference
+from quantize_cli.formats.source import open_input
 
 _Reader = Callable[[Path], ReferenceFile | LlamaLogits]
 _READERS: dict[bytes, _Reader] = {reference.MAGIC: read_reference, llama_logits.MAGIC: read_llama_logits}

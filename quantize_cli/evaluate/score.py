@@ -9,8 +9,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from formats.reference import Rows
-from quantize_cli.elementary import exponential, logarithm
+from quantize_cli.formats.reference import Rows
+from quantize_cli.jit.elementary import exponential, logarithm
 from quantize_cli.runtime.kernels.exponential import exponentials
 
 _LOGITS = 1 << 18

@@ -10,9 +10,9 @@ from typing import Protocol
 
 import numpy as np
 
-from formats.reference import Rows
 from quantize_cli.errors import InputError
 from quantize_cli.evaluate.score import Against, compare, surprises
+from quantize_cli.formats.reference import Rows
 from quantize_cli.runtime.transformer import Transformer
 
 _BATCH = 2048

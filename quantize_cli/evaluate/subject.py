@@ -5,10 +5,10 @@ import struct
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from formats.ggml import row_nbytes
 from quantize_cli.errors import InputError
+from quantize_cli.formats.ggml import row_nbytes
+from quantize_cli.model.source import Model, open_model
 from quantize_cli.runtime.transformer import Transformer, from_model
-from quantize_cli.source import Model, open_model
 
 
 @dataclass(frozen=True)

@@ -5,11 +5,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from quantize_cli.elementary import exponential
 from quantize_cli.evaluate.bootstrap import Draws, Estimate
 from quantize_cli.evaluate.perplexity import mean_and_error
 from quantize_cli.evaluate.score import Against
 from quantize_cli.evaluate.stream import Scores
+from quantize_cli.jit.elementary import exponential
 
 _SHARE = (0.0, 1.0)
 _POSITIVE = (0.0, np.inf)

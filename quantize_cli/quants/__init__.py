@@ -3,12 +3,12 @@
 `encode` and `decode` go all the way between float32 weights and the bytes of a file, for any type by its number.
 """
 
-from quantize_cli.quants._finite import first_not_finite, trouble
-from quantize_cli.quants._grid import Grid, Lattice, Signs, with_eighth
-from quantize_cli.quants._type import (
+from quantize_cli.quants.interface.finite import first_not_finite, trouble
+from quantize_cli.quants.interface.grid import Grid, Lattice, Signs, with_eighth
+from quantize_cli.quants.interface.type import (
     QuantType,
     codes_dtype,
-    compile,  # noqa: A004
+    compile_kernels,
     decode,
     encode,
     find,
@@ -17,6 +17,6 @@ from quantize_cli.quants._type import (
 )
 
 __all__ = [
-    "Grid", "Lattice", "QuantType", "Signs", "codes_dtype", "compile", "decode", "encode", "find", "first_not_finite",
-    "refuse_without", "supported", "trouble", "with_eighth",
+    "Grid", "Lattice", "QuantType", "Signs", "codes_dtype", "compile_kernels", "decode", "encode", "find",
+    "first_not_finite", "refuse_without", "supported", "trouble", "with_eighth",
 ]  # fmt: skip

@@ -2,9 +2,9 @@
 
 import numpy as np
 
-from formats.ggml import GgmlType
-from quantize_cli.kernel import kernel
-from quantize_cli.quants._type import QuantType
+from quantize_cli.formats.ggml import GgmlType
+from quantize_cli.jit.kernel import kernel
+from quantize_cli.quants.interface.type import QuantType
 
 BLOCK = np.dtype("<u2")
 

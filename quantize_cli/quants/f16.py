@@ -2,10 +2,10 @@
 
 import numpy as np
 
-from formats.ggml import GgmlType
-from quantize_cli.kernel import kernel
-from quantize_cli.quants._type import QuantType
-from quantize_cli.simd import from_half, load, load_half, store, store_half, to_half
+from quantize_cli.formats.ggml import GgmlType
+from quantize_cli.jit.kernel import kernel
+from quantize_cli.jit.simd import from_half, load, load_half, store, store_half, to_half
+from quantize_cli.quants.interface.type import QuantType
 
 BLOCK = np.dtype("<f2")
 

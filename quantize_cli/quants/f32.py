@@ -2,8 +2,8 @@
 
 import numpy as np
 
-from formats.ggml import GgmlType
-from quantize_cli.quants._type import QuantType
+from quantize_cli.formats.ggml import GgmlType
+from quantize_cli.quants.interface.type import QuantType
 
 BLOCK = np.dtype("<f4")
 

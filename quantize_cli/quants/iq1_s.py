@@ -12,19 +12,20 @@ There is no search without importance. Source: block_iq1_s, quantize_row_iq1_s_i
 
 import numpy as np
 
-from formats.ggml import GgmlType
-from quantize_cli.quants import _codebook, _thirds
-from quantize_cli.quants._grid import Lattice, Signs
-from quantize_cli.quants._type import QuantType
+from quantize_cli.formats.ggml import GgmlType
+from quantize_cli.quants.codebooks import codebook
+from quantize_cli.quants.interface.grid import Lattice, Signs
+from quantize_cli.quants.interface.type import QuantType
+from quantize_cli.quants.shared import iq1
 
 BLOCK = np.dtype([("scale", "<f2"), ("low", "u1", 32), ("high", "<u2", 8)])
 CODES = np.dtype([("scale", "<f2"), ("scale_code", "u1", 8), ("point", "u2", 32), ("down", "u1", 8)])
-_LATTICE = Lattice(_thirds.shifted_points(), 32, (0, 7), Signs.NONE, choices=2)
+_LATTICE = Lattice(iq1.shifted_points(), 32, (0, 7), Signs.NONE, choices=2)
 _SHIFTS = np.arange(0, 12, 3, dtype=np.uint16)
 
 
 def quantize(weights: np.ndarray, importance: np.ndarray | None) -> np.ndarray:
-    return _thirds.quantize(weights, importance, _codebook.load("iq1", 3), np.empty(weights.size // 256, CODES))
+    return iq1.quantize(weights, importance, codebook.load("iq1", 3), np.empty(weights.size // 256, CODES))
 
 
 def pack(codes: np.ndarray) -> np.ndarray:
@@ -44,7 +45,7 @@ def unpack(blocks: np.ndarray) -> np.ndarray:
 
 
 def dequantize(codes: np.ndarray) -> np.ndarray:
-    return _thirds.dequantize(codes, _codebook.points("iq1"))
+    return iq1.dequantize(codes, codebook.points("iq1"))
 
 
 QUANT = QuantType(GgmlType.IQ1_S, BLOCK, quantize, pack, unpack, dequantize, needs_importance=True, lattice=_LATTICE)

@@ -13,26 +13,28 @@ Source: block_iq2_s, quantize_row_iq2_s_impl, dequantize_row_iq2_s.
 
 import numpy as np
 
-from formats.ggml import GgmlType
-from quantize_cli.quants import _codebook, _lattice, _lattice_search
-from quantize_cli.quants._grid import Lattice, Signs
-from quantize_cli.quants._type import QuantType
+from quantize_cli.formats.ggml import GgmlType
+from quantize_cli.quants.codebooks import codebook
+from quantize_cli.quants.interface.grid import Lattice, Signs
+from quantize_cli.quants.interface.type import QuantType
+from quantize_cli.quants.search import lattice
+from quantize_cli.quants.shared import iq_lattice
 
 f32 = np.float32
 BLOCK = np.dtype([("scale", "<f2"), ("low", "u1", 32), ("sign", "u1", 32), ("high", "u1", 8), ("scales", "u1", 8)])
 CODES = np.dtype([("scale", "<f2"), ("scale_code", "u1", 16), ("point", "u2", 32), ("sign", "u1", 32)])
-_POINTS = _lattice.IQ2_MAGNITUDES[_codebook.points("iq2_s")]
+_POINTS = iq_lattice.IQ2_MAGNITUDES[codebook.points("iq2_s")]
 _LATTICE = Lattice(f32(0.125) * _POINTS, 16, (0, 15), Signs.ALL)
-_SEARCH = _lattice.Search(
+_SEARCH = iq_lattice.Search(
     group=16, reach=9, step=f32(0.1), smallest=f32(1e-8), variance=f32(2), share=f32(0.25), even=False, fitted=False,
-    again=_lattice_search.STRAYS, unchosen=0, fudge=f32(0.9875), cleared=False,
+    again=lattice.STRAYS, unchosen=0, fudge=f32(0.9875), cleared=False,
 )  # fmt: skip
 _SHIFTS = np.arange(0, 8, 2, dtype=np.uint8)
 
 
 def quantize(weights: np.ndarray, importance: np.ndarray | None) -> np.ndarray:
     codes = np.empty(weights.size // 256, CODES)
-    return _lattice.quantize(weights, importance, _SEARCH, _codebook.load("iq2_s", 1), codes)
+    return iq_lattice.quantize(weights, importance, _SEARCH, codebook.load("iq2_s", 1), codes)
 
 
 def pack(codes: np.ndarray) -> np.ndarray:
@@ -55,7 +57,7 @@ def unpack(blocks: np.ndarray) -> np.ndarray:
 
 
 def dequantize(codes: np.ndarray) -> np.ndarray:
-    return _lattice.dequantize(codes, f32(0.25), _POINTS, even=False)
+    return iq_lattice.dequantize(codes, f32(0.25), _POINTS, even=False)
 
 
 QUANT = QuantType(GgmlType.IQ2_S, BLOCK, quantize, pack, unpack, dequantize, lattice=_LATTICE)

@@ -13,25 +13,27 @@ Source: block_iq3_s, quantize_row_iq3_s_impl, dequantize_row_iq3_s.
 
 import numpy as np
 
-from formats.ggml import GgmlType
-from quantize_cli.quants import _codebook, _lattice, _lattice_search
-from quantize_cli.quants._grid import Lattice, Signs
-from quantize_cli.quants._type import QuantType
+from quantize_cli.formats.ggml import GgmlType
+from quantize_cli.quants.codebooks import codebook
+from quantize_cli.quants.interface.grid import Lattice, Signs
+from quantize_cli.quants.interface.type import QuantType
+from quantize_cli.quants.search import lattice
+from quantize_cli.quants.shared import iq_lattice
 
 f32 = np.float32
 BLOCK = np.dtype([("scale", "<f2"), ("low", "u1", 64), ("ninth", "u1", 8), ("sign", "u1", 32), ("scales", "u1", 4)])
 CODES = np.dtype([("scale", "<f2"), ("scale_code", "u1", 8), ("point", "u2", 64), ("sign", "u1", 32)])
-_POINTS = np.arange(1, 16, 2, dtype=np.float32)[_codebook.points("iq3_s")]
+_POINTS = np.arange(1, 16, 2, dtype=np.float32)[codebook.points("iq3_s")]
 _LATTICE = Lattice(_POINTS, 32, (0, 15), Signs.ALL)
-_SEARCH = _lattice.Search(
+_SEARCH = iq_lattice.Search(
     group=32, reach=9, step=f32(0.2), smallest=f32(1e-45), variance=f32(2), share=f32(0), even=False, fitted=False,
-    again=_lattice_search.ALL_IF_ANY, unchosen=_codebook.ELSEWHERE, fudge=f32(1.033), cleared=False,
+    again=lattice.ALL_IF_ANY, unchosen=codebook.ELSEWHERE, fudge=f32(1.033), cleared=False,
 )  # fmt: skip
 
 
 def quantize(weights: np.ndarray, importance: np.ndarray | None) -> np.ndarray:
     codes = np.empty(weights.size // 256, CODES)
-    return _lattice.quantize(weights, importance, _SEARCH, _codebook.load("iq3_s", 3), codes)
+    return iq_lattice.quantize(weights, importance, _SEARCH, codebook.load("iq3_s", 3), codes)
 
 
 def pack(codes: np.ndarray) -> np.ndarray:
@@ -53,7 +55,7 @@ def unpack(blocks: np.ndarray) -> np.ndarray:
 
 
 def dequantize(codes: np.ndarray) -> np.ndarray:
-    return _lattice.dequantize(codes, f32(2), _POINTS, even=False)
+    return iq_lattice.dequantize(codes, f32(2), _POINTS, even=False)
 
 
 QUANT = QuantType(GgmlType.IQ3_S, BLOCK, quantize, pack, unpack, dequantize, lattice=_LATTICE)

@@ -13,43 +13,45 @@ Source: block_iq3_xxs, quantize_row_iq3_xxs_impl, dequantize_row_iq3_xxs.
 
 import numpy as np
 
-from formats.ggml import GgmlType
-from quantize_cli.quants import _codebook, _lattice, _lattice_search
-from quantize_cli.quants._grid import Lattice, Signs
-from quantize_cli.quants._type import QuantType
+from quantize_cli.formats.ggml import GgmlType
+from quantize_cli.quants.codebooks import codebook
+from quantize_cli.quants.interface.grid import Lattice, Signs
+from quantize_cli.quants.interface.type import QuantType
+from quantize_cli.quants.search import lattice
+from quantize_cli.quants.shared import iq_lattice
 
 f32 = np.float32
 BLOCK = np.dtype([("scale", "<f2"), ("point", "u1", 64), ("signs", "<u4", 8)])
 CODES = np.dtype([("scale", "<f2"), ("scale_code", "u1", 8), ("point", "u2", 64), ("sign", "u1", 32)])
-_POINTS = np.array([4, 12, 20, 28, 36, 44, 52, 62], np.float32)[_codebook.points("iq3_xxs")]
+_POINTS = np.array([4, 12, 20, 28, 36, 44, 52, 62], np.float32)[codebook.points("iq3_xxs")]
 _LATTICE = Lattice(f32(0.25) * _POINTS, 32, (0, 15), Signs.EVEN)
-_SEARCH = _lattice.Search(
+_SEARCH = iq_lattice.Search(
     group=32, reach=15, step=f32(0.2), smallest=f32(1e-8), variance=f32(2), share=f32(0), even=True, fitted=False,
-    again=_lattice_search.STRAYS, unchosen=0, fudge=f32(1.0125), cleared=True,
+    again=lattice.STRAYS, unchosen=0, fudge=f32(1.0125), cleared=True,
 )  # fmt: skip
 
 
 def quantize(weights: np.ndarray, importance: np.ndarray | None) -> np.ndarray:
     codes = np.empty(weights.size // 256, CODES)
-    return _lattice.quantize(weights, importance, _SEARCH, _codebook.load("iq3_xxs", 2), codes)
+    return iq_lattice.quantize(weights, importance, _SEARCH, codebook.load("iq3_xxs", 2), codes)
 
 
 def pack(codes: np.ndarray) -> np.ndarray:
     blocks = np.empty(len(codes), BLOCK)
     blocks["scale"], blocks["point"] = codes["scale"], codes["point"]
-    blocks["signs"] = _lattice.pack_signs(codes["sign"]) | codes["scale_code"].astype(np.uint32) << 28
+    blocks["signs"] = iq_lattice.pack_signs(codes["sign"]) | codes["scale_code"].astype(np.uint32) << 28
     return blocks
 
 
 def unpack(blocks: np.ndarray) -> np.ndarray:
     codes = np.empty(len(blocks), CODES)
     codes["scale"], codes["point"] = blocks["scale"], blocks["point"]
-    codes["scale_code"], codes["sign"] = blocks["signs"] >> 28, _lattice.unpack_signs(blocks["signs"])
+    codes["scale_code"], codes["sign"] = blocks["signs"] >> 28, iq_lattice.unpack_signs(blocks["signs"])
     return codes
 
 
 def dequantize(codes: np.ndarray) -> np.ndarray:
-    return _lattice.dequantize(codes, f32(0.5), _POINTS, even=True)
+    return iq_lattice.dequantize(codes, f32(0.5), _POINTS, even=True)
 
 
 QUANT = QuantType(GgmlType.IQ3_XXS, BLOCK, quantize, pack, unpack, dequantize, lattice=_LATTICE)

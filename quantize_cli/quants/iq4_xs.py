@@ -12,13 +12,14 @@ Source: block_iq4_xs, quantize_row_iq4_nl_impl, dequantize_row_iq4_xs.
 
 import numpy as np
 
-from formats.ggml import GgmlType
-from quantize_cli.kernel import inlined, kernel
-from quantize_cli.quants._grid import Grid
-from quantize_cli.quants._nibbles import pack_nibbles, unpack_nibbles
-from quantize_cli.quants._nonlinear import GROUP, LEVELS, encode_levels, levels_of, search_level_scale
-from quantize_cli.quants._row import sum_of_squares
-from quantize_cli.quants._search import (
+from quantize_cli.formats.ggml import GgmlType
+from quantize_cli.jit.kernel import inlined, kernel
+from quantize_cli.jit.simd import from_half, load, store, to_half
+from quantize_cli.quants.interface.grid import Grid
+from quantize_cli.quants.interface.type import QuantType
+from quantize_cli.quants.packing.nibbles import pack_nibbles, unpack_nibbles
+from quantize_cli.quants.search.row import sum_of_squares
+from quantize_cli.quants.search.scales import (
     IMPORTANCE,
     SCALE,
     WEIGHTS,
@@ -28,8 +29,7 @@ from quantize_cli.quants._search import (
     weigh,
     weigh_by_squares,
 )
-from quantize_cli.quants._type import QuantType
-from quantize_cli.simd import from_half, load, store, to_half
+from quantize_cli.quants.shared.nonlinear import GROUP, LEVELS, encode_levels, levels_of, search_level_scale
 
 f32 = np.float32
 BLOCK = np.dtype([("scale", "<f2"), ("high", "<u2"), ("low", "u1", 4), ("nibbles", "u1", 128)])

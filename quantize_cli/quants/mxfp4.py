@@ -12,11 +12,11 @@ nothing. Source: block_mxfp4, quantize_row_mxfp4_ref, dequantize_row_mxfp4; OCP 
 
 import numpy as np
 
-from formats.ggml import GgmlType
-from quantize_cli.kernel import inlined, kernel
-from quantize_cli.quants import _e2m1
-from quantize_cli.quants._nibbles import pack_nibbles, unpack_nibbles
-from quantize_cli.quants._type import QuantType
+from quantize_cli.formats.ggml import GgmlType
+from quantize_cli.jit.kernel import inlined, kernel
+from quantize_cli.quants.interface.type import QuantType
+from quantize_cli.quants.packing.nibbles import pack_nibbles, unpack_nibbles
+from quantize_cli.quants.shared import e2m1
 
 f32 = np.float32
 BLOCK = np.dtype([("exponent", "u1"), ("nibbles", "u1", 16)])
@@ -67,11 +67,11 @@ def dequantize(codes: np.ndarray) -> np.ndarray:
 @kernel
 def _quantize(weights, exponent, code):
     for block in range(weights.shape[0]):
-        magnitude = _e2m1.largest_magnitude(weights, block, 0, 32)
+        magnitude = e2m1.largest_magnitude(weights, block, 0, 32)
         found = (_floor_log2(magnitude) + 125) & 255 if magnitude > f32(0) else 0
         exponent[block] = found
-        _e2m1.encode(weights, block, 0, _HALF_SCALES[found], code)
-        _e2m1.encode(weights, block, 16, _HALF_SCALES[found], code)
+        e2m1.encode(weights, block, 0, _HALF_SCALES[found], code)
+        e2m1.encode(weights, block, 16, _HALF_SCALES[found], code)
 
 
 @inlined
@@ -87,8 +87,8 @@ def _floor_log2(number):
 @kernel
 def _dequantize(exponent, code, weights):
     for block in range(code.shape[0]):
-        _e2m1.decode(code, block, 0, _HALF_SCALES[exponent[block]], weights)
-        _e2m1.decode(code, block, 16, _HALF_SCALES[exponent[block]], weights)
+        e2m1.decode(code, block, 0, _HALF_SCALES[exponent[block]], weights)
+        e2m1.decode(code, block, 16, _HALF_SCALES[exponent[block]], weights)
 
 
 QUANT = QuantType(GgmlType.MXFP4, BLOCK, quantize, pack, unpack, dequantize)

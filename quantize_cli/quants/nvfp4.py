@@ -12,10 +12,10 @@ Importance changes nothing. Source: block_nvfp4, quantize_row_nvfp4_ref, ggml_fp
 
 import numpy as np
 
-from formats.ggml import GgmlType
-from quantize_cli.kernel import inlined, kernel
-from quantize_cli.quants import _e2m1
-from quantize_cli.quants._type import QuantType
+from quantize_cli.formats.ggml import GgmlType
+from quantize_cli.jit.kernel import inlined, kernel
+from quantize_cli.quants.interface.type import QuantType
+from quantize_cli.quants.shared import e2m1
 
 f32 = np.float32
 BLOCK = np.dtype([("scale_code", "u1", 4), ("nibbles", "u1", 32)])
@@ -64,9 +64,9 @@ def dequantize(codes: np.ndarray) -> np.ndarray:
 def _quantize(weights, scale_code, code):
     for block in range(weights.shape[0]):
         for group in range(4):
-            found = _to_ue4m3(_e2m1.largest_magnitude(weights, block, 16 * group, 16) / f32(6))
+            found = _to_ue4m3(e2m1.largest_magnitude(weights, block, 16 * group, 16) / f32(6))
             scale_code[block, group] = found
-            _e2m1.encode(weights, block, 16 * group, _HALF_SCALES[found], code)
+            e2m1.encode(weights, block, 16 * group, _HALF_SCALES[found], code)
 
 
 @inlined
@@ -82,7 +82,7 @@ def _to_ue4m3(number):
 def _dequantize(scale_code, code, weights):
     for block in range(code.shape[0]):
         for group in range(4):
-            _e2m1.decode(code, block, 16 * group, _HALF_SCALES[scale_code[block, group]], weights)
+            e2m1.decode(code, block, 16 * group, _HALF_SCALES[scale_code[block, group]], weights)
 
 
 @kernel

@@ -11,22 +11,12 @@ Importance changes nothing. Source: block_q1_0, quantize_row_q1_0_ref, dequantiz
 
 import numpy as np
 
-from formats.ggml import GgmlType
-from quantize_cli.kernel import kernel
-from quantize_cli.quants._grid import Grid
-from quantize_cli.quants._search import gather
-from quantize_cli.quants._type import QuantType
-from quantize_cli.simd import (
-    absolute,
-    from_half,
-    lane_bits,
-    lanes_where,
-    load,
-    select,
-    splat,
-    store,
-    store_half,
-)
+from quantize_cli.formats.ggml import GgmlType
+from quantize_cli.jit.kernel import kernel
+from quantize_cli.jit.simd import absolute, from_half, lane_bits, lanes_where, load, select, splat, store, store_half
+from quantize_cli.quants.interface.grid import Grid
+from quantize_cli.quants.interface.type import QuantType
+from quantize_cli.quants.search.scales import gather
 
 f32 = np.float32
 BLOCK = np.dtype([("scale", "<f2"), ("signs", "<u2", 8)])

@@ -11,18 +11,18 @@ Importance changes nothing. Source: block_q2_0, quantize_row_q2_0_ref, dequantiz
 
 import numpy as np
 
-from formats.ggml import GgmlType
-from quantize_cli.kernel import kernel
-from quantize_cli.quants import _ternary
-from quantize_cli.quants._grid import Grid, even
-from quantize_cli.quants._type import QuantType
+from quantize_cli.formats.ggml import GgmlType
+from quantize_cli.jit.kernel import kernel
+from quantize_cli.quants.interface.grid import Grid, even
+from quantize_cli.quants.interface.type import QuantType
+from quantize_cli.quants.shared import ternary
 
 BLOCK = np.dtype([("scale", "<f2"), ("pairs", "u1", 16)])
 CODES = np.dtype([("scale", "<f2"), ("code", "u1", 64)])
 
 
 def quantize(weights: np.ndarray, importance: np.ndarray | None) -> np.ndarray:
-    return _ternary.quantize(weights, np.empty(weights.size // 64, CODES), 0)
+    return ternary.quantize(weights, np.empty(weights.size // 64, CODES), 0)
 
 
 def pack(codes: np.ndarray) -> np.ndarray:
@@ -58,4 +58,4 @@ def _unpack_pairs(pairs, code):
                 code[block, 4 * i + k] = pairs[block, i] >> 2 * k & 3
 
 
-QUANT = QuantType(GgmlType.Q2_0, BLOCK, quantize, pack, unpack, _ternary.dequantize, grid=Grid(even(-1, 2), group=64))
+QUANT = QuantType(GgmlType.Q2_0, BLOCK, quantize, pack, unpack, ternary.dequantize, grid=Grid(even(-1, 2), group=64))

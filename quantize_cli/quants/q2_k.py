@@ -11,32 +11,9 @@ Source: block_q2_K, quantize_row_q2_K_ref, quantize_row_q2_K_impl, dequantize_ro
 
 import numpy as np
 
-from formats.ggml import GgmlType
-from quantize_cli.kernel import inlined, kernel
-from quantize_cli.quants._grid import Grid, even
-from quantize_cli.quants._positive import search_positive_scale
-from quantize_cli.quants._quarters import pack_quarters, unpack_quarters
-from quantize_cli.quants._search import (
-    CODES as LANE_CODES,
-)
-from quantize_cli.quants._search import (
-    IMPORTANCE,
-    INVERSE,
-    MINIMUM,
-    ORIGIN,
-    SCALE,
-    WEIGHTS,
-    WORK_ROWS,
-    code_in_range,
-    gather,
-    search_scale_and_minimum,
-    sums_of_squares,
-    weigh,
-    wide_workspace,
-    workspace,
-)
-from quantize_cli.quants._type import QuantType
-from quantize_cli.simd import (
+from quantize_cli.formats.ggml import GgmlType
+from quantize_cli.jit.kernel import inlined, kernel
+from quantize_cli.jit.simd import (
     absolute,
     fitting_int,
     from_half,
@@ -53,6 +30,27 @@ from quantize_cli.simd import (
     to_float,
     to_half,
     transpose,
+)
+from quantize_cli.quants.interface.grid import Grid, even
+from quantize_cli.quants.interface.type import QuantType
+from quantize_cli.quants.packing.two_bits import pack_quarters, unpack_quarters
+from quantize_cli.quants.search.positive import search_positive_scale
+from quantize_cli.quants.search.scales import CODES as LANE_CODES
+from quantize_cli.quants.search.scales import (
+    IMPORTANCE,
+    INVERSE,
+    MINIMUM,
+    ORIGIN,
+    SCALE,
+    WEIGHTS,
+    WORK_ROWS,
+    code_in_range,
+    gather,
+    search_scale_and_minimum,
+    sums_of_squares,
+    weigh,
+    wide_workspace,
+    workspace,
 )
 
 f32 = np.float32

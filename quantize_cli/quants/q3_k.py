@@ -13,13 +13,28 @@ Source: block_q3_K, quantize_row_q3_K_ref, quantize_row_q3_K_impl, dequantize_ro
 
 import numpy as np
 
-from formats.ggml import GgmlType
-from quantize_cli.kernel import inlined, kernel
-from quantize_cli.quants import _search
-from quantize_cli.quants._descent import begin_descent, search_scale_by_descent
-from quantize_cli.quants._grid import Grid, even
-from quantize_cli.quants._quarters import pack_quarters, unpack_quarters
-from quantize_cli.quants._search import (
+from quantize_cli.formats.ggml import GgmlType
+from quantize_cli.jit.kernel import inlined, kernel
+from quantize_cli.jit.simd import (
+    from_half,
+    load,
+    maximum,
+    minimum,
+    nearest,
+    row,
+    set_row,
+    splat,
+    store,
+    to_float,
+    to_half,
+    transpose,
+)
+from quantize_cli.quants.interface.grid import Grid, even
+from quantize_cli.quants.interface.type import QuantType
+from quantize_cli.quants.packing.two_bits import pack_quarters, unpack_quarters
+from quantize_cli.quants.search import scales
+from quantize_cli.quants.search.descent import begin_descent, search_scale_by_descent
+from quantize_cli.quants.search.scales import (
     IMPORTANCE,
     INVERSE,
     SCALE,
@@ -34,21 +49,6 @@ from quantize_cli.quants._search import (
     wide_workspace,
     workspace,
 )
-from quantize_cli.quants._type import QuantType
-from quantize_cli.simd import (
-    from_half,
-    load,
-    maximum,
-    minimum,
-    nearest,
-    row,
-    set_row,
-    splat,
-    store,
-    to_float,
-    to_half,
-    transpose,
-)
 
 f32 = np.float32
 BLOCK = np.dtype([("third_bits", "u1", 32), ("quarters", "u1", 64), ("scales", "u1", 12), ("scale", "<f2")])
@@ -56,7 +56,7 @@ CODES = np.dtype([("scale", "<f2"), ("scale_code", "i1", 16), ("code", "u1", 256
 _GROUPS, _GROUP, _LIMIT = 16, 16, 4
 _BATCH = 64
 """Super-blocks searched together: of their 1024 groups some 200 wait for a descent."""
-_FOUND = _search.CODES  # rows of the workspace
+_FOUND = scales.CODES  # rows of the workspace
 
 
 def quantize(weights: np.ndarray, importance: np.ndarray | None) -> np.ndarray:

@@ -11,19 +11,19 @@ Source: block_q4_0, quantize_row_q4_0_ref, quantize_row_q4_0_impl, dequantize_ro
 
 import numpy as np
 
-from formats.ggml import GgmlType
-from quantize_cli.kernel import kernel
-from quantize_cli.quants import _symmetric
-from quantize_cli.quants._batch import in_batches
-from quantize_cli.quants._grid import Grid, even
-from quantize_cli.quants._nibbles import pack_nibbles, put_nibbles, unpack_nibbles
-from quantize_cli.quants._type import QuantType
+from quantize_cli.formats.ggml import GgmlType
+from quantize_cli.jit.kernel import kernel
+from quantize_cli.quants.interface.grid import Grid, even
+from quantize_cli.quants.interface.type import QuantType
+from quantize_cli.quants.packing.nibbles import pack_nibbles, put_nibbles, unpack_nibbles
+from quantize_cli.quants.search.batch import in_batches
+from quantize_cli.quants.shared import symmetric
 
 BLOCK = np.dtype([("scale", "<f2"), ("nibbles", "u1", 16)])
 
 
 def quantize(weights: np.ndarray, importance: np.ndarray | None) -> np.ndarray:
-    return _symmetric.quantize(weights, importance, 8)
+    return symmetric.quantize(weights, importance, 8)
 
 
 def pack(codes: np.ndarray) -> np.ndarray:
@@ -46,18 +46,18 @@ def _fill(weights: np.ndarray, blocks: np.ndarray) -> None:
 
 @kernel
 def _encode(weights, scale, nibbles):
-    _symmetric.decide(weights, 8, scale, put_nibbles, (nibbles,))
+    symmetric.decide(weights, 8, scale, put_nibbles, (nibbles,))
 
 
 def unpack(blocks: np.ndarray) -> np.ndarray:
-    codes = np.empty(len(blocks), _symmetric.CODES)
+    codes = np.empty(len(blocks), symmetric.CODES)
     codes["scale"] = blocks["scale"]
     unpack_nibbles(blocks["nibbles"], codes["code"])
     return codes
 
 
 def dequantize(codes: np.ndarray) -> np.ndarray:
-    return _symmetric.dequantize(codes, 8)
+    return symmetric.dequantize(codes, 8)
 
 
 QUANT = QuantType(GgmlType.Q4_0, BLOCK, quantize, pack, unpack, dequantize, encode, grid=Grid(even(-8, 7), group=32))

@@ -11,19 +11,19 @@ Source: block_q4_1, quantize_row_q4_1_ref, quantize_row_q4_1_impl, dequantize_ro
 
 import numpy as np
 
-from formats.ggml import GgmlType
-from quantize_cli.kernel import kernel
-from quantize_cli.quants import _affine
-from quantize_cli.quants._batch import in_batches
-from quantize_cli.quants._grid import Grid, even
-from quantize_cli.quants._nibbles import pack_nibbles, put_nibbles, unpack_nibbles
-from quantize_cli.quants._type import QuantType
+from quantize_cli.formats.ggml import GgmlType
+from quantize_cli.jit.kernel import kernel
+from quantize_cli.quants.interface.grid import Grid, even
+from quantize_cli.quants.interface.type import QuantType
+from quantize_cli.quants.packing.nibbles import pack_nibbles, put_nibbles, unpack_nibbles
+from quantize_cli.quants.search.batch import in_batches
+from quantize_cli.quants.shared import affine
 
 BLOCK = np.dtype([("scale", "<f2"), ("minimum", "<f2"), ("nibbles", "u1", 16)])
 
 
 def quantize(weights: np.ndarray, importance: np.ndarray | None) -> np.ndarray:
-    return _affine.quantize(weights, importance, 15)
+    return affine.quantize(weights, importance, 15)
 
 
 def pack(codes: np.ndarray) -> np.ndarray:
@@ -41,21 +41,21 @@ def encode(weights: np.ndarray, importance: np.ndarray | None, blocks: np.ndarra
 
 
 def _fill(weights: np.ndarray, blocks: np.ndarray) -> None:
-    _encode(weights, *_affine.halves_of(blocks), blocks["nibbles"])
+    _encode(weights, *affine.halves_of(blocks), blocks["nibbles"])
 
 
 @kernel
 def _encode(weights, scale, low, nibbles):
-    _affine.decide(weights, 15, scale, low, put_nibbles, (nibbles,))
+    affine.decide(weights, 15, scale, low, put_nibbles, (nibbles,))
 
 
 def unpack(blocks: np.ndarray) -> np.ndarray:
-    codes = np.empty(len(blocks), _affine.CODES)
+    codes = np.empty(len(blocks), affine.CODES)
     codes["scale"], codes["minimum"] = blocks["scale"], blocks["minimum"]
     unpack_nibbles(blocks["nibbles"], codes["code"])
     return codes
 
 
 QUANT = QuantType(
-    GgmlType.Q4_1, BLOCK, quantize, pack, unpack, _affine.dequantize, encode, grid=Grid(even(0, 15), 32, sign=1)
+    GgmlType.Q4_1, BLOCK, quantize, pack, unpack, affine.dequantize, encode, grid=Grid(even(0, 15), 32, sign=1)
 )

@@ -12,33 +12,33 @@ Source: block_q4_K, quantize_row_q4_K_ref, quantize_row_q4_K_impl, dequantize_ro
 
 import numpy as np
 
-from formats.ggml import GgmlType
-from quantize_cli.kernel import kernel
-from quantize_cli.quants import _pairs
-from quantize_cli.quants._grid import Grid, even
-from quantize_cli.quants._type import QuantType
-from quantize_cli.simd import load, store
+from quantize_cli.formats.ggml import GgmlType
+from quantize_cli.jit.kernel import kernel
+from quantize_cli.jit.simd import load, store
+from quantize_cli.quants.interface.grid import Grid, even
+from quantize_cli.quants.interface.type import QuantType
+from quantize_cli.quants.shared import k_scales
 
 BLOCK = np.dtype([("scale", "<f2"), ("minimum", "<f2"), ("pairs", "u1", 12), ("nibbles", "u1", 128)])
 _SEARCH = (np.float32(-1), np.float32(0.1), 20)
 
 
 def quantize(weights: np.ndarray, importance: np.ndarray | None) -> np.ndarray:
-    return _pairs.quantize(weights, importance, 15, _SEARCH)
+    return k_scales.quantize(weights, importance, 15, _SEARCH)
 
 
 def pack(codes: np.ndarray) -> np.ndarray:
     blocks = np.empty(len(codes), BLOCK)
     blocks["scale"], blocks["minimum"] = codes["scale"], codes["minimum"]
-    _pairs.pack_pairs(codes["scale_code"], codes["minimum_code"], blocks["pairs"])
+    k_scales.pack_pairs(codes["scale_code"], codes["minimum_code"], blocks["pairs"])
     _pack_nibbles(codes["code"], blocks["nibbles"])
     return blocks
 
 
 def unpack(blocks: np.ndarray) -> np.ndarray:
-    codes = np.empty(len(blocks), _pairs.CODES)
+    codes = np.empty(len(blocks), k_scales.CODES)
     codes["scale"], codes["minimum"] = blocks["scale"], blocks["minimum"]
-    _pairs.unpack_pairs(blocks["pairs"], codes["scale_code"], codes["minimum_code"])
+    k_scales.unpack_pairs(blocks["pairs"], codes["scale_code"], codes["minimum_code"])
     _unpack_nibbles(blocks["nibbles"], codes["code"])
     return codes
 
@@ -68,6 +68,6 @@ QUANT = QuantType(
     quantize,
     pack,
     unpack,
-    _pairs.dequantize,
+    k_scales.dequantize,
     grid=Grid(even(0, 15), 32, (0, 63), (0, 63), sign=-1),
 )

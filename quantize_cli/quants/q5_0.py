@@ -11,25 +11,25 @@ Source: block_q5_0, quantize_row_q5_0_ref, quantize_row_q5_0_impl, dequantize_ro
 
 import numpy as np
 
-from formats.ggml import GgmlType
-from quantize_cli.kernel import kernel
-from quantize_cli.quants import _symmetric
-from quantize_cli.quants._batch import in_batches
-from quantize_cli.quants._grid import Grid, even
-from quantize_cli.quants._nibbles import (
+from quantize_cli.formats.ggml import GgmlType
+from quantize_cli.jit.kernel import kernel
+from quantize_cli.quants.interface.grid import Grid, even
+from quantize_cli.quants.interface.type import QuantType
+from quantize_cli.quants.packing.nibbles import (
     add_fifth_bits,
     pack_fifth_bits,
     pack_nibbles,
     put_five_bits,
     unpack_nibbles,
-)  # fmt: skip
-from quantize_cli.quants._type import QuantType
+)
+from quantize_cli.quants.search.batch import in_batches
+from quantize_cli.quants.shared import symmetric
 
 BLOCK = np.dtype([("scale", "<f2"), ("fifth_bits", "<u4"), ("nibbles", "u1", 16)])
 
 
 def quantize(weights: np.ndarray, importance: np.ndarray | None) -> np.ndarray:
-    return _symmetric.quantize(weights, importance, 16)
+    return symmetric.quantize(weights, importance, 16)
 
 
 def pack(codes: np.ndarray) -> np.ndarray:
@@ -53,11 +53,11 @@ def _fill(weights: np.ndarray, blocks: np.ndarray) -> None:
 
 @kernel
 def _encode(weights, scale, nibbles, fifth_bits):
-    _symmetric.decide(weights, 16, scale, put_five_bits, (nibbles, fifth_bits))
+    symmetric.decide(weights, 16, scale, put_five_bits, (nibbles, fifth_bits))
 
 
 def unpack(blocks: np.ndarray) -> np.ndarray:
-    codes = np.empty(len(blocks), _symmetric.CODES)
+    codes = np.empty(len(blocks), symmetric.CODES)
     codes["scale"] = blocks["scale"]
     unpack_nibbles(blocks["nibbles"], codes["code"])
     add_fifth_bits(blocks["fifth_bits"], codes["code"])
@@ -65,7 +65,7 @@ def unpack(blocks: np.ndarray) -> np.ndarray:
 
 
 def dequantize(codes: np.ndarray) -> np.ndarray:
-    return _symmetric.dequantize(codes, 16)
+    return symmetric.dequantize(codes, 16)
 
 
 QUANT = QuantType(GgmlType.Q5_0, BLOCK, quantize, pack, unpack, dequantize, encode, grid=Grid(even(-16, 15), group=32))

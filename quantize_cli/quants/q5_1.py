@@ -11,25 +11,25 @@ Source: block_q5_1, quantize_row_q5_1_ref, quantize_row_q5_1_impl, dequantize_ro
 
 import numpy as np
 
-from formats.ggml import GgmlType
-from quantize_cli.kernel import kernel
-from quantize_cli.quants import _affine
-from quantize_cli.quants._batch import in_batches
-from quantize_cli.quants._grid import Grid, even
-from quantize_cli.quants._nibbles import (
+from quantize_cli.formats.ggml import GgmlType
+from quantize_cli.jit.kernel import kernel
+from quantize_cli.quants.interface.grid import Grid, even
+from quantize_cli.quants.interface.type import QuantType
+from quantize_cli.quants.packing.nibbles import (
     add_fifth_bits,
     pack_fifth_bits,
     pack_nibbles,
     put_five_bits,
     unpack_nibbles,
-)  # fmt: skip
-from quantize_cli.quants._type import QuantType
+)
+from quantize_cli.quants.search.batch import in_batches
+from quantize_cli.quants.shared import affine
 
 BLOCK = np.dtype([("scale", "<f2"), ("minimum", "<f2"), ("fifth_bits", "<u4"), ("nibbles", "u1", 16)])
 
 
 def quantize(weights: np.ndarray, importance: np.ndarray | None) -> np.ndarray:
-    return _affine.quantize(weights, importance, 31)
+    return affine.quantize(weights, importance, 31)
 
 
 def pack(codes: np.ndarray) -> np.ndarray:
@@ -48,16 +48,16 @@ def encode(weights: np.ndarray, importance: np.ndarray | None, blocks: np.ndarra
 
 
 def _fill(weights: np.ndarray, blocks: np.ndarray) -> None:
-    _encode(weights, *_affine.halves_of(blocks), blocks["nibbles"], blocks["fifth_bits"])
+    _encode(weights, *affine.halves_of(blocks), blocks["nibbles"], blocks["fifth_bits"])
 
 
 @kernel
 def _encode(weights, scale, low, nibbles, fifth_bits):
-    _affine.decide(weights, 31, scale, low, put_five_bits, (nibbles, fifth_bits))
+    affine.decide(weights, 31, scale, low, put_five_bits, (nibbles, fifth_bits))
 
 
 def unpack(blocks: np.ndarray) -> np.ndarray:
-    codes = np.empty(len(blocks), _affine.CODES)
+    codes = np.empty(len(blocks), affine.CODES)
     codes["scale"], codes["minimum"] = blocks["scale"], blocks["minimum"]
     unpack_nibbles(blocks["nibbles"], codes["code"])
     add_fifth_bits(blocks["fifth_bits"], codes["code"])
@@ -65,5 +65,5 @@ def unpack(blocks: np.ndarray) -> np.ndarray:
 
 
 QUANT = QuantType(
-    GgmlType.Q5_1, BLOCK, quantize, pack, unpack, _affine.dequantize, encode, grid=Grid(even(0, 31), 32, sign=1)
+    GgmlType.Q5_1, BLOCK, quantize, pack, unpack, affine.dequantize, encode, grid=Grid(even(0, 31), 32, sign=1)
 )

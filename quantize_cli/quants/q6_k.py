@@ -13,24 +13,9 @@ Source: block_q6_K, quantize_row_q6_K_ref, quantize_row_q6_K_impl, dequantize_ro
 
 import numpy as np
 
-from formats.ggml import GgmlType
-from quantize_cli.kernel import inlined, kernel
-from quantize_cli.quants._grid import Grid, even
-from quantize_cli.quants._search import (
-    IMPORTANCE,
-    INVERSE,
-    SCALE,
-    SMALLEST,
-    WEIGHTS,
-    WORK_ROWS,
-    gather,
-    nearest_int,
-    search_scale,
-    weigh_by_squares,
-    wide_workspace,
-)  # fmt: skip
-from quantize_cli.quants._type import QuantType
-from quantize_cli.simd import (
+from quantize_cli.formats.ggml import GgmlType
+from quantize_cli.jit.kernel import inlined, kernel
+from quantize_cli.jit.simd import (
     absolute,
     from_half,
     highest,
@@ -43,7 +28,22 @@ from quantize_cli.simd import (
     store,
     to_float,
     to_half,
-)  # fmt: skip
+)
+from quantize_cli.quants.interface.grid import Grid, even
+from quantize_cli.quants.interface.type import QuantType
+from quantize_cli.quants.search.scales import (
+    IMPORTANCE,
+    INVERSE,
+    SCALE,
+    SMALLEST,
+    WEIGHTS,
+    WORK_ROWS,
+    gather,
+    nearest_int,
+    search_scale,
+    weigh_by_squares,
+    wide_workspace,
+)
 
 f32 = np.float32
 BLOCK = np.dtype([("low", "u1", 128), ("high", "u1", 64), ("scale_code", "i1", 16), ("scale", "<f2")])

@@ -11,13 +11,9 @@ Importance changes nothing. Source: block_q8_0, quantize_row_q8_0_ref, dequantiz
 
 import numpy as np
 
-from formats.ggml import GgmlType
-from quantize_cli.kernel import kernel, merged
-from quantize_cli.quants._batch import AHEAD, BATCH, INVERSES, in_batches, put_half, store_inverse
-from quantize_cli.quants._grid import Grid, even
-from quantize_cli.quants._nibbles import put_codes
-from quantize_cli.quants._type import QuantType
-from quantize_cli.simd import (
+from quantize_cli.formats.ggml import GgmlType
+from quantize_cli.jit.kernel import kernel, merged
+from quantize_cli.jit.simd import (
     fitting_int_away,
     from_half,
     load,
@@ -28,7 +24,11 @@ from quantize_cli.simd import (
     store_half,
     to_float,
     to_int,
-)  # fmt: skip
+)
+from quantize_cli.quants.interface.grid import Grid, even
+from quantize_cli.quants.interface.type import QuantType
+from quantize_cli.quants.packing.nibbles import put_codes
+from quantize_cli.quants.search.batch import AHEAD, BATCH, INVERSES, in_batches, put_half, store_inverse
 
 f32 = np.float32
 BLOCK = np.dtype([("scale", "<f2"), ("code", "i1", 32)])

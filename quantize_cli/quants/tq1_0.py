@@ -15,19 +15,19 @@ quantize_row_tq1_0_ref, dequantize_row_tq1_0.
 
 import numpy as np
 
-from formats.ggml import GgmlType
-from quantize_cli.kernel import inlined, kernel
-from quantize_cli.quants import _ternary
-from quantize_cli.quants._grid import Grid, even
-from quantize_cli.quants._type import QuantType
-from quantize_cli.simd import load, splat, store
+from quantize_cli.formats.ggml import GgmlType
+from quantize_cli.jit.kernel import inlined, kernel
+from quantize_cli.jit.simd import load, splat, store
+from quantize_cli.quants.interface.grid import Grid, even
+from quantize_cli.quants.interface.type import QuantType
+from quantize_cli.quants.shared import ternary
 
 BLOCK = np.dtype([("fives", "u1", 48), ("fours", "u1", 4), ("scale", "<f2")])
 CODES = np.dtype([("scale", "<f2"), ("code", "u1", 256)])
 
 
 def quantize(weights: np.ndarray, importance: np.ndarray | None) -> np.ndarray:
-    return _ternary.quantize(weights, np.empty(weights.size // 256, CODES), 1)
+    return ternary.quantize(weights, np.empty(weights.size // 256, CODES), 1)
 
 
 def pack(codes: np.ndarray) -> np.ndarray:
@@ -80,4 +80,4 @@ def _unpack_digits(fives, fours, code):
                 rest = rest * 3 & 255
 
 
-QUANT = QuantType(GgmlType.TQ1_0, BLOCK, quantize, pack, unpack, _ternary.dequantize, grid=Grid(even(-1, 1), group=256))
+QUANT = QuantType(GgmlType.TQ1_0, BLOCK, quantize, pack, unpack, ternary.dequantize, grid=Grid(even(-1, 1), group=256))

@@ -11,18 +11,18 @@ Importance changes nothing. Source: block_tq2_0, quantize_row_tq2_0_ref, dequant
 
 import numpy as np
 
-from formats.ggml import GgmlType
-from quantize_cli.quants import _ternary
-from quantize_cli.quants._grid import Grid, even
-from quantize_cli.quants._quarters import pack_quarters, unpack_quarters
-from quantize_cli.quants._type import QuantType
+from quantize_cli.formats.ggml import GgmlType
+from quantize_cli.quants.interface.grid import Grid, even
+from quantize_cli.quants.interface.type import QuantType
+from quantize_cli.quants.packing.two_bits import pack_quarters, unpack_quarters
+from quantize_cli.quants.shared import ternary
 
 BLOCK = np.dtype([("quarters", "u1", 64), ("scale", "<f2")])
 CODES = np.dtype([("scale", "<f2"), ("code", "u1", 256)])
 
 
 def quantize(weights: np.ndarray, importance: np.ndarray | None) -> np.ndarray:
-    return _ternary.quantize(weights, np.empty(weights.size // 256, CODES), 1)
+    return ternary.quantize(weights, np.empty(weights.size // 256, CODES), 1)
 
 
 def pack(codes: np.ndarray) -> np.ndarray:
@@ -39,4 +39,4 @@ def unpack(blocks: np.ndarray) -> np.ndarray:
     return codes
 
 
-QUANT = QuantType(GgmlType.TQ2_0, BLOCK, quantize, pack, unpack, _ternary.dequantize, grid=Grid(even(-1, 1), group=256))
+QUANT = QuantType(GgmlType.TQ2_0, BLOCK, quantize, pack, unpack, ternary.dequantize, grid=Grid(even(-1, 1), group=256))

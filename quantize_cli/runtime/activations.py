@@ -6,7 +6,7 @@ are multiplied with the activations as they are.
 
 import numpy as np
 
-from formats.ggml import BLOCK_SHAPE, FLOAT_TYPES, GgmlType
+from quantize_cli.formats.ggml import BLOCK_SHAPE, FLOAT_TYPES, GgmlType
 
 _SMALL_BLOCK, _SUPER_BLOCK = 32, 256
 

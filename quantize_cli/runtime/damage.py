@@ -6,7 +6,7 @@ import numpy as np
 
 from quantize_cli import quants
 from quantize_cli.errors import InputError
-from quantize_cli.tensor import DAMAGED_HINT, Tensor
+from quantize_cli.model.tensor import DAMAGED_HINT, Tensor
 
 _READ = 1 << 22
 """Bytes looked at at once."""

@@ -9,12 +9,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
-from formats.gguf import scalars
-from formats.gguf.layout import Value, ValueType
-from formats.quoted import quoted
 from quantize_cli.errors import InputError
+from quantize_cli.formats.gguf import scalars
+from quantize_cli.formats.gguf.layout import Value, ValueType
+from quantize_cli.formats.quoted import quoted
+from quantize_cli.model.tensor import Tensor
 from quantize_cli.runtime.family import FAMILIES, Experts, Family
-from quantize_cli.tensor import Tensor
 
 
 class Described(Protocol):

@@ -6,7 +6,7 @@ import numpy as np
 
 from quantize_cli.runtime.kernels import elementwise, norm
 from quantize_cli.runtime.matrix import Product
-from quantize_cli.runtime.tape import Part, Tape
+from quantize_cli.runtime.recorder import Part, Tape
 
 _NOTHING = np.empty(0, np.float32)
 

@@ -7,14 +7,14 @@ from typing import Protocol
 
 import numpy as np
 
-from formats.ggml import GgmlType, row_nbytes
 from quantize_cli import dots
+from quantize_cli.formats.ggml import GgmlType, row_nbytes
+from quantize_cli.model.tensor import Tensor
 from quantize_cli.quants import decode
 from quantize_cli.runtime.activations import rounded
 from quantize_cli.runtime.damage import refuse_damaged
 from quantize_cli.runtime.program import Threads
-from quantize_cli.runtime.tape import Tape
-from quantize_cli.tensor import Tensor
+from quantize_cli.runtime.recorder import Tape
 
 _BLOCK = 1 << 23
 """Weights decoded at once where a type has no product of its own: 32 MiB of float32."""

@@ -6,7 +6,7 @@ import numpy as np
 
 from quantize_cli.runtime.kernels.exponential import exponentials
 from quantize_cli.runtime.layer import FeedForward, Linear
-from quantize_cli.runtime.tape import Tape, applied
+from quantize_cli.runtime.recorder import Tape, applied
 
 _SMALLEST_SUM = np.float32(2.0**-14)
 """What the shares of chosen experts are divided by at least, as llama.cpp has it: the smallest normal float16."""

@@ -5,14 +5,14 @@ from dataclasses import replace
 
 import numpy as np
 
-from formats.quoted import quoted
 from quantize_cli.errors import InputError
+from quantize_cli.formats.quoted import quoted
+from quantize_cli.model.tensor import Tensor, refuse_not_finite
 from quantize_cli.quants import decode, supported
 from quantize_cli.runtime.hyperparameters import Described, Hyperparameters, Mixing
 from quantize_cli.runtime.layer import FeedForward, Layer, Linear, Norm
 from quantize_cli.runtime.matrix import Matrix
 from quantize_cli.runtime.mixture import Mixture
-from quantize_cli.tensor import Tensor, refuse_not_finite
 
 
 class Parts:

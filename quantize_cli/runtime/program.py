@@ -10,8 +10,8 @@ from typing import Any
 
 import numpy as np
 
-from quantize_cli.operation import Operation, words
-from quantize_cli.runtime import desk
+from quantize_cli.jit.operation import Operation, words
+from quantize_cli.runtime import barrier
 
 _GATHERING_SECONDS = 1e-4
 _STRETCH = 16
@@ -83,10 +83,10 @@ class Threads:
             try:
                 self._helpers.offer(address, steps)
                 for start in range(0, steps, _STRETCH):
-                    desk.lead(self._helpers.desk, address, start, min(start + _STRETCH, steps), self.count)
+                    barrier.lead(self._helpers.desk, address, start, min(start + _STRETCH, steps), self.count)
             except BaseException:
                 self._helpers.stop()
-                desk.put_back_all_claims(address, steps)
+                barrier.put_back_all_claims(address, steps)
                 raise
 
     @contextmanager
@@ -107,7 +107,7 @@ class _Helpers:
     """The threads besides the leading one, and the desk where they meet."""
 
     def __init__(self, threads: int, places: list[int]) -> None:
-        self._threads, self._numbers = threads, desk.new_desk()
+        self._threads, self._numbers = threads, barrier.new_desk()
         self.desk = self._numbers.ctypes.data
         self._resting, self._dismissed, self._bell = 0, False, Condition()
         self._members = [
@@ -120,12 +120,12 @@ class _Helpers:
     def offer(self, table: int, steps: int) -> None:
         """Let all begin with a table of so many steps."""
         self._gather()
-        desk.offer(self.desk, table, steps)
+        barrier.offer(self.desk, table, steps)
         self._wake()
 
     def stop(self) -> None:
         """Let all leave what they do, and wait until they have."""
-        desk.abandon(self.desk)
+        barrier.abandon(self.desk)
         self._wake()
         self._gather()
 
@@ -138,7 +138,7 @@ class _Helpers:
                 member.join()
 
     def _gather(self) -> None:
-        while not desk.all_done(self.desk, self._threads):
+        while not barrier.all_done(self.desk, self._threads):
             time.sleep(_GATHERING_SECONDS)
 
     def _wake(self) -> None:
@@ -152,10 +152,10 @@ class _Helpers:
             os.sched_setaffinity(0, places)
         finished = 0
         while not self._dismissed:
-            finished = desk.help_out(self.desk, thread, self._threads, finished)
+            finished = barrier.help_out(self.desk, thread, self._threads, finished)
             with self._bell:
                 self._resting += 1
-                while not self._dismissed and not desk.is_offered(self.desk, finished):
+                while not self._dismissed and not barrier.is_offered(self.desk, finished):
                     self._bell.wait()
                 self._resting -= 1
 

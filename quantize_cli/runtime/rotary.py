@@ -6,9 +6,9 @@ from math import ceil, floor, log, pi
 
 import numpy as np
 
-from formats.quoted import quoted
-from quantize_cli.elementary import power, sine_and_cosine
 from quantize_cli.errors import InputError
+from quantize_cli.formats.quoted import quoted
+from quantize_cli.jit.elementary import power, sine_and_cosine
 from quantize_cli.runtime.hyperparameters import Described, Hyperparameters, real, text, whole
 
 _LEAST_FACTOR, _LARGEST_FACTOR = 1e-6, 1e6

@@ -8,21 +8,21 @@ from typing import Any, NoReturn
 
 import numpy as np
 
-from quantize_cli import kept
 from quantize_cli.errors import InputError
+from quantize_cli.jit import kernel_cache
 from quantize_cli.machine import processors
 from quantize_cli.runtime.cache import Cache
 from quantize_cli.runtime.damage import refuse_any_damaged
-from quantize_cli.runtime.exchange import tensors
 from quantize_cli.runtime.hyperparameters import Described, Hyperparameters, read_hyperparameters
 from quantize_cli.runtime.kernels import attend, elementwise, keep, rotate
 from quantize_cli.runtime.layer import Layer, Linear, Norm
 from quantize_cli.runtime.matrix import Matrix
 from quantize_cli.runtime.parts import Parts, read_layer
 from quantize_cli.runtime.program import Threads
+from quantize_cli.runtime.recorder import FEW, Tape
 from quantize_cli.runtime.residence import settle
 from quantize_cli.runtime.rotary import Rotary, read_local_rotary, read_rotary, rotated_columns
-from quantize_cli.runtime.tape import FEW, Tape
+from quantize_cli.runtime.substitution import tensors
 from quantize_cli.runtime.turns import Turns, place_all, turns_of
 
 _PATIENCE_SECONDS = 1.0
@@ -143,7 +143,7 @@ class Transformer:
 
     def prepare(self, note: Callable[[str], None]) -> None:
         """Have all machine code ready, from the cache or made now; `note` is told if that takes long."""
-        compiling = Timer(_PATIENCE_SECONDS, lambda: note(kept.compiling()))
+        compiling = Timer(_PATIENCE_SECONDS, lambda: note(kernel_cache.compiling()))
         compiling.start()
         try:
             for count in (1, FEW):
@@ -245,13 +245,13 @@ class Transformer:
             raise InputError(f"the model has {self.positions.tensor.row_count} positions, {stop} are needed")
 
 
-def _keep(kept: dict[tuple[int, bool], Any], key: tuple[int, bool], recorded: Any) -> None:
+def _keep(kernel_cache: dict[tuple[int, bool], Any], key: tuple[int, bool], recorded: Any) -> None:
     """Remember a recording, and forget the oldest of others than those of one position."""
-    kept.pop(key, None)
-    others = [other for other in kept if other[0] != 1]
+    kernel_cache.pop(key, None)
+    others = [other for other in kernel_cache if other[0] != 1]
     if key[0] != 1 and len(others) >= _KEPT:
-        del kept[others[0]]
-    kept[key] = recorded
+        del kernel_cache[others[0]]
+    kernel_cache[key] = recorded
 
 
 def from_model(model: Described, threads: int | None = None, resident: bool = True) -> Transformer:

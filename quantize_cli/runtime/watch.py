@@ -5,12 +5,12 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from quantize_cli.runtime.exchange import changed
+from quantize_cli.model.tensor import Tensor
 from quantize_cli.runtime.layer import Layer, Linear
 from quantize_cli.runtime.matrix import Product
-from quantize_cli.runtime.tape import Tape
+from quantize_cli.runtime.recorder import Tape
+from quantize_cli.runtime.substitution import changed
 from quantize_cli.runtime.transformer import Transformer
-from quantize_cli.tensor import Tensor
 
 Watch = Callable[[str, int, np.ndarray], None]
 """Called with a tensor's name, the number of the matrix in it (an expert's, else 0) and activations (n, columns) f32.

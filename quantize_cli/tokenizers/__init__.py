@@ -3,17 +3,17 @@
 from collections.abc import Iterable, Mapping
 from typing import Any, NamedTuple
 
-from formats.checkpoint import Checkpoint
-from formats.gguf.layout import Value
-from formats.quoted import quoted
 from quantize_cli import plugins
 from quantize_cli.errors import InputError
-from quantize_cli.tokenizers._check import compared
-from quantize_cli.tokenizers._library import careful
-from quantize_cli.tokenizers._special import special_warnings
-from quantize_cli.tokenizers._stored import Stored, refusal
-from quantize_cli.tokenizers._tokenizer import Tokenizer
-from quantize_cli.tokenizers._vocabulary import model_of
+from quantize_cli.formats.checkpoint import Checkpoint
+from quantize_cli.formats.gguf.layout import Value
+from quantize_cli.formats.quoted import quoted
+from quantize_cli.tokenizers.vocabulary.check import compared
+from quantize_cli.tokenizers.vocabulary.gguf_keys import model_of
+from quantize_cli.tokenizers.vocabulary.library import careful
+from quantize_cli.tokenizers.vocabulary.special import special_warnings
+from quantize_cli.tokenizers.vocabulary.stored import Stored, refusal
+from quantize_cli.tokenizers.vocabulary.tokenizer import Tokenizer
 
 __all__ = ["Tokenizer", "careful", "checkpoint_tokenizer", "load_tokenizer", "special_warnings"]
 

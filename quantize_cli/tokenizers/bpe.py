@@ -5,19 +5,19 @@ from typing import Any
 
 from tokenizers import Tokenizer as Backend
 
-from formats.checkpoint import Checkpoint
-from formats.gguf.layout import Value, ValueType, array, text
-from formats.quoted import quoted
 from quantize_cli.errors import InputError
-from quantize_cli.tokenizers._added import added_tokenizer, encoder_of, moved, unknown_additions
-from quantize_cli.tokenizers._byte_words import LETTERS, say, word_encoder
-from quantize_cli.tokenizers._ends import ENGINE_EOS
-from quantize_cli.tokenizers._lookalike import name_by_texts, sequence
-from quantize_cli.tokenizers._pretokenizer import ENGINE, Pretokenizer, known_name, name_by_structure
-from quantize_cli.tokenizers._rows import Piece, fitted, needs, texts_of
-from quantize_cli.tokenizers._special import looks_special, special_metadata
-from quantize_cli.tokenizers._stored import Stored, model_of, model_type
-from quantize_cli.tokenizers._tokenizer import CONTROL, NORMAL, USER_DEFINED, Tokenizer, build, vocabulary
+from quantize_cli.formats.checkpoint import Checkpoint
+from quantize_cli.formats.gguf.layout import Value, ValueType, array, text
+from quantize_cli.formats.quoted import quoted
+from quantize_cli.tokenizers.vocabulary.added import added_tokenizer, encoder_of, moved, unknown_additions
+from quantize_cli.tokenizers.vocabulary.byte_words import LETTERS, say, word_encoder
+from quantize_cli.tokenizers.vocabulary.ends import ENGINE_EOS
+from quantize_cli.tokenizers.vocabulary.lookalike import name_by_texts, sequence
+from quantize_cli.tokenizers.vocabulary.pretokenizer import ENGINE, Pretokenizer, known_name, name_by_structure
+from quantize_cli.tokenizers.vocabulary.rows import Piece, fitted, needs, texts_of
+from quantize_cli.tokenizers.vocabulary.special import looks_special, special_metadata
+from quantize_cli.tokenizers.vocabulary.stored import Stored, model_of, model_type
+from quantize_cli.tokenizers.vocabulary.tokenizer import CONTROL, NORMAL, USER_DEFINED, Tokenizer, build, vocabulary
 
 _MODEL = "gpt2"
 _BOS_ID = 11

@@ -4,16 +4,16 @@ from collections.abc import Iterable, Iterator, Mapping
 from itertools import islice
 from typing import Any
 
-from formats.checkpoint import Checkpoint
-from formats.gguf.layout import Value, ValueType, array, flag, text
-from quantize_cli.tokenizers._ends import ENGINE_EOS
-from quantize_cli.tokenizers._merges import UNREACHED_SCORE
-from quantize_cli.tokenizers._pieces import stored_pieces
-from quantize_cli.tokenizers._rows import Piece, fitted, needs, texts_of
-from quantize_cli.tokenizers._special import special_metadata
-from quantize_cli.tokenizers._stored import Stored
-from quantize_cli.tokenizers._tokenizer import NORMAL, Tokenizer, build, vocabulary
-from quantize_cli.tokenizers._unigrams import word_encoder
+from quantize_cli.formats.checkpoint import Checkpoint
+from quantize_cli.formats.gguf.layout import Value, ValueType, array, flag, text
+from quantize_cli.tokenizers.vocabulary.ends import ENGINE_EOS
+from quantize_cli.tokenizers.vocabulary.merges import UNREACHED_SCORE
+from quantize_cli.tokenizers.vocabulary.pieces import stored_pieces
+from quantize_cli.tokenizers.vocabulary.rows import Piece, fitted, needs, texts_of
+from quantize_cli.tokenizers.vocabulary.special import special_metadata
+from quantize_cli.tokenizers.vocabulary.stored import Stored
+from quantize_cli.tokenizers.vocabulary.tokenizer import NORMAL, Tokenizer, build, vocabulary
+from quantize_cli.tokenizers.vocabulary.unigrams import word_encoder
 
 _MODEL = "llama"
 _DEFAULTS = {"bos_id": 1, "eos_id": ENGINE_EOS[_MODEL], "add_bos_token": True, "add_space_prefix": True}

@@ -5,7 +5,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from formats.ggml import GgmlType
 from quantize_cli.bench import ggml, llama, run
 from quantize_cli.bench.bandwidth import Memory
 from quantize_cli.bench.llama import Llama
@@ -13,9 +12,10 @@ from quantize_cli.bench.run import Ours, Rate, Request, generated, measure
 from quantize_cli.bench.work import Work, count
 from quantize_cli.errors import InputError
 from quantize_cli.evaluate.memory import peak_of
-from quantize_cli.runtime.sample import generate
+from quantize_cli.formats.ggml import GgmlType
+from quantize_cli.model.source import open_model
+from quantize_cli.runtime.generation import generate
 from quantize_cli.runtime.transformer import from_model
-from quantize_cli.source import open_model
 from quantize_cli.tokenizers import load_tokenizer
 from tests import oracle
 from tests.cli.console import MODEL

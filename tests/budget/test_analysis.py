@@ -3,13 +3,14 @@
 import numpy as np
 import pytest
 
-from formats.ggml import GgmlType
-from quantize_cli.budget import analysis, page
+from quantize_cli.budget import analysis
 from quantize_cli.budget.inputs import Seen
 from quantize_cli.budget.sensitivity import Effort, Sensitivities, Sensitivity, measure
-from quantize_cli.evaluate.page import Column
+from quantize_cli.formats.ggml import GgmlType
+from quantize_cli.model.source import Model, open_model
+from quantize_cli.report import analysis_page
+from quantize_cli.report.evaluation_page import Column
 from quantize_cli.runtime.transformer import from_model
-from quantize_cli.source import Model, open_model
 from tests.runtime import synthetic
 
 TYPES = (GgmlType.Q4_0, GgmlType.Q8_0)
@@ -68,7 +69,7 @@ def test_the_frontier_lies_below_one_type_for_all(measured: tuple[Model, Sensiti
 
 def test_a_page_of_a_mixture_shows_its_experts(measured: tuple[Model, Sensitivities]) -> None:
     model, found = measured
-    drawn = page.document("t", found, analysis.frontier(model, found), [Column("tensor", ["x"])], ["text"])
+    drawn = analysis_page.document("t", found, analysis.frontier(model, found), [Column("tensor", ["x"])], ["text"])
     assert drawn.count("<svg") == 5
     assert "share of tokens" in drawn
 
@@ -76,5 +77,5 @@ def test_a_page_of_a_mixture_shows_its_experts(measured: tuple[Model, Sensitivit
 def test_names_from_a_file_stay_text() -> None:
     found = Sensitivities((sensitivity("<script>.weight"), sensitivity("blk.0.<b>.weight", loss=0.0)), 1, 1)
     points = analysis.Frontier([analysis.Point(1, 0.5), analysis.Point(2, 0.1)], {}, {})
-    drawn = page.document("<i>", found, points, [Column("tensor", ["<u>"])], ["<s>"])
+    drawn = analysis_page.document("<i>", found, points, [Column("tensor", ["<u>"])], ["<s>"])
     assert [tag for tag in ("<script>", "<b>.", "<i>", "<u>", "<s>") if tag in drawn] == []

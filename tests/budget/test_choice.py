@@ -7,9 +7,6 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from formats.ggml import FileType, GgmlType
-from formats.gguf.layout import text, u32
-from quantize_cli import pipeline, plan, recipe
 from quantize_cli.budget.choice import choose
 from quantize_cli.budget.frontier import curve, further
 from quantize_cli.budget.memory import besides
@@ -17,9 +14,13 @@ from quantize_cli.budget.options import Losses, menu
 from quantize_cli.budget.rules import literal, recipe_of, to_toml
 from quantize_cli.budget.search import OverBudgetError
 from quantize_cli.errors import InputError
-from quantize_cli.recipe import Rule
-from quantize_cli.source import Model, open_model
-from quantize_cli.tensor import Tensor, from_array
+from quantize_cli.formats.ggml import FileType, GgmlType
+from quantize_cli.formats.gguf.layout import text, u32
+from quantize_cli.model.source import Model, open_model
+from quantize_cli.model.tensor import Tensor, from_array
+from quantize_cli.pipeline import plan, recipe
+from quantize_cli.pipeline import write as writing
+from quantize_cli.pipeline.recipe import Rule
 from tests import checkpoints
 from tests.runtime import synthetic
 
@@ -56,7 +57,7 @@ def test_the_bytes_counted_are_those_of_the_file(alignment: int, model: Model, t
         chosen = choose(aligned, losses, budget, PROVENANCE)
         made = plan.make(aligned, chosen, provenance=PROVENANCE)
         path = tmp_path / f"{budget}.gguf"
-        pipeline.write({path: made}, None, 2, pipeline.Report())
+        writing.write({path: made}, None, 2, writing.Report())
         assert path.stat().st_size == further(options, budget)[0][1].nbytes <= budget
     assert path.stat().st_size == options.largest
 

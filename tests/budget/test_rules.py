@@ -7,12 +7,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from formats.ggml import FileType, GgmlType
-from quantize_cli import recipe
 from quantize_cli.budget.rules import to_toml
 from quantize_cli.errors import InputError
-from quantize_cli.recipe import Recipe, Rule
-from quantize_cli.roles import ROLES
+from quantize_cli.formats.ggml import FileType, GgmlType
+from quantize_cli.pipeline import recipe
+from quantize_cli.pipeline.recipe import Recipe, Rule
+from quantize_cli.pipeline.roles import ROLES
 from tests.golden.recipes.cases import CASES
 
 BY_HAND = ("output.weight=q8_0", "*attn_v*=q6_k", "blk.0.*=f16")

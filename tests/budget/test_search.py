@@ -7,11 +7,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from formats.ggml import GgmlType
 from quantize_cli.budget import search as search_module
 from quantize_cli.budget.options import Option, efficient
 from quantize_cli.budget.search import OverBudgetError, search
 from quantize_cli.errors import ExitCode
+from quantize_cli.formats.ggml import GgmlType
 
 BITS = (2.5625, 2.625, 3.0625, 3.4375, 4.25, 4.5, 5.5, 6.5625, 8.5)
 

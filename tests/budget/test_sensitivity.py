@@ -7,18 +7,18 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from formats.ggml import GgmlType
 from quantize_cli import quants
 from quantize_cli.budget import sensitivity
 from quantize_cli.budget.inputs import Inputs, Seen
 from quantize_cli.budget.rounding import Round, TrialRounding, guided, weighted
 from quantize_cli.budget.sensitivity import Effort, Sensitivities, extrapolated, measure
 from quantize_cli.calibrate import gptq
-from quantize_cli.calibrate._sequence import rounder
+from quantize_cli.calibrate.runner.sequence import rounder
 from quantize_cli.errors import InputError
+from quantize_cli.formats.ggml import GgmlType
+from quantize_cli.model.source import Model, open_model
+from quantize_cli.model.tensor import from_array
 from quantize_cli.runtime.transformer import from_model
-from quantize_cli.source import Model, open_model
-from quantize_cli.tensor import from_array
 from tests.runtime import synthetic
 
 TYPES = (GgmlType.Q4_0, GgmlType.Q5_0, GgmlType.Q8_0)

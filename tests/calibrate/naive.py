@@ -2,8 +2,8 @@
 
 import numpy as np
 
-from formats.ggml import GgmlType
 from quantize_cli import quants
+from quantize_cli.formats.ggml import GgmlType
 
 GRIDS = tuple(type_ for type_ in quants.supported() if quants.find(type_).grid is not None)
 LATTICES = tuple(type_ for type_ in quants.supported() if quants.find(type_).lattice is not None)

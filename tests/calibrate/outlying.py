@@ -4,7 +4,7 @@ from pathlib import Path
 
 import numpy as np
 
-from quantize_cli.source import Model, open_model
+from quantize_cli.model.source import Model, open_model
 from tests.runtime.synthetic import Decoder, weights, write
 
 SAME = 1e-5

@@ -5,11 +5,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from quantize_cli.calibrate._activations import Activations, Calibration
+from quantize_cli.calibrate.statistics.activations import Activations, Calibration
 from quantize_cli.errors import InputError
+from quantize_cli.model.source import open_model
 from quantize_cli.runtime.transformer import from_model
 from quantize_cli.runtime.watch import watched
-from quantize_cli.source import open_model
 from tests.runtime.synthetic import small, tokens
 
 ROUTER = "blk.0.ffn_gate_inp.weight", 0

@@ -5,14 +5,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from formats.ggml import GgmlType
-from quantize_cli.calibrate import _errors, awq
-from quantize_cli.calibrate._activations import Activations, Calibration
-from quantize_cli.calibrate._errors import Rounding
-from quantize_cli.calibrate._folding import Folding, Place, places
+from quantize_cli.calibrate import awq
+from quantize_cli.calibrate.folding import errors
+from quantize_cli.calibrate.folding.errors import Rounding
+from quantize_cli.calibrate.folding.folding import Folding, Place, places
+from quantize_cli.calibrate.statistics.activations import Activations, Calibration
+from quantize_cli.formats.ggml import GgmlType
+from quantize_cli.model.source import Model, open_model
 from quantize_cli.quants import decode, encode
 from quantize_cli.runtime.transformer import from_model
-from quantize_cli.source import Model, open_model
 from tests.calibrate.outlying import SAME, outlying, relative
 from tests.runtime.synthetic import Decoder, small, tokens
 
@@ -98,7 +99,7 @@ def test_matrices_that_are_not_rounded_are_not_scaled(tmp_path: Path) -> None:
 def test_moments_that_do_not_fit_together_take_turns(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     model = outlying(tmp_path, Decoder("llama", experts=3))
     together = chosen(model, rounding(model, GgmlType.Q4_0))
-    monkeypatch.setattr(_errors, "_MOMENTS_NBYTES", 96 * 96 * 8)
+    monkeypatch.setattr(errors, "_MOMENTS_NBYTES", 96 * 96 * 8)
     of = rounding(model, GgmlType.Q4_0)
     assert [len(of.turns(layer)) for layer in places(model)] == [6, 6]
     for (place, scales), (same_place, same_scales) in zip(together, chosen(model, of), strict=True):

@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from formats.imatrix import Entry, ImportanceFile, imatrix_bytes, read_imatrix
-from quantize_cli.calibrate._calibration import Prepared, Request, prepare, run
+from quantize_cli.calibrate.statistics.calibration import Prepared, Request, prepare, run
 from quantize_cli.errors import InputError, OutputError, QuantizeError, UsageError
+from quantize_cli.formats.imatrix import Entry, ImportanceFile, imatrix_bytes, read_imatrix
 from tests import checkpoints
 from tests.golden.imatrix.make import EXAMPLES, HERE
 

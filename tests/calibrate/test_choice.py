@@ -5,12 +5,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from formats.ggml import GgmlType
 from quantize_cli import quants
-from quantize_cli.calibrate import _search, hqq
-from quantize_cli.calibrate._choice import Methods, choose, guided
+from quantize_cli.calibrate import hqq
+from quantize_cli.calibrate.rounding import better_search
+from quantize_cli.calibrate.runner.methods import Methods, choose, guided
 from quantize_cli.errors import UsageError
-from quantize_cli.source import open_model
+from quantize_cli.formats.ggml import GgmlType
+from quantize_cli.model.source import open_model
 from tests.calibrate.naive import weights
 from tests.runtime.synthetic import small
 
@@ -82,8 +83,8 @@ def test_the_better_search_is_for_what_the_reference_chooses(name: str) -> None:
     [
         (Methods(), quants.encode),
         (Methods(rounding="imatrix"), quants.encode),
-        (Methods(best=True), _search.encode),
-        (Methods(rounding="gptq", best=True), _search.encode),
+        (Methods(best=True), better_search.encode),
+        (Methods(rounding="gptq", best=True), better_search.encode),
         (Methods(rounding="hqq"), hqq.encode),
     ],
 )

@@ -3,10 +3,10 @@
 import numpy as np
 import pytest
 
-from formats.ggml import GgmlType
 from quantize_cli import quants
-from quantize_cli.calibrate import _rounding
-from quantize_cli.calibrate._codes import grid_of, has_grid, searched
+from quantize_cli.calibrate.rounding import windows
+from quantize_cli.calibrate.rounding.level_codes import grid_of, has_grid, searched
+from quantize_cli.formats.ggml import GgmlType
 from tests import distributions
 from tests.calibrate.naive import DECODED, GRIDLESS, GRIDS, weights
 
@@ -28,9 +28,9 @@ def test_weights_are_those_of_a_decoder(type_: GgmlType) -> None:
 @pytest.mark.parametrize("type_", GRIDS, ids=lambda t: t.name)
 def test_windows_side_by_side_are_the_whole(type_: GgmlType) -> None:
     whole = searched(type_, weights(3, 768), None)
-    parts = [whole.columns(window) for window in _rounding.windows(768, type_)]
+    parts = [whole.columns(window) for window in windows.windows(768, type_)]
     assert len(parts) == 3
-    assert _rounding.packed(parts).tobytes() == whole.pack().tobytes()
+    assert windows.packed(parts).tobytes() == whole.pack().tobytes()
 
 
 def test_a_window_is_a_copy() -> None:
@@ -44,7 +44,7 @@ def test_a_window_is_a_copy() -> None:
 
 @pytest.mark.parametrize("columns", [32, 256, 320])
 def test_windows_cover_all_columns_in_whole_blocks(columns: int) -> None:
-    found = list(_rounding.windows(columns, GgmlType.Q4_0))
+    found = list(windows.windows(columns, GgmlType.Q4_0))
     assert [i for window in found for i in range(window.start, window.stop)] == list(range(columns))
     assert all(window.start % 32 == 0 for window in found)
 

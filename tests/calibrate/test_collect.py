@@ -6,13 +6,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from formats.imatrix import Entry
-from quantize_cli.calibrate import _collect
-from quantize_cli.calibrate._collect import Collector, shapes_of
+from quantize_cli.calibrate.statistics import collector
+from quantize_cli.calibrate.statistics.collector import Collector, shapes_of
 from quantize_cli.errors import InputError
+from quantize_cli.formats.imatrix import Entry
+from quantize_cli.model.source import open_model
 from quantize_cli.runtime.transformer import Transformer, from_model
 from quantize_cli.runtime.watch import watched
-from quantize_cli.source import open_model
 from tests.runtime.synthetic import Decoder, tokens, weights, write
 
 CONTEXT, CHUNKS = 32, 3
@@ -138,7 +138,7 @@ def test_squares_that_no_float32_holds_are_refused_too(tmp_path: Path) -> None:
 
 
 def test_a_long_chunk_is_added_up_in_parts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(_collect, "_WIDENED", 7 * 64)
+    monkeypatch.setattr(collector, "_WIDENED", 7 * 64)
     transformer = opened(tmp_path, Decoder("llama"))
     entries = collected(transformer, TOKENS, process_output=True)
     assert_sums(entries["output.weight"], transformer.hidden(TOKENS).reshape(-1, 64))

@@ -7,14 +7,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from quantize_cli.calibrate import _collected
-from quantize_cli.calibrate._collected import Collected
-from quantize_cli.calibrate._inputs import Inputs
-from quantize_cli.calibrate._moments import Moments
+from quantize_cli.calibrate.statistics import layer_inputs
+from quantize_cli.calibrate.statistics.inputs import Inputs
+from quantize_cli.calibrate.statistics.layer_inputs import Collected
+from quantize_cli.calibrate.statistics.moments import Moments
+from quantize_cli.model.source import open_model
+from quantize_cli.runtime.layer_runner import Walk
 from quantize_cli.runtime.transformer import Transformer, from_model
-from quantize_cli.runtime.walk import Walk
 from quantize_cli.runtime.watch import watched_layer
-from quantize_cli.source import open_model
 from tests.runtime.synthetic import Decoder, tokens, weights, write
 
 CLOSE = 1e-5
@@ -109,7 +109,7 @@ def test_an_input_that_is_shared_is_counted_once(tmp_path: Path, monkeypatch: py
         made.append(Moments(columns))
         return made[-1]
 
-    monkeypatch.setattr(_collected, "Moments", noted)
+    monkeypatch.setattr(layer_inputs, "Moments", noted)
     found = collected(models(tmp_path, DECODER), QUERIES)
     counts = [moments.count for moments in made if moments.count]
     assert counts == [CHUNKS.size]

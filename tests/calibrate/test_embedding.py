@@ -4,9 +4,9 @@ from pathlib import Path
 
 import numpy as np
 
-from quantize_cli.calibrate import _embedding
+from quantize_cli.calibrate.statistics import embedding
+from quantize_cli.model.source import Model, open_model
 from quantize_cli.runtime.transformer import from_model
-from quantize_cli.source import Model, open_model
 from tests.runtime.synthetic import Decoder, weights, write
 
 
@@ -17,7 +17,7 @@ def model_of(folder: Path, decoder: Decoder) -> tuple[Model, dict[str, np.ndarra
 
 def test_the_cost_is_the_sum_over_all_that_read_the_stream(tmp_path: Path) -> None:
     model, made = model_of(tmp_path, Decoder("llama"))
-    found, expected = _embedding.metric(model, [0.5, 2.0, 3.0]), np.zeros((64, 64))
+    found, expected = embedding.metric(model, [0.5, 2.0, 3.0]), np.zeros((64, 64))
     for layer, mean_square in ((0, 0.5), (1, 2.0)):
         for norm, readers in (("attn_norm", ("attn_q", "attn_k", "attn_v")), ("ffn_norm", ("ffn_gate", "ffn_up"))):
             for reader in readers:
@@ -30,7 +30,7 @@ def test_the_cost_is_the_sum_over_all_that_read_the_stream(tmp_path: Path) -> No
 
 def test_fused_matrices_cost_what_their_parts_do(tmp_path: Path) -> None:
     model, made = model_of(tmp_path, Decoder("phi3", fused=True))
-    found, expected = _embedding.metric(model, [1.0, 1e30, 1e30]), np.zeros((64, 64))
+    found, expected = embedding.metric(model, [1.0, 1e30, 1e30]), np.zeros((64, 64))
     for norm, reader in (("attn_norm", "attn_qkv"), ("ffn_norm", "ffn_up")):
         seen = made[f"blk.0.{reader}.weight"].astype(float) * made[f"blk.0.{norm}.weight"]
         expected += seen.T @ seen
@@ -40,7 +40,7 @@ def test_fused_matrices_cost_what_their_parts_do(tmp_path: Path) -> None:
 def test_errors_that_are_said_to_cost_less_change_predictions_less(tmp_path: Path) -> None:
     """Along the cheapest directions, and as far along the dearest."""
     model, made = model_of(tmp_path, Decoder("llama", layers=1))
-    directions = np.linalg.eigh(_embedding.metric(model, [1.0, 1.0]))[1]
+    directions = np.linalg.eigh(embedding.metric(model, [1.0, 1.0]))[1]
     wanted = from_model(model).logits(np.arange(40))
     moved = []
     for chosen in (directions[:, :8], directions[:, -8:]):

@@ -2,8 +2,8 @@
 
 import numpy as np
 
-from formats.imatrix import Entry
-from quantize_cli.calibrate._findings import find
+from quantize_cli.calibrate.statistics.findings import find
+from quantize_cli.formats.imatrix import Entry
 
 
 def entry(squares: list[list[float]], counts: list[int]) -> Entry:

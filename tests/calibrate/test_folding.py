@@ -7,12 +7,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from formats.ggml import GgmlType
-from quantize_cli.calibrate._folding import LARGEST, Folding, Place, Reader, alive, places, safe
+from quantize_cli.calibrate.folding.folding import LARGEST, Folding, Place, Reader, alive, places, safe
 from quantize_cli.errors import InputError
+from quantize_cli.formats.ggml import GgmlType
+from quantize_cli.model.source import Model, open_model
 from quantize_cli.runtime.family import FAMILIES
 from quantize_cli.runtime.transformer import from_model
-from quantize_cli.source import Model, open_model
 from tests.calibrate.outlying import SAME, relative
 from tests.runtime.synthetic import Decoder, tokens, weights, write
 from tests.runtime.test_transformer import DECODERS

@@ -3,10 +3,11 @@
 import numpy as np
 import pytest
 
-from formats.ggml import GgmlType
 from quantize_cli import quants
-from quantize_cli.calibrate import _rounding, gptq
-from quantize_cli.calibrate._inputs import Inputs
+from quantize_cli.calibrate import gptq
+from quantize_cli.calibrate.rounding import windows
+from quantize_cli.calibrate.statistics.inputs import Inputs
+from quantize_cli.formats.ggml import GgmlType
 from tests.calibrate.naive import GRIDLESS, GRIDS, LATTICES, SUMMED, costs, left, moments, weights
 
 ROWS, COLUMNS = 4, 512
@@ -24,7 +25,7 @@ def cost(type_: GgmlType, wanted: np.ndarray, stored: np.ndarray, inputs: Inputs
 @pytest.mark.parametrize("type_", [*GRIDS, *LATTICES], ids=lambda t: t.name)
 def test_no_row_loses_more_than_by_feedback_alone(type_: GgmlType, inputs: Inputs) -> None:
     wanted = weights(ROWS, COLUMNS)
-    fed_back = _rounding.packed(_rounding.carried(type_, wanted, inputs)[0])
+    fed_back = windows.packed(windows.carried(type_, wanted, inputs)[0])
     found = cost(type_, wanted, gptq.round_rows(type_, wanted, inputs), inputs)
     assert (found <= cost(type_, wanted, fed_back, inputs) * (1 + SUMMED)).all()
 

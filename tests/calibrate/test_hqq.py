@@ -3,9 +3,9 @@
 import numpy as np
 import pytest
 
-from formats.ggml import GgmlType
 from quantize_cli import quants
 from quantize_cli.calibrate import hqq
+from quantize_cli.formats.ggml import GgmlType
 from tests import distributions
 from tests.calibrate.naive import GRIDLESS, GRIDS, left, weights
 

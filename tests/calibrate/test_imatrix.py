@@ -6,13 +6,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from formats.ggml import GgmlType
-from formats.gguf.layout import text, u32
-from quantize_cli import pipeline, plan, recipe
 from quantize_cli.calibrate.imatrix import importance
 from quantize_cli.errors import InputError
-from quantize_cli.source import Model, open_model
-from quantize_cli.tensor import Tensor
+from quantize_cli.formats.ggml import GgmlType
+from quantize_cli.formats.gguf.layout import text, u32
+from quantize_cli.model.source import Model, open_model
+from quantize_cli.model.tensor import Tensor
+from quantize_cli.pipeline import plan, recipe
+from quantize_cli.pipeline import write as writing
 from tests.formats.test_imatrix import entry, write_dat, write_gguf
 from tests.golden.imatrix.make import EXAMPLES, FILES, HERE, MIXES, summary
 from tests.golden.recipes.cases import unread
@@ -27,7 +28,7 @@ def test_the_example_becomes_what_llama_quantize_makes_with_the_same_matrix(
     model = open_model(EXAMPLES / "tiny-llama")
     costs, provenance = importance(model, HERE / file)
     made = plan.make(model, recipe.named(mix), costs, provenance)
-    pipeline.write({tmp_path / "out.gguf": made}, costs, 2, pipeline.Report())
+    writing.write({tmp_path / "out.gguf": made}, costs, 2, writing.Report())
     found = summary(tmp_path / "out.gguf")
     assert golden["tensors"] == found["tensors"]
     assert {**golden["metadata"], "quantize.imatrix.file": file} == found["metadata"]

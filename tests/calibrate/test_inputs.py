@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from quantize_cli.calibrate._inputs import Inputs, of_moments
-from quantize_cli.calibrate._moments import Moments, Shown
+from quantize_cli.calibrate.statistics.inputs import Inputs, of_moments
+from quantize_cli.calibrate.statistics.moments import Moments, Shown
 from tests.calibrate import naive
 
 COLUMNS, ROWS, TOKENS = 24, 10, 3000

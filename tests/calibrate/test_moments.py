@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from quantize_cli.calibrate._moments import Moments, Shown, input_of
+from quantize_cli.calibrate.statistics.moments import Moments, Shown, input_of
 from tests.calibrate import naive
 
 CLOSE = 1e-5

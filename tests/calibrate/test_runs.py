@@ -5,13 +5,13 @@ from dataclasses import fields
 import numpy as np
 import pytest
 
-from formats.ggml import GgmlType
 from quantize_cli import quants
-from quantize_cli.calibrate import _rounding
-from quantize_cli.calibrate._inputs import _DAMPING as DAMPING
-from quantize_cli.calibrate._inputs import Inputs
-from quantize_cli.calibrate._run_codes import RunCodes, lattice_of, searched
-from quantize_cli.calibrate._runs import UNIT
+from quantize_cli.calibrate.rounding import windows
+from quantize_cli.calibrate.rounding.vector_codes import RunCodes, lattice_of, searched
+from quantize_cli.calibrate.rounding.vectors import UNIT
+from quantize_cli.calibrate.statistics.inputs import _DAMPING as DAMPING
+from quantize_cli.calibrate.statistics.inputs import Inputs
+from quantize_cli.formats.ggml import GgmlType
 from quantize_cli.quants import Lattice, Signs
 from tests import distributions
 from tests.calibrate.naive import DECODED, LATTICES, SUMMED, costs, left, moments, targets, weights
@@ -24,8 +24,8 @@ DRIFT = 1e-4
 """Of the largest at the beginning: gradients are kept up to date through some hundred changes in float32."""
 ARRAYS = [field.name for field in fields(RunCodes) if field.name != "type"]
 MASKS = {
-    "codes": (_rounding.CODES, {"point", "sign", "value"}), "scale codes": (_rounding.SCALE_CODES, {"scale_code"}),
-    "scales": (_rounding.SCALES, {"scale"}), "all": (_rounding.ALL, set(ARRAYS)),
+    "codes": (windows.CODES, {"point", "sign", "value"}), "scale codes": (windows.SCALE_CODES, {"scale_code"}),
+    "scales": (windows.SCALES, {"scale"}), "all": (windows.ALL, set(ARRAYS)),
 }  # fmt: skip
 each_type = pytest.mark.parametrize("type_", LATTICES, ids=lambda t: t.name)
 
@@ -49,12 +49,12 @@ def test_weights_are_those_of_a_decoder(type_: GgmlType) -> None:
 @each_type
 def test_windows_side_by_side_are_the_whole(type_: GgmlType) -> None:
     whole = searched(type_, weights(3, COLUMNS), EVENLY)
-    parts = [whole.columns(window) for window in _rounding.windows(COLUMNS, type_)]
+    parts = [whole.columns(window) for window in windows.windows(COLUMNS, type_)]
     assert len(parts) == 2
-    assert _rounding.packed(parts).tobytes() == whole.pack().tobytes()
+    assert windows.packed(parts).tobytes() == whole.pack().tobytes()
     for name in ARRAYS:
         getattr(parts[0], name)[:] = 0
-    assert _rounding.packed([whole]).tobytes() != _rounding.packed(parts).tobytes()
+    assert windows.packed([whole]).tobytes() != windows.packed(parts).tobytes()
 
 
 def test_other_types_have_no_lattice() -> None:
@@ -103,7 +103,7 @@ def rounded(goal: np.ndarray, metric: np.ndarray, lattice: Lattice, lawful: rang
 @each_type
 def test_each_unit_costs_no_more_than_the_naive_twins(type_: GgmlType) -> None:
     wanted, inputs = weights(1, COLUMNS), Inputs(moments(COLUMNS))
-    parts, error = _rounding.carried(type_, wanted, inputs)
+    parts, error = windows.carried(type_, wanted, inputs)
     carry, conditional = inputs.factors
     goal, lattice = goals(wanted, error, carry)[0], lattice_of(type_)
     for number, metric in enumerate(metrics(carry, conditional)):
@@ -129,7 +129,7 @@ def test_each_unit_costs_no_more_than_the_naive_twins(type_: GgmlType) -> None:
 def test_what_units_lose_by_their_goals_is_what_rows_lose_by_their_inputs(type_: GgmlType) -> None:
     """Sum over units of (t - q) L D L^T (t - q)^T == E H E^T, which makes rounding to the nearest the thing to do."""
     wanted, inputs = weights(ROWS, COLUMNS), Inputs(moments(COLUMNS))
-    _, error = _rounding.carried(type_, wanted, inputs)
+    _, error = windows.carried(type_, wanted, inputs)
     carry, conditional = inputs.factors
     missed = goals(wanted, error, carry) - (wanted.astype(np.float64) - error)
     found = sum(
@@ -144,15 +144,15 @@ def test_what_units_lose_by_their_goals_is_what_rows_lose_by_their_inputs(type_:
 @each_type
 def test_the_error_is_what_is_lost_in_the_file(type_: GgmlType) -> None:
     wanted = weights(ROWS, COLUMNS)
-    parts, error = _rounding.carried(type_, wanted, Inputs(moments(COLUMNS)))
-    assert np.abs(error - left(type_, wanted, _rounding.packed(parts))).max() <= DECODED * np.abs(wanted).max()
+    parts, error = windows.carried(type_, wanted, Inputs(moments(COLUMNS)))
+    assert np.abs(error - left(type_, wanted, windows.packed(parts))).max() <= DECODED * np.abs(wanted).max()
 
 
 @each_type
 def test_scales_are_the_references_for_what_is_to_be_rounded(type_: GgmlType) -> None:
     wanted = weights(ROWS, 256)
     importance = np.random.default_rng(2).uniform(0.5, 1.5, 256)
-    (codes,), _ = _rounding.carried(type_, wanted, Inputs(np.diag(importance - DAMPING)))
+    (codes,), _ = windows.carried(type_, wanted, Inputs(np.diag(importance - DAMPING)))
     chosen = searched(type_, wanted, importance.astype(np.float32))
     assert isinstance(codes, RunCodes)
     assert np.array_equal(codes.scale, chosen.scale)
@@ -163,7 +163,7 @@ def test_scales_are_the_references_for_what_is_to_be_rounded(type_: GgmlType) ->
 def test_a_group_of_zeros_does_no_harm(type_: GgmlType) -> None:
     wanted = weights(ROWS, COLUMNS)
     wanted[:, 32:64] = 0
-    _, error = _rounding.carried(type_, wanted, Inputs(np.eye(COLUMNS)))
+    _, error = windows.carried(type_, wanted, Inputs(np.eye(COLUMNS)))
     assert np.isfinite(error).all()
     assert np.abs(error[:, 32:64]).max() <= 2.0**-3 * np.abs(wanted).max()
 
@@ -176,12 +176,12 @@ class Descended:
 
     def __init__(self, type_: GgmlType, changing: int) -> None:
         self.type, self.wanted, self.moments = type_, weights(3, 256), moments(256).astype(np.float32)
-        (codes,), self.error = _rounding.alone(type_, self.wanted, EVENLY[:256])
+        (codes,), self.error = windows.alone(type_, self.wanted, EVENLY[:256])
         assert isinstance(codes, RunCodes)
         self.codes, self.gradient = codes, self.error @ self.moments
         self.first_gradient, self.first = self.gradient.copy(), self.cost()
         self.before = {name: getattr(codes, name).copy() for name in ARRAYS}
-        _rounding.improve_window(codes, self.gradient, self.moments, self.error, changing)
+        windows.improve_window(codes, self.gradient, self.moments, self.error, changing)
 
     def cost(self) -> np.ndarray:
         """Of each row, from the bytes that would be written."""
@@ -204,7 +204,7 @@ def test_the_error_falls_by_what_may_change(type_: GgmlType, mask: str) -> None:
 
 @each_type
 def test_error_and_gradient_are_kept_up_to_date(type_: GgmlType) -> None:
-    descended = Descended(type_, _rounding.ALL)
+    descended = Descended(type_, windows.ALL)
     assert np.abs(descended.error - descended.left()).max() <= DECODED * np.abs(descended.wanted).max()
     expected = descended.left() @ descended.moments
     assert np.abs(descended.gradient - expected).max() <= DRIFT * np.abs(descended.first_gradient).max()
@@ -213,7 +213,7 @@ def test_error_and_gradient_are_kept_up_to_date(type_: GgmlType) -> None:
 @each_type
 def test_codes_keep_to_their_rules(type_: GgmlType) -> None:
     """Within their ends; an even number of negative signs where seven are stored; the shift of the group."""
-    codes, lattice = Descended(type_, _rounding.ALL).codes, lattice_of(type_)
+    codes, lattice = Descended(type_, windows.ALL).codes, lattice_of(type_)
     assert lattice.scale_codes[0] <= codes.scale_code.min()
     assert codes.scale_code.max() <= lattice.scale_codes[1]
     assert codes.point.min() >= 0
@@ -228,16 +228,16 @@ def test_codes_keep_to_their_rules(type_: GgmlType) -> None:
 
 @each_type
 def test_zeros_stay_zeros(type_: GgmlType) -> None:
-    parts, error = _rounding.alone(type_, np.zeros((1, 256), np.float32), EVENLY[:256])
-    _rounding.improve(parts, error, np.eye(256, dtype=np.float32), 1)
-    assert not quants.decode(type_, _rounding.packed(parts)).any()
+    parts, error = windows.alone(type_, np.zeros((1, 256), np.float32), EVENLY[:256])
+    windows.improve(parts, error, np.eye(256, dtype=np.float32), 1)
+    assert not quants.decode(type_, windows.packed(parts)).any()
 
 
 @each_type
 def test_columns_that_cost_nothing_do_no_harm(type_: GgmlType) -> None:
     wanted, second = weights(2, 256), np.eye(256, dtype=np.float32)
     second[7, 7] = second[64:96] = 0
-    (codes,), error = _rounding.alone(type_, wanted, EVENLY[:256])
+    (codes,), error = windows.alone(type_, wanted, EVENLY[:256])
     before = costs(error, second)
-    _rounding.improve_window(codes, error @ second, second, error, _rounding.ALL)
+    windows.improve_window(codes, error @ second, second, error, windows.ALL)
     assert (costs(left(type_, wanted, codes.pack()), second) <= before * (1 + SUMMED)).all()

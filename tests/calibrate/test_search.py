@@ -3,10 +3,10 @@
 import numpy as np
 import pytest
 
-from formats.ggml import GgmlType
 from quantize_cli import quants
-from quantize_cli.calibrate import _search
+from quantize_cli.calibrate.rounding import better_search
 from quantize_cli.errors import InputError
+from quantize_cli.formats.ggml import GgmlType
 from tests import distributions
 from tests.calibrate.naive import GRIDLESS, GRIDS, LATTICES, SUMMED, left, weights
 
@@ -24,7 +24,7 @@ def lost(type_: GgmlType, wanted: np.ndarray, stored: np.ndarray, importance: np
 @pytest.mark.parametrize("type_", GRIDS, ids=lambda t: t.name)
 def test_no_row_loses_more_than_by_the_reference(type_: GgmlType, kind: str, costs: str) -> None:
     wanted, importance = distributions.weights(kind, 4 * COLUMNS), distributions.importance(costs)
-    found = lost(type_, wanted, _search.encode(type_, wanted, importance), importance)
+    found = lost(type_, wanted, better_search.encode(type_, wanted, importance), importance)
     assert (found <= lost(type_, wanted, quants.encode(type_, wanted, importance), importance) * (1 + SUMMED)).all()
 
 
@@ -33,7 +33,8 @@ def test_no_row_loses_more_than_by_the_reference(type_: GgmlType, kind: str, cos
 def test_points_lose_no_more_than_the_references(type_: GgmlType, kind: str) -> None:
     wanted, importance = distributions.weights(kind, 4 * COLUMNS), distributions.importance("random")
     found, plain = (
-        lost(type_, wanted, encode(type_, wanted, importance), importance) for encode in (_search.encode, quants.encode)
+        lost(type_, wanted, encode(type_, wanted, importance), importance)
+        for encode in (better_search.encode, quants.encode)
     )
     assert (found <= plain * (1 + SUMMED)).all()
     assert kind == "constant" or found.sum() < plain.sum()
@@ -41,7 +42,7 @@ def test_points_lose_no_more_than_the_references(type_: GgmlType, kind: str) -> 
 
 def test_a_type_that_needs_an_importance_is_refused_without() -> None:
     with pytest.raises(InputError, match="iq2_xxs needs an importance matrix"):
-        _search.encode(GgmlType.IQ2_XXS, weights(1, COLUMNS), None)
+        better_search.encode(GgmlType.IQ2_XXS, weights(1, COLUMNS), None)
 
 
 BEST = (GgmlType.Q8_0, GgmlType.Q1_0)
@@ -52,7 +53,7 @@ BEST = (GgmlType.Q8_0, GgmlType.Q1_0)
 def test_something_is_gained(type_: GgmlType) -> None:
     wanted = weights(4, COLUMNS)
     found, plain = (
-        lost(type_, wanted, encode(type_, wanted, None), None) for encode in (_search.encode, quants.encode)
+        lost(type_, wanted, encode(type_, wanted, None), None) for encode in (better_search.encode, quants.encode)
     )
     assert found.sum() < plain.sum()
 
@@ -60,7 +61,9 @@ def test_something_is_gained(type_: GgmlType) -> None:
 @pytest.mark.parametrize("type_", GRIDLESS, ids=lambda t: t.name)
 def test_a_type_with_neither_is_left_to_the_reference(type_: GgmlType) -> None:
     wanted, importance = weights(2, COLUMNS), distributions.importance("random")
-    assert _search.encode(type_, wanted, importance).tobytes() == quants.encode(type_, wanted, importance).tobytes()
+    assert (
+        better_search.encode(type_, wanted, importance).tobytes() == quants.encode(type_, wanted, importance).tobytes()
+    )
 
 
 @pytest.mark.parametrize("type_", GRIDS, ids=lambda t: t.name)
@@ -69,5 +72,7 @@ def test_weights_that_halves_cannot_scale_do_no_harm(type_: GgmlType, kind: str)
     """Where the reference itself writes what is not finite, so may this; nowhere else."""
     wanted = distributions.weights(kind, 2 * COLUMNS)
     with np.errstate(all="ignore"):
-        found, plain = (quants.decode(type_, encode(type_, wanted, None)) for encode in (_search.encode, quants.encode))
+        found, plain = (
+            quants.decode(type_, encode(type_, wanted, None)) for encode in (better_search.encode, quants.encode)
+        )
     assert np.isfinite(found[np.isfinite(plain)]).all()

@@ -8,15 +8,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from formats.ggml import GgmlType, row_nbytes
 from quantize_cli import quants
 from quantize_cli.calibrate import gptq, zeroquant
-from quantize_cli.calibrate._inputs import Inputs
-from quantize_cli.calibrate._sequence import Calibration, covered, rounded
+from quantize_cli.calibrate.runner.sequence import Calibration, covered, rounded
+from quantize_cli.calibrate.statistics.inputs import Inputs
 from quantize_cli.errors import InputError
+from quantize_cli.formats.ggml import GgmlType, row_nbytes
+from quantize_cli.model.source import Model, open_model
+from quantize_cli.model.tensor import Tensor
 from quantize_cli.runtime.transformer import from_model
-from quantize_cli.source import Model, open_model
-from quantize_cli.tensor import Tensor
 from tests.calibrate.outlying import relative
 from tests.runtime.synthetic import Decoder, tokens, weights, write
 

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from quantize_cli.calibrate import smoothquant
+from quantize_cli.model.source import Model, open_model
 from quantize_cli.runtime.transformer import from_model
-from quantize_cli.source import Model, open_model
 from tests.calibrate.outlying import SAME, outlying, relative
 from tests.runtime.synthetic import Decoder, small, tokens
 

@@ -3,9 +3,9 @@
 import numpy as np
 import pytest
 
-from quantize_cli.calibrate._thinness import doubts
+from quantize_cli.calibrate.statistics.thinness import doubts
 from quantize_cli.evaluate.corpus import read_chunks
-from quantize_cli.source import open_model
+from quantize_cli.model.source import open_model
 from quantize_cli.tokenizers import load_tokenizer
 from tests.cli.console import EXAMPLES, MODEL
 

@@ -3,10 +3,10 @@
 import numpy as np
 import pytest
 
-from formats.ggml import GgmlType
 from quantize_cli import quants
 from quantize_cli.calibrate import zeroquant
-from quantize_cli.calibrate._inputs import Inputs
+from quantize_cli.calibrate.statistics.inputs import Inputs
+from quantize_cli.formats.ggml import GgmlType
 from tests.calibrate.naive import GRIDLESS, GRIDS, LATTICES, SUMMED, costs, left, moments, weights
 
 ROWS, COLUMNS = 4, 512

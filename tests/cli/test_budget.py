@@ -5,13 +5,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from quantize_cli import plan, recipe
 from quantize_cli.budget.memory import besides
 from quantize_cli.budget.options import menu
 from quantize_cli.budget.search import OverBudgetError
 from quantize_cli.cli._budget import Budget, saved, searched
 from quantize_cli.errors import ExitCode, UsageError
-from quantize_cli.source import Model, open_model
+from quantize_cli.model.source import Model, open_model
+from quantize_cli.pipeline import plan, recipe
 from tests.cli.console import MODEL
 from tests.runtime import synthetic
 

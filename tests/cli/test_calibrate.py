@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from formats.imatrix import read_imatrix
+from quantize_cli.formats.imatrix import read_imatrix
 from tests.cli.console import EXAMPLES, MODEL, assert_refused, document, quantize, succeeded
 from tests.runtime.mixtures import five_experts
 

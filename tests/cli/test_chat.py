@@ -11,15 +11,15 @@ from pathlib import Path
 
 import pytest
 
-from formats.gguf.layout import ValueType, array, u32
 from quantize_cli.cli import chat
-from quantize_cli.cli._conversation import Conversation, Voice, _encoded
+from quantize_cli.cli.terminal.conversation import Conversation, Voice, _encoded
 from quantize_cli.errors import InputError
-from quantize_cli.runtime.choice import Sampler, Sampling
-from quantize_cli.runtime.sample import Text
+from quantize_cli.formats.gguf.layout import ValueType, array, u32
+from quantize_cli.model.chat_templates import KEY
+from quantize_cli.model.source import open_model
+from quantize_cli.runtime.generation import Text
+from quantize_cli.runtime.sampler import Sampler, Sampling
 from quantize_cli.runtime.transformer import from_model
-from quantize_cli.source import open_model
-from quantize_cli.template import KEY
 from quantize_cli.tokenizers import load_tokenizer
 from tests.cli.console import COMMAND, MODEL, assert_refused, document, environment, quantize, succeeded
 

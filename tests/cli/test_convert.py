@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from formats.gguf.reader import read_gguf
+from quantize_cli.formats.gguf.reader import read_gguf
 from tests import oracle
 from tests.cli.console import EXAMPLES, MODEL, document, quantize, succeeded
 from tests.golden.imatrix.make import HERE as IMATRIX
@@ -71,8 +71,8 @@ CHANCE_OF_ANOTHER_TOKEN = 0.01
 
 def top_tokens(path: Path, chunks: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """The likeliest next token at every place of each chunk: llama.cpp's with exact keys and values, and ours."""
+    from quantize_cli.model.source import open_model
     from quantize_cli.runtime.transformer import from_model
-    from quantize_cli.source import open_model
 
     reference, ours = oracle.Model(path, context=chunks.shape[1], exact=True), from_model(open_model(path))
     theirs = np.stack([reference.logits(chunk).argmax(axis=1) for chunk in chunks])
@@ -82,7 +82,7 @@ def top_tokens(path: Path, chunks: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 @pytest.mark.parametrize("chunks", [1, None], ids=["the first chunk", "the whole text"])
 def test_four_bits_say_what_they_say_in_llama_cpp(chunks: int | None, tmp_path: Path) -> None:
     from quantize_cli.evaluate.corpus import read_chunks
-    from quantize_cli.source import open_model
+    from quantize_cli.model.source import open_model
     from quantize_cli.tokenizers import load_tokenizer
 
     oracle.library()

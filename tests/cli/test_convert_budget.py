@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from formats.gguf.reader import read_gguf
-from quantize_cli.certificate import LARGEST
+from quantize_cli.certificate.statement import LARGEST
+from quantize_cli.formats.gguf.reader import read_gguf
 from tests.cli.console import EXAMPLES, MODEL, assert_refused, document, quantize
 
 TEXT = EXAMPLES / "sample.txt"

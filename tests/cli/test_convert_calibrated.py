@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from formats.gguf.reader import read_gguf
+from quantize_cli.formats.gguf.reader import read_gguf
 from tests.cli.console import COMMAND, EXAMPLES, MODEL, assert_refused, document, environment, quantize, succeeded
 from tests.runtime.mixtures import five_experts
 

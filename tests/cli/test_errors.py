@@ -278,7 +278,7 @@ def test_a_signal_that_was_ignored_stays_so() -> None:
     program = """
 import signal
 signal.signal(signal.SIGHUP, signal.SIG_IGN)
-from quantize_cli.cli._ending import listen
+from quantize_cli.cli.terminal.ending import listen
 listen()
 print(signal.getsignal(signal.SIGHUP) is signal.SIG_IGN, signal.getsignal(signal.SIGTERM) is signal.SIG_DFL)
 """

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from quantize_cli.evaluate.corpus import read_chunks
-from quantize_cli.source import open_model
+from quantize_cli.model.source import open_model
 from quantize_cli.tokenizers import load_tokenizer
 from tests import oracle
 from tests.cli.console import EXAMPLES, MODEL, assert_refused, document, quantize, succeeded

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from quantize_cli.cli._json import spelled
+from quantize_cli.cli.terminal.json import spelled
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from quantize_cli.cli._places import Places
+from quantize_cli.cli.terminal.places import Places
 from quantize_cli.errors import OutputError
 from tests import checkpoints
 from tests.cli.console import COMMAND, EXAMPLES, MODEL, assert_refused, environment, quantize

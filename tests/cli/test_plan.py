@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from formats.gguf.reader import read_gguf
+from quantize_cli.formats.gguf.reader import read_gguf
 from tests.cli.console import MODEL, document, succeeded
 
 

@@ -5,9 +5,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from formats.ggml import GgmlType
-from formats.gguf.reader import read_gguf
 from quantize_cli import quants
+from quantize_cli.formats.ggml import GgmlType
+from quantize_cli.formats.gguf.reader import read_gguf
 from tests import oracle
 from tests.cli.console import assert_refused, quantize, succeeded
 

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from quantize_cli.cli._text import harmless
+from quantize_cli.cli.terminal.text import harmless
 from tests import oracle
 from tests.cli.console import MODEL, assert_refused, document, quantize, succeeded
 

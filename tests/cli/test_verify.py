@@ -5,9 +5,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from formats.gguf.layout import Value, ValueType, text
-from formats.gguf.reader import read_gguf
-from quantize_cli.certify import file_sha256
+from quantize_cli.certificate.certify import file_sha256
+from quantize_cli.formats.gguf.layout import Value, ValueType, text
+from quantize_cli.formats.gguf.reader import read_gguf
 from tests import oracle
 from tests.certificates import edited, restated
 from tests.cli.console import EXAMPLES, MODEL, assert_refused, document, quantize, succeeded

@@ -5,7 +5,7 @@ import pytest
 
 from quantize_cli import dots
 from quantize_cli.runtime.program import Threads
-from quantize_cli.runtime.tape import Tape
+from quantize_cli.runtime.recorder import Tape
 
 f32 = np.float32
 

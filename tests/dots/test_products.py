@@ -3,11 +3,11 @@
 import numpy as np
 import pytest
 
-from formats.ggml import BLOCK_SHAPE, GgmlType
 from quantize_cli import dots, plugins, quants
+from quantize_cli.formats.ggml import BLOCK_SHAPE, GgmlType
 from quantize_cli.runtime.activations import rounded
 from quantize_cli.runtime.program import Threads
-from quantize_cli.runtime.tape import Tape
+from quantize_cli.runtime.recorder import Tape
 from tests import oracle
 
 TYPES = [GgmlType[name.upper()] for name in plugins.names("dots")]

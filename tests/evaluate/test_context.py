@@ -4,10 +4,10 @@ from dataclasses import replace
 
 import pytest
 
-from formats.gguf.layout import Value, ValueType, text, u32
 from quantize_cli.evaluate.context import beyond, chosen
+from quantize_cli.formats.gguf.layout import Value, ValueType, text, u32
+from quantize_cli.model.source import Model, open_model
 from quantize_cli.runtime.hyperparameters import reach
-from quantize_cli.source import Model, open_model
 from tests.cli.console import MODEL
 
 

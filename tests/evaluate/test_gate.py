@@ -8,7 +8,7 @@ import pytest
 from quantize_cli.errors import UsageError
 from quantize_cli.evaluate.bootstrap import Estimate
 from quantize_cli.evaluate.gate import Gate, Outcome, Verdict, gates, is_passed, verdict
-from quantize_cli.evaluate.junit import document
+from quantize_cli.report.junit import document
 
 MOST, LEAST = Gate("--max-kld", "kld_mean", 0.5), Gate("--min-top1", "top1", 0.5, is_least=True)
 PASS, FAIL, INCONCLUSIVE = Verdict.PASS, Verdict.FAIL, Verdict.INCONCLUSIVE

@@ -10,15 +10,15 @@ from typing import Any
 import numpy as np
 import pytest
 
-from quantize_cli.evaluate import chart, page
 from quantize_cli.evaluate.evaluation import Evaluation, Measured
 from quantize_cli.evaluate.gate import gates, judge
 from quantize_cli.evaluate.score import Against
 from quantize_cli.evaluate.stream import Scores
 from quantize_cli.evaluate.subject import Subject
 from quantize_cli.evaluate.summary import summarize
-from quantize_cli.source import Model
-from quantize_cli.tensor import from_array
+from quantize_cli.model.source import Model
+from quantize_cli.model.tensor import from_array
+from quantize_cli.report import chart, evaluation_page
 
 VOID = {"meta", "link", "br"}
 DRAWN_ALONE = {"line", "circle", "rect", "polyline", "polygon"}
@@ -88,8 +88,8 @@ def document(name: str, chunks: int = 4, broken: bool = False) -> str:
     evaluation = Evaluation(((BAD_NAME, chunks),), 81, "f32.gguf", models)
     comparison = models[-1].overall.comparison
     outcomes = [] if comparison is None else judge(gates("2%", "0.02", "0.9"), {BAD_NAME: comparison})
-    columns = [page.Column("model", [str(model.subject.path) for model in models])]
-    return page.document(f"quantize compare: {models[0].subject.path.name}", evaluation, columns, outcomes)
+    columns = [evaluation_page.Column("model", [str(model.subject.path) for model in models])]
+    return evaluation_page.document(f"quantize compare: {models[0].subject.path.name}", evaluation, columns, outcomes)
 
 
 @pytest.mark.parametrize("name", PAGES)
@@ -100,7 +100,7 @@ def test_the_page_is_well_formed_and_stands_alone(name: str) -> None:
         assert not any(key.startswith("on") for key in attributes)
         assert {"src", "srcset", "action", "xlink:href"}.isdisjoint(attributes)
         assert attributes.get("href", "data:,") == "data:,"
-    style = page.resources.files("quantize_cli.evaluate").joinpath("page.css").read_text()
+    style = evaluation_page.resources.files("quantize_cli.report").joinpath("page.css").read_text()
     assert not re.search(r"url\(|@import|https?:", style)
     policy = [attributes.get("content") for _, attributes in checker.tags if "http-equiv" in attributes]
     assert policy == ["default-src 'none'; style-src 'unsafe-inline'; img-src data:"]
@@ -122,7 +122,7 @@ def test_numbers_that_are_missing_are_not_drawn(name: str, chunks: int, broken: 
 
 
 def test_every_colour_of_a_chart_has_a_style() -> None:
-    style = page.resources.files("quantize_cli.evaluate").joinpath("page.css").read_text()
+    style = evaluation_page.resources.files("quantize_cli.report").joinpath("page.css").read_text()
     for index in range(chart.COLOURS):
         assert style.count(f"--c{index}: ") == 2
         for rule in (f".s{index} {{ stroke", f"i.s{index} {{ background", f".bar.s{index}"):

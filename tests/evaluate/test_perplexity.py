@@ -6,11 +6,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from formats.ggml import GgmlType
 from quantize_cli.evaluate.corpus import read_chunks
 from quantize_cli.evaluate.perplexity import PerplexityResult, perplexity
+from quantize_cli.formats.ggml import GgmlType
+from quantize_cli.model.source import open_model
 from quantize_cli.runtime.transformer import Transformer, from_model
-from quantize_cli.source import open_model
 from quantize_cli.tokenizers import load_tokenizer
 from tests import oracle
 from tests.runtime.synthetic import VOCABULARY, Decoder, rewrite, tokens, weights, write

@@ -5,8 +5,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from formats.reference import Header, Rows, encode_chunk, encode_header, read_reference
 from quantize_cli.evaluate.score import compare, surprises
+from quantize_cli.formats.reference import Header, Rows, encode_chunk, encode_header, read_reference
 
 ROWS, VOCABULARY = 40, 3000
 

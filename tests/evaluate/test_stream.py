@@ -5,11 +5,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from formats.reference import Rows
 from quantize_cli.errors import InputError
 from quantize_cli.evaluate.stream import measure, scored
+from quantize_cli.formats.reference import Rows
+from quantize_cli.model.source import open_model
 from quantize_cli.runtime.transformer import Transformer, from_model
-from quantize_cli.source import open_model
 from tests.runtime.synthetic import VOCABULARY, Decoder, tokens, weights, write
 
 

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from formats.checkpoint import open_checkpoint
-from formats.errors import FormatError
+from quantize_cli.formats.checkpoint import open_checkpoint
+from quantize_cli.formats.errors import FormatError
 from tests.formats.build import gguf_bytes, write_safetensors
 
 SHARED_MODELS = Path(__file__).resolve().parents[2] / ".." / "shared" / "models"

@@ -4,9 +4,9 @@ from pathlib import Path
 
 import pytest
 
-from formats.checkpoint import open_checkpoint
-from formats.errors import FormatError
-from formats.hub import name_of, repository_id
+from quantize_cli.formats.checkpoint import open_checkpoint
+from quantize_cli.formats.errors import FormatError
+from quantize_cli.formats.hub import name_of, repository_id
 from tests.formats.build import write_safetensors
 
 REVISION = "0123456789abcdef0123456789abcdef01234567"

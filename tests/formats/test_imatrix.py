@@ -8,12 +8,12 @@ from typing import Any
 import numpy as np
 import pytest
 
-from formats.errors import FormatError
-from formats.ggml import GgmlType
-from formats.gguf.layout import TensorInfo, Value, ValueType, array, text, u32
-from formats.gguf.reader import read_gguf
-from formats.gguf.writer import lay_out
-from formats.imatrix import Entry, ImportanceFile, as_stored, imatrix_bytes, read_imatrix
+from quantize_cli.formats.errors import FormatError
+from quantize_cli.formats.ggml import GgmlType
+from quantize_cli.formats.gguf.layout import TensorInfo, Value, ValueType, array, text, u32
+from quantize_cli.formats.gguf.reader import read_gguf
+from quantize_cli.formats.gguf.writer import lay_out
+from quantize_cli.formats.imatrix import Entry, ImportanceFile, as_stored, imatrix_bytes, read_imatrix
 
 GOLDEN = Path(__file__).resolve().parents[1] / "golden" / "imatrix" / "tiny-llama.imatrix"
 GOOD: dict[str, Value] = {

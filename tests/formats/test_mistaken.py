@@ -4,11 +4,11 @@ from pathlib import Path
 
 import pytest
 
-from formats.checkpoint import open_checkpoint
-from formats.errors import FormatError
-from formats.gguf.reader import read_gguf
-from formats.json_object import parse_object
-from formats.safetensors import read_header
+from quantize_cli.formats.checkpoint import open_checkpoint
+from quantize_cli.formats.errors import FormatError
+from quantize_cli.formats.gguf.reader import read_gguf
+from quantize_cli.formats.json_object import parse_object
+from quantize_cli.formats.safetensors import read_header
 from tests.formats.build import write_safetensors
 
 POINTER = b"version https://git-lfs.github.com/spec/v1\noid sha256:" + b"4d7a" * 16 + b"\nsize 4368438\n"

@@ -8,10 +8,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from formats import leftovers
-from formats.leftovers import sweep
-from formats.output import Guard, appearing, patch, replacing, staged
-from formats.source import identity_of
+from quantize_cli.formats import leftovers
+from quantize_cli.formats.leftovers import sweep
+from quantize_cli.formats.output import Guard, appearing, patch, replacing, staged
+from quantize_cli.formats.source import identity_of
 
 
 def test_a_file_is_as_large_as_said_and_zero_where_nothing_was_written(tmp_path: Path) -> None:

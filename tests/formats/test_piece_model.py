@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 from sentencepiece import SentencePieceProcessor
 
-from formats.errors import FormatError
-from formats.piece_model import PieceModel, read_piece_model
+from quantize_cli.formats.errors import FormatError
+from quantize_cli.formats.piece_model import PieceModel, read_piece_model
 from tests import vocabularies
 from tests.tokenizers import trained
 

@@ -1,4 +1,4 @@
-from formats.quoted import quoted
+from quantize_cli.formats.quoted import quoted
 
 
 def test_what_a_terminal_would_obey_is_escaped() -> None:

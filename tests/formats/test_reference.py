@@ -10,9 +10,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from formats.errors import FormatError
-from formats.llama_logits import read_llama_logits
-from formats.reference import Header, chunk_nbytes, encode_chunk, encode_header, read_reference, row_type
+from quantize_cli.formats.errors import FormatError
+from quantize_cli.formats.llama_logits import read_llama_logits
+from quantize_cli.formats.reference import Header, chunk_nbytes, encode_chunk, encode_header, read_reference, row_type
 
 VOCABULARY, CONTEXT, CHUNKS = 300, 9, 3
 SCORED = CONTEXT - CONTEXT // 2 - 1

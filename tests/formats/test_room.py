@@ -6,12 +6,12 @@ from pathlib import Path
 
 import pytest
 
-from formats.checkpoint import open_checkpoint
-from formats.errors import FormatError
-from formats.gguf.reader import read_gguf
-from formats.json_object import MOST_NBYTES, parse_object, read_object
-from formats.room import room_for
-from formats.safetensors import read_header
+from quantize_cli.formats.checkpoint import open_checkpoint
+from quantize_cli.formats.errors import FormatError
+from quantize_cli.formats.gguf.reader import read_gguf
+from quantize_cli.formats.json_object import MOST_NBYTES, parse_object, read_object
+from quantize_cli.formats.room import room_for
+from quantize_cli.formats.safetensors import read_header
 from tests import checkpoints
 from tests.formats import build
 from tests.formats.build import gguf_bytes, string, tensor, value

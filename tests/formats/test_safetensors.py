@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 from safetensors import safe_open
 from safetensors.numpy import save_file
 
-from formats.errors import FormatError
-from formats.safetensors import MAX_HEADER_NBYTES, read_header
+from quantize_cli.formats.errors import FormatError
+from quantize_cli.formats.safetensors import MAX_HEADER_NBYTES, read_header
 from tests.formats.build import entry, safetensors_bytes
 
 VALID = safetensors_bytes(

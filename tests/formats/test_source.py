@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from formats.errors import FormatError
-from formats.source import open_input, recording, refuse_changed
+from quantize_cli.formats.errors import FormatError
+from quantize_cli.formats.source import open_input, recording, refuse_changed
 
 
 def rewrite(path: Path) -> str:

@@ -4,8 +4,8 @@ import ml_dtypes
 import numpy as np
 import pytest
 
-from formats.errors import FormatError
-from formats.stored import StoredTensor
+from quantize_cli.formats.errors import FormatError
+from quantize_cli.formats.stored import StoredTensor
 
 
 @pytest.mark.parametrize(

@@ -4,17 +4,18 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from formats.checkpoint import open_checkpoint
-from formats.imatrix import read_imatrix
-from formats.llama_logits import LlamaLogits, read_llama_logits
-from formats.reference import ReferenceFile, read_reference
-from formats.safetensors import read_header
-from quantize_cli import plan, recipe, spelling, template
 from quantize_cli.cli import inspect
-from quantize_cli.cli._json import spelled
+from quantize_cli.cli.terminal.json import spelled
+from quantize_cli.formats.checkpoint import open_checkpoint
+from quantize_cli.formats.imatrix import read_imatrix
+from quantize_cli.formats.llama_logits import LlamaLogits, read_llama_logits
+from quantize_cli.formats.reference import ReferenceFile, read_reference
+from quantize_cli.formats.safetensors import read_header
+from quantize_cli.model import chat_templates
+from quantize_cli.model.source import open_model
+from quantize_cli.pipeline import plan, recipe, recipe_text
 from quantize_cli.runtime.cache import Cache
 from quantize_cli.runtime.transformer import from_model
-from quantize_cli.source import open_model
 from quantize_cli.tokenizers import load_tokenizer
 from tests.fuzz import seeds
 from tests.fuzz.seeds import Seed
@@ -74,8 +75,8 @@ def _tokens_of_gguf(folder: Path, name: str) -> None:
     tokenizer = load_tokenizer(model.metadata)
     for parse_special in (False, True):
         tokenizer.decode(tokenizer.encode(_TEXT, parse_special=parse_special))
-    if template.KEY in model.metadata:
-        template.chat_template(model.metadata, name)
+    if chat_templates.KEY in model.metadata:
+        chat_templates.chat_template(model.metadata, name)
 
 
 def _runtime(folder: Path, name: str) -> None:
@@ -103,12 +104,12 @@ def _llama_logits(folder: Path, name: str) -> None:
 
 def _recipe(folder: Path, name: str) -> None:
     found = recipe.from_file(folder / name)
-    spelling.spelled(found)
+    recipe_text.spelled(found)
 
 
 def _template(folder: Path, name: str) -> None:
     written = (folder / name).read_bytes().decode(errors="replace")
-    template.render(written, [{"role": "user", "content": "Hello"}], {"bos_token": "<s>"})
+    chat_templates.render(written, [{"role": "user", "content": "Hello"}], {"bos_token": "<s>"})
 
 
 READERS = {

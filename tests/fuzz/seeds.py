@@ -14,14 +14,14 @@ from typing import Any
 
 import numpy as np
 
-from formats.ggml import GgmlType
-from formats.gguf.layout import TensorInfo, Value, text
-from formats.gguf.writer import lay_out
-from formats.imatrix import Entry, ImportanceFile, imatrix_bytes
-from formats.reference import Header, encode_chunk, encode_header
-from quantize_cli.certificate import Certificate
+from quantize_cli.certificate.statement import Certificate
+from quantize_cli.formats.ggml import GgmlType
+from quantize_cli.formats.gguf.layout import TensorInfo, Value, text
+from quantize_cli.formats.gguf.writer import lay_out
+from quantize_cli.formats.imatrix import Entry, ImportanceFile, imatrix_bytes
+from quantize_cli.formats.reference import Header, encode_chunk, encode_header
+from quantize_cli.model.source import open_model
 from quantize_cli.quants import encode
-from quantize_cli.source import open_model
 from tests import checkpoints
 from tests.fuzz import spoil_bytes, spoil_gguf, spoil_json, spoil_protobuf, spoil_safetensors, spoil_text
 from tests.runtime import synthetic

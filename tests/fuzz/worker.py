@@ -22,9 +22,9 @@ from random import Random
 
 import numpy as np
 
-from formats.errors import FormatError
-from formats.room import room_for
 from quantize_cli.errors import QuantizeError
+from quantize_cli.formats.errors import FormatError
+from quantize_cli.formats.room import room_for
 from tests.fuzz.readers import READERS
 from tests.fuzz.seeds import Seed
 

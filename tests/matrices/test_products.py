@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from quantize_cli import matrices
-from quantize_cli.matrices import _products
+from quantize_cli.jit.matrices import products
 from tests.matrices import naive
 
 KINDS = [np.float32, np.float64]
@@ -29,7 +29,7 @@ def test_a_product_is_its_naive_twin(shape: tuple[int, int, int], kind: type) ->
 def test_more_terms_than_are_added_in_one_turn(kind: type, monkeypatch: pytest.MonkeyPatch) -> None:
     left, right = numbers(20, 70).astype(kind), numbers(70, 50, seed=1).astype(kind)
     whole = matrices.multiply(left, right)
-    monkeypatch.setattr(_products, "_DEPTH", 16)
+    monkeypatch.setattr(products, "_DEPTH", 16)
     assert np.array_equal(whole, matrices.multiply(left, right))
 
 
@@ -44,7 +44,7 @@ def test_neither_layout_nor_neighbours_change_a_bit(kind: type) -> None:
 
 
 def test_threads_change_no_bit(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(_products, "_ALONE", 0)
+    monkeypatch.setattr(products, "_ALONE", 0)
     x = numbers(300, 90).astype(np.float32)
     assert np.array_equal(matrices.multiply(x, x.T, 3), matrices.multiply(x, x.T))
     totals = np.zeros((2, 90, 90))

@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from formats.ggml import FLOAT_TYPES, GgmlType
 from quantize_cli import quants
+from quantize_cli.formats.ggml import FLOAT_TYPES, GgmlType
 from tests import distributions, naive_iq, oracle
 
 TYPES = [type_ for type_ in quants.supported() if type_ is not GgmlType.F32]

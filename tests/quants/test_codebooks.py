@@ -7,10 +7,12 @@ from types import ModuleType
 import numpy as np
 import pytest
 
-from formats.ggml import BLOCK_SHAPE, GgmlType
 from quantize_cli import quants
 from quantize_cli.errors import InputError
-from quantize_cli.quants import _codebook, _spans, iq2_s, iq2_xs, iq2_xxs, iq3_s, iq3_xxs
+from quantize_cli.formats.ggml import BLOCK_SHAPE, GgmlType
+from quantize_cli.quants import iq2_s, iq2_xs, iq2_xxs, iq3_s, iq3_xxs
+from quantize_cli.quants.codebooks import codebook
+from quantize_cli.quants.search import spans
 from tests import distributions, naive_iq, oracle
 from tests.golden.quants import codebooks
 
@@ -26,7 +28,7 @@ def test_codebook_is_that_of_ggml(name: str) -> None:
 
 @pytest.mark.parametrize("name", SHELLS)
 def test_lists_are_the_nearest_points_in_order(name: str) -> None:
-    book = _codebook.load(name, SHELLS[name])
+    book = codebook.load(name, SHELLS[name])
     length, levels = book.codes.shape[1], 8 if name.startswith("iq3") else 3
     mask = 7 if levels == 8 else 3
     for combination in np.random.default_rng(7).integers(0, len(book.entries), 300):
@@ -40,7 +42,7 @@ def test_lists_are_the_nearest_points_in_order(name: str) -> None:
 
 @pytest.mark.parametrize("name", SHELLS)
 def test_spare_places_follow_the_candidates_of_a_list(name: str) -> None:
-    book = _codebook.load(name, SHELLS[name])
+    book = codebook.load(name, SHELLS[name])
     length, levels = book.codes.shape[1], 8 if name.startswith("iq3") else 3
     for combination in np.flatnonzero(book.number < 0)[::97]:
         run = tuple(int(combination) // levels**i % levels for i in range(length))
@@ -50,14 +52,14 @@ def test_spare_places_follow_the_candidates_of_a_list(name: str) -> None:
 
 @pytest.mark.parametrize("name", [name for name in SHELLS if name != "iq1"])
 def test_the_longest_list_has_room_in_a_search(name: str) -> None:
-    book = _codebook.load(name, SHELLS[name])
+    book = codebook.load(name, SHELLS[name])
     longest = int((book.entries & 255).max())
-    assert longest <= (_spans.LONGEST_FOURS if book.codes.shape[1] == 4 else _spans.LONGEST)
+    assert longest <= (spans.LONGEST_FOURS if book.codes.shape[1] == 4 else spans.LONGEST)
 
 
 @pytest.mark.parametrize("search", [iq2_xxs, iq2_xs, iq2_s, iq3_xxs, iq3_s], ids=lambda m: m.__name__.split(".")[-1])
 def test_every_range_of_a_search_has_room(search: ModuleType) -> None:
-    assert 16 * (2 * search._SEARCH.reach + 1) <= _spans.TASKS
+    assert 16 * (2 * search._SEARCH.reach + 1) <= spans.TASKS
 
 
 @pytest.mark.parametrize("type_", [t for t in TYPES if quants.find(t).needs_importance], ids=lambda t: t.name)

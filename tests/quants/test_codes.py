@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from formats.ggml import BLOCK_SHAPE, GgmlType
 from quantize_cli import quants
+from quantize_cli.formats.ggml import BLOCK_SHAPE, GgmlType
 from tests import distributions, naive_iq
 
 TYPES = quants.supported()

@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from formats.ggml import BLOCK_SHAPE, FLOAT_TYPES, GgmlType
 from quantize_cli import quants
+from quantize_cli.formats.ggml import BLOCK_SHAPE, FLOAT_TYPES, GgmlType
 
 BLOCKS = [type_ for type_ in quants.supported() if type_ not in FLOAT_TYPES]
 FLOATS = [type_ for type_ in quants.supported() if type_ in FLOAT_TYPES]

@@ -5,8 +5,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from formats.ggml import GgmlType
 from quantize_cli import quants
+from quantize_cli.formats.ggml import GgmlType
 
 FOLDER = Path(__file__).resolve().parents[1] / "golden" / "quants"
 TYPES = [type_ for type_ in quants.supported() if type_ is not GgmlType.F32]

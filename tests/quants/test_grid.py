@@ -3,10 +3,10 @@
 import numpy as np
 import pytest
 
-from formats.ggml import GgmlType
 from quantize_cli import quants
+from quantize_cli.formats.ggml import GgmlType
 from quantize_cli.quants import Grid, Lattice, Signs
-from quantize_cli.quants._grid import even
+from quantize_cli.quants.interface.grid import even
 from tests.calibrate.naive import GRIDS, LATTICES
 
 ROUNDINGS = 2.0**-22

@@ -2,8 +2,8 @@
 
 import numpy as np
 
-from formats.ggml import GgmlType
 from quantize_cli import quants
+from quantize_cli.formats.ggml import GgmlType
 from tests import oracle
 
 

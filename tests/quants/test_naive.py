@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from formats.ggml import BLOCK_SHAPE, FLOAT_TYPES, GgmlType
 from quantize_cli import quants
+from quantize_cli.formats.ggml import BLOCK_SHAPE, FLOAT_TYPES, GgmlType
 from tests import distributions, naive, naive_iq, naive_small
 
 TWINS = naive.TWINS | naive_small.TWINS | naive_iq.TWINS

@@ -5,9 +5,9 @@ from pathlib import Path
 
 import numpy as np
 
-from formats.gguf.layout import u32
+from quantize_cli.formats.gguf.layout import u32
+from quantize_cli.model.source import open_model
 from quantize_cli.quants import decode
-from quantize_cli.source import open_model
 from tests.cli.console import MODEL
 from tests.runtime.synthetic import write_like
 

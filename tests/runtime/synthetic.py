@@ -7,11 +7,11 @@ from typing import Any
 
 import numpy as np
 
-from formats.ggml import GgmlType
-from formats.gguf.layout import TensorInfo, Value, ValueType, array, f32, flag, text, u32
-from formats.gguf.writer import lay_out
+from quantize_cli.formats.ggml import GgmlType
+from quantize_cli.formats.gguf.layout import TensorInfo, Value, ValueType, array, f32, flag, text, u32
+from quantize_cli.formats.gguf.writer import lay_out
+from quantize_cli.model.source import Model
 from quantize_cli.quants import decode
-from quantize_cli.source import Model
 from tests import oracle
 
 VOCABULARY = 96

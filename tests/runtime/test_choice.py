@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from quantize_cli.errors import InputError, UsageError
-from quantize_cli.runtime.choice import REMEMBERED, Sampler, Sampling, candidates
+from quantize_cli.runtime.sampler import REMEMBERED, Sampler, Sampling, candidates
 from tests import oracle
 
 ALL = Sampling(temperature=1.0, top_k=0, top_p=1.0, min_p=0.0)

@@ -5,11 +5,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from formats.ggml import GgmlType
 from quantize_cli.errors import InputError
+from quantize_cli.formats.ggml import GgmlType
+from quantize_cli.model.source import open_model
 from quantize_cli.runtime.cache import Cache
 from quantize_cli.runtime.transformer import Transformer, from_model
-from quantize_cli.source import open_model
 from tests.runtime.synthetic import Decoder, weights, write
 from tests.test_written_is_finite import damage
 

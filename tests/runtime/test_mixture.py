@@ -7,14 +7,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from quantize_cli.model.source import open_model
+from quantize_cli.model.tensor import Tensor, from_array
 from quantize_cli.runtime.layer import FeedForward, Linear
 from quantize_cli.runtime.matrix import Matrix
 from quantize_cli.runtime.mixture import Mixture
 from quantize_cli.runtime.program import Threads
-from quantize_cli.runtime.tape import Part, applied
+from quantize_cli.runtime.recorder import Part, applied
 from quantize_cli.runtime.transformer import from_model
-from quantize_cli.source import open_model
-from quantize_cli.tensor import Tensor, from_array
 from tests.runtime.synthetic import Decoder, tokens, weights, write
 
 WIDTH, INNER, EXPERTS, USED = 8, 12, 5, 2

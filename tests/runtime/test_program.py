@@ -8,12 +8,12 @@ import time
 import numpy as np
 import pytest
 
-from formats.ggml import GgmlType
 from quantize_cli import dots, quants
-from quantize_cli.runtime import desk
+from quantize_cli.formats.ggml import GgmlType
+from quantize_cli.runtime import barrier
 from quantize_cli.runtime.kernels import elementwise
 from quantize_cli.runtime.program import Program, Threads
-from quantize_cli.runtime.tape import Tape
+from quantize_cli.runtime.recorder import Tape
 from tests.runtime.kernels.machine import numbers
 
 STEPS = 50
@@ -68,7 +68,7 @@ def test_an_interrupted_program_can_be_run_again(calls: int, monkeypatch: pytest
     outs = products(tape, x)
     tape.run()
     expected = [out.copy() for out in outs]
-    lead, done = desk.lead, []
+    lead, done = barrier.lead, []
 
     def interrupted(*arguments: int) -> None:
         done.append(lead(*arguments))
@@ -77,7 +77,7 @@ def test_an_interrupted_program_can_be_run_again(calls: int, monkeypatch: pytest
 
     program, y = sums()
     with monkeypatch.context() as patched:
-        patched.setattr(desk, "lead", interrupted)
+        patched.setattr(barrier, "lead", interrupted)
         with pytest.raises(KeyboardInterrupt):
             program.run(tape.threads)
     assert (y < STEPS).all()
@@ -92,7 +92,7 @@ def test_claims_of_an_interrupted_program_are_put_back(monkeypatch: pytest.Monke
     tape = Tape(Threads(2))
     outs = products(tape, numbers(0, 1, 64))
     with monkeypatch.context() as patched:
-        patched.setattr(desk, "lead", interrupt)
+        patched.setattr(barrier, "lead", interrupt)
         with pytest.raises(KeyboardInterrupt):
             tape.run()
     tape.run()

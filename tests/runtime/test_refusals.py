@@ -8,11 +8,11 @@ from typing import Any
 import numpy as np
 import pytest
 
-from formats.errors import FormatError
-from formats.ggml import GgmlType
 from quantize_cli.errors import InputError
+from quantize_cli.formats.errors import FormatError
+from quantize_cli.formats.ggml import GgmlType
+from quantize_cli.model.source import open_model
 from quantize_cli.runtime.transformer import from_model
-from quantize_cli.source import open_model
 from tests.runtime.synthetic import Decoder, small, weights, write
 
 REFUSED_SETTINGS = {

@@ -6,12 +6,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from formats.ggml import GgmlType
-from quantize_cli.runtime import sample
+from quantize_cli.formats.ggml import GgmlType
+from quantize_cli.model.source import open_model
+from quantize_cli.runtime import generation
 from quantize_cli.runtime.cache import Cache
-from quantize_cli.runtime.sample import Text, generate
+from quantize_cli.runtime.generation import Text, generate
 from quantize_cli.runtime.transformer import Transformer, from_model
-from quantize_cli.source import open_model
 from quantize_cli.tokenizers import load_tokenizer
 from tests import oracle
 from tests.runtime.synthetic import Decoder, rewrite, tokens, weights, write
@@ -71,7 +71,7 @@ def transformer(tmp_path: Path) -> Transformer:
 
 def test_a_prompt_read_in_parts_is_the_same_prompt(transformer: Transformer, monkeypatch: pytest.MonkeyPatch) -> None:
     whole = list(generate(transformer, tokens(40), 20))
-    monkeypatch.setattr(sample, "_PART", 7)
+    monkeypatch.setattr(generation, "_PART", 7)
     assert list(generate(transformer, tokens(40), 20)) == whole
 
 

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 import pytest
 
-from quantize_cli.runtime.speech import Speech
+from quantize_cli.runtime.detokenizer import Speech
 
 
 def say(tokens: Sequence[int]) -> bytes:

@@ -5,13 +5,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from formats.ggml import GgmlType
 from quantize_cli import plugins
 from quantize_cli.errors import InputError
+from quantize_cli.formats.ggml import GgmlType
+from quantize_cli.model.source import open_model
 from quantize_cli.runtime.cache import Cache
 from quantize_cli.runtime.family import FAMILIES
 from quantize_cli.runtime.transformer import from_model
-from quantize_cli.source import open_model
 from tests import oracle
 from tests.runtime.synthetic import Decoder, small, tokens, weights, write
 

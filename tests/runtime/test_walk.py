@@ -5,11 +5,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from quantize_cli.runtime import walk as walk_module
-from quantize_cli.runtime.tape import applied
+from quantize_cli.model.source import open_model
+from quantize_cli.runtime import layer_runner as walk_module
+from quantize_cli.runtime.layer_runner import Walk
+from quantize_cli.runtime.recorder import applied
 from quantize_cli.runtime.transformer import Transformer, from_model
-from quantize_cli.runtime.walk import Walk
-from quantize_cli.source import open_model
 from tests.runtime.synthetic import tokens, weights, write
 from tests.runtime.test_transformer import DECODERS
 

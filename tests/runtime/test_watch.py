@@ -6,12 +6,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from quantize_cli.runtime.exchange import tensor_names
+from quantize_cli.model.source import open_model
+from quantize_cli.model.tensor import Tensor
+from quantize_cli.runtime.layer_runner import Walk
+from quantize_cli.runtime.substitution import tensor_names
 from quantize_cli.runtime.transformer import Transformer, from_model
-from quantize_cli.runtime.walk import Walk
 from quantize_cli.runtime.watch import Wanted, watched, watched_layer, watched_shapes
-from quantize_cli.source import open_model
-from quantize_cli.tensor import Tensor
 from tests.runtime.synthetic import tokens, weights, write
 from tests.runtime.test_transformer import DECODERS
 

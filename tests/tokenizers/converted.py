@@ -4,10 +4,10 @@ from pathlib import Path
 
 import numpy as np
 
-from formats.ggml import GgmlType
-from formats.gguf.layout import TensorInfo
-from formats.gguf.writer import lay_out
-from quantize_cli.source import Model, open_model
+from quantize_cli.formats.ggml import GgmlType
+from quantize_cli.formats.gguf.layout import TensorInfo
+from quantize_cli.formats.gguf.writer import lay_out
+from quantize_cli.model.source import Model, open_model
 
 
 def convert(checkpoint: Path, path: Path) -> Model:

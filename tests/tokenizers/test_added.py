@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from quantize_cli.source import open_model
-from quantize_cli.tokenizers._tokenizer import CONTROL, NORMAL, USER_DEFINED
+from quantize_cli.model.source import open_model
+from quantize_cli.tokenizers.vocabulary.tokenizer import CONTROL, NORMAL, USER_DEFINED
 from tests import checkpoints
 from tests.tokenizers import trained
 

@@ -6,11 +6,12 @@ from typing import Any
 
 import pytest
 
-from formats.gguf.layout import ValueType, array, text
 from quantize_cli.errors import InputError
-from quantize_cli.source import open_model
-from quantize_cli.tokenizers import _pretokenizer, load_tokenizer
-from quantize_cli.tokenizers._pretokenizer import known_name, name_by_structure
+from quantize_cli.formats.gguf.layout import ValueType, array, text
+from quantize_cli.model.source import open_model
+from quantize_cli.tokenizers import load_tokenizer
+from quantize_cli.tokenizers.vocabulary import pretokenizer
+from quantize_cli.tokenizers.vocabulary.pretokenizer import known_name, name_by_structure
 from tests import checkpoints, vocabularies
 
 
@@ -20,7 +21,7 @@ def test_a_pretokenizer_is_known_by_what_it_does(name: str) -> None:
 
 
 def test_a_known_hash_goes_before_the_structure(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(_pretokenizer._KNOWN, hashlib.sha256(b"[1, 2]").hexdigest(), "deepseek-r1-qwen")
+    monkeypatch.setitem(pretokenizer._KNOWN, hashlib.sha256(b"[1, 2]").hexdigest(), "deepseek-r1-qwen")
     assert known_name(lambda test: [1, 2] if "Български" in test else []) == "deepseek-r1-qwen"
     assert known_name(lambda test: [2, 1]) is None
 

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from formats.gguf.layout import ValueType, array, text
-from quantize_cli.source import Model, open_model
+from quantize_cli.formats.gguf.layout import ValueType, array, text
+from quantize_cli.model.source import Model, open_model
 from quantize_cli.tokenizers import Tokenizer, load_tokenizer
 from tests import checkpoints, oracle, vocabularies
 from tests.golden.converter.variants import VARIANTS

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from quantize_cli.errors import InputError
-from quantize_cli.source import open_model
+from quantize_cli.model.source import open_model
 from tests import checkpoints, vocabularies
 from tests.tokenizers import trained
 

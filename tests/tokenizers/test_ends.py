@@ -6,10 +6,10 @@ from typing import Any
 
 import pytest
 
-from formats.gguf.layout import Value, ValueType, array, u32
-from quantize_cli.source import Model, open_model
+from quantize_cli.formats.gguf.layout import Value, ValueType, array, u32
+from quantize_cli.model.source import Model, open_model
 from quantize_cli.tokenizers import load_tokenizer
-from quantize_cli.tokenizers._ends import _INFILL, _NO_ENDS, _SHOWN, ENDS, found_in, placed
+from quantize_cli.tokenizers.vocabulary.ends import _INFILL, _NO_ENDS, _SHOWN, ENDS, found_in, placed
 from tests import checkpoints, oracle, vocabularies
 from tests.tokenizers.converted import convert, write
 

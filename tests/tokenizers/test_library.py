@@ -9,12 +9,13 @@ from typing import Any
 
 import pytest
 
-from formats.checkpoint import open_checkpoint
-from formats.errors import FormatError
 from quantize_cli.errors import InputError
-from quantize_cli.source import open_model
-from quantize_cli.tokenizers import _library, careful
-from quantize_cli.tokenizers._growth import MOST_NBYTES, longest
+from quantize_cli.formats.checkpoint import open_checkpoint
+from quantize_cli.formats.errors import FormatError
+from quantize_cli.model.source import open_model
+from quantize_cli.tokenizers import careful
+from quantize_cli.tokenizers.vocabulary import library
+from quantize_cli.tokenizers.vocabulary.growth import MOST_NBYTES, longest
 from tests import checkpoints, vocabularies
 
 
@@ -96,14 +97,14 @@ def test_parts_that_are_none_make_nothing_long(odd: Any) -> None:
 
 
 def test_a_regular_expression_takes_so_long_and_no_longer(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(_library, "_SECONDS", 2)
+    monkeypatch.setattr(library, "_SECONDS", 2)
     slow = sequence(*[split(r"[\s\S]*[\s\S]*[\s\S]*[^\s\S]")] * 9, called="pretokenizers")
     with pytest.raises(InputError, match=r"tokenizer\.json: reading it takes more than 2 s of processor time"):
         open_model(checkpoint(tmp_path, pre_tokenizer=slow))
 
 
 def test_only_what_is_unusual_is_rehearsed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(_library, "_rehearse", lambda checkpoint, where: pytest.fail("rehearsed"))
+    monkeypatch.setattr(library, "_rehearse", lambda checkpoint, where: pytest.fail("rehearsed"))
     for name in vocabularies.PRETOKENIZERS:
         open_model(checkpoints.build("llama", tmp_path / name, tokenizer=name))
     open_model(checkpoints.build("llama", tmp_path / "fallback", tokenizer="byte-fallback"))
@@ -127,7 +128,7 @@ def test_standard_error_comes_back(tmp_path: Path, capfd: pytest.CaptureFixture[
 
 def test_a_closed_standard_error_stays_closed(tmp_path: Path) -> None:
     program = (
-        "import os, sys; from pathlib import Path; from quantize_cli.source import open_model; os.close(2)\n"
+        "import os, sys; from pathlib import Path; from quantize_cli.model.source import open_model; os.close(2)\n"
         "open_model(Path(sys.argv[1]))\n"
         "try: os.fstat(2)\nexcept OSError: print('closed')"
     )

@@ -11,7 +11,7 @@ import pytest
 from sentencepiece import SentencePieceProcessor
 from tokenizers import Tokenizer as Backend
 
-from quantize_cli.source import open_model
+from quantize_cli.model.source import open_model
 from quantize_cli.tokenizers import load_tokenizer
 from tests import checkpoints, oracle, vocabularies
 from tests.tokenizers import trained

@@ -6,9 +6,9 @@ from typing import Any
 import pytest
 
 from quantize_cli.errors import InputError
-from quantize_cli.source import Model, open_model
-from quantize_cli.tokenizers._rows import Needs, Piece, fitted
-from quantize_cli.tokenizers._tokenizer import CONTROL, NORMAL, UNUSED, USER_DEFINED
+from quantize_cli.model.source import Model, open_model
+from quantize_cli.tokenizers.vocabulary.rows import Needs, Piece, fitted
+from quantize_cli.tokenizers.vocabulary.tokenizer import CONTROL, NORMAL, UNUSED, USER_DEFINED
 from tests import checkpoints, oracle, vocabularies
 from tests.tokenizers.converted import convert
 

@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 
-from formats.checkpoint import open_checkpoint
-from quantize_cli.tokenizers._special import looks_special, special_metadata
-from quantize_cli.tokenizers._template import template_warnings
+from quantize_cli.formats.checkpoint import open_checkpoint
+from quantize_cli.tokenizers.vocabulary.special import looks_special, special_metadata
+from quantize_cli.tokenizers.vocabulary.template import template_warnings
 from tests import checkpoints
 
 FIRST, TEXT = {"SpecialToken": {"id": "<s>"}}, {"Sequence": {"id": "A"}}

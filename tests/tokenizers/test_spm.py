@@ -5,13 +5,13 @@ from pathlib import Path
 
 import pytest
 
-from formats.errors import FormatError
-from formats.gguf.layout import Value, ValueType, array, flag, text, u32
 from quantize_cli.errors import InputError
-from quantize_cli.source import open_model
+from quantize_cli.formats.errors import FormatError
+from quantize_cli.formats.gguf.layout import Value, ValueType, array, flag, text, u32
+from quantize_cli.model.source import open_model
 from quantize_cli.tokenizers import load_tokenizer
-from quantize_cli.tokenizers._tokenizer import BYTE, CONTROL, NORMAL, UNKNOWN
-from quantize_cli.tokenizers._unigrams import merged
+from quantize_cli.tokenizers.vocabulary.tokenizer import BYTE, CONTROL, NORMAL, UNKNOWN
+from quantize_cli.tokenizers.vocabulary.unigrams import merged
 from tests import checkpoints
 
 

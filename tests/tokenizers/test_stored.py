@@ -7,7 +7,7 @@ import pytest
 from tokenizers import Tokenizer, models
 
 from quantize_cli.errors import InputError
-from quantize_cli.source import open_model
+from quantize_cli.model.source import open_model
 from tests import checkpoints
 from tests.tokenizers import trained
 

@@ -4,8 +4,8 @@ from typing import Any
 
 import pytest
 
-from formats.gguf.layout import Value, ValueType, array, f32, flag, text, u32
 from quantize_cli.errors import InputError
+from quantize_cli.formats.gguf.layout import Value, ValueType, array, f32, flag, text, u32
 from quantize_cli.tokenizers import load_tokenizer
 
 TOKENS = ["a", "b", "ab"]

@@ -9,20 +9,9 @@ from typing import NamedTuple
 
 import numpy as np
 
-from quantize_cli.kernel import merged
-from quantize_cli.operation import claim, f32_array, f32_number, operation, place_of
-from quantize_cli.runtime.kernels.elementwise import capped
-from quantize_cli.runtime.kernels.exponential import exponential
-from quantize_cli.runtime.kernels.tile import (
-    ROWS,
-    add_pair,
-    add_single,
-    empty_pair,
-    empty_single,
-    store_pair,
-    store_single,
-)
-from quantize_cli.simd import (
+from quantize_cli.jit.kernel import merged
+from quantize_cli.jit.operation import claim, f32_array, f32_number, operation, place_of
+from quantize_cli.jit.simd import (
     fetch_line,
     highest,
     lane_numbers,
@@ -34,6 +23,17 @@ from quantize_cli.simd import (
     store,
     store_some,
     total,
+)
+from quantize_cli.runtime.kernels.elementwise import capped
+from quantize_cli.runtime.kernels.exponential import exponential
+from quantize_cli.runtime.kernels.tile import (
+    ROWS,
+    add_pair,
+    add_single,
+    empty_pair,
+    empty_single,
+    store_pair,
+    store_single,
 )
 
 f32, i32 = np.float32, np.int32

@@ -2,10 +2,10 @@
 
 import numpy as np
 
-from quantize_cli.kernel import merged
-from quantize_cli.operation import f32_array, f32_number, operation, share
+from quantize_cli.jit.kernel import merged
+from quantize_cli.jit.operation import f32_array, f32_number, operation, share
+from quantize_cli.jit.simd import load, load_some, multiply_add, splat, store, store_some
 from quantize_cli.runtime.kernels.exponential import exponential, tanh
-from quantize_cli.simd import load, load_some, multiply_add, splat, store, store_some
 
 f32 = np.float32
 _GELU_LINEAR, _GELU_CUBIC = f32(-2 * np.sqrt(2 / np.pi)), f32(0.044715)

@@ -5,8 +5,8 @@ The argument is split as n ln 2 + r with |r| <= ln(2) / 2, and e**r is a polynom
 
 import numpy as np
 
-from quantize_cli.kernel import kernel, merged
-from quantize_cli.simd import (
+from quantize_cli.jit.kernel import kernel, merged
+from quantize_cli.jit.simd import (
     absolute,
     bits,
     from_bits,

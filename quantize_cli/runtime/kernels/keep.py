@@ -1,8 +1,8 @@
 """Keys and values of new positions put behind those of a layer that are stored."""
 
-from quantize_cli.kernel import merged
-from quantize_cli.operation import f32_array, operation, place_of, share
-from quantize_cli.simd import load, load_some, store, store_some
+from quantize_cli.jit.kernel import merged
+from quantize_cli.jit.operation import f32_array, operation, place_of, share
+from quantize_cli.jit.simd import load, load_some, store, store_some
 
 
 @operation

@@ -2,9 +2,9 @@
 
 import numpy as np
 
-from quantize_cli.kernel import merged
-from quantize_cli.operation import f32_array, f32_number, operation, share
-from quantize_cli.simd import lane_numbers, load, load_some, multiply_add, select, splat, store, store_some, total
+from quantize_cli.jit.kernel import merged
+from quantize_cli.jit.operation import f32_array, f32_number, operation, share
+from quantize_cli.jit.simd import lane_numbers, load, load_some, multiply_add, select, splat, store, store_some, total
 
 f32, i32 = np.float32, np.int32
 

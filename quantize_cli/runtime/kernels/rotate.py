@@ -2,9 +2,9 @@
 
 import numpy as np
 
-from quantize_cli.kernel import merged
-from quantize_cli.operation import f32_array, operation, share
-from quantize_cli.simd import load, load_some, multiply_add, picked, store, store_some
+from quantize_cli.jit.kernel import merged
+from quantize_cli.jit.operation import f32_array, operation, share
+from quantize_cli.jit.simd import load, load_some, multiply_add, picked, store, store_some
 
 f32 = np.float32
 _evens, _odds = picked(tuple(range(0, 32, 2))), picked(tuple(range(1, 32, 2)))

@@ -11,7 +11,7 @@ from llvmlite import ir
 from numba import types
 from numba.extending import intrinsic
 
-from quantize_cli.simd import LANES, emit_fused, floats
+from quantize_cli.jit.simd import LANES, emit_fused, floats
 
 ROWS = 8
 _F32, _I32 = ir.FloatType(), ir.IntType(32)

@@ -4,9 +4,9 @@ from pathlib import Path
 
 import pytest
 
-from formats.errors import FormatError
-from formats.gguf.magic import is_gguf
-from formats.gguf.shards import read_model
+from quantize_cli.formats.errors import FormatError
+from quantize_cli.formats.gguf.magic import is_gguf
+from quantize_cli.formats.gguf.shards import read_model
 from tests.formats.build import gguf_bytes
 
 

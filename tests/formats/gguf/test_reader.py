@@ -11,10 +11,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from formats.errors import FormatError
-from formats.ggml import REMOVED_TYPES
-from formats.gguf.layout import ValueType
-from formats.gguf.reader import GgufFile, read_gguf
+from quantize_cli.formats.errors import FormatError
+from quantize_cli.formats.ggml import REMOVED_TYPES
+from quantize_cli.formats.gguf.layout import ValueType
+from quantize_cli.formats.gguf.reader import GgufFile, read_gguf
 from tests.formats import build
 from tests.formats.build import gguf_bytes, string, tensor, value
 from tests.oracle import library

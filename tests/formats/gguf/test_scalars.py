@@ -6,9 +6,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from formats.errors import FormatError
-from formats.gguf import scalars
-from formats.gguf.layout import Value, ValueType, array, f32, flag, text, u32
+from quantize_cli.formats.errors import FormatError
+from quantize_cli.formats.gguf import scalars
+from quantize_cli.formats.gguf.layout import Value, ValueType, array, f32, flag, text, u32
 
 ARRAY = Value(ValueType.ARRAY, np.array([1, 2], np.uint32), ValueType.UINT32)
 REFUSED: dict[Callable[..., Any], dict[str, Value]] = {

@@ -8,11 +8,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from formats.errors import FormatError
-from formats.ggml import BLOCK_SHAPE, GgmlType
-from formats.gguf.layout import TensorInfo, Value, ValueType, array, f32, flag, text, u32
-from formats.gguf.reader import read_gguf
-from formats.gguf.writer import lay_out
+from quantize_cli.formats.errors import FormatError
+from quantize_cli.formats.ggml import BLOCK_SHAPE, GgmlType
+from quantize_cli.formats.gguf.layout import TensorInfo, Value, ValueType, array, f32, flag, text, u32
+from quantize_cli.formats.gguf.reader import read_gguf
+from quantize_cli.formats.gguf.writer import lay_out
 
 INTEGER_BITS = {
     ValueType.UINT8: (8, False),

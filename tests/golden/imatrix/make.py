@@ -14,9 +14,10 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from formats.gguf.reader import read_gguf
-from quantize_cli import pipeline, plan, recipe
-from quantize_cli.source import open_model
+from quantize_cli.formats.gguf.reader import read_gguf
+from quantize_cli.model.source import open_model
+from quantize_cli.pipeline import plan, recipe
+from quantize_cli.pipeline import write as writing
 from tests.golden.converter.make_golden import digest
 
 HERE = Path(__file__).resolve().parent
@@ -38,7 +39,7 @@ def main(folder: str, version: str) -> None:
     with tempfile.TemporaryDirectory() as scratch:
         weights, made = Path(scratch) / "f32.gguf", Path(scratch) / "made.gguf"
         made = plan.make(open_model(EXAMPLES / "tiny-llama"), recipe.named("f32"))
-        pipeline.write({weights: made}, None, 2, pipeline.Report())
+        writing.write({weights: made}, None, 2, writing.Report())
         for name, kind in zip(FILES, ("gguf", "dat"), strict=True):
             # Run where the text lies, so that no path of this machine gets into the files.
             asked = ("-m", weights, "-f", "sample.txt", "-c", "256", "--output-format", kind, "-o", HERE / name)

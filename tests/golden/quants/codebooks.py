@@ -8,8 +8,8 @@ from pathlib import Path
 
 import numpy as np
 
-from formats.ggml import GgmlType
 from quantize_cli import quants
+from quantize_cli.formats.ggml import GgmlType
 from tests import oracle
 
 FOLDER = Path(quants.__file__).parent / "codebooks"

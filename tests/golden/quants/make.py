@@ -8,8 +8,8 @@ from pathlib import Path
 
 import numpy as np
 
-from formats.ggml import BLOCK_SHAPE, GgmlType
 from quantize_cli import quants
+from quantize_cli.formats.ggml import BLOCK_SHAPE, GgmlType
 from tests import distributions, naive_iq, oracle
 
 FOLDER = Path(__file__).parent

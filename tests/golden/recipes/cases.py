@@ -7,10 +7,10 @@ from pathlib import Path
 
 import numpy as np
 
-from formats.ggml import GgmlType
-from formats.gguf.layout import Value, f32, text, u32
-from quantize_cli.source import Model
-from quantize_cli.tensor import Tensor
+from quantize_cli.formats.ggml import GgmlType
+from quantize_cli.formats.gguf.layout import Value, f32, text, u32
+from quantize_cli.model.source import Model
+from quantize_cli.model.tensor import Tensor
 
 MIXES = ("f32", "f16", "bf16", "q8_0", "q4_0", "q4_k_s", "q4_k_m", "q5_k_m", "q6_k")
 

@@ -13,8 +13,8 @@ import sys
 import tempfile
 from pathlib import Path
 
-from formats.gguf.layout import TensorInfo
-from formats.gguf.writer import lay_out
+from quantize_cli.formats.gguf.layout import TensorInfo
+from quantize_cli.formats.gguf.writer import lay_out
 from tests.golden.recipes.cases import CASES, MIXES, Case, summary
 
 FOLDER = Path(__file__).resolve().parent

@@ -4,7 +4,7 @@ from functools import cache
 
 import numpy as np
 
-from quantize_cli.operation import Operation
+from quantize_cli.jit.operation import Operation
 from quantize_cli.runtime.program import Program, Threads
 
 threads = cache(Threads)

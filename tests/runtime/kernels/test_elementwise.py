@@ -5,7 +5,7 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 
-from quantize_cli.operation import Operation
+from quantize_cli.jit.operation import Operation
 from quantize_cli.runtime.kernels import elementwise
 from tests.runtime.kernels.machine import numbers, run
 

@@ -4,9 +4,9 @@ from collections.abc import Callable
 
 import numpy as np
 
-from quantize_cli.kernel import kernel
+from quantize_cli.jit.kernel import kernel
+from quantize_cli.jit.simd import load, store
 from quantize_cli.runtime.kernels import exponential
-from quantize_cli.simd import load, store
 
 
 @kernel

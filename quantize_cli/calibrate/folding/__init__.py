@@ -1,0 +1,1 @@
+"""Scales moved from one matrix into what comes before it."""

@@ -1,0 +1,1 @@
+"""How the codes of a matrix are chosen for what it multiplies."""

@@ -1,0 +1,1 @@
+"""What matrices are given to multiply on a text, summed up."""

@@ -1,0 +1,53 @@
+"""What errors of token embeddings cost, which are looked up, not multiplied: so they too can be rounded with feedback.
+
+An error in what a token enters with is divided by the norm of each layer and then multiplied by the matrices that read
+it. To first order, and as if nothing happened between, e costs e M e^T with
+
+    M = sum over layers of (1 / mean square of the layer's input) * sum over its readers W of  N W^T W N
+
+N being the norm's weights on a diagonal. The first layer counts most, as the stream grows from layer to layer.
+"""
+
+from collections.abc import Iterable, Sequence
+
+import numpy as np
+
+from quantize_cli.jit.matrices import add_gram
+from quantize_cli.machine import processors
+from quantize_cli.model.source import Model
+from quantize_cli.model.tensor import Tensor
+from quantize_cli.quants import decode
+
+_READERS = (
+    ("attn_norm", ("attn_q", "attn_k", "attn_v", "attn_qkv")),
+    ("ffn_norm", ("ffn_gate", "ffn_up")),
+)
+_ROWS = 4096
+
+
+def metric(model: Model, mean_squares: Sequence[float]) -> np.ndarray:
+    """M (width, width) f64; `mean_squares` are those of the inputs of each layer, and of the last norm."""
+    tensors = {tensor.name: tensor for tensor in model.tensors}
+    width = tensors["token_embd.weight"].columns
+    found = np.zeros((width, width))
+    for layer, mean_square in enumerate(mean_squares[:-1]):
+        for norm, readers in _READERS:
+            names = (f"blk.{layer}.{reader}.weight" for reader in readers)
+            found += _seen(tensors.get(f"blk.{layer}.{norm}.weight"), _present(tensors, names), width) / mean_square
+    output = _present(tensors, ("output.weight",))
+    return found + _seen(tensors.get("output_norm.weight"), output, width) / mean_squares[-1]
+
+
+def _present(tensors: dict[str, Tensor], names: Iterable[str]) -> list[Tensor]:
+    return [tensors[name] for name in names if name in tensors]
+
+
+def _seen(norm: Tensor | None, readers: Sequence[Tensor], width: int) -> np.ndarray:
+    """N W^T W N summed over readers W."""
+    found = np.zeros((width, width))
+    for reader in readers:
+        for start in range(0, reader.row_count, _ROWS):
+            rows = decode(reader.type, reader.read(start, min(start + _ROWS, reader.row_count)))
+            add_gram(found, rows, threads=processors())
+    weight = np.ones(width) if norm is None else decode(norm.type, norm.read(0, 1))[0].astype(np.float64)
+    return found * weight * weight[:, None]

@@ -1,0 +1,1 @@
+"""What a file claims of its making, measured and verified."""

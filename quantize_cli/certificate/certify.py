@@ -1,0 +1,162 @@
+"""A file made, measured against its source, and given a certificate, before it has its name."""
+
+import hashlib
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+import numpy as np
+
+from quantize_cli import __version__
+from quantize_cli.certificate import statement
+from quantize_cli.certificate.digest import stored_sha256, weights_sha256
+from quantize_cli.certificate.statement import LONGEST_NAME, Calibration, Certificate, Figure, legible
+from quantize_cli.errors import InputError, not_written
+from quantize_cli.evaluate import context as contexts
+from quantize_cli.evaluate.bootstrap import Estimate
+from quantize_cli.evaluate.corpus import read_chunks
+from quantize_cli.evaluate.evaluation import Evaluation, Request
+from quantize_cli.formats.gguf import shards
+from quantize_cli.formats.output import ANY_FILE, Guard, patch, staged
+from quantize_cli.formats.source import open_input, refuse_changed
+from quantize_cli.model.source import Model
+from quantize_cli.model.tensor import from_stored
+from quantize_cli.pipeline import plan
+from quantize_cli.pipeline.plan import Plan
+from quantize_cli.pipeline.recipe import Recipe
+from quantize_cli.pipeline.recipe_text import spelled
+from quantize_cli.runtime.hyperparameters import reach
+from quantize_cli.tokenizers import load_tokenizer
+
+_READ_NBYTES = 1 << 20
+_NO_DIGEST, _NO_FIGURE = "0" * 64, Figure(0, 0, 0)
+
+Evaluate = Callable[[Request], Evaluation]
+"""Answers a request, and tells whoever watches how far it is."""
+Write = Callable[[Mapping[Path, Plan]], object]
+"""Makes files by their plans."""
+
+
+@dataclass(frozen=True)
+class Order:
+    """A certificate that is wanted; `order` makes one."""
+
+    model: Model = field(repr=False)
+    """The source, as it is on the disk."""
+    text: Path
+    blank: Certificate
+    """With all that is known before the file is there; the digests and the figures are zeros."""
+    measured: statement.Evaluation
+    """Its evaluation."""
+
+
+def order(
+    model: Model,
+    text: Path,
+    recipe: Recipe,
+    method: str = "none",
+    calibration: Calibration | None = None,
+    context: int | None = None,
+    limit: int | None = None,
+) -> Order:
+    """A certificate on what `recipe` makes of `model`, measured on the first `limit` chunks of `text`.
+
+    A chunk is of `context` tokens, or 512, or as many as the model was trained on if they are fewer. InputError, before
+    any work is done, for a model that cannot be run, and for a text of less than two chunks.
+    """
+    context = contexts.chosen(context, [model])
+    chunks = count_chunks(model, text, context, limit)
+    measured = statement.Evaluation(
+        plain_name(text), file_sha256(text), context, chunks, _NO_FIGURE, _NO_FIGURE, _NO_FIGURE
+    )
+    blank = Certificate(__version__, spelled(recipe), method, _NO_DIGEST, _NO_DIGEST, calibration, measured)
+    return Order(model, text, blank, measured)
+
+
+def count_chunks(model: Model, text: Path, context: int, limit: int | None, exactly: bool = False) -> int:
+    """How many chunks of `text` there are to measure, at most `limit` or, if `exactly`, that many.
+
+    QuantizeError when they cannot be measured: more context than the model was trained on, or too few for intervals.
+    """
+    trained = reach(model)
+    if context > trained:
+        raise InputError(f"a context of {context} tokens, where the model was trained on {trained}")
+    found = len(read_chunks(text, load_tokenizer(model.metadata), context, limit))
+    if found < 2:
+        raise InputError(f"{text}: {found} chunk gives no intervals, a certificate needs 2")
+    if exactly and found != limit:
+        raise InputError(f"{text}: has {found} chunks of {context} tokens, not {limit}")
+    return found
+
+
+def plain_name(path: Path) -> str:
+    """A file's name as a certificate states it, without the directories it lies in."""
+    return legible(path.name, LONGEST_NAME)
+
+
+def stating(files: Mapping[Path, Plan], claims: Certificate) -> dict[Path, Plan]:
+    """The same files, of which the first states the claims. For one order it is laid out alike whatever they are."""
+    first = next(iter(files))
+    return {**files, first: plan.stating(files[first], claims.metadata())}
+
+
+def certify(
+    files: Mapping[Path, Plan], order: Order, write: Write, evaluate: Evaluate, guard: Guard = ANY_FILE
+) -> Certificate:
+    """Make `files`, which state `order.blank`, with what is found out in its place: whole and certified, or not at all.
+
+    `write` and `evaluate` are given names in a directory that is there only meanwhile. InputError when the file cannot
+    be compared with its source.
+    """
+    source = weights_sha256(order.model.tensors)
+    path = next(iter(files))
+    try:
+        with staged(files, guard) as places:
+            write({places[path]: planned for path, planned in files.items()})
+            first = places[path]
+            measured = measure(evaluate, first, order.model.path, order.text, order.measured)
+            claims = replace(order.blank, source=source, tensors=held_sha256(first), evaluation=measured)
+            patch(first, stating(files, claims)[path].layout.header, 0)
+            refuse_changed(order.model.files)
+    except OSError as error:
+        raise not_written(path, error) from error
+    return claims
+
+
+def measure(
+    evaluate: Evaluate, path: Path, reference: Path, text: Path, wanted: statement.Evaluation
+) -> statement.Evaluation:
+    """What is wanted, with the figures that are found; InputError when one of them is no number."""
+    (model,) = evaluate(Request((path,), (text,), wanted.context, wanted.chunks, reference)).models
+    found = model.overall.comparison
+    assert found is not None
+    return replace(
+        wanted,
+        kld_mean=_figure("mean KL divergence", found.kld_mean, path.name),
+        perplexity_ratio=_figure("perplexity ratio", found.perplexity_ratio, path.name),
+        top1=_figure("share of the same top tokens", found.top1, path.name),
+    )
+
+
+def _figure(name: str, estimate: Estimate, file: str) -> Figure:
+    numbers = np.array([estimate.value, *(estimate.interval or (np.nan, np.nan))])
+    with np.errstate(over="ignore"):
+        single = numbers.astype(np.float32)
+    if not np.isfinite(single).all():
+        raise InputError(f"{file}: its {name} is {estimate.value:g}, which no certificate can state")
+    # Rounding takes the divergence of equal predictions a little below zero.
+    return Figure(*(max(0.0, float(str(number))) for number in single))
+
+
+def held_sha256(path: Path) -> str:
+    """The digest of the tensors of a GGUF file, or of all the files it is one of."""
+    return stored_sha256([from_stored(stored) for stored in shards.read_model(path)[1]])
+
+
+def file_sha256(path: Path) -> str:
+    """The digest of a file's bytes."""
+    digest = hashlib.sha256()
+    with open_input(path) as file:
+        while block := file.read(_READ_NBYTES):
+            digest.update(block)
+    return digest.hexdigest()

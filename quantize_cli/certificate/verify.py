@@ -1,0 +1,221 @@
+"""What a file claims of its making, held against what can be found out again."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from enum import Enum
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from quantize_cli.certificate import statement
+from quantize_cli.certificate.certify import Evaluate, count_chunks, file_sha256, measure, plain_name
+from quantize_cli.certificate.digest import stored_sha256, weights_sha256
+from quantize_cli.certificate.rebuild import first_difference
+from quantize_cli.certificate.statement import Certificate, Figure
+from quantize_cli.errors import QuantizeError
+from quantize_cli.formats.errors import FormatError
+from quantize_cli.formats.gguf import shards
+from quantize_cli.formats.stored import StoredTensor
+from quantize_cli.model.source import Model, open_model
+from quantize_cli.model.tensor import from_stored
+from quantize_cli.pipeline import plan
+from quantize_cli.pipeline.plan import Step
+from quantize_cli.pipeline.recipe_text import respelled
+from quantize_cli.pipeline.roles import why_kept
+
+
+class Verdict(Enum):
+    """What was found out about a claim."""
+
+    CONFIRMED = "confirmed"
+    NOT_CHECKABLE = "not checkable"
+    CONTRADICTED = "contradicted"
+
+
+Finding = tuple[Verdict, str]
+"""And what speaks for it: what was found instead, or what it would take to check."""
+Findings = dict[str, Finding]
+"""By the claim's key, without its prefix."""
+
+
+@dataclass(frozen=True)
+class Check:
+    """A claim and what became of it."""
+
+    claim: str
+    """Its key in the metadata, without `quantize.`."""
+    stated: Any
+    """Text, a count, or three numbers."""
+    verdict: Verdict
+    found: str
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """What claims are held against."""
+
+    reference: Path | None
+    """What the file is said to be made of."""
+    texts: Sequence[Path]
+    evaluate: Evaluate
+
+
+_CONFIRMED: Finding = (Verdict.CONFIRMED, "")
+_SOURCE_NEEDED: Finding = (Verdict.NOT_CHECKABLE, "--reference SRC is needed")
+_TEXT_NEEDED: Finding = (Verdict.NOT_CHECKABLE, "--text FILE is needed")
+_NOTHING_TELLS: Finding = (Verdict.NOT_CHECKABLE, "nothing in the file tells")
+
+_SLACK: dict[str, Callable[[float, int], float]] = {
+    "kld_mean": lambda stated, tokens: 0.01 * stated + 2e-5,
+    "perplexity_ratio": lambda stated, tokens: 1e-3,
+    "top1": lambda stated, tokens: 1e-3 + 3 / tokens,
+}
+"""How far a figure may be off on another machine, by what is stated and the number of tokens scored.
+
+The same file and text gave the same figures to all digits on AVX-512, AVX2 and SSE2, as lanes fix the order of sums.
+What is left are other libraries' exponentials and logarithms, which can tip the rounding of an activation, or which of
+two equally likely tokens is first. All of this lies far inside the intervals of a text of any use.
+"""
+_INTERVAL_SLACK = 0.1
+"""How much farther the ends of an interval may be off, in its widths: NumPy may come to draw other chunks."""
+
+
+def verify(path: Path, evidence: Evidence) -> list[Check]:
+    """Every claim of the file at `path`, in its order.
+
+    InputError when it has no certificate or one that is malformed, FormatError when it is no GGUF file; both too when
+    the evidence is not what it should be.
+    """
+    file, stored = shards.read_model(path)
+    claims = statement.read(str(path), file.metadata)
+    held = stored_sha256([from_stored(tensor) for tensor in stored])
+    found: Findings = {"tensors.sha256": _same(claims.tensors, held)}
+    given = {text: file_sha256(text) for text in evidence.texts}
+    found |= _text_findings(claims, given)
+    if evidence.reference is None:
+        found |= dict.fromkeys(["source.sha256", "recipe", "method"], _SOURCE_NEEDED)
+    else:
+        found |= _source_findings(claims, stored, open_model(evidence.reference))
+    if claims.evaluation is not None:
+        found |= _evaluation_findings(path, claims.evaluation, evidence, given, found)
+    return [Check(key, value, *found.get(key, _NOTHING_TELLS)) for key, value in claims.stated().items()]
+
+
+def _same(stated: str, found: str) -> Finding:
+    return _CONFIRMED if stated == found else (Verdict.CONTRADICTED, found)
+
+
+# --- texts -------------------------------------------------------------------------------------------------------
+
+
+def _text_findings(claims: Certificate, given: dict[Path, str]) -> Findings:
+    """Texts go by their bytes. One that is nobody's contradicts the claim of its name, or all if there is no other."""
+    parts = {"calibration": claims.calibration, "evaluation": claims.evaluation}
+    wanted = {name: part for name, part in parts.items() if part is not None}
+    open_claims = [part for part in wanted.values() if part.sha256 not in given.values()]
+    strangers = [text for text, digest in given.items() if digest not in {part.sha256 for part in wanted.values()}]
+    found: Findings = {}
+    for name, part in wanted.items():
+        match = next((text for text, digest in given.items() if digest == part.sha256), None)
+        named = [text for text in strangers if plain_name(text) == part.name]
+        other = next(iter(named or (strangers if len(strangers) >= len(open_claims) else [])), None)
+        if match is not None:
+            found[f"{name}.sha256"] = _CONFIRMED
+            found[f"{name}.name"] = _CONFIRMED if plain_name(match) == part.name else _NOTHING_TELLS
+        elif other is not None:
+            found[f"{name}.sha256"] = Verdict.CONTRADICTED, given[other]
+        else:
+            found |= {f"{name}.sha256": _TEXT_NEEDED, f"{name}.name": _TEXT_NEEDED}
+    return found
+
+
+# --- the source --------------------------------------------------------------------------------------------------
+
+
+def _source_findings(claims: Certificate, stored: Sequence[StoredTensor], source: Model) -> Findings:
+    """What the source tells: whether it is the one, and whether recipe and method make of it what the file holds."""
+    finding = _same(claims.source, weights_sha256(source.tensors))
+    if finding is not _CONFIRMED:
+        other = Verdict.NOT_CHECKABLE, "source.sha256 is contradicted"
+        return {"source.sha256": finding, "recipe": other, "method": other}
+    held = {tensor.name: tensor for tensor in stored}
+    try:
+        steps = _steps(claims, source)
+    except (QuantizeError, FormatError) as error:
+        return {"source.sha256": finding, "recipe": (Verdict.NOT_CHECKABLE, str(error))}
+    found = {"source.sha256": finding, "recipe": _types_finding(steps, held)}
+    if claims.method == "none" and found["recipe"] is _CONFIRMED:
+        found["method"] = _bytes_finding(steps, held)
+    return found
+
+
+def _steps(claims: Certificate, source: Model) -> tuple[Step, ...]:
+    """What the recipe makes of the source."""
+    # Which matrices had an importance is not known, and matters to no type but those that need one.
+    nothing = np.empty((0, 0), np.float32)
+    importance = None if claims.method == "none" else {tensor.name: nothing for tensor in source.tensors}
+    return plan.make(source, respelled(claims.recipe), importance, requantize=True).steps
+
+
+def _types_finding(steps: Sequence[Step], held: Mapping[str, StoredTensor]) -> Finding:
+    """Of matrices alone: vectors stay as they are in a GGUF file, and so tell what kind of source it was."""
+    differing = held.keys() ^ {step.tensor.name for step in steps}
+    if differing:
+        return Verdict.CONTRADICTED, f"only one of source and file has {min(differing)}"
+    for step in steps:
+        stored = held[step.tensor.name]
+        if why_kept(step.tensor) is None and stored.dtype != step.type.name:
+            return Verdict.CONTRADICTED, f"{stored.name} is {stored.dtype.lower()}, not {step.type.name.lower()}"
+    return _CONFIRMED
+
+
+def _bytes_finding(steps: Sequence[Step], held: Mapping[str, StoredTensor]) -> Finding:
+    """Without importance a source and its types give the same bytes on every machine."""
+    of_one_type = [step for step in steps if held[step.tensor.name].dtype == step.type.name]
+    differing = first_difference(of_one_type, held)
+    return _CONFIRMED if differing is None else (Verdict.CONTRADICTED, f"{differing} holds other bytes")
+
+
+# --- what was measured -------------------------------------------------------------------------------------------
+
+
+def _evaluation_findings(
+    path: Path, stated: statement.Evaluation, evidence: Evidence, given: dict[Path, str], found: Findings
+) -> Findings:
+    """The figures, measured again where the source and the text are at hand."""
+    text = next((text for text, digest in given.items() if digest == stated.sha256), None)
+    for needed in ("source.sha256", "evaluation.sha256"):
+        verdict, why = found[needed]
+        if verdict is Verdict.CONTRADICTED:
+            why = f"{needed} is contradicted"
+        if verdict is not Verdict.CONFIRMED:
+            return _of_evaluation((Verdict.NOT_CHECKABLE, why))
+    assert evidence.reference is not None
+    assert text is not None
+    try:
+        count_chunks(open_model(evidence.reference), text, stated.context, stated.chunks, exactly=True)
+    except QuantizeError as error:
+        return _of_evaluation((Verdict.NOT_CHECKABLE, "not measured so")) | {
+            "evaluation.context": (Verdict.CONTRADICTED, str(error)),
+            "evaluation.chunks": (Verdict.CONTRADICTED, str(error)),
+        }
+    again = measure(evidence.evaluate, path, evidence.reference, text, stated)
+    tokens = stated.chunks * (stated.context - stated.context // 2 - 1)
+    measured = {name: _figure_finding(name, getattr(stated, name), getattr(again, name), tokens) for name in _SLACK}
+    are_found = all(finding is _CONFIRMED for finding in measured.values())
+    other = _CONFIRMED if are_found else (Verdict.NOT_CHECKABLE, "the figures are others")
+    return _of_evaluation(other) | {f"evaluation.{name}": finding for name, finding in measured.items()}
+
+
+def _of_evaluation(finding: Finding) -> Findings:
+    return {f"evaluation.{name}": finding for name in ("context", "chunks", *_SLACK)}
+
+
+def _figure_finding(name: str, stated: Figure, found: Figure, tokens: int) -> Finding:
+    slack = _SLACK[name](stated.value, tokens)
+    at_ends = slack + _INTERVAL_SLACK * (found.high - found.low)
+    pairs = ((stated.value, found.value, slack), (stated.low, found.low, at_ends), (stated.high, found.high, at_ends))
+    if all(abs(said - is_) <= allowed for said, is_, allowed in pairs):
+        return _CONFIRMED
+    return Verdict.CONTRADICTED, f"{found.value:.6g}, {found.low:.6g} to {found.high:.6g}"

@@ -1,0 +1,1 @@
+"""Options, words, bars and tables that commands share."""

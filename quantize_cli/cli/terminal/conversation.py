@@ -1,0 +1,108 @@
+"""A conversation with a chat model: messages rendered by its template, replies kept."""
+
+from collections.abc import Generator, Mapping, Sequence
+from dataclasses import dataclass
+
+from quantize_cli.errors import InputError
+from quantize_cli.model.chat_templates import render
+from quantize_cli.runtime.detokenizer import Speech
+from quantize_cli.runtime.generation import Text
+from quantize_cli.runtime.sampler import Sampler
+from quantize_cli.tokenizers import Tokenizer
+
+
+@dataclass(frozen=True)
+class Voice:
+    """What speaks, and for how long."""
+
+    tokenizer: Tokenizer
+    template: str
+    text: Text
+    sampler: Sampler
+    stops: Sequence[str]
+    tokens: int
+    """At most so many tokens a reply; 0 for as many as fit."""
+
+
+@dataclass(frozen=True)
+class Turn:
+    """A message and its reply."""
+
+    prompt: str
+    prompt_tokens: int
+    """Tokens the model was given: the whole conversation so far, as its template has it."""
+    tokens: list[int]
+    text: str
+    ended_by: str
+
+
+class Conversation:
+    """Messages so far; a reply continues them."""
+
+    def __init__(self, voice: Voice, system: str | None) -> None:
+        self._voice = voice
+        self._system = [] if system is None else [{"role": "system", "content": system}]
+        self._messages = list(self._system)
+        self.turns: list[Turn] = []
+
+    def clear(self) -> None:
+        """Forget everything but what the system said."""
+        self._messages = list(self._system)
+
+    @property
+    def full(self) -> bool:
+        """Whether the last reply took the last room there was."""
+        last = self.turns[-1]
+        return last.prompt_tokens + len(last.tokens) >= self._voice.text.capacity
+
+    def reply(self, prompt: str) -> Generator[str, None, None]:
+        """Yield what the model answers, piece by piece; both are kept as far as it got.
+
+        InputError when the conversation leaves no room for a reply.
+        """
+        voice = self._voice
+        asked = [*self._messages, {"role": "user", "content": prompt}]
+        ids = _encoded(voice, asked)
+        room = voice.text.capacity - len(ids)
+        if room < 1:
+            raise InputError(
+                f"the conversation is {len(ids)} tokens long, its context holds {voice.text.capacity}",
+                hint="/clear begins anew; --ctx makes more room",
+            )
+        limit = min(voice.tokens or room, room)
+        voice.sampler.hear(ids)
+        speech = Speech(voice.tokenizer.decode_bytes, voice.stops, drop=" " if voice.tokenizer.adds_space else "")
+        made: list[int] = []
+        ended_by = "interrupt"
+        try:
+            for token in voice.text.continued(ids, limit, voice.tokenizer.end_ids, voice.sampler):
+                made.append(token)
+                yield speech.take(token)
+                if speech.stopped:
+                    break
+            ended_by = speech.ending(len(made) == limit)
+            yield speech.finish()
+        finally:
+            speech.finish()
+            self._messages = [*asked, {"role": "assistant", "content": speech.text}]
+            self.turns.append(Turn(prompt, len(ids), made, speech.text, ended_by))
+
+
+def _encoded(voice: Voice, messages: Sequence[Mapping[str, str]]) -> list[int]:
+    """The tokens of a conversation: markers are the template's, never what was said.
+
+    A template may write the first of them, or leave it out.
+    """
+    tokenizer = voice.tokenizer
+    special = {"bos_token": tokenizer.bos_id, "eos_token": tokenizer.eos_id}
+    named = {
+        name: "" if token is None else tokenizer.pieces[token].decode(errors="replace")
+        for name, token in special.items()
+    }
+    said = [{**message, "content": tokenizer.shielded(message["content"])} for message in messages]
+    ids = tokenizer.encode_shielded(render(voice.template, said, named))
+    if tokenizer.adds_bos and tokenizer.bos_id is not None and ids[:1] != [tokenizer.bos_id]:
+        ids = [tokenizer.bos_id, *ids]
+    if not ids:
+        raise InputError("the chat template says nothing")
+    return ids

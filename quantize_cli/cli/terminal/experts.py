@@ -1,0 +1,30 @@
+"""How experts that a text never reached are named."""
+
+from collections.abc import Mapping, Sequence
+from itertools import groupby
+
+from quantize_cli.cli.terminal.text import warn
+
+_SHOWN = 8
+"""Layers."""
+
+
+def warn_of_unreached(unreached: Mapping[str, Sequence[int]]) -> None:
+    """Say which experts, by tensor name, the calibration text gave nothing; nothing where it reached all."""
+    by_layer: dict[str, set[int]] = {}
+    for name, numbers in unreached.items():
+        by_layer.setdefault(".".join(name.split(".")[:2]), set()).update(numbers)
+    if not by_layer:
+        return
+    said = [f"{ranges(sorted(numbers))} of {layer}" for layer, numbers in by_layer.items()]
+    more = f" and those of {len(said) - _SHOWN} more layers" if len(said) > _SHOWN else ""
+    warn(
+        f"experts that the text never reached: {'; '.join(said[:_SHOWN])}{more}; they are rounded without knowing "
+        "what they are given, a longer or other text may reach them"
+    )
+
+
+def ranges(numbers: Sequence[int]) -> str:
+    """Numbers in order with runs drawn together: 0-3, 7."""
+    runs = [[number for _, number in run] for _, run in groupby(enumerate(numbers), lambda it: it[1] - it[0])]
+    return ", ".join(str(run[0]) if len(run) == 1 else f"{run[0]}-{run[-1]}" for run in runs)

@@ -1,0 +1,87 @@
+"""How things are said: data on stdout, words on stderr, sizes for people, names safe for a terminal."""
+
+import io
+import json
+import re
+import sys
+from collections.abc import Iterable, Sequence
+from typing import Any
+from unicodedata import category
+
+from quantize_cli.cli.terminal.json import spelled
+from quantize_cli.cli.terminal.streams import printable as printable
+from quantize_cli.errors import UsageError
+from quantize_cli.formats.ggml import GgmlType
+from quantize_cli.formats.quoted import quoted
+
+_POWERS = {"": 0, "K": 1, "M": 2, "G": 3, "T": 4}
+_SIZE = re.compile(r"(?P<number>[0-9]{1,15}(?:\.[0-9]{1,6})?) ?(?P<power>[KMGT]?)(?P<binary>I?)B?")
+
+
+def warn(message: str) -> None:
+    """Say something a person should know; not data."""
+    sys.stderr.write(f"warning: {printable(message)}\n")
+
+
+def note(message: str) -> None:
+    """Say how things go; not data."""
+    sys.stderr.write(f"{printable(message)}\n")
+
+
+def harmless(text: str) -> str:
+    """Text a model wrote with what a terminal would obey escaped; lines and tabs stay."""
+    return "".join(repr(c)[1:-1] if category(c) == "Cc" and c not in "\n\t" else c for c in text)
+
+
+def size(nbytes: float) -> str:
+    """A size for people: 1.34 GB, powers of ten as disks are sold."""
+    for unit in ("B", "kB", "MB", "GB"):
+        if nbytes < 1000 or unit == "GB":
+            return f"{nbytes:.0f} B" if unit == "B" else f"{nbytes:.2f} {unit}"
+        nbytes /= 1000
+    raise AssertionError
+
+
+def nbytes_of(option: str, text: str) -> int:
+    """Bytes of `4.5GB` or `500 MB`, in powers of ten, of `8GiB`, in powers of two, or of `123456`; or UsageError."""
+    match = _SIZE.fullmatch(text.strip().upper())
+    if match is None or not float(match["number"]) or (match["binary"] and not match["power"]):
+        raise UsageError(f"{option} {quoted(text)}: not a size", hint=f"{option} 4.5GB")
+    return int(float(match["number"]) * (1024 if match["binary"] else 1000) ** _POWERS[match["power"]])
+
+
+def print_json(document: dict[str, Any]) -> None:
+    """One document on stdout."""
+    # Half a character, as a file name of other than UTF-8 has, and what the stream's encoding lacks are escaped.
+    sys.stdout.writelines(_encodable(piece) for piece in spelled(document))
+    sys.stdout.write("\n")
+
+
+def _encodable(piece: str) -> str:
+    try:
+        piece.encode(sys.stdout.encoding)
+    except UnicodeError:
+        return "".join(letter if letter.isascii() else json.dumps(letter)[1:-1] for letter in piece)
+    return piece
+
+
+def print_table(headings: Sequence[str], rows: Iterable[Sequence[str]], right: frozenset[str] = frozenset()) -> None:
+    """Columns on stdout; never cut when stdout is not a terminal. `right` names those aligned to the right."""
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for heading in headings:
+        table.add_column(Text(printable(heading)), justify="right" if heading in right else "left", overflow="fold")
+    for row in rows:
+        table.add_row(*(Text(printable(cell)) for cell in row))
+    # Not straight to stdout: rich answers a closed pipe by leaving with exit code 1.
+    watched, drawn = sys.stdout.isatty(), io.StringIO()
+    Console(file=drawn, force_terminal=watched, width=None if watched else 1 << 16, highlight=False).print(table)
+    sys.stdout.writelines(f"{line.rstrip()}\n" for line in drawn.getvalue().splitlines())
+
+
+def type_counts(types: dict[GgmlType, int]) -> str:
+    """`197 q4_k, 29 q6_k, 81 f32`."""
+    return ", ".join(f"{count} {type_.name.lower()}" for type_, count in types.items())

@@ -1,0 +1,1 @@
+"""What a dot is."""

@@ -1,0 +1,1 @@
+"""Products, loads, stores and rounding that all dots are made of."""

@@ -1,0 +1,219 @@
+"""Activations as integers, rounded as llama.cpp rounds them before it multiplies (ggml-cpu.c, vec_dot_type).
+
+Weights in blocks of 32 meet 32 codes in -127..127 with one f16 scale (quantize_row_q8_0); weights in blocks of 256 meet
+256 codes with one f32 scale, the activation of largest magnitude at -127 (quantize_row_q8_K_ref). Here both have their
+scale for each 32. There are two layouts.
+
+Rows, for few activations. For blocks of 256: codes i8 (n, columns), scales f32 (n, columns / 32), and sums of sixteen
+codes times their scale f32 (n, columns / 16). For blocks of 32, columns are filled up with zeros to a multiple of 128,
+and four blocks are interleaved, since their weights come as first halves and second halves: of four blocks the first
+sixteen codes each, then the last sixteen each; the scale of each block in four lanes, and four sums that make the sum
+of its codes times its scale: scales and sums f32 (n, columns / 8).
+
+Tiles of TOKENS rows, for many: codes i32 (tiles, columns / 4, TOKENS), four to a number, so that eight rows' next four
+codes are 32 bytes; scales f32 (tiles, columns / 32, TOKENS); sums of each group of columns, times their scale, f32
+(tiles, groups, TOKENS). Rows that fill the last tile have scales and sums of zero.
+
+The largest magnitude is that of the largest bits, as whole numbers: for numbers the same, and NaN is larger than all.
+So what is not finite makes a scale that is not, and is not lost among codes.
+"""
+
+import numpy as np
+
+from quantize_cli.dots.kernels.lanes import four_bytes, sum_of
+from quantize_cli.dots.kernels.tiles import TOKENS
+from quantize_cli.jit.kernel import merged
+from quantize_cli.jit.operation import f32_array, i8_array, i32_array, operation, share
+from quantize_cli.jit.simd import (
+    absolute,
+    bits,
+    fitting_int,
+    float_from_bits,
+    from_half,
+    lane_numbers,
+    largest,
+    load,
+    maximum,
+    minimum,
+    round_half_even,
+    select,
+    splat,
+    store,
+    to_half,
+)
+
+f32, i32 = np.float32, np.int32
+
+
+@merged
+def _scale_small(x, row, column):
+    """The factor to codes, and the scale back, unrounded, of the 32 activations from `column`."""
+    first, second = load(x, row, column), load(x, row, column + 16)
+    extreme = float_from_bits(largest(maximum(bits(absolute(first)), bits(absolute(second)))))
+    inverse = f32(127) / extreme if extreme > f32(0) else f32(0)
+    return inverse, extreme / f32(127)
+
+
+@merged
+def _as_half(number):
+    return from_half(to_half(number))
+
+
+@merged
+def _sum_small(total, scale, halved):
+    """The sum of a block's codes times their scale; Q8_1 stores it as a half, from the scale before it became one."""
+    return _as_half(f32(total) * scale) if halved else f32(total) * _as_half(scale)
+
+
+@merged
+def _scale_super(x, row, column):
+    """The same of the 256 activations from `column`."""
+    extreme = _extreme(x, row, column)
+    inverse = f32(-127) / extreme if extreme != f32(0) else f32(0)
+    return inverse, f32(1) / inverse if inverse != f32(0) else f32(0)
+
+
+@merged
+def _extreme(x, row, column):
+    """Of the 256 activations from `column` the one of largest magnitude, the first of equals; NaN if any is."""
+    peaks = splat(i32(0))
+    for at in range(column, column + 256, 16):
+        peaks = maximum(bits(absolute(load(x, row, at))), peaks)
+    peak, before_end = float_from_bits(largest(peaks)), splat(i32(0))
+    if not peak > f32(0):
+        return peak
+    for at in range(0, 256, 16):
+        is_peak = absolute(load(x, row, column + 240 - at)) == peak
+        before_end = select(is_peak, i32(16 + at) - lane_numbers(), before_end)
+    return x[row, column + 256 - largest(before_end)]
+
+
+@operation
+def rows_small(words, thread, threads):
+    """Activations in rows for weights in blocks of 32. Words: 1 x f32; 4 codes; 7 scales; 10 sums, as above;
+    13 whether sums are rounded to halves.
+    """
+    x, scales = f32_array(words, 1), f32_array(words, 7)
+    blocks = scales.shape[1] // 4
+    start, stop = share(x.shape[0] * blocks, thread, threads)
+    for index in range(start, stop):
+        row, block = index // blocks, index % blocks
+        if block * 32 < x.shape[1]:
+            _round_small(words, row, block)
+        else:
+            _clear_small(words, row, block)
+
+
+@merged
+def _round_small(words, row, block):
+    x, codes, scales, sums = f32_array(words, 1), i8_array(words, 4), f32_array(words, 7), f32_array(words, 10)
+    inverse, scale = _scale_small(x, row, block * 32)
+    place = block // 4 * 128 + block % 4 * 16
+    first, second = _rounded(x, row, block * 32, inverse), _rounded(x, row, block * 32 + 16, inverse)
+    store(codes, row, place, first)
+    store(codes, row, place + 64, second)
+    for lane in range(4):
+        scales[row, block * 4 + lane] = _as_half(scale)
+        sums[row, block * 4 + lane] = f32(0)
+    sums[row, block * 4] = _sum_small(sum_of(first + second), scale, words[13])
+
+
+@merged
+def _clear_small(words, row, block):
+    codes, scales, sums = i8_array(words, 4), f32_array(words, 7), f32_array(words, 10)
+    place = block // 4 * 128 + block % 4 * 16
+    for i in range(16):
+        codes[row, place + i] = codes[row, place + 64 + i] = 0
+    for lane in range(4):
+        scales[row, block * 4 + lane] = sums[row, block * 4 + lane] = f32(0)
+
+
+@operation
+def rows_super(words, thread, threads):
+    """Activations in rows for weights in blocks of 256. Words as of `rows_small`."""
+    x = f32_array(words, 1)
+    start, stop = share(x.size // 256, thread, threads)
+    for block in range(start, stop):
+        row, column = block * 256 // x.shape[1], block * 256 % x.shape[1]
+        inverse, scale = _scale_super(x, row, column)
+        for part in range(column, column + 256, 32):
+            _round_row(words, row, part, inverse, scale)
+
+
+@merged
+def _round_row(words, row, column, inverse, scale):
+    """Round the 32 activations from `column`."""
+    x, codes, scales, sums = f32_array(words, 1), i8_array(words, 4), f32_array(words, 7), f32_array(words, 10)
+    scales[row, column // 32] = scale
+    for at in (column, column + 16):
+        found = _rounded(x, row, at, inverse)
+        store(codes, row, at, found)
+        sums[row, at // 16] = f32(sum_of(found)) * scale
+
+
+@merged
+def _rounded(x, row, column, inverse):
+    return minimum(fitting_int(round_half_even(load(x, row, column) * inverse)), 127)
+
+
+@operation
+def tiles_small(words, thread, threads):
+    """Activations in tiles for weights in blocks of 32. Words: 1 x f32; 4 codes; 7 scales; 10 sums; 13 group;
+    14 whether sums are rounded to halves.
+    """
+    x, sums, tiles = f32_array(words, 1), f32_array(words, 10), words[8]
+    start, stop = share(tiles * TOKENS, thread, threads)
+    for row in range(start, stop):
+        for column in range(0, x.shape[1], 32):
+            if row < x.shape[0]:
+                inverse, scale = _scale_small(x, row, column)
+                total = _round_tile(words, row, column, inverse, _as_half(scale))
+                sums[row // TOKENS, column // 32 * TOKENS + row % TOKENS] = _sum_small(total, scale, words[14])
+            else:
+                _clear_tile(words, row, column)
+
+
+@operation
+def tiles_super(words, thread, threads):
+    """Activations in tiles for weights in blocks of 256. Words as of `tiles_small`."""
+    x, tiles = f32_array(words, 1), f32_array(words, 7).shape[0]
+    start, stop = share(tiles * TOKENS, thread, threads)
+    for row in range(start, stop):
+        inverse, scale = f32(0), f32(0)
+        for column in range(0, x.shape[1], 32):
+            if row >= x.shape[0]:
+                _clear_tile(words, row, column)
+                continue
+            if column % 256 == 0:
+                inverse, scale = _scale_super(x, row, column)
+            _round_tile(words, row, column, inverse, scale)
+
+
+@merged
+def _round_tile(words, row, column, inverse, scale):
+    """Round the 32 activations from `column` into their tile; gives the sum of their codes."""
+    x, codes, scales, sums = f32_array(words, 1), i32_array(words, 4), f32_array(words, 7), f32_array(words, 10)
+    tile, token, group = row // TOKENS, row % TOKENS, words[13]
+    scales[tile, column // 32 * TOKENS + token] = scale
+    whole = 0
+    for at in (column, column + 16):
+        found = _rounded(x, row, at, inverse)
+        for quarter in range(4):
+            codes[tile, (at // 4 + quarter) * TOKENS + token] = four_bytes(found, quarter)
+        part = sum_of(found)
+        whole += part
+        if group == 16:
+            sums[tile, at // 16 * TOKENS + token] = f32(part) * scale
+    if group == 32:
+        sums[tile, column // 32 * TOKENS + token] = f32(whole) * scale
+    return whole
+
+
+@merged
+def _clear_tile(words, row, column):
+    """Give the last tile's rows that no activations fill no weight."""
+    scales, sums = f32_array(words, 7), f32_array(words, 10)
+    tile, token, group = row // TOKENS, row % TOKENS, words[13]
+    scales[tile, column // 32 * TOKENS + token] = f32(0)
+    for at in range(column // group, (column + 32) // group):
+        sums[tile, at * TOKENS + token] = f32(0)

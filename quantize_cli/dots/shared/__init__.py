@@ -1,0 +1,1 @@
+"""What dots of one kind of block share."""

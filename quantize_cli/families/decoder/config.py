@@ -1,0 +1,66 @@
+"""config.json read without trust: each value is asked for by key and type."""
+
+from collections.abc import Mapping
+from reprlib import Repr
+from typing import Any
+
+from quantize_cli.errors import InputError
+from quantize_cli.formats.quoted import quoted
+
+Config = Mapping[str, Any]
+
+_SHORT = Repr()
+
+
+def spelled(value: object) -> str:
+    """A value of config.json for a message: quoted, short however large the value is."""
+    if value is None or isinstance(value, bool):
+        return quoted({None: "null", True: "true", False: "false"}[value])
+    return quoted(value if isinstance(value, str) else _SHORT.repr(value))
+
+
+def count(config: Config, key: str) -> int:
+    """A positive whole number; InputError naming the key otherwise."""
+    found = config.get(key)
+    if isinstance(found, float) and found.is_integer():
+        found = int(found)
+    if isinstance(found, bool) or not isinstance(found, int) or not 0 < found < 1 << 31:
+        raise InputError(f"config.json: key '{key}' is {spelled(found)}, not a positive whole number below 2**31")
+    return found
+
+
+def number(config: Config, key: str) -> float:
+    """A number; InputError naming the key otherwise."""
+    found = config.get(key)
+    if isinstance(found, bool) or not isinstance(found, (int, float)) or abs(found) > 1e30 or found != found:
+        raise InputError(f"config.json: key '{key}' is {spelled(found)}, not a number")
+    return float(found)
+
+
+def switch(config: Config, key: str) -> bool:
+    """A key that is true or false, false when it is absent or null; InputError naming the key otherwise."""
+    found = config.get(key)
+    if found is not None and not isinstance(found, bool):
+        raise InputError(f"config.json: key '{key}' is {spelled(found)}, neither true nor false")
+    return bool(found)
+
+
+def with_defaults(config: Config, defaults: Config) -> dict[str, Any]:
+    """The config with what transformers' config class fills in, stated by `defaults`.
+
+    An absent key takes the class's default. Two keys are derived when they are null or their default is:
+    `num_key_value_heads` (as many as query heads) and `head_dim` (an equal share of the hidden size).
+    """
+    filled = {**defaults, **config}
+    heads = count(filled, "num_attention_heads")
+    if filled.get("num_key_value_heads") is None:
+        filled["num_key_value_heads"] = heads
+    if "head_dim" in filled and filled["head_dim"] is None:
+        filled["head_dim"] = count(filled, "hidden_size") // heads
+    return filled
+
+
+def architecture_class(config: Config) -> str:
+    """The name of the model class the checkpoint was saved from, or ""."""
+    names = config.get("architectures")
+    return str(names[0]) if isinstance(names, list) and names else ""

@@ -1,0 +1,174 @@
+"""Rotary position parameters: the spellings of config.json, GGUF keys, and Llama 3's frequency factors."""
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from quantize_cli.errors import InputError
+from quantize_cli.families.decoder import keys
+from quantize_cli.families.decoder.config import Config, count, number, spelled
+from quantize_cli.formats.gguf.layout import Value, f32, text, u32
+
+_DEFAULT_BASE = 10000.0
+_STRETCHED = ("llama3", "yarn", "longrope")
+"""Types that need the context length of before they were stretched."""
+_EXPRESSED = ("default", "linear", "yarn")
+_EXPRESSED_BY_TENSOR = {"llama": ("llama3",)}
+"""By architecture, the types that a tensor of divisors expresses; elsewhere llama.cpp loads none."""
+_YARN_FIXED = {"beta_fast": 32.0, "beta_slow": 1.0, "extrapolation_factor": 1.0, "truncate": True}
+"""llama.cpp reads no key for these in the architectures here, though its converter writes some."""
+_KNOWN = {
+    *("rope_type", "type", "rope_theta", "factor", "original_max_position_embeddings", "partial_rotary_factor"),
+    *(
+        "low_freq_factor",
+        "high_freq_factor",
+        "attention_factor",
+        "attn_factor",
+        "mscale",
+        "mscale_all_dim",
+        "finetuned",
+    ),
+    *_YARN_FIXED,
+}
+
+
+def parameters(config: Config) -> dict[str, Any]:
+    """One spelling of both: `rope_parameters` (new), and `rope_theta` beside `rope_scaling` (old), completed."""
+    stated = _stated(config)
+    base = config.get("rope_theta")
+    found = {"rope_theta": _DEFAULT_BASE if base is None else base, **stated}
+    found["rope_type"] = stated.get("rope_type", stated.get("type", "default"))
+    if found["rope_type"] in _STRETCHED:
+        original = config.get("original_max_position_embeddings")
+        found.setdefault("original_max_position_embeddings", config["max_position_embeddings"])
+        if original is not None:
+            found["original_max_position_embeddings"] = original
+    return found
+
+
+def _stated(config: Config) -> dict[str, Any]:
+    """What either spelling says, null left out; where both are there, each says what the other does not."""
+    found: dict[str, Any] = {}
+    for key in ("rope_parameters", "rope_scaling"):
+        stated = config.get(key) or {}
+        if isinstance(stated, Mapping):
+            stated = stated.get("full_attention", stated)
+        if not isinstance(stated, Mapping):
+            raise InputError(f"config.json: the rotary parameters are {spelled(stated)}, not an object")
+        found.update({name: value for name, value in stated.items() if value is not None})
+    return found
+
+
+def remarks(config: Config) -> tuple[str, ...]:
+    """A warning for rotary parameters nobody knows, if there are any."""
+    unknown = sorted(key for key in _stated(config) if key not in _KNOWN)
+    return (keys.unknown_keys([f"rope_scaling.{key}" for key in unknown]),) if unknown else ()
+
+
+def metadata(architecture: str, rope: Config, context: int) -> dict[str, Value]:
+    """The `<architecture>.rope.*` keys; InputError for a scaling that no key or tensor of ours can express."""
+    prefix = f"{architecture}.rope"
+    found = {f"{prefix}.freq_base": f32(number(rope, "rope_theta"))}
+    kind = rope["rope_type"]
+    _refuse_kind(architecture, kind, context)
+    keys.refuse_other(architecture, "partial_rotary_factor", rope.get("partial_rotary_factor"), (1.0,))
+    if kind in ("linear", "yarn"):
+        factor = _factor(rope, context)
+        found[f"{prefix}.scaling.type"] = text(kind)
+        found[f"{prefix}.scaling.factor"] = f32(factor)
+        if kind == "yarn":
+            found.update(_yarn(architecture, rope, factor))
+    return found
+
+
+def _refuse_kind(architecture: str, kind: object, context: int) -> None:
+    known = (*_EXPRESSED, *_EXPRESSED_BY_TENSOR.get(architecture, ()))
+    if kind in known or (isinstance(kind, str) and kind.lower() == "llama3" and "llama3" in known):
+        return
+    hint = f"known: {', '.join(known)}"
+    if kind == "dynamic":
+        # Transformers changes the base only for texts longer than the context.
+        hint = f"without its rope_scaling the model is the same up to {context} tokens: remove the key to convert that"
+    raise InputError(
+        f"config.json: rope type {spelled(kind)} is not supported for '{architecture}', whose graph in llama.cpp "
+        "cannot express it",
+        hint=hint,
+    )
+
+
+def _factor(rope: Config, context: int) -> float:
+    """How many times longer the context is than before; transformers takes the quotient where none is stated."""
+    original = rope.get("original_max_position_embeddings")
+    if rope.get("factor") is None and original is not None and rope["rope_type"] == "yarn":
+        return context / count(rope, "original_max_position_embeddings")
+    factor = number(rope, "factor")
+    if factor <= 0:
+        raise InputError(f"config.json: key 'factor' of the rotary parameters is {factor}, not above 0")
+    return factor
+
+
+def _yarn(architecture: str, rope: Config, factor: float) -> dict[str, Value]:
+    """What YaRN needs besides its factor.
+
+    The magnitude of rotated vectors is llama.cpp's own (0.1 ln(factor) + 1) times `scaling.attn_factor`. Its converter
+    drops `mscale`, and writes `attention_factor` to a key that llama.cpp does not read in these architectures; beta
+    likewise, so other values than its own are refused here.
+    """
+    for key, fixed in _YARN_FIXED.items():
+        keys.refuse_other(architecture, key, rope.get(key), (fixed,))
+    prefix = f"{architecture}.rope.scaling"
+    found = {f"{prefix}.original_context_length": u32(count(rope, "original_max_position_embeddings"))}
+    relative = _magnitude(rope, factor) / _stretched(factor, 1.0)
+    if relative != 1:
+        found[f"{prefix}.attn_factor"] = f32(relative)
+    return found
+
+
+def _magnitude(rope: Config, factor: float) -> float:
+    """What transformers multiplies cosines and sines by (`_compute_yarn_parameters`); attn_factor of the first code."""
+    further = 1.0 if rope.get("attn_factor") is None else number(rope, "attn_factor")
+    if rope.get("attention_factor") is not None:
+        return number(rope, "attention_factor")
+    if rope.get("mscale") and rope.get("mscale_all_dim"):
+        some, all_ = number(rope, "mscale"), number(rope, "mscale_all_dim")
+        return further * _stretched(factor, some) / _stretched(factor, all_)
+    return further * _stretched(factor, 1.0)
+
+
+def _stretched(factor: float, scale: float) -> float:
+    return 0.1 * scale * math.log(factor) + 1 if factor > 1 else 1.0
+
+
+def frequency_factors(rope: Config, head_dim: int) -> np.ndarray | None:
+    """What Llama 3 divides each rotary frequency by, (head_dim / 2,) f32; None when the rope is not of that type.
+
+    Long waves are slowed by `factor`, short ones kept, and those between blended (transformers'
+    `_compute_llama3_parameters`). Every step is rounded to float32, and a quotient is a product with a rounded
+    reciprocal, as torch computes them: the reference's bytes come of no other order.
+    """
+    if str(rope["rope_type"]).lower() != "llama3":
+        return None
+    one = np.float32(1)
+    defaults = {"factor": 8.0, "low_freq_factor": 1.0, "high_freq_factor": 4.0}
+    stretch = {**defaults, **rope}
+    factor, low, high = (number(stretch, key) for key in defaults)
+    context = count(stretch, "original_max_position_embeddings")
+    if not (factor and low and high):
+        raise InputError(f"config.json: llama3 rope factors are {factor}, {low} and {high}, and none may be 0")
+    exponents = np.arange(0, head_dim, 2, dtype=np.float32) / np.float32(head_dim)
+    # In double and rounded once: a float32 power is the last bit's guess of whichever library computes it.
+    base = np.float32(number(rope, "rope_theta"))
+    powers = np.power(base.astype(np.float64), exponents.astype(np.float64)).astype(np.float32)
+    frequencies = one / powers
+    factors = []
+    for wavelength in one / frequencies * np.float32(2 * math.pi):
+        if wavelength < np.float32(context / high):
+            factors.append(one)
+        elif wavelength > np.float32(context / low):
+            factors.append(np.float32(factor))
+        else:
+            smooth = (one / wavelength * np.float32(context) - np.float32(low)) / np.float32(high - low)
+            factors.append(one / ((one - smooth) / np.float32(factor) + smooth))
+    return np.array(factors, np.float32)

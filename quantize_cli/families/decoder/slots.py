@@ -1,0 +1,130 @@
+"""Names of stored tensors -> names of a GGUF file, each with the shape the config promises."""
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from quantize_cli.errors import InputError
+from quantize_cli.model.tensor import Tensor
+
+HEAD = "lm_head.weight"
+TIE_HINT = "a model whose output and embedding are one tensor says so in config.json: tie_word_embeddings: true"
+
+Slots = Mapping[str, "Slot"]
+"""By stored name, with `{}` for the number of the layer."""
+
+_LAYER = re.compile(r"(?<=\.)(?:0|[1-9][0-9]{0,8})(?=\.)")
+_BUFFERS = re.compile(r"(?:\.attn|\.attention)\.(?:bias|masked_bias)|\.rotary_emb\.inv_freq")
+"""Causal masks and rotary frequencies that old checkpoints store, and every engine computes."""
+
+_STUB_HINT = (
+    "deepspeed's zero-3 leaves such stubs: run its zero_to_fp32.py, or save with "
+    "stage3_gather_16bit_weights_on_model_save"
+)
+
+
+@dataclass(frozen=True)
+class Slot:
+    """Where one stored tensor goes, and what is done to it on the way."""
+
+    target: str
+    """With `{}` for the number of the layer."""
+    shape: tuple[str, ...]
+    """As stored, in words of the `sizes` given to `place`."""
+    optional: bool = False
+    transposed: bool = False
+    """Stored as (inputs, outputs), by transformers' Conv1D."""
+    rotary_heads: str = ""
+    """The size that counts the heads whose rows are reordered from two halves to adjacent pairs."""
+    hint: str = "a shard may be missing, or the config may not be the model's"
+    """What to try when the slot stays empty."""
+
+
+def is_buffer(name: str) -> bool:
+    """Whether a stored tensor is no weight, and left out of every GGUF file."""
+    return any(match.end() == len(name) for match in _BUFFERS.finditer(name))
+
+
+def place(slots: Slots, sizes: Mapping[str, int], stored: Sequence[Tensor], prefix: str) -> list[Tensor]:
+    """The stored tensors under their GGUF names, in the order given; `prefix` may stand before stored names.
+
+    InputError for a name without a slot, a layer beyond `sizes["layers"]`, two tensors for one slot, a shape the
+    config contradicts, and a slot that stays empty though it is not optional.
+    """
+    placed: dict[str, Tensor] = {}
+    for tensor in stored:
+        if is_buffer(tensor.name):
+            continue
+        slot, target = _slot_of(slots, sizes, tensor, prefix)
+        if target in placed:
+            raise InputError(f"{tensor.origin} and {placed[target].origin} would both become '{target}'")
+        placed[target] = _converted(slot, sizes, tensor).renamed(target)
+    _refuse_gaps(slots, sizes["layers"], placed)
+    return list(placed.values())
+
+
+def _slot_of(slots: Slots, sizes: Mapping[str, int], tensor: Tensor, prefix: str) -> tuple[Slot, str]:
+    name = tensor.name.removeprefix(prefix)
+    match = _LAYER.search(name)
+    pattern = name[: match.start()] + "{}" + name[match.end() :] if match else name
+    slot = slots.get(pattern)
+    if slot is None or "{}" in name:
+        raise InputError(
+            f"{tensor.origin} has no place in this architecture",
+            hint="the config's model_type may not be the model's, or the checkpoint holds more than a text model",
+        )
+    if match and int(match.group()) >= sizes["layers"]:
+        raise InputError(f"{tensor.origin} is of layer {match.group()}, the config has {sizes['layers']} layers")
+    return slot, slot.target.format(match.group()) if match else slot.target
+
+
+def _converted(slot: Slot, sizes: Mapping[str, int], tensor: Tensor) -> Tensor:
+    expected = tuple(sizes[word] for word in slot.shape)
+    if tensor.shape != expected:
+        hint = _STUB_HINT if 0 in tensor.shape else _rows_hint(slot, tensor.shape, expected)
+        raise InputError(f"{tensor.origin} has shape {list(tensor.shape)}, the config says {list(expected)}", hint)
+    if slot.transposed:
+        return tensor.transposed()
+    if slot.rotary_heads:
+        return tensor.reordered(rotary_order(tensor.shape[0], sizes[slot.rotary_heads]))
+    return tensor
+
+
+def _rows_hint(slot: Slot, shape: tuple[int, ...], expected: tuple[int, ...]) -> str | None:
+    """What to try where only the number of tokens differs: a tokenizer was enlarged, or the config is another's."""
+    if slot.shape[0] != "vocabulary" or shape[1:] != expected[1:]:
+        return None
+    return f"if the model has {shape[0]} tokens, state it as 'vocab_size' in config.json"
+
+
+def rotary_order(rows: int, heads: int) -> np.ndarray:
+    """Which stored row each row of a rotary projection is: per head, two halves -> adjacent pairs. (rows,) i64."""
+    if heads <= 0 or rows % (2 * heads):
+        raise InputError(f"config.json: {rows} rows do not divide into two halves for each of {heads} heads")
+    return np.arange(rows).reshape(heads, 2, -1).swapaxes(1, 2).reshape(rows)
+
+
+def _refuse_gaps(slots: Slots, layers: int, placed: Mapping[str, Tensor]) -> None:
+    required = {name: slot for name, slot in slots.items() if not slot.optional}
+    for layer in range(layers):
+        for name, slot in required.items():
+            if slot.target.format(layer) not in placed:
+                raise InputError(
+                    f"tensor '{name.format(layer)}' is missing from the checkpoint, {len(placed)} were found",
+                    hint=slot.hint,
+                )
+
+
+def with_embedding(stored: Sequence[Tensor], embedding: str, tied: bool, prefix: str) -> list[Tensor]:
+    """The stored tensors, with `embedding` under its own name where only the output tied to it was stored."""
+    names = {tensor.name.removeprefix(prefix) for tensor in stored}
+    if not tied or embedding in names or HEAD not in names:
+        return list(stored)
+    return [tensor.renamed(embedding) if tensor.name == HEAD else tensor for tensor in stored]
+
+
+def optional(slots: Slots) -> dict[str, Slot]:
+    """The same slots, none of which need be filled."""
+    return {name: replace(slot, optional=True) for name, slot in slots.items()}

@@ -1,0 +1,116 @@
+"""GPT-2: learned positions, one matrix for queries, keys and values, and weights stored as (inputs, outputs)."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
+
+from quantize_cli.errors import InputError
+from quantize_cli.families.decoder import keys
+from quantize_cli.families.decoder.config import Config, architecture_class, count, number, switch
+from quantize_cli.families.decoder.slots import HEAD, TIE_HINT, Slot, place, with_embedding
+from quantize_cli.formats.gguf.layout import Value, f32, u32
+from quantize_cli.model.tensor import Tensor
+
+ARCHITECTURE = "gpt2"
+CLASS = "GPT2"
+TOKENIZERS = ("bpe",)
+DEFAULTS = {
+    "vocab_size": 50257,
+    "n_positions": 1024,
+    "n_embd": 768,
+    "n_layer": 12,
+    "n_head": 12,
+    "n_inner": None,
+    "layer_norm_epsilon": 1e-5,
+    "tie_word_embeddings": True,
+}
+"""What transformers' GPT2Config fills in. It always ties the output to the embedding unless told otherwise."""
+FIXED = {
+    "activation_function": keys.TANH_GELU,
+    "scale_attn_weights": (True,),
+    "scale_attn_by_inverse_layer_idx": (False,),
+}
+"""Attention is scaled alike in every layer, and the activation is GELU by its tanh formula."""
+_EXACT_GELU = "gelu"
+
+_ALIASES = {
+    "hidden_size": "n_embd",
+    "max_position_embeddings": "n_positions",
+    "num_attention_heads": "n_head",
+    "num_hidden_layers": "n_layer",
+}
+_SLOTS = {
+    "wte.weight": Slot("token_embd.weight", ("vocabulary", "hidden"), hint=TIE_HINT),
+    "wpe.weight": Slot("position_embd.weight", ("context", "hidden")),
+    "h.{}.ln_1.weight": Slot("blk.{}.attn_norm.weight", ("hidden",)),
+    "h.{}.ln_1.bias": Slot("blk.{}.attn_norm.bias", ("hidden",)),
+    "h.{}.attn.c_attn.weight": Slot("blk.{}.attn_qkv.weight", ("hidden", "queries_keys_values"), transposed=True),
+    "h.{}.attn.c_attn.bias": Slot("blk.{}.attn_qkv.bias", ("queries_keys_values",)),
+    "h.{}.attn.c_proj.weight": Slot("blk.{}.attn_output.weight", ("hidden", "hidden"), transposed=True),
+    "h.{}.attn.c_proj.bias": Slot("blk.{}.attn_output.bias", ("hidden",)),
+    "h.{}.ln_2.weight": Slot("blk.{}.ffn_norm.weight", ("hidden",)),
+    "h.{}.ln_2.bias": Slot("blk.{}.ffn_norm.bias", ("hidden",)),
+    "h.{}.mlp.c_fc.weight": Slot("blk.{}.ffn_up.weight", ("hidden", "feed_forward"), transposed=True),
+    "h.{}.mlp.c_fc.bias": Slot("blk.{}.ffn_up.bias", ("feed_forward",)),
+    "h.{}.mlp.c_proj.weight": Slot("blk.{}.ffn_down.weight", ("feed_forward", "hidden"), transposed=True),
+    "h.{}.mlp.c_proj.bias": Slot("blk.{}.ffn_down.bias", ("hidden",)),
+    "ln_f.weight": Slot("output_norm.weight", ("hidden",)),
+    "ln_f.bias": Slot("output_norm.bias", ("hidden",)),
+    HEAD: Slot("output.weight", ("vocabulary", "hidden"), hint=TIE_HINT),
+}
+
+
+def metadata(config: Config) -> dict[str, Value]:
+    sizes = _sizes(config)
+    return {
+        "gpt2.block_count": u32(sizes["layers"]),
+        "gpt2.context_length": u32(sizes["context"]),
+        "gpt2.embedding_length": u32(sizes["hidden"]),
+        "gpt2.feed_forward_length": u32(sizes["feed_forward"]),
+        "gpt2.attention.head_count": u32(sizes["heads"]),
+        "gpt2.attention.layer_norm_epsilon": f32(number(_complete(config), "layer_norm_epsilon")),
+    }
+
+
+def tensors(config: Config, stored: Sequence[Tensor]) -> list[Tensor]:
+    complete = _complete(config)
+    tied = switch(complete, "tie_word_embeddings")
+    head = replace(_SLOTS[HEAD], optional=tied or not architecture_class(config).endswith("LMHeadModel"))
+    whole = with_embedding(stored, "wte.weight", tied, prefix="transformer.")
+    return place({**_SLOTS, HEAD: head}, _sizes(config), whole, prefix="transformer.")
+
+
+def remarks(config: Config, _placed: Sequence[Tensor]) -> tuple[str, ...]:
+    complete = _complete(config)
+    approximated = complete.get("activation_function") == _EXACT_GELU
+    if approximated:
+        del complete["activation_function"]
+    if count(complete, "n_embd") % count(complete, "n_head"):
+        raise InputError(f"config.json: {complete['n_head']} heads do not share {complete['n_embd']} columns evenly")
+    unknown = keys.check(complete, ARCHITECTURE, {*DEFAULTS, "n_ctx"}, FIXED)
+    if not approximated:
+        return unknown
+    # ggml looks GELU up in a table of float16, which is as far from the exact one.
+    return *unknown, "config.json: key 'activation_function' is 'gelu', llama.cpp computes it by the tanh formula"
+
+
+def _complete(config: Config) -> dict[str, Any]:
+    named = {_ALIASES.get(key, key): value for key, value in config.items()}
+    if named.get("tie_word_embeddings", True) is None:
+        del named["tie_word_embeddings"]
+    return {**DEFAULTS, **named}
+
+
+def _sizes(config: Config) -> dict[str, int]:
+    complete = _complete(config)
+    hidden = count(complete, "n_embd")
+    return {
+        "layers": count(complete, "n_layer"),
+        "vocabulary": count(complete, "vocab_size"),
+        # Old configs state the context a second time, and llama.cpp's converter believes only that.
+        "context": count(complete, "n_ctx" if "n_ctx" in complete else "n_positions"),
+        "hidden": hidden,
+        "queries_keys_values": 3 * hidden,
+        "feed_forward": 4 * hidden if complete["n_inner"] is None else count(complete, "n_inner"),
+        "heads": count(complete, "n_head"),
+    }

@@ -1,0 +1,52 @@
+"""Qwen 3, dense: queries and keys are normalised per head, and nothing is biased unless the config asks for it."""
+
+from collections.abc import Sequence
+
+from quantize_cli.families.decoder import decoder
+from quantize_cli.families.decoder.config import Config, switch, with_defaults
+from quantize_cli.families.decoder.slots import optional
+from quantize_cli.formats.gguf.layout import Value
+from quantize_cli.model.tensor import Tensor
+
+ARCHITECTURE = "qwen3"
+CLASS = "Qwen3"
+TOKENIZERS = ("spm", "bpe")
+DEFAULTS = {
+    "vocab_size": 151936,
+    "hidden_size": 4096,
+    "intermediate_size": 22016,
+    "num_hidden_layers": 32,
+    "num_attention_heads": 32,
+    "num_key_value_heads": 32,
+    "head_dim": 128,
+    "max_position_embeddings": 32768,
+    "rms_norm_eps": 1e-6,
+    "tie_word_embeddings": False,
+}
+"""What transformers' Qwen3Config fills in."""
+CONVERTED = ("sliding_window", "use_sliding_window", "max_window_layers")
+"""Keys besides, of windows that must not be in use."""
+_UNASKED = tuple(slot.target for slot in {**decoder.ATTENTION_BIASES, **decoder.OUTPUT_BIAS}.values())
+
+_SLOTS = {
+    **decoder.EMBEDDING,
+    **decoder.ATTENTION,
+    **optional({**decoder.ATTENTION_BIASES, **decoder.OUTPUT_BIAS}),
+    **decoder.HEAD_NORMS,
+    **decoder.FEED_FORWARD,
+}
+
+
+def metadata(config: Config) -> dict[str, Value]:
+    return decoder.metadata(ARCHITECTURE, with_defaults(config, DEFAULTS))
+
+
+def tensors(config: Config, stored: Sequence[Tensor]) -> list[Tensor]:
+    return decoder.tensors(_SLOTS, with_defaults(config, DEFAULTS), stored)
+
+
+def remarks(config: Config, placed: Sequence[Tensor]) -> tuple[str, ...]:
+    complete = with_defaults(config, DEFAULTS)
+    decoder.refuse_windows(ARCHITECTURE, complete)
+    unasked = () if switch(config, "attention_bias") else decoder.unasked(placed, _UNASKED)
+    return *decoder.remarks(ARCHITECTURE, complete, placed, {*DEFAULTS, *CONVERTED}, {}), *unasked

@@ -1,0 +1,1 @@
+"""How numba is used: kernels, vectors of sixteen lanes, operations called by address, half floats."""

@@ -1,0 +1,1 @@
+"""What a model is here: lazy tensors, where they come from, and metadata."""

@@ -1,0 +1,120 @@
+"""A model's chat template, rendered where it can do no harm.
+
+A template is a program out of a file. It runs in Jinja's sandbox, without a loader, in a process of its own that may
+take only so much processor time, memory and output: nothing inside one process ends a loop over loops or a string that
+doubles. What starting the process takes is not counted, nor that a machine is slow or busy.
+What a template may use is what `transformers` offers (apply_chat_template in utils/chat_template_utils.py).
+"""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from typing import Any
+
+from jinja2.exceptions import TemplateError
+from jinja2.ext import Extension, loopcontrols
+from jinja2.nodes import Node
+from jinja2.parser import Parser
+from jinja2.sandbox import ImmutableSandboxedEnvironment
+
+from quantize_cli.errors import InputError
+from quantize_cli.formats.gguf.layout import Value
+from quantize_cli.formats.quoted import quoted
+from quantize_cli.limits import limit_process
+
+KEY = "tokenizer.chat_template"
+_SECONDS = 5
+"""Of processor time."""
+_PATIENCE = 120
+"""Seconds until we no longer wait, for a process that is held up, or where no system counts processor time."""
+_MEMORY_NBYTES = 512 << 20
+_CHARACTERS = 4 << 20
+"""The longest result: more than any context holds."""
+
+
+def render(template: str, messages: Sequence[Mapping[str, str]], tokens: Mapping[str, str]) -> str:
+    """The text of a conversation up to where the assistant is to speak.
+
+    Each message has a `role` and a `content`; `tokens` are those a template may name, as `bos_token`. InputError when
+    the template refuses the messages, is no template, or takes too long or too much.
+    """
+    said = [dict(message) for message in messages]
+    job = json.dumps({"template": template, "messages": said, "tokens": dict(tokens), "seconds": _SECONDS})
+    # Modules are looked for where ours were, and nowhere else: not in the current directory, which may hold anything.
+    program = f"import sys; sys.path[:] = {sys.path!r}; from quantize_cli.model.chat_templates import answer; answer()"
+    command = [sys.executable, "-I", "-c", program]
+    try:
+        child = subprocess.run(command, input=job.encode(), capture_output=True, timeout=_PATIENCE, check=False)
+    except subprocess.TimeoutExpired:
+        raise InputError(f"the chat template takes more than {_PATIENCE} s") from None
+    if child.returncode:
+        of_time = child.returncode == -getattr(signal, "SIGXCPU", 0)
+        limit = f"{_SECONDS} s of processor time" if of_time else "its share of memory"
+        raise InputError(f"the chat template takes more than {limit}")
+    answered = json.loads(child.stdout)
+    if "error" in answered:
+        raise InputError(f"the chat template fails: {answered['error']}")
+    text: str = answered["text"]
+    return text
+
+
+def chat_template(metadata: Mapping[str, Value], path: object) -> str:
+    """The template a file states; InputError when it states none."""
+    stated = metadata.get(KEY)
+    if stated is None or not isinstance(stated.data, str):
+        raise InputError(
+            f"{path}: the model has no chat template", hint="quantize run continues a text; a chat needs a chat model"
+        )
+    return stated.data
+
+
+def answer() -> None:
+    """What the child does: a job from its input, the result or what failed to its output, as JSON."""
+    job = json.load(sys.stdin.buffer)
+    limit_process(job["seconds"], _MEMORY_NBYTES)
+    try:
+        answered = {"text": _rendered(job["template"], job["messages"], job["tokens"])}
+    except Exception as error:  # a template may raise whatever Python can
+        answered = {"error": quoted(f"{error}" or type(error).__name__)}
+    with os.fdopen(1, "wb") as parent:
+        parent.write(json.dumps(answered).encode())
+
+
+def _rendered(template: str, messages: list[dict[str, str]], tokens: dict[str, str]) -> str:
+    def raise_exception(message: str) -> None:
+        raise TemplateError(message)
+
+    extensions = [loopcontrols, _Generation]
+    environment = ImmutableSandboxedEnvironment(trim_blocks=True, lstrip_blocks=True, extensions=extensions)
+    environment.filters["tojson"] = _tojson
+    environment.globals["raise_exception"] = raise_exception
+    environment.globals["strftime_now"] = lambda form: datetime.now().strftime(form)
+    parts, size = [], 0
+    given = {"messages": messages, "tools": None, "documents": None, "add_generation_prompt": True, **tokens}
+    for part in environment.from_string(template).generate(given):
+        parts.append(part)
+        size += len(part)
+        if size > _CHARACTERS:
+            raise TemplateError(f"more than {_CHARACTERS} characters")
+    return "".join(parts)
+
+
+def _tojson(
+    value: Any, ensure_ascii: bool = False, indent: Any = None, separators: Any = None, sort_keys: bool = False
+) -> str:
+    """JSON as it is, not made safe for HTML as Jinja's own filter makes it."""
+    return json.dumps(value, ensure_ascii=ensure_ascii, indent=indent, separators=separators, sort_keys=sort_keys)
+
+
+class _Generation(Extension):
+    """`{% generation %}`: marks for training what an assistant said, and is nothing here but what it encloses."""
+
+    tags = {"generation"}  # noqa: RUF012 - as Jinja declares it
+
+    def parse(self, parser: Parser) -> list[Node]:
+        next(parser.stream)
+        return parser.parse_statements(("name:endgeneration",), drop_needle=True)

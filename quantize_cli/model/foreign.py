@@ -1,0 +1,89 @@
+"""Checkpoints of other quantizers and adapters: told by what their files state, or by the names of their tensors."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from quantize_cli.errors import InputError
+from quantize_cli.formats.checkpoint import Checkpoint, adapter
+from quantize_cli.formats.quoted import quoted
+
+_HINT = "convert the original checkpoint in f32, f16 or bf16: a second rounding would add to the first"
+_FILES = ("quantize_config.json", "quant_config.json", "hf_quant_config.json")
+"""Where GPTQ, AWQ and ModelOpt state it beside config.json."""
+_TELLING = (
+    (".g_idx", "gptq"), (".qweight", "gptq or awq"), (".weight_packed", "compressed-tensors"),
+    (".weight_scale_2", "modelopt"), (".weight_scale_inv", "fp8"), (".SCB", "bitsandbytes"),
+    (".weight.absmax", "bitsandbytes"), (".quant_state.bitsandbytes__nf4", "bitsandbytes"),
+    (".quant_state.bitsandbytes__fp4", "bitsandbytes"), (".W_q", "hqq"), ("_blocks", "mxfp4"),
+    ("._weight_qdata", "torchao"), (".weight._data", "quanto"), (".weight_scale", "compressed-tensors or modelopt"),
+)  # fmt: skip
+"""How names end that only one of them writes, the most telling first."""
+_CODES = frozenset(("I8", "U8", "I32", "F8_E4M3", "F8_E5M2"))
+_LORA = (".lora_A.", ".lora_B.", ".lora_embedding_A", ".lora_embedding_B", ".lora_magnitude_vector")
+
+
+def refuse_adapter(checkpoint: Checkpoint) -> None:
+    """FormatError when the tensors are those of a LoRA adapter, alone or beside the model they were trained on."""
+    if any(part in tensor.name for tensor in checkpoint.tensors for part in _LORA):
+        raise adapter(checkpoint.path, checkpoint.directory)
+
+
+def refuse_quantized(checkpoint: Checkpoint) -> tuple[str, ...]:
+    """InputError naming the method when the weights are codes of another quantizer; a warning when it is only stated.
+
+    A merge saved in floats often keeps the statement.
+    """
+    where, stated = _statement(checkpoint)
+    telling = _telling(checkpoint)
+    method = _method(stated) if stated else None
+    codes = next((tensor for tensor in checkpoint.tensors if tensor.dtype in _CODES), None)
+    if telling is None and (method is None or codes is None):
+        if method is None:
+            return ()
+        return (f"{where}: states that the weights are quantized with {method}, but they are floats and taken as such",)
+    if method is not None:
+        raise InputError(f"{where}: the weights are quantized with {method}", hint=_HINT)
+    assert telling is not None
+    name, kind = telling
+    raise InputError(f"{checkpoint.path}: quantized with {kind}, as tensor {quoted(name)} tells", hint=_HINT)
+
+
+def _statement(checkpoint: Checkpoint) -> tuple[str, Mapping[str, Any]]:
+    config = checkpoint.config or {}
+    for key in ("quantization_config", "compression_config"):
+        if isinstance(config.get(key), dict) and config[key]:
+            return f"{checkpoint.directory}/config.json", config[key]
+    for name in _FILES:
+        if stated := checkpoint.json(name):
+            inner = stated.get("quantization")
+            method = {"quant_method": "awq" if name == "quant_config.json" else "gptq"}
+            if name == "hf_quant_config.json":
+                method = {"quant_method": "modelopt"}
+            return f"{checkpoint.directory}/{name}", {**method, **(inner if isinstance(inner, dict) else stated)}
+    return "", {}
+
+
+def _telling(checkpoint: Checkpoint) -> tuple[str, str] | None:
+    """The tensor that tells a method by its name or dtype, and the method."""
+    for ending, kind in _TELLING:
+        found = next((tensor.name for tensor in checkpoint.tensors if tensor.name.endswith(ending)), None)
+        if found is not None:
+            return found, kind
+    eighths = next((tensor.name for tensor in checkpoint.tensors if tensor.dtype.startswith("F8_")), None)
+    return None if eighths is None else (eighths, "fp8")
+
+
+def _method(stated: Mapping[str, Any]) -> str:
+    """ "gptq, 4 bits"."""
+    method = stated.get("quant_method") or stated.get("quant_algo") or "an unnamed method"
+    bits = stated.get("bits", stated.get("w_bit"))
+    if bits is None:
+        bits = next((width for width in (4, 8) if stated.get(f"load_in_{width}bit") is True), None)
+    details = [str(method)[:40] if str(method).isprintable() else quoted(str(method))]
+    if isinstance(stated.get("quant_algo"), str) and "quant_method" in stated:
+        details.append(quoted(stated["quant_algo"]))
+    if isinstance(bits, int) and 0 < bits <= 32:
+        details.append(f"{bits} bits")
+    elif isinstance(stated.get("format"), str):
+        details.append(quoted(stated["format"]))
+    return ", ".join(details)

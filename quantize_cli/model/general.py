@@ -1,0 +1,140 @@
+"""The `general.*` keys: who made the model, what it is called, how large it is, how to sample from it."""
+
+import re
+from collections.abc import Iterable
+from typing import Any
+
+from quantize_cli.formats import hub
+from quantize_cli.formats.checkpoint import Checkpoint
+from quantize_cli.formats.gguf.layout import Value, ValueType, array, text, u32
+from quantize_cli.model.identity import LONGEST, identify, title
+from quantize_cli.model.sampling import sampling_metadata
+
+_CARD_KEYS = {
+    "name": ("name", "model_name"),
+    "author": ("author", "model_author", "model_creator"),
+    "version": ("version", "model_version"),
+    "organization": ("organization", "model_organization"),
+    "finetune": ("finetune", "model_finetune"),
+    "basename": ("basename", "model_basename", "model_type"),
+    "description": ("description", "model_description"),
+    "size_label": ("size_label", "model_size_label"),
+    "license": ("license",),
+    "license.name": ("license_name",),
+    "license.link": ("license_link",),
+    "source.url": ("url", "model_url"),
+    "source.doi": ("doi", "model_doi"),
+    "source.uuid": ("uuid", "model_uuid"),
+    "source.repo_url": ("repo_url", "model_repo_url"),
+}
+"""A key's value is the first of these that the card states."""
+_IDENTITY_KEYS = ("name", "organization", "basename", "finetune", "version", "size_label")
+_ORIGINS = (
+    ("base_model", ("base_model", "base_models", "base_model_sources")),
+    ("dataset", ("datasets", "dataset", "dataset_sources")),
+)
+_ORIGIN_FIELDS = ("name", "author", "version", "organization", "description", "url", "doi", "uuid", "repo_url")
+_HUB = "https://huggingface.co/"
+_HUB_ID = re.compile(r"https?://huggingface\.co/([^/]+/[^/]+)")
+
+
+def metadata(checkpoint: Checkpoint, card: dict[str, Any], parameter_count: int) -> dict[str, Value]:
+    """The `general.*` keys that the card, the other files and the directory's name give (gguf-py's `Metadata`).
+
+    FormatError when a file cannot be read.
+    """
+    named = _named(checkpoint, card, parameter_count)
+    found = {"general.type": text("model"), **sampling_metadata(checkpoint)}
+    for key in _CARD_KEYS:
+        value = named.get(key)
+        if isinstance(value, list):
+            value = ",".join(map(str, value))
+        if value is not None and str(value):
+            found[f"general.{key}"] = text(str(value))
+    for kind, keys in _ORIGINS:
+        if any(key in card for key in keys):
+            found.update(_origins(kind, _listed(next(card[key] for key in keys if key in card)), parameter_count))
+    for key, sources in (("tags", ("tags", "pipeline_tag")), ("languages", ("languages", "language"))):
+        words = [str(word) for source in sources for word in _listed(card.get(source))]
+        if words:
+            found[f"general.{key}"] = array(ValueType.STRING, words)
+    return found
+
+
+def size_label(parameter_count: int) -> str:
+    """A count in two digits or more: 260032 is "260K", 7241732096 is "7.2B"."""
+    units = ((1e12, 1e-12, "T"), (1e9, 1e-9, "B"), (1e6, 1e-6, "M"), (-1, 1e-3, "K"))
+    scale, suffix = next((scale, suffix) for limit, scale, suffix in units if parameter_count > limit)
+    scaled = parameter_count * scale
+    decimals = max(2 - len(str(round(scaled)).lstrip("0")), 0)
+    return f"{scaled:.{decimals}f}{suffix}"
+
+
+def _named(checkpoint: Checkpoint, card: dict[str, Any], parameter_count: int) -> dict[str, Any]:
+    """What the card states; where it is silent, what the config's name for the model says, then the directory's.
+
+    A snapshot in huggingface_hub's cache is called after its repository. Of its directory's name, which is a commit,
+    llama.cpp's converter makes the name and the finetune.
+    """
+    named = {key: _first(card, sources) for key, sources in _CARD_KEYS.items()}
+    directory = hub.repository_id(checkpoint.directory) or checkpoint.directory.absolute().name
+    origin = (checkpoint.config or {}).get("_name_or_path")
+    ids = [directory]
+    # More than one slash is a path on someone's machine.
+    if isinstance(origin, str) and origin.count("/") <= 1 and len(origin) <= LONGEST and origin.isprintable():
+        ids.insert(0, origin)
+    for identity in (identify(model, parameter_count) for model in ids):
+        for key in _IDENTITY_KEYS:
+            part = getattr(identity, key)
+            if named[key] is None and part is not None:
+                named[key] = title(part) if key == "name" else part
+    if named["name"] is None:
+        named["name"] = directory.rpartition("/")[2]
+    if named["size_label"] is None and parameter_count:
+        named["size_label"] = size_label(parameter_count)
+    return named
+
+
+def _first(values: dict[str, Any], keys: Iterable[str]) -> Any:
+    return next((values[key] for key in keys if values.get(key) is not None), None)
+
+
+def _listed(value: Any) -> list[Any]:
+    """One string or a list of entries, as a list; anything else counts as none."""
+    if isinstance(value, str):
+        return [value]
+    return value if isinstance(value, list) else []
+
+
+def _origins(kind: str, entries: list[Any], parameter_count: int) -> dict[str, Value]:
+    """`general.base_model.*` or `general.dataset.*`: a count, and what is known of each."""
+    found = {f"general.{kind}.count": u32(len(entries))}
+    for index, entry in enumerate(entries):
+        described = entry if isinstance(entry, dict) else _described(entry, parameter_count)
+        for field in _ORIGIN_FIELDS:
+            if described.get(field):
+                found[f"general.{kind}.{index}.{field}"] = text(str(described[field]))
+    return found
+
+
+def _described(entry: Any, parameter_count: int) -> dict[str, str | None]:
+    """A model or dataset named by its Hugging Face id, or by an address."""
+    if not isinstance(entry, str):
+        return {}
+    model: str | None = entry
+    address: str | None = None
+    if entry.startswith(("http://", "https://", "ssh://")):
+        address = entry
+        match = _HUB_ID.fullmatch(entry)
+        model = match.group(1) if match else None
+    if model is None:
+        return {"repo_url": address}
+    identity = identify(model, parameter_count)
+    if address is None and identity.organization is not None:
+        address = f"{_HUB}{identity.organization}/{identity.name}"
+    return {
+        "name": title(identity.name) if identity.name else None,
+        "organization": title(identity.organization) if identity.organization else None,
+        "version": identity.version,
+        "repo_url": address,
+    }

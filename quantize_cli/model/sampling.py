@@ -1,0 +1,64 @@
+"""The `general.sampling.*` keys: how a model is best sampled, as its generation_config.json says."""
+
+import math
+from typing import Any
+
+import numpy as np
+
+from quantize_cli.formats.checkpoint import Checkpoint
+from quantize_cli.formats.gguf.layout import Value, ValueType, text
+from quantize_cli.formats.quoted import quoted
+
+_FILE = "generation_config.json"
+_KEYS = (
+    ("sequence", ("sequence",), ValueType.STRING),
+    ("top_k", ("top_k",), ValueType.INT32),
+    ("top_p", ("top_p",), ValueType.FLOAT32),
+    ("min_p", ("min_p",), ValueType.FLOAT32),
+    ("xtc_probability", ("xtc_probability",), ValueType.FLOAT32),
+    ("xtc_threshold", ("xtc_threshold",), ValueType.FLOAT32),
+    ("temp", ("temperature",), ValueType.FLOAT32),
+    ("penalty_last_n", ("penalty_last_n",), ValueType.INT32),
+    ("penalty_repeat", ("penalty_repeat", "repetition_penalty"), ValueType.FLOAT32),
+    ("mirostat", ("mirostat",), ValueType.INT32),
+    ("mirostat_tau", ("mirostat_tau",), ValueType.FLOAT32),
+    ("mirostat_eta", ("mirostat_eta",), ValueType.FLOAT32),
+)
+_LARGEST = {ValueType.INT32: (1 << 31) - 1, ValueType.FLOAT32: float(np.finfo(np.float32).max)}
+
+
+def sampling_metadata(checkpoint: Checkpoint) -> dict[str, Value]:
+    """What the file states, in numbers that a GGUF file's types hold; FormatError when it cannot be read."""
+    return _read(checkpoint)[0]
+
+
+def sampling_warnings(checkpoint: Checkpoint) -> tuple[str, ...]:
+    """What the file states that is passed over."""
+    return tuple(_read(checkpoint)[1])
+
+
+def _read(checkpoint: Checkpoint) -> tuple[dict[str, Value], list[str]]:
+    stated = checkpoint.json(_FILE) or {}
+    found, passed_over = {}, []
+    for key, sources, type_ in _KEYS:
+        source = next((source for source in sources if source in stated), "")
+        value = _value(stated.get(source), type_)
+        if value is not None:
+            found[f"general.sampling.{key}"] = value
+        elif stated.get(source) not in (None, ""):
+            shown = quoted(str(stated[source]))
+            wanted = "no text" if type_ is ValueType.STRING else "no number that fits"
+            passed_over.append(f"{checkpoint.directory}/{_FILE}: {source} is {shown}, {wanted}, and is passed over")
+    return found, passed_over
+
+
+def _value(stated: Any, type_: ValueType) -> Value | None:
+    """None for what is of another type, or beyond what the type holds."""
+    if type_ is ValueType.STRING:
+        return text(stated) if isinstance(stated, str) and stated else None
+    if isinstance(stated, bool) or not isinstance(stated, int | float):
+        return None
+    # Compared before it is converted, as an int may be beyond every float; nan compares with nothing.
+    if not -_LARGEST[type_] <= stated <= _LARGEST[type_]:
+        return None
+    return Value(type_, math.trunc(stated) if type_ is ValueType.INT32 else float(stated))

@@ -1,0 +1,1 @@
+"""load -> calibrate -> quantize -> pack -> write."""

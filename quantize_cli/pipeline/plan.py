@@ -1,0 +1,243 @@
+"""The plan: every tensor's type, size and offset, with reasons, before a byte is read or written."""
+
+import shlex
+from collections import Counter
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from fnmatch import fnmatchcase
+from math import prod
+
+import numpy as np
+
+from quantize_cli import plugins
+from quantize_cli.errors import InputError, UsageError
+from quantize_cli.formats.ggml import BLOCK_SHAPE, FLOAT_TYPES, QUANTIZATION_VERSION, FileType, GgmlType
+from quantize_cli.formats.gguf import shards
+from quantize_cli.formats.gguf.layout import TensorInfo, Value, u32
+from quantize_cli.formats.gguf.writer import FileLayout, lay_out
+from quantize_cli.formats.quoted import quoted
+from quantize_cli.formats.source import Identities
+from quantize_cli.model.source import Model
+from quantize_cli.model.tensor import Tensor
+from quantize_cli.pipeline import globs
+from quantize_cli.pipeline.recipe import Recipe, fitting
+from quantize_cli.pipeline.roles import ROLES, layer_of, why_kept
+
+NEED_IMPORTANCE = frozenset(
+    {GgmlType.IQ1_S, GgmlType.IQ1_M, GgmlType.IQ2_XXS, GgmlType.IQ2_XS, GgmlType.IQ2_S, GgmlType.IQ3_XXS}
+)
+"""Types of too few bits to be chosen well from the weights alone (tensor_requires_imatrix)."""
+
+Importance = Mapping[str, np.ndarray]
+"""By tensor name, (matrices, columns) f32: what an error in each column of each matrix costs."""
+
+
+@dataclass(frozen=True)
+class Step:
+    """One tensor of the file to be: what it is made from, in which type and why, and where it goes."""
+
+    tensor: Tensor
+    type: GgmlType
+    reason: str
+    offset: int = 0
+    """From the start of the file."""
+
+    @property
+    def info(self) -> TensorInfo:
+        return TensorInfo(self.tensor.name, self.tensor.shape, self.type)
+
+    @property
+    def nbytes(self) -> int:
+        return self.info.nbytes
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A whole file before it is written."""
+
+    recipe: Recipe
+    steps: tuple[Step, ...]
+    metadata: Mapping[str, Value]
+    layout: FileLayout
+    sources: Identities = field(default_factory=dict, repr=False)
+    """The files it is made from, as they were when it was planned."""
+
+    @property
+    def nbytes(self) -> int:
+        return self.layout.nbytes
+
+    @property
+    def weights(self) -> int:
+        return sum(prod(step.tensor.shape) for step in self.steps)
+
+    @property
+    def bits_per_weight(self) -> float:
+        """Of the tensors alone, without metadata."""
+        return 8 * sum(step.nbytes for step in self.steps) / self.weights if self.weights else 0.0
+
+    @property
+    def types(self) -> dict[GgmlType, int]:
+        """How many tensors of each type, most first."""
+        return dict(Counter(step.type for step in self.steps).most_common())
+
+
+def make(
+    model: Model,
+    recipe: Recipe,
+    importance: Importance | None = None,
+    provenance: Mapping[str, Value] | None = None,
+    requantize: bool = False,
+    guided: Collection[str] = (),
+) -> Plan:
+    """Decide everything about the file that `model` becomes under `recipe`; `provenance` is metadata on the importance.
+
+    `guided` are tensors of which more is known than an importance says.
+
+    InputError for a tensor that cannot be read as numbers or has no implementation for its type, for one already
+    quantized unless `requantize`, and for one whose type needs an importance it does not have; UsageError for an
+    override that names nothing, FormatError for names and shapes no GGUF file may hold.
+    """
+    kept = {tensor.name: reason for tensor in model.tensors if (reason := why_kept(tensor)) is not None}
+    candidates = [tensor for tensor in model.tensors if tensor.name not in kept]
+    _refuse_idle_overrides(recipe, candidates, kept)
+    chosen = recipe.choose(candidates, model.metadata, importance is not None or bool(guided))
+    steps = [
+        _keep(model, tensor, recipe, kept[tensor.name])
+        if tensor.name in kept
+        else _fit(tensor, *chosen[tensor.name], requantize)
+        for tensor in model.tensors
+    ]
+    _refuse_unguided(steps, recipe, {*(importance or ()), *guided}, _origin(importance, provenance))
+    metadata = dict(model.metadata)
+    metadata["general.file_type"] = u32(recipe.file_type)
+    metadata["general.quantization_version"] = u32(QUANTIZATION_VERSION)
+    metadata.update(provenance or {})
+    return _placed(recipe, steps, metadata, model.files)
+
+
+def _placed(recipe: Recipe, steps: Sequence[Step], metadata: Mapping[str, Value], sources: Identities) -> Plan:
+    layout = lay_out(metadata, [step.info for step in steps])
+    placed = tuple(replace(step, offset=offset) for step, offset in zip(steps, layout.offsets, strict=True))
+    return Plan(recipe, placed, metadata, layout, sources)
+
+
+def stating(plan: Plan, claims: Mapping[str, Value]) -> Plan:
+    """The same plan with more metadata, which moves its tensors."""
+    return _placed(plan.recipe, plan.steps, {**plan.metadata, **claims}, plan.sources)
+
+
+def split(plan: Plan, limit: int) -> tuple[Plan, ...]:
+    """The plan in parts whose tensors are at most `limit` bytes each, one larger tensor alone in its part.
+
+    The first part has the metadata; all are marked as llama-gguf-split marks them. A plan within the limit stays whole.
+    """
+    parts: list[list[Step]] = [[]]
+    room = limit
+    for step in plan.steps:
+        if parts[-1] and step.nbytes > room:
+            parts.append([])
+            room = limit
+        parts[-1].append(step)
+        room -= step.nbytes
+    if len(parts) == 1:
+        return (plan,)
+    marked = [shards.marks(number, len(parts), len(plan.steps)) for number in range(len(parts))]
+    marked[0] = {**plan.metadata, **marked[0]}
+    return tuple(_placed(plan.recipe, steps, marks, plan.sources) for steps, marks in zip(parts, marked, strict=True))
+
+
+def _keep(model: Model, tensor: Tensor, recipe: Recipe, reason: str) -> Step:
+    """A tensor that is not quantized: float32 out of a checkpoint, as it is out of a GGUF file."""
+    if recipe.file_type is FileType.F32 and tensor.type in FLOAT_TYPES:
+        return Step(tensor, GgmlType.F32, reason)
+    if model.is_gguf or tensor.type not in FLOAT_TYPES:
+        return Step(tensor, tensor.type, f"{reason}, kept as it is")
+    return Step(tensor, GgmlType.F32, f"{reason}, kept in f32")
+
+
+def _fit(tensor: Tensor, type_: GgmlType, reason: str, requantize: bool) -> Step:
+    substitute, misfit = fitting(type_, tensor.columns)
+    if tensor.type not in FLOAT_TYPES and tensor.type is not substitute:
+        _refuse_unreadable(tensor, requantize)
+    if substitute.name.lower() not in plugins.names("quants"):
+        raise InputError(
+            f"tensor {quoted(tensor.name)}: writing {substitute.name.lower()} is not supported",
+            hint="supported: " + ", ".join(plugins.names("quants")),
+        )
+    return Step(tensor, substitute, f"{reason}; {misfit}" if misfit else reason)
+
+
+def _refuse_unreadable(tensor: Tensor, requantize: bool) -> None:
+    """Numbers that are no weights, and weights that are quantized already, unless that is wanted."""
+    name = tensor.type.name.lower()
+    if BLOCK_SHAPE[tensor.type].weights == 1:
+        raise InputError(f"{tensor.origin}: {name}, not f32, f16 or bf16")
+    if not requantize:
+        raise InputError(
+            f"{tensor.origin}: already {name}, not f32, f16 or bf16",
+            hint="quantize from the original weights; --allow-requantize adds one error to another",
+        )
+    if name not in plugins.names("quants"):
+        raise InputError(f"{tensor.origin}: reading {name} is not supported")
+
+
+def _origin(importance: Importance | None, provenance: Mapping[str, Value] | None) -> str | None:
+    """What the importance is of: a file by its name, or a text; None where there is none."""
+    if importance is None:
+        return None
+    file = (provenance or {}).get("quantize.imatrix.file")
+    return "the text" if file is None else quoted(str(file.data))
+
+
+def _refuse_unguided(steps: Sequence[Step], recipe: Recipe, guided: Collection[str], origin: str | None) -> None:
+    for step in steps:
+        if step.tensor.name in guided or step.type is step.tensor.type:
+            continue
+        small = recipe.file_type is FileType.Q2_K_S and step.type is GgmlType.Q2_K
+        if step.type in NEED_IMPORTANCE or (small and layer_of(step.tensor.name) >= 0):
+            name, type_ = step.tensor.name, step.type.name.lower()
+            if origin is None:
+                raise InputError(
+                    f"tensor {quoted(name)}: {type_} needs an importance matrix",
+                    hint="--imatrix FILE, made by quantize calibrate from the float model and a text",
+                )
+            raise InputError(
+                f"tensor {quoted(name)}: {type_} needs an importance matrix, and {origin} has no entry for it",
+                hint=f"quantize calibrate makes one of this model, or --tensor {shlex.quote(name + '=q4_k')}",
+            )
+
+
+def unweighted(plan: Plan, importance: Importance) -> list[str]:
+    """Weights of the layers that are rounded without the importance that others have: it has no entry for them.
+
+    Embedding and output are not counted, of which llama-imatrix collects nothing unless it is told to.
+    """
+    return [
+        step.tensor.name
+        for step in plan.steps
+        if step.type not in (*FLOAT_TYPES, step.tensor.type)
+        and layer_of(step.tensor.name) >= 0
+        and step.tensor.name not in importance
+    ]
+
+
+def idle_rules(recipe: Recipe, model: Model) -> list[str]:
+    """What to say of each rule of a recipe whose pattern names no tensor of the model."""
+    patterns = [rule.tensors for rule in recipe.rules if rule.tensors not in ROLES]
+    names = [tensor.name for tensor in model.tensors if why_kept(tensor) is None]
+    return [
+        f"recipe {recipe.name}: {quoted(pattern)} matches no tensor that is quantized; {globs.advice(pattern, names)}"
+        for pattern in dict.fromkeys(patterns)
+        if not any(fnmatchcase(name, pattern) for name in names)
+    ]
+
+
+def _refuse_idle_overrides(recipe: Recipe, candidates: Sequence[Tensor], kept: Mapping[str, str]) -> None:
+    for rule in recipe.overrides:
+        if any(rule.names(tensor) for tensor in candidates):
+            continue
+        still = next((name for name in kept if fnmatchcase(name, rule.tensors)), None)
+        hint = globs.advice(rule.tensors, [tensor.name for tensor in candidates])
+        if still is not None:
+            hint = f"{quoted(still)} is kept as it is: {kept[still]}"
+        raise UsageError(f"--tensor {quoted(rule.tensors)}: matches no tensor that is quantized", hint)

@@ -1,0 +1,1 @@
+"""The points that IQ types may use."""

@@ -1,0 +1,1 @@
+"""Where blocks keep codes of a few bits."""

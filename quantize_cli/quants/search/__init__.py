@@ -1,0 +1,1 @@
+"""The reference's searches for scales, minima and codes, sixteen at once."""

@@ -1,0 +1,1 @@
+"""What types of one kind share."""

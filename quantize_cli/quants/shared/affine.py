@@ -1,0 +1,165 @@
+"""What Q4_1 and Q5_1 share: 32 weights on a line of their own, an f16 scale and an f16 minimum.
+
+    weight = scale * code + minimum        code in 0..top
+
+Without importance the scale is (largest - smallest) / top and the minimum the smallest weight.
+"""
+
+from functools import partial
+
+import numpy as np
+
+from quantize_cli.jit.kernel import inlined, kernel, merged
+from quantize_cli.jit.simd import (
+    any_lane,
+    from_half,
+    lane_bits,
+    load,
+    prefetch,
+    row_maxima,
+    row_minima,
+    select,
+    splat,
+    store,
+    store_half,
+    to_float,
+    to_half,
+)
+from quantize_cli.quants.packing.nibbles import put_codes
+from quantize_cli.quants.search.batch import AHEAD, BATCH, INVERSES, bounded_int, in_batches, put_half, store_inverse
+from quantize_cli.quants.search.row import mean_square
+from quantize_cli.quants.search.scales import (
+    IMPORTANCE,
+    MINIMUM,
+    SCALE,
+    WEIGHTS,
+    WORK_ROWS,
+    gather,
+    search_scale_and_minimum,
+    searched_code,
+    weigh_by_row,
+)
+
+f32 = np.float32
+_SMALLEST = 1
+"""The row of a batch's numbers that holds its blocks' smallest weights."""
+
+CODES = np.dtype([("scale", "<f2"), ("minimum", "<f2"), ("code", "u1", 32)])
+
+
+def quantize(weights: np.ndarray, importance: np.ndarray | None, top: int) -> np.ndarray:
+    """Weights (rows, columns) f32, importance (columns,) or None -> CODES."""
+    codes = np.empty(weights.size // 32, CODES)
+    blocks = weights.reshape(-1, 32)
+    if importance is None:
+        in_batches(partial(_quantize_plainly, top), blocks, codes)
+    else:
+        _quantize_weighted(
+            blocks, importance.reshape(-1, 32), mean_square(weights), top, *halves_of(codes), codes["code"]
+        )
+    return codes
+
+
+def _quantize_plainly(top: int, blocks: np.ndarray, codes: np.ndarray) -> None:
+    _quantize(blocks, top, *halves_of(codes), codes["code"])
+
+
+def halves_of(blocks: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The scales and the minima of codes or blocks, as the bits of their halves (n,) u16."""
+    return blocks["scale"].view(np.uint16), blocks["minimum"].view(np.uint16)
+
+
+def dequantize(codes: np.ndarray) -> np.ndarray:
+    """CODES (n,) -> weights (n, 32) f32."""
+    weights = np.empty((len(codes), 32), np.float32)
+    _dequantize(*halves_of(codes), codes["code"], weights)
+    return weights
+
+
+@kernel
+def _quantize(weights, top, scale, low, code):
+    decide(weights, top, scale, low, put_codes, (code,))
+
+
+@merged
+def decide(weights, top, scale, low, put, fields):
+    """Scales, minima and codes of weights (n, 32), n >= BATCH; `put` takes the codes of one block: see _nibbles.py.
+
+    quantize_row_q4_1_ref, quantize_row_q5_1_ref.
+    """
+    numbers, halves = np.empty((2, BATCH), np.float32), np.empty((2, BATCH), np.uint16)
+    for batch in range(0, weights.shape[0], BATCH):
+        start = min(batch, weights.shape[0] - BATCH)
+        finite = True
+        for part in range(0, BATCH, 16):
+            _store_smallest(numbers, part, weights, start + part)
+            bottom = load(numbers, _SMALLEST, part)
+            spread = row_maxima(weights, start + part) - bottom
+            d = select(spread == splat(f32(0)), splat(f32(0)), spread / f32(top))  # of two zeros, the reference's
+            store_half(halves, 0, part, d)
+            store_half(halves, 1, part, bottom)
+            finite &= store_inverse(numbers, part, d)
+        if finite:
+            _write(weights, start, numbers, halves, True, top, scale, low, put, fields)
+        else:
+            _write(weights, start, numbers, halves, False, top, scale, low, put, fields)
+
+
+@merged
+def _write(weights, start, numbers, halves, finite, top, scale, low, put, fields):
+    for lane in range(BATCH):
+        block, smallest, inverse = start + lane, numbers[_SMALLEST, lane], numbers[INVERSES, lane]
+        prefetch(weights, block + AHEAD)
+        put_half(scale, block, halves, 0, lane)
+        put_half(low, block, halves, 1, lane)
+        first = (load(weights, block, 0) - smallest) * inverse + f32(0.5)
+        second = (load(weights, block, 16) - smallest) * inverse + f32(0.5)
+        put(fields, block, bounded_int(first, top, finite), bounded_int(second, top, finite))
+
+
+@merged
+def _store_smallest(numbers, part, weights, start):
+    """numbers[_SMALLEST, part : part + 16] = the smallest weights of sixteen blocks.
+
+    Of zeros of both signs it is the first, whose sign the minimum keeps.
+    """
+    found = row_minima(weights, start)
+    store(numbers, _SMALLEST, part, found)
+    zero = found == splat(f32(0))
+    if any_lane(zero):
+        for lane in range(16):
+            if lane_bits(zero) >> lane & 1:
+                numbers[_SMALLEST, part + lane] = _first_zero(weights, start + lane)
+
+
+@inlined
+def _first_zero(weights, block):
+    i = 0
+    while weights[block, i] != f32(0):
+        i += 1
+    return weights[block, i]
+
+
+@kernel
+def _quantize_weighted(weights, importance, variance, top, scale, low, code):
+    """quantize_row_q4_1_impl, quantize_row_q5_1_impl: sixteen blocks fill the sixteen lanes."""
+    blocks = weights.shape[0]
+    work = np.empty((WORK_ROWS, 16), np.float32)
+    for block in range(0, blocks, 16):
+        gather(work, WEIGHTS, weights, blocks, block, 32, 1)
+        gather(work, IMPORTANCE, importance, blocks, block, 32, 1)
+        weigh_by_row(work, variance, block, blocks, importance.shape[0])
+        search_scale_and_minimum(work, 32, top, f32(-0.9), f32(0.05), 36, False)
+        for lane in range(min(16, blocks - block)):
+            scale[block + lane] = to_half(work[SCALE, lane])
+            low[block + lane] = to_half(-work[MINIMUM, lane])
+            for i in range(32):
+                code[block + lane, i] = searched_code(work, lane, i, top)
+
+
+@kernel
+def _dequantize(scale, low, code, weights):
+    for block in range(code.shape[0]):
+        d, m = from_half(scale[block]), from_half(low[block])
+        store(weights, block, 0, to_float(load(code, block, 0)) * d + m)
+        store(weights, block, 16, to_float(load(code, block, 16)) * d + m)

@@ -1,0 +1,159 @@
+"""What Q4_0 and Q5_0 share: 32 weights on a line through zero, one f16 scale.
+
+    weight = scale * (code - limit)        code in 0..2*limit-1
+
+Without importance the scale is the weight of largest magnitude / -limit.
+"""
+
+from functools import partial
+
+import numpy as np
+
+from quantize_cli.jit.kernel import inlined, kernel, merged
+from quantize_cli.jit.simd import (
+    any_lane,
+    from_half,
+    lane_bits,
+    load,
+    prefetch,
+    row_maxima,
+    row_minima,
+    select,
+    splat,
+    store,
+    store_half,
+    to_float,
+    to_half,
+)
+from quantize_cli.quants.packing.nibbles import put_codes
+from quantize_cli.quants.search.batch import AHEAD, BATCH, INVERSES, bounded_int, in_batches, put_half, store_inverse
+from quantize_cli.quants.search.row import mean_square
+from quantize_cli.quants.search.scales import (
+    IMPORTANCE,
+    INVERSE,
+    SCALE,
+    WEIGHTS,
+    WORK_ROWS,
+    gather,
+    nearest_int,
+    search_scale,
+    weigh_by_row,
+)
+
+f32 = np.float32
+CODES = np.dtype([("scale", "<f2"), ("code", "u1", 32)])
+
+
+def quantize(weights: np.ndarray, importance: np.ndarray | None, limit: int) -> np.ndarray:
+    """Weights (rows, columns) f32, importance (columns,) or None -> CODES."""
+    codes = np.empty(weights.size // 32, CODES)
+    blocks = weights.reshape(-1, 32)
+    if importance is None:
+        in_batches(partial(_quantize_plainly, limit), blocks, codes)
+    else:
+        fields = (codes["scale"].view(np.uint16), codes["code"])
+        _quantize_weighted(blocks, importance.reshape(-1, 32), mean_square(weights), limit, *fields)
+    return codes
+
+
+def _quantize_plainly(limit: int, blocks: np.ndarray, codes: np.ndarray) -> None:
+    _quantize(blocks, limit, codes["scale"].view(np.uint16), codes["code"])
+
+
+def dequantize(codes: np.ndarray, limit: int) -> np.ndarray:
+    """CODES (n,) -> weights (n, 32) f32."""
+    weights = np.empty((len(codes), 32), np.float32)
+    _dequantize(codes["scale"].view(np.uint16), codes["code"], limit, weights)
+    return weights
+
+
+@kernel
+def _quantize(weights, limit, scale, code):
+    decide(weights, limit, scale, put_codes, (code,))
+
+
+@merged
+def decide(weights, limit, scale, put, fields):
+    """Scales and codes of weights (n, 32), n >= BATCH; `put` takes the codes of one block: see _nibbles.py.
+
+    quantize_row_q4_0_ref, quantize_row_q5_0_ref.
+    """
+    numbers, halves = np.empty((1, BATCH), np.float32), np.empty((1, BATCH), np.uint16)
+    for batch in range(0, weights.shape[0], BATCH):
+        start = min(batch, weights.shape[0] - BATCH)
+        finite = True
+        for part in range(0, BATCH, 16):
+            d = _extremes(weights, start + part, numbers, part) / f32(-limit)
+            store_half(halves, 0, part, d)
+            finite &= store_inverse(numbers, part, d)
+        if finite:
+            _write(weights, start, numbers, halves, True, limit, scale, put, fields)
+        else:
+            _write(weights, start, numbers, halves, False, limit, scale, put, fields)
+
+
+@merged
+def _write(weights, start, numbers, halves, finite, limit, scale, put, fields):
+    top, half_up = 2 * limit - 1, f32(limit) + f32(0.5)
+    for lane in range(BATCH):
+        block, inverse = start + lane, numbers[INVERSES, lane]
+        prefetch(weights, block + AHEAD)
+        put_half(scale, block, halves, 0, lane)
+        first, second = load(weights, block, 0) * inverse + half_up, load(weights, block, 16) * inverse + half_up
+        put(fields, block, bounded_int(first, top, finite), bounded_int(second, top, finite))
+
+
+@merged
+def _extremes(weights, start, work, part):
+    """The weights of largest magnitude of sixteen blocks, of several the first. May overwrite sixteen of `work`."""
+    high, low = row_maxima(weights, start), row_minima(weights, start)
+    opposite = splat(f32(0)) - low
+    extreme = select(high > opposite, high, low) + f32(0)  # which makes all zeros one
+    tied = (high == opposite) & (high > f32(0))
+    if not any_lane(tied):
+        return extreme
+    store(work, 0, part, extreme)
+    for lane in range(16):
+        if lane_bits(tied) >> lane & 1:
+            work[0, part + lane] = _first_of_opposites(weights, start + lane, abs(work[0, part + lane]))
+    return load(work, 0, part)
+
+
+@inlined
+def _first_of_opposites(weights, block, magnitude):
+    """Whichever of +magnitude and -magnitude stands first in a block that has both."""
+    above, below = _where(weights, block, magnitude), _where(weights, block, -magnitude)
+    return magnitude if above & -above < below & -below else -magnitude
+
+
+@inlined
+def _where(weights, block, number):
+    """An integer whose bit i says whether weight i of a block is this number."""
+    first, second = load(weights, block, 0) == splat(number), load(weights, block, 16) == splat(number)
+    return np.int64(lane_bits(first)) | np.int64(lane_bits(second)) << 16
+
+
+@kernel
+def _quantize_weighted(weights, importance, variance, limit, scale, code):
+    """quantize_row_q4_0_impl, quantize_row_q5_0_impl: sixteen blocks fill the sixteen lanes."""
+    blocks = weights.shape[0]
+    work = np.empty((WORK_ROWS, 16), np.float32)
+    for block in range(0, blocks, 16):
+        gather(work, WEIGHTS, weights, blocks, block, 32, 1)
+        gather(work, IMPORTANCE, importance, blocks, block, 32, 1)
+        weigh_by_row(work, variance, block, blocks, importance.shape[0])
+        search_scale(work, 32, limit)
+        for lane in range(min(16, blocks - block)):
+            scale[block + lane] = to_half(work[SCALE, lane])
+            for i in range(32):
+                found = nearest_int(work[INVERSE, lane] * work[WEIGHTS + i, lane])
+                silent = work[INVERSE, lane] == f32(0)  # the search leaves such a group's codes at zero
+                code[block + lane, i] = 0 if silent else max(-limit, min(limit - 1, found)) + limit
+
+
+@kernel
+def _dequantize(scale, code, limit, weights):
+    for block in range(code.shape[0]):
+        d = from_half(scale[block])
+        store(weights, block, 0, to_float(load(code, block, 0) - limit) * d)
+        store(weights, block, 16, to_float(load(code, block, 16) - limit) * d)

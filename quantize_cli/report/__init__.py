@@ -1,0 +1,1 @@
+"""Reports for people and build servers: HTML, SVG, JUnit."""

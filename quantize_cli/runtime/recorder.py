@@ -1,0 +1,154 @@
+"""A forward pass as it is recorded: parts of a model append their operations and say where their results will lie."""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import NamedTuple, Protocol
+
+import numpy as np
+
+from quantize_cli import dots
+from quantize_cli.jit.operation import Operation
+from quantize_cli.runtime.program import Program, Threads
+
+FEW = 4
+"""Activations fewer than these are multiplied row by row, straight from the blocks; more are worth opening panels."""
+
+
+class Part(Protocol):
+    """A part of a model."""
+
+    def record(self, tape: "Tape", x: np.ndarray) -> np.ndarray:
+        """Append what it does with activations (n, columns) f32; gives where that will lie."""
+
+
+class Rounded(NamedTuple):
+    """Activations as a product takes them; see dots/activations.py."""
+
+    codes: np.ndarray
+    scales: np.ndarray
+    sums: np.ndarray
+
+
+class Tape:
+    """Records operations and lends the arrays they work on."""
+
+    def __init__(self, threads: Threads) -> None:
+        self.threads = threads
+        self._program = Program()
+        self._free: dict[tuple[int, int], list[np.ndarray]] = {}
+        self._lent: list[np.ndarray] = []
+        self._rounded: dict[tuple[object, ...], Rounded] = {}
+        self._tiled: dict[int, np.ndarray] = {}
+        self._scratch: dict[int, np.ndarray] = {}
+        self._multiplied: object = None
+        """The activations of the product recorded last, if nothing was since."""
+
+    def add(self, operation: Operation, *arguments: np.ndarray | float, beside: bool = False) -> None:
+        """Append an operation, perhaps to be done beside the one before; see operation.py and program.py."""
+        self._program.add(operation, *arguments, beside=beside)
+        self._multiplied = None
+
+    def call(self, function: Callable[[], None]) -> None:
+        """Append a function of Python."""
+        self._program.call(function)
+        self._multiplied = None
+
+    def run(self) -> None:
+        """Do all that was recorded."""
+        self._program.run(self.threads)
+
+    def array(self, rows: int, columns: int) -> np.ndarray:
+        """An array (rows, columns) f32 of any content, lent until the scope ends."""
+        free = self._free.setdefault((rows, columns), [])
+        found = free.pop() if free else np.empty((rows, columns), np.float32)
+        self._lent.append(found)
+        return found
+
+    @contextmanager
+    def scope(self) -> Iterator[None]:
+        """What is lent inside may be lent again afterwards: operations run in order, so none is overwritten early."""
+        before, self._lent = self._lent, []
+        try:
+            yield
+        finally:
+            for array in self._lent:
+                rows, columns = array.shape
+                self._free[rows, columns].append(array)
+            self._lent = before
+            self._rounded.clear()
+            self._tiled.clear()
+
+    def multiply(self, weights: np.ndarray, dot: dots.Dot | dots.FloatDot, x: np.ndarray, out: np.ndarray) -> None:
+        """Append out = x times the rows of `weights` u8 (rows, row bytes): x (n, columns), out (n, rows) f32."""
+        if isinstance(dot, dots.FloatDot):
+            self._multiply_floats(weights, dot, x, out)
+            return
+        if len(x) < FEW:
+            rounded = self._rows(x, dot)
+            self._add_product(rounded, dot.rows, weights, *rounded, out)
+            return
+        scratch = self._scratch_of(dots.scratch_nbytes(x.shape[1], dot.group))
+        multiply = dots.multiply_groups_of_16 if dot.group == 16 else dots.multiply_groups_of_32
+        rounded = self._tiles(x, dot)
+        self._add_product(rounded, multiply, weights, dot.opener.address, *rounded, out, scratch)
+
+    def _multiply_floats(self, weights: np.ndarray, dot: dots.FloatDot, x: np.ndarray, out: np.ndarray) -> None:
+        if len(x) < FEW:
+            self._add_product(x, dot.rows, weights, x, out)
+            return
+        if id(x) not in self._tiled:
+            tiles = self.array(-(-len(x) // dots.TOKENS), x.shape[1] * dots.TOKENS)
+            self.add(dots.tiles_float, x, tiles)
+            self._tiled[id(x)] = tiles
+        scratch = self._scratch_of(dots.float_scratch_nbytes(x.shape[1]))
+        tiles = self._tiled[id(x)]
+        self._add_product(tiles, dots.multiply_floats, weights, dot.opener.address, tiles, out, scratch)
+
+    def _add_product(self, activations: object, operation: Operation, *arguments: np.ndarray | float) -> None:
+        """Append a product, beside the one before if that is of the same activations: no thread then waits between."""
+        self.add(operation, *arguments, beside=self._multiplied is activations)
+        self._multiplied = activations
+
+    def _scratch_of(self, nbytes: int) -> np.ndarray:
+        """Bytes for each thread, the same for all operations that want as many."""
+        if nbytes not in self._scratch:
+            self._scratch[nbytes] = np.empty((self.threads.count, nbytes), np.uint8)
+        return self._scratch[nbytes]
+
+    def _rows(self, x: np.ndarray, dot: dots.Dot) -> Rounded:
+        """Rounded once for all products of a scope that take `x` alike."""
+        key = id(x), dot.super_block, dot.halved_sums
+        if key not in self._rounded:
+            count, columns = x.shape
+            filled = columns if dot.super_block else -(-columns // 128) * 128
+            scales, sums = (columns // 32, columns // 16) if dot.super_block else (filled // 8, filled // 8)
+            rounded = Rounded(
+                self.array(count, filled // 4).view(np.int8), self.array(count, scales), self.array(count, sums)
+            )
+            self.add(dots.rows_super if dot.super_block else dots.rows_small, x, *rounded, int(dot.halved_sums))
+            self._rounded[key] = rounded
+        return self._rounded[key]
+
+    def _tiles(self, x: np.ndarray, dot: dots.Dot) -> Rounded:
+        """The same for many activations."""
+        key = id(x), dot.super_block, dot.group, dot.halved_sums
+        if key not in self._rounded:
+            tiles, columns = -(-len(x) // dots.TOKENS), x.shape[1]
+            rounded = Rounded(
+                self.array(tiles, columns // 4 * dots.TOKENS).view(np.int32),
+                self.array(tiles, columns // 32 * dots.TOKENS),
+                self.array(tiles, columns // dot.group * dots.TOKENS),
+            )
+            self.add(
+                dots.tiles_super if dot.super_block else dots.tiles_small, x, *rounded, dot.group, int(dot.halved_sums)
+            )
+            self._rounded[key] = rounded
+        return self._rounded[key]
+
+
+def applied(part: Part, x: np.ndarray, threads: Threads) -> np.ndarray:
+    """What a part makes of activations (n, columns) f32, at once."""
+    tape = Tape(threads)
+    out = part.record(tape, np.ascontiguousarray(x))
+    tape.run()
+    return out

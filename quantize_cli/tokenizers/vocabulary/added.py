@@ -1,0 +1,130 @@
+"""The tokens that files add to a vocabulary, and tokenizer.json with all of them."""
+
+import re
+from collections.abc import Mapping
+from typing import Any
+
+from tokenizers import AddedToken
+from tokenizers import Tokenizer as Backend
+
+from quantize_cli.errors import InputError
+from quantize_cli.formats.checkpoint import Checkpoint
+from quantize_cli.formats.quoted import quoted
+from quantize_cli.tokenizers.vocabulary.rows import Piece
+from quantize_cli.tokenizers.vocabulary.special import content, looks_special
+from quantize_cli.tokenizers.vocabulary.stored import Encode
+from quantize_cli.tokenizers.vocabulary.tokenizer import CONTROL, USER_DEFINED
+
+ADDED_SCORE = -1000.0
+_NAMED = ("bos_token", "eos_token", "unk_token", "sep_token", "pad_token", "cls_token", "mask_token")
+_MORE = ("additional_special_tokens", "extra_special_tokens")
+
+
+def added_tokenizer(checkpoint: Checkpoint) -> Backend:
+    """tokenizer.json with the tokens of tokenizer_config.json, which transformers adds in this order.
+
+    InputError when the file is no tokenizer.
+    """
+    try:
+        tokenizer = Backend.from_str(checkpoint.text("tokenizer.json") or "")
+    except Exception as error:
+        # The library raises nothing narrower.
+        raise InputError(f"{checkpoint.directory}/tokenizer.json: {_first_line(error)}") from error
+    # Both would change what the test text encodes to.
+    tokenizer.no_truncation()
+    tokenizer.no_padding()
+    stated = (checkpoint.json("tokenizer_config.json") or {}).get("added_tokens_decoder")
+    entries = {key: entry for key, entry in stated.items() if content(entry)} if isinstance(stated, dict) else {}
+    tokenizer.add_tokens([_added(entries[key]) for key in sorted(entries, key=_as_id)])
+    known = {token.content for token in tokenizer.get_added_tokens_decoder().values()}
+    missing = [name for name in named_specials(checkpoint) if name not in known]
+    tokenizer.add_tokens([AddedToken(name, special=True) for name in missing])
+    return tokenizer
+
+
+def moved(document: Mapping[str, Any], tokenizer: Backend, source: str) -> tuple[str, ...]:
+    """A warning of added tokens for which `tokenizers` has another id than the one they are stored with."""
+    listed = document.get("added_tokens")
+    found = []
+    for entry in listed if isinstance(listed, list) else []:
+        given = tokenizer.token_to_id(str(content(entry)))
+        if given is not None and given != entry.get("id"):
+            found.append(
+                f"{quoted(str(content(entry)))} is stored as {quoted(str(entry.get('id')))} and read as {given}"
+            )
+    if not found:
+        return ()
+    more = f", and {len(found) - 1} more" if len(found) > 1 else ""
+    return (f"{source}: added token {found[0]}{more}, as the ids before it have holes",)
+
+
+def encoder_of(backend: Backend) -> Encode:
+    """The ids of a text by tokenizer.json."""
+
+    def encode(text: str) -> list[int]:
+        ids: list[int] = backend.encode(text, add_special_tokens=False).ids
+        return ids
+
+    return encode
+
+
+def named_specials(checkpoint: Checkpoint) -> tuple[str, ...]:
+    """The texts of the tokens that a role is stated for: those that begin, end, pad, ..., as transformers adds them."""
+    config = checkpoint.json("tokenizer_config.json") or {}
+    if "added_tokens_decoder" not in config:
+        config = {**config, **(checkpoint.json("special_tokens_map.json") or {})}
+    listed: list[Any] = [config.get(key) for key in _NAMED]
+    for key in _MORE:
+        more = config.get(key)
+        listed += more if isinstance(more, list) else []
+    return tuple(dict.fromkeys(name for name in map(content, listed) if name))
+
+
+def old_additions(checkpoint: Checkpoint) -> dict[int, Piece]:
+    """The tokens of added_tokens.json, which says only their texts and ids."""
+    stated = checkpoint.json("added_tokens.json") or {}
+    specials = named_specials(checkpoint)
+    return {
+        token: Piece(name, ADDED_SCORE, CONTROL if name in specials or looks_special(name) else USER_DEFINED)
+        for name, token in stated.items()
+        if isinstance(token, int)
+    }
+
+
+def unknown_additions(checkpoint: Checkpoint, tokenizer: Backend) -> dict[int, Piece]:
+    """The tokens of added_tokens.json that tokenizer.json does not have."""
+    found = old_additions(checkpoint)
+    return {token: piece for token, piece in found.items() if tokenizer.token_to_id(piece.text) is None}
+
+
+def stated_additions(checkpoint: Checkpoint) -> dict[int, Piece]:
+    """The tokens that tokenizer_config.json adds or replaces."""
+    stated = (checkpoint.json("tokenizer_config.json") or {}).get("added_tokens_decoder")
+    found = {}
+    for key, entry in stated.items() if isinstance(stated, dict) else []:
+        name = content(entry)
+        if name is None or not re.fullmatch("[0-9]{1,9}", key):
+            raise InputError(f"tokenizer_config.json: added token {quoted(key)} has no text, or no id")
+        found[int(key)] = addition(name, isinstance(entry, dict) and bool(entry.get("special")))
+    return found
+
+
+def addition(name: str, special: bool) -> Piece:
+    """A token that is added to a SentencePiece vocabulary."""
+    if special or looks_special(name):
+        return Piece(name, ADDED_SCORE, CONTROL)
+    return Piece(name.replace("▁", " "), ADDED_SCORE, USER_DEFINED)
+
+
+def _added(stated: Any) -> AddedToken:
+    entry = stated if isinstance(stated, dict) else {"content": stated}
+    flags = {name: bool(entry[name]) for name in ("single_word", "lstrip", "rstrip", "normalized") if name in entry}
+    return AddedToken(content(entry) or "", special=bool(entry.get("special")), **flags)
+
+
+def _as_id(key: str) -> int:
+    return int(key) if key.isascii() and key.isdecimal() and len(key) < 10 else 1 << 32
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).splitlines() or ["not a tokenizer"])[0]

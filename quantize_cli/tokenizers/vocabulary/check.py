@@ -1,0 +1,104 @@
+"""Whether the tokens of the file are the checkpoint's own: both cut the same texts."""
+
+from collections.abc import Iterator, Sequence
+from typing import NamedTuple, TypeVar
+
+from quantize_cli.errors import InputError
+from quantize_cli.formats.quoted import quoted
+from quantize_cli.tokenizers.vocabulary.stored import Encode, Stored
+from quantize_cli.tokenizers.vocabulary.texts import KNOWN, MARKERS, ORDINARY, OWN_TOKENS, TEXTS, around
+from quantize_cli.tokenizers.vocabulary.tokenizer import Tokenizer
+
+_Item = TypeVar("_Item")
+
+_MARKERS = 12
+"""How many of the vocabulary's markers are tried, ..."""
+_OWN_TOKENS = 48
+"""... and how many of its other tokens."""
+_SHOWN = 5
+"""Tokens, from the first that differs on."""
+
+
+class Difference(NamedTuple):
+    """A text that is cut in two ways."""
+
+    group: str
+    text: str
+    expected: list[int]
+    found: list[int]
+
+
+def compared(stored: Stored, own: Encode, tokenizer: Tokenizer) -> tuple[str, ...]:
+    """What to warn of: texts that llama.cpp, as `tokenizer`, cuts otherwise than `own`, the checkpoint's tokenizer.
+
+    InputError where it would read most of ordinary text with other tokens than the model was trained on.
+    """
+    texts = [*_texts(tokenizer), *((OWN_TOKENS, text) for text in stored.texts)]
+    differences = [
+        Difference(group, text, expected, found)
+        for group, text in texts
+        for expected, found in ((own(text), tokenizer.encode(text, add_special=False, parse_special=True)),)
+        if expected != found
+    ]
+    if not differences:
+        return ()
+    message = (
+        f"{stored.source}: llama.cpp cuts {len(differences)} of {len(texts)} built-in texts otherwise, "
+        f"{_shown(differences, tokenizer)}"
+    )
+    ordinary = sum(difference.group == ORDINARY for difference in differences)
+    if 2 * ordinary > len(TEXTS[ORDINARY]):
+        raise InputError(
+            message,
+            hint="the file would read other tokens than the model was trained on: llama.cpp has no such tokenizer",
+        )
+    return (message,)
+
+
+def _texts(tokenizer: Tokenizer) -> Iterator[tuple[str, str]]:
+    """Group and text."""
+    for group, texts in TEXTS.items():
+        for text in texts:
+            yield group, text
+    for marker in _spread([text for text, _ in tokenizer.markers if text.strip()], _MARKERS):
+        for text in around(marker):
+            yield MARKERS, text
+    marked = {token for _, token in tokenizer.markers}
+    plain = range(len(tokenizer.pieces))
+    for token in _spread([token for token in plain if token not in marked], _OWN_TOKENS):
+        said = tokenizer.pieces[token].decode(errors="ignore")
+        if said:
+            yield OWN_TOKENS, f"a{said}"
+
+
+def _spread(items: Sequence[_Item], count: int) -> Sequence[_Item]:
+    """So many of the items, from all over them."""
+    return items[:: max(1, len(items) // count)][:count]
+
+
+def _shown(differences: list[Difference], tokenizer: Tokenizer) -> str:
+    groups = list(dict.fromkeys(difference.group for difference in differences))
+    first = min(differences, key=lambda difference: len(difference.text))
+    pairs = zip(first.expected, first.found, strict=False)
+    at = next((at for at, (left, right) in enumerate(pairs) if left != right), len(first.expected))
+    expected, found = (_pieces(ids, at - 1, tokenizer) for ids in (first.expected, first.found))
+    bare = {marker for marker, _ in tokenizer.markers}
+    lost = any(difference.text in bare for difference in differences)
+    reasons = [KNOWN[group] for group in groups if group in KNOWN and not lost]
+    known = f" ({'; '.join(reasons)})" if len(reasons) == len(groups) else ""
+    return f"of {', '.join(groups)}: {quoted(first.text)} becomes {found}, not {expected}{known}"
+
+
+def _pieces(ids: list[int], at: int, tokenizer: Tokenizer) -> str:
+    """The tokens from one on."""
+    start = at if at > 1 else 0
+    named = [_name(token, tokenizer) for token in ids[start : start + _SHOWN]]
+    return f"[{'... ' if start else ''}{' '.join(named)}{' ...' if len(ids) > start + _SHOWN else ''}]"
+
+
+def _name(token: int, tokenizer: Tokenizer) -> str:
+    """What a token says, or its id where that is no text."""
+    try:
+        return repr(tokenizer.pieces[token].decode())
+    except (UnicodeDecodeError, IndexError):
+        return str(token)

@@ -1,0 +1,120 @@
+"""Tokens that end a generation: those llama.cpp finds by key and by text, and the keys that hold a checkpoint's own.
+
+A GGUF file has one key each for the end of a text (eos), of a turn (eot) and of a message (eom). llama.cpp also ends at
+tokens whose text it knows, whatever a file says (llama-vocab.cpp). Ends beyond these go under a key of our own,
+`tokenizer.ggml.eog_token_ids`: our runtime ends there, llama.cpp passes the key over.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
+
+from quantize_cli.tokenizers.vocabulary.gguf_keys import CONTROL, NORMAL, USER_DEFINED
+
+MORE_ENDS = "eog_token_ids"
+ENGINE_EOS = {"llama": 2, "gpt2": 11}
+"""By kind of tokenizer, what llama.cpp takes for the end of a text when a file says nothing."""
+
+_TURN_ENDS = (
+    *("<|eot_id|>", "<|im_end|>", "<|end|>", "<end_of_turn>", "<|endoftext|>", "<|end_of_text|>"),
+    *("<EOT>", "_<EOT>", "[EOT]", "<end_of_utterance>", "<turn|>"),
+)
+_MESSAGE_ENDS = ("<|eom_id|>",)
+ENDS = (
+    *(*_TURN_ENDS, *_MESSAGE_ENDS, "</s>", "[EOS]", "<eos>", "<｜end▁of▁sentence｜>", "[e~[", "<|tool_response>"),
+    *("<|return|>", "<|call|>", "<|flush|>", "<|calls|>"),
+)
+"""Texts that end a generation, whatever type the file gives them."""
+_TEXT_ENDS = ("<|endoftext|>", "<|end_of_text|>", "</s>", "<eos>", "[EOS]", "<｜end▁of▁sentence｜>", *_TURN_ENDS)
+"""Those that may end a text where no file of a checkpoint says what does, the likeliest first."""
+
+_INFILL = {
+    "fim_pre": (
+        *("<|fim_prefix|>", "<fim-prefix>", "<fim_prefix>", "<｜fim▁begin｜>", "<PRE>", "▁<PRE>"),
+        *("<|code_prefix|>", "<|prefix|>"),
+    ),
+    "fim_suf": (
+        *("<|fim_suffix|>", "<fim-suffix>", "<fim_suffix>", "<｜fim▁hole｜>", "<SUF>", "▁<SUF>"),
+        *("<|code_suffix|>", "<|suffix|>"),
+    ),
+    "fim_mid": (
+        *("<|fim_middle|>", "<fim-middle>", "<fim_middle>", "<｜fim▁end｜>", "<MID>", "▁<MID>"),
+        *("<|code_middle|>", "<|middle|>"),
+    ),
+    "fim_pad": ("<|fim_pad|>", "<fim-pad>", "<fim_pad>", "<PAD>", "[PAD]"),
+    "fim_rep": ("<|fim_repo|>", "<|repo_name|>", "<fim-repo>", "<REPO>", "<reponame>"),
+    "fim_sep": ("<|file_sep|>",),
+}
+"""Markers of infilling, each by its key, or where the file lacks that, by its text."""
+_INFILL_ENDS = ("fim_pad", "fim_rep", "fim_sep")
+_SHOWN = ("<|channel|>", "<|message|>", "<|start|>", "<|constrain|>")
+"""Markers within a message of gpt-oss, which are said aloud whatever type the file gives them."""
+_RETURN, _CALL, _FLUSH = ("<|return|>",), ("<|call|>", "<|calls|>"), ("<|flush|>",)
+_NO_ENDS = (
+    ("<|end|>", USER_DEFINED, ((_RETURN, _CALL), (_CALL, _FLUSH))),
+    ("</s>", NORMAL, ((("<|tool_response>", "<|plamo:eos|>"),),)),
+)
+"""A text that ends nothing, and its type, beside one of some others out of each group of any of these lists."""
+
+
+ROLES = ("eos", "eot", "eom", *_INFILL)
+"""Those whose keys matter for where a generation ends."""
+
+
+class Found(NamedTuple):
+    """What llama.cpp makes of a vocabulary."""
+
+    retyped: dict[int, int]
+    """By token, the type it has whatever the file says."""
+    ends: frozenset[int]
+
+
+def found_in(ids: Mapping[str, int], keyed: Mapping[str, int]) -> Found:
+    """What llama.cpp finds in a vocabulary with these ids by text, and under the keys of these roles."""
+    control = {ids[text] for text in ENDS if text in ids}
+    ends = control | {keyed[role] for role in ("eos", "eot", "eom") if role in keyed}
+    for role, texts in _INFILL.items():
+        by_text = set() if role in keyed else {ids[text] for text in texts if text in ids}
+        control |= by_text
+        if role in _INFILL_ENDS:
+            ends |= {keyed[role]} if role in keyed else by_text
+    retyped = dict.fromkeys(control, CONTROL) | {ids[text]: USER_DEFINED for text in _SHOWN if text in ids}
+    for text, type_, alternatives in _NO_ENDS:
+        groups_found = [[any(ids.get(mark) in ends for mark in group) for group in groups] for groups in alternatives]
+        if ids.get(text) in ends and any(map(all, groups_found)):
+            ends.remove(ids[text])
+            retyped[ids[text]] = type_
+    return Found(retyped, frozenset(ends))
+
+
+def likeliest_end(ids: Mapping[str, int]) -> int | None:
+    """The token that ends a text by its name; None when none has such a name."""
+    return next((ids[text] for text in _TEXT_ENDS if text in ids), None)
+
+
+class Placed(NamedTuple):
+    """A checkpoint's ends by the keys that hold them."""
+
+    roles: dict[str, int]
+    """The end of a text ("eos"), of a turn ("eot") and of a message ("eom"), those there are."""
+    more: list[int]
+    """Those llama.cpp does not end at: no key is left for them, and it does not know their texts, or not as ends."""
+
+
+def placed(ends: Sequence[int], ids: Mapping[str, int], roles: Mapping[str, int]) -> Placed:
+    """Where to put ends, the first of which ends a text; `roles` are keys that are taken.
+
+    Ends that llama.cpp finds by their texts have keys only as long as all others have, in the order given.
+    """
+    known = found_in(ids, {"eos": ends[0]}).ends
+    in_vain = [ids[text] for text, _, _ in _NO_ENDS if text in ids and ids[text] not in known]
+    found = {"eos": ends[0], **roles}
+    rest = [token for token in ends if token not in found.values()]
+    nameless = [token for token in rest if token not in known and token not in in_vain]
+    for role, texts in (("eom", _MESSAGE_ENDS), ("eot", _TURN_ENDS)):
+        named = [token for token in rest if token in known and token in (ids.get(text) for text in texts)]
+        if named and role not in found and sum(other not in found for other in ("eot", "eom")) > len(nameless):
+            found[role] = named[0]
+    for role in ("eot", "eom"):
+        if role not in found and nameless:
+            found[role] = nameless.pop(0)
+    return Placed(found, nameless + [token for token in in_vain if token in rest])

@@ -1,0 +1,100 @@
+"""What a GGUF file says of its tokens, read without trust: each key has the type llama.cpp asks for, or is refused."""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from quantize_cli.errors import InputError
+from quantize_cli.formats.gguf.layout import Value, ValueType
+
+NORMAL, UNKNOWN, CONTROL, USER_DEFINED, UNUSED, BYTE = range(1, 7)
+"""`tokenizer.ggml.token_type` (enum llama_token_type)."""
+
+_PREFIX = "tokenizer.ggml."
+_FLAG = frozenset((ValueType.BOOL,))
+_TEXT = frozenset((ValueType.STRING,))
+_WHOLE = frozenset(type_ for type_ in ValueType if type_.name.startswith(("INT", "UINT")))
+_NUMBER = _WHOLE | {ValueType.FLOAT32, ValueType.FLOAT64}
+_NAMES = {_FLAG: "bool", _TEXT: "string", _WHOLE: "whole number", _NUMBER: "number"}
+
+
+@dataclass(frozen=True)
+class Vocabulary:
+    """Tokens by id, and what else `tokenizer.ggml.*` says."""
+
+    texts: tuple[str, ...]
+    types: tuple[int, ...]
+    scores: tuple[float, ...]
+    metadata: Mapping[str, Value] = field(repr=False)
+
+    def flag(self, key: str, default: bool) -> bool:
+        return bool(_scalar(self.metadata, key, _FLAG, default))
+
+    def text(self, key: str, default: str) -> str:
+        return str(_scalar(self.metadata, key, _TEXT, default))
+
+    def list_of_texts(self, key: str) -> Sequence[str]:
+        """Empty where the file has no such key."""
+        found: Sequence[str] = _array(self.metadata, key, _TEXT, [])
+        return found
+
+    def token(self, role: str, default: int | None = None) -> int | None:
+        """A special token's id; ids beyond the vocabulary count as unsaid, as in llama.cpp."""
+        for number in (_scalar(self.metadata, f"{role}_token_id", _WHOLE, default), default):
+            if number is not None and 0 <= number < len(self.texts):
+                return int(number)
+        return None
+
+    def tokens(self, key: str) -> list[int]:
+        """The ids that an array lists, without those beyond the vocabulary."""
+        return [int(number) for number in _array(self.metadata, key, _WHOLE, []) if 0 <= number < len(self.texts)]
+
+
+def vocabulary(metadata: Mapping[str, Value]) -> Vocabulary:
+    """The tokens a GGUF file lists; InputError when its arrays are missing, of other types, or do not match."""
+    texts: Sequence[str] = _array(metadata, "tokens", _TEXT, None)
+    types = _array(metadata, "token_type", _WHOLE, [NORMAL] * len(texts))
+    scores = _array(metadata, "scores", _NUMBER, [0.0] * len(texts))
+    for name, found in (("token_type", types), ("scores", scores)):
+        if len(found) != len(texts):
+            raise InputError(f"'{_PREFIX}{name}' has {len(found)} entries for {len(texts)} tokens")
+    floats = tuple(map(float, scores))
+    undefined = next((token for token, score in enumerate(floats) if math.isnan(score)), None)
+    if undefined is not None:
+        raise InputError(f"'{_PREFIX}scores' is nan for token {undefined} of {len(texts)}")
+    named = (text if text else f"[EMPTY_{token}]" for token, text in enumerate(texts))
+    return Vocabulary(tuple(named), tuple(map(int, types)), floats, metadata)
+
+
+def model_of(metadata: Mapping[str, Value]) -> str | None:
+    """The kind of tokenizer, as llama.cpp calls it; None when the file names none."""
+    name: str | None = _scalar(metadata, "model", _TEXT, None)
+    return name
+
+
+def _scalar(metadata: Mapping[str, Value], name: str, types: frozenset[ValueType], default: Any) -> Any:
+    found = metadata.get(f"{_PREFIX}{name}")
+    if found is None:
+        return default
+    if found.type not in types:
+        raise InputError(f"'{_PREFIX}{name}' is of type {_spelled(found)}, not a {_NAMES[types]}")
+    return found.data
+
+
+def _array(metadata: Mapping[str, Value], name: str, types: frozenset[ValueType], default: Any) -> Any:
+    found = metadata.get(f"{_PREFIX}{name}")
+    if found is None and default is not None:
+        return default
+    if found is None or found.element is None:
+        raise InputError(f"'{_PREFIX}{name}' is missing or no array")
+    if found.element not in types:
+        raise InputError(f"'{_PREFIX}{name}' is of type {_spelled(found)}, not an array of {_NAMES[types]}s")
+    return found.data
+
+
+def _spelled(value: Value) -> str:
+    """A value's type, as gguf.md spells it."""
+    if value.element is None:
+        return value.type.name.lower()
+    return f"array of {value.element.name.lower()}, {len(value.data)} of them"

@@ -1,0 +1,124 @@
+"""The libraries that read tokenizer files, kept from taking a process down with them.
+
+`tokenizers` is written in Rust: on files that no one expected it panics, which Python sees as an exception beside all
+others, or takes time and memory without end. What makes texts long is refused before the library sees it. A file with
+a regular expression that we do not know is read in a process of its own first, which may take only so much.
+"""
+
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+from quantize_cli.errors import InputError
+from quantize_cli.formats.checkpoint import Checkpoint
+from quantize_cli.limits import limit_process
+from quantize_cli.tokenizers.vocabulary.growth import MOST_NBYTES, longest
+from quantize_cli.tokenizers.vocabulary.pretokenizer import is_known_pattern
+
+_FILE = "tokenizer.json"
+_SECONDS = 20
+"""Of processor time that a rehearsal may take; the largest vocabulary takes two."""
+_PATIENCE = 120
+"""Seconds until we no longer wait for it."""
+_MEMORY_NBYTES, _MEMORY_TIMES = 512 << 20, 32
+"""What it may take, and how often the size of the file besides; most of it are addresses that are never used."""
+_rehearses = False
+"""Whether this process is there to be ended."""
+
+
+@contextmanager
+def careful(checkpoint: Checkpoint) -> Iterator[None]:
+    """Around what reads a checkpoint's tokenizer: the libraries fail with InputError, and say nothing besides."""
+    document = checkpoint.json(_FILE)
+    if document is not None:
+        _refuse(checkpoint, document)
+    try:
+        with _silence():
+            yield
+    except UnicodeError as error:
+        raise InputError(f"{checkpoint.directory}: a token of the tokenizer is no text: {error}") from error
+    except BaseException as error:
+        # A panic is no Exception, and its class has no name to import; the library's other errors are bare Exceptions.
+        if type(error).__name__ != "PanicException" and type(error) is not Exception:
+            raise
+        raise InputError(f"{checkpoint.directory}/{_FILE}: {first_line(error)}") from error
+
+
+def first_line(error: BaseException) -> str:
+    return (str(error).splitlines() or ["not a tokenizer"])[0]
+
+
+def _refuse(checkpoint: Checkpoint, document: Mapping[str, Any]) -> None:
+    where = f"{checkpoint.directory}/{_FILE}"
+    if longest(document) > MOST_NBYTES:
+        raise InputError(f"{where}: its normalizer, cuts or decoder make a short text longer than {MOST_NBYTES} bytes")
+    if not _rehearses and _is_unusual(document):
+        _rehearse(checkpoint, where)
+
+
+def _is_unusual(document: Mapping[str, Any]) -> bool:
+    """Whether a part has a regular expression that we do not know, or a table that says what becomes of a text."""
+    waiting: list[Any] = [part for name, part in document.items() if name not in ("model", "added_tokens")]
+    while waiting:
+        part = waiting.pop()
+        if isinstance(part, list):
+            waiting += part
+        elif isinstance(part, dict):
+            pattern = part.get("Regex")
+            if part.get("type") == "Precompiled" or (isinstance(pattern, str) and not is_known_pattern(pattern)):
+                return True
+            waiting += part.values()
+    return False
+
+
+def _rehearse(checkpoint: Checkpoint, where: str) -> None:
+    """InputError when a process that opens the checkpoint takes too much, or does not come to an end by itself."""
+    opened, nbytes = str(checkpoint.path.absolute()), (checkpoint.directory / _FILE).stat().st_size
+    program = (
+        f"import sys; sys.path[:] = {sys.path!r}; from quantize_cli.model.source import open_model; "
+        "from quantize_cli.tokenizers.vocabulary.library import rehearse; "
+        f"rehearse(open_model, {opened!r}, {_SECONDS}, {nbytes})"
+    )
+    command = [sys.executable, "-I", "-c", program]
+    try:
+        child = subprocess.run(command, capture_output=True, timeout=_PATIENCE, check=False)
+    except subprocess.TimeoutExpired:
+        raise InputError(f"{where}: reading it takes more than {_PATIENCE} s") from None
+    if child.returncode == -getattr(signal, "SIGXCPU", sys.maxsize):
+        raise InputError(f"{where}: reading it takes more than {_SECONDS} s of processor time")
+    if child.returncode < 0:
+        raise InputError(
+            f"{where}: reading it ends the process by signal {-child.returncode}, or takes too much memory"
+        )
+
+
+def rehearse(open_model: Callable[[Path], object], path: str, seconds: int, nbytes: int) -> None:
+    """What the process of its own does; whether and how it fails is for the other to say."""
+    global _rehearses
+    _rehearses = True
+    limit_process(seconds, _MEMORY_NBYTES + _MEMORY_TIMES * nbytes)
+    with suppress(Exception):
+        open_model(Path(path))
+
+
+@contextmanager
+def _silence() -> Iterator[None]:
+    """What libraries write to the standard error stream, which is for people, goes nowhere."""
+    try:
+        kept = os.dup(2)
+    except OSError:
+        # There is none to write to.
+        yield
+        return
+    try:
+        with Path(os.devnull).open("wb") as nowhere:
+            os.dup2(nowhere.fileno(), 2)
+        yield
+    finally:
+        os.dup2(kept, 2)
+        os.close(kept)

@@ -1,0 +1,87 @@
+"""A pre-tokenizer that llama.cpp has no name for, under a name whose cuts give the same tokens for all texts we try."""
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from tokenizers import Regex, pre_tokenizers
+from tokenizers import Tokenizer as Backend
+
+from quantize_cli.errors import InputError
+from quantize_cli.formats.quoted import quoted
+from quantize_cli.tokenizers.vocabulary.pretokenizer import ENGINE, Pretokenizer, cuts_of
+from quantize_cli.tokenizers.vocabulary.stored import SUPPORTED
+from quantize_cli.tokenizers.vocabulary.texts import TEXTS
+
+_CANDIDATES = ("gpt-2", "llama-bpe", "smaug-bpe", "qwen2", "smollm", "tekken", "gpt-4o", "qwen35")
+"""One name for each way of cutting; the first that fits is taken."""
+_OWN_TOKENS = 200
+
+
+def name_by_texts(document: Mapping[str, Any], tokenizer: Backend, source: str) -> tuple[str, str]:
+    """The name, and what to warn of; `document` is the tokenizer.json that `tokenizer` was made of.
+
+    InputError where no name fits, or the vocabulary is not spelled in GPT-2's letters for bytes.
+    """
+    if not any("ByteLevel" in str(document.get(part)) for part in ("pre_tokenizer", "decoder")):
+        raise InputError(f"{source}: BPE that spells neither all text in bytes nor what has no piece", hint=SUPPORTED)
+    found = _described(document.get("pre_tokenizer"))
+    own = _plain(tokenizer)
+    own.pre_tokenizer = tokenizer.pre_tokenizer
+    texts = tuple(_texts(tokenizer))
+    expected = [_ids(own, text) for text in texts]
+    differing = {name: _differing(name, tokenizer, texts, expected) for name in _CANDIDATES}
+    best = min(differing, key=lambda name: differing[name])
+    if differing[best]:
+        raise InputError(
+            f"{source}: llama.cpp has no name for this pre-tokenizer, which {found}",
+            hint=f"known are those of GPT-2, Llama 3, Qwen 2, SmolLM, Mistral Nemo, and GPT-4o; the nearest is "
+            f"{best}, which cuts {differing[best]} of {len(texts)} built-in texts otherwise",
+        )
+    warning = (
+        f"{source}: llama.cpp has no name for this pre-tokenizer, which {found}; it is called {best}, "
+        f"which gives the same tokens for all of {len(texts)} built-in texts"
+    )
+    return best, warning
+
+
+def _described(pretokenizer: Any) -> str:
+    """What it does, for a message."""
+    cuts = " then ".join(quoted(cut) for cut in cuts_of(pretokenizer))
+    first = "puts a space first and " if "'add_prefix_space': True" in str(pretokenizer) else ""
+    return f"{first}cuts by {cuts}" if cuts else f"{first}does not cut"
+
+
+def _differing(name: str, tokenizer: Backend, texts: tuple[str, ...], expected: list[list[int]]) -> int:
+    """How many of the texts have other tokens under this name."""
+    if ENGINE[name].ignores_merges != tokenizer.model.ignore_merges:
+        return len(texts)
+    other = _plain(tokenizer)
+    other.pre_tokenizer = sequence(ENGINE[name])
+    return sum(_ids(other, text) != ids for text, ids in zip(texts, expected, strict=True))
+
+
+def _plain(tokenizer: Backend) -> Backend:
+    """The same vocabulary and merges, without what cuts a text; what changes it first is not the pre-tokenizer's."""
+    found = Backend(tokenizer.model)
+    if tokenizer.normalizer is not None:
+        found.normalizer = tokenizer.normalizer
+    return found
+
+
+def _ids(tokenizer: Backend, text: str) -> list[int]:
+    ids: list[int] = tokenizer.encode(text, add_special_tokens=False).ids
+    return ids
+
+
+def _texts(tokenizer: Backend) -> Iterator[str]:
+    for texts in TEXTS.values():
+        yield from texts
+    size = tokenizer.get_vocab_size(with_added_tokens=False)
+    for token in range(0, size, max(1, size // _OWN_TOKENS)):
+        yield "It is" + tokenizer.decode([token])
+
+
+def sequence(cuts: Pretokenizer) -> pre_tokenizers.PreTokenizer:
+    """llama.cpp's cuts, and GPT-2's letters for bytes."""
+    splits = [pre_tokenizers.Split(Regex(pattern), "isolated") for pattern in cuts.splits]
+    return pre_tokenizers.Sequence([*splits, pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)])

@@ -1,0 +1,100 @@
+"""Scores out of merges: a tokenizer.json of BPE keeps the order of merging, llama.cpp asks for a score of each piece.
+
+llama.cpp joins the two neighbours whose piece has the best score, of equals the leftmost; `tokenizers` joins the pair
+that was learned first. The two are one where a piece's score falls with the rank of the first merge that makes it, as
+long as every way to split a piece into two others is a merge: so it is in files that were made from a tokenizer.model.
+SentencePiece writes the same scores when it trains: for the n-th piece it makes, -n; single letters go on from there.
+"""
+
+import re
+from collections.abc import Collection, Iterator, Mapping
+from itertools import count
+from operator import itemgetter
+from typing import Any
+
+from tokenizers import AddedToken
+from tokenizers import Tokenizer as Backend
+
+from quantize_cli.errors import InputError
+from quantize_cli.tokenizers.vocabulary.added import ADDED_SCORE
+from quantize_cli.tokenizers.vocabulary.rows import Piece
+from quantize_cli.tokenizers.vocabulary.special import looks_special
+from quantize_cli.tokenizers.vocabulary.tokenizer import BYTE, CONTROL, NORMAL, UNKNOWN, USER_DEFINED
+
+UNREACHED_SCORE = -1e9
+"""Of a piece that no merge makes: llama.cpp cannot be kept from making it, but then nothing else is left to do."""
+_BYTE = re.compile("<0x[0-9A-F]{2}>")
+
+
+def merged_pieces(model: Mapping[str, Any], backend: Backend, specials: Collection[str]) -> dict[int, Piece]:
+    """The pieces of a tokenizer.json by id; `model` is its model, `backend` the whole of it with all added tokens."""
+    base = backend.get_vocab(with_added_tokens=False)
+    added = backend.get_added_tokens_decoder()
+    ranks = ranks_of(model.get("merges"), base)
+    letters = count(len(ranks))
+    pieces = {}
+    for name, token in sorted(base.items(), key=itemgetter(1)):
+        if name in ranks and token not in added and name not in specials:
+            pieces[token] = Piece(name, float(-ranks[name]), NORMAL)
+            continue
+        if name == model.get("unk_token"):
+            type_ = UNKNOWN
+        else:
+            type_ = BYTE if _BYTE.fullmatch(name) else _type(name, added.get(token), specials)
+        if type_ == USER_DEFINED and "▁" in name and name in ranks:
+            # Found by merging, as spaces are spelled otherwise where added tokens are looked for.
+            type_ = NORMAL
+        if name in ranks:
+            score = float(-ranks[name])
+        elif type_ == NORMAL and len(name) == 1:
+            score = float(-next(letters))
+        else:
+            score = UNREACHED_SCORE if type_ != BYTE and can_be_joined(name, base) else 0.0
+        pieces[token] = Piece(name, score, type_)
+    for token, entry in added.items():
+        if token not in pieces:
+            type_ = _type(entry.content, entry, specials)
+            spelled = entry.content.replace("▁", " ") if entry.normalized and type_ == USER_DEFINED else entry.content
+            pieces[token] = Piece(spelled, ADDED_SCORE, type_)
+    return pieces
+
+
+def ranks_of(merges: Any, base: Mapping[str, int]) -> dict[str, int]:
+    """By piece, how many others are made before it, in that order."""
+    found: dict[str, int] = {}
+    for left, right in _pairs(merges):
+        joined = left + right
+        if joined not in found and joined in base and left in base and right in base:
+            found[joined] = len(found)
+    return found
+
+
+def _pairs(merges: Any) -> Iterator[tuple[str, str]]:
+    """Merges in either spelling."""
+    if not isinstance(merges, list):
+        raise InputError(f"tokenizer.json: 'merges' is a {type(merges).__name__}, not a list")
+    for merge in merges:
+        parts = merge.split(" ") if isinstance(merge, str) else merge
+        if len(parts) == 2:
+            yield parts[0], parts[1]
+
+
+def _type(name: str, added: AddedToken | None, specials: Collection[str]) -> int:
+    if name in specials or (added is not None and (added.special or looks_special(name))):
+        return CONTROL
+    return NORMAL if added is None else USER_DEFINED
+
+
+def can_be_joined(name: str, base: Collection[str]) -> bool:
+    """Whether two pieces of a vocabulary, or letters, make the piece: then llama.cpp does not pass them by."""
+    splits = ((name[:at], name[at:]) for at in range(1, len(name)))
+    return any(all(len(part) == 1 or part in base for part in parts) for parts in splits)
+
+
+def puts_space_first(backend: Backend) -> bool:
+    """Whether the normalizer or the pre-tokenizer puts a space before a text."""
+    text = "a" if backend.normalizer is None else backend.normalizer.normalize_str("a")
+    pieces = [text]
+    if backend.pre_tokenizer is not None:
+        pieces = [piece for piece, _ in backend.pre_tokenizer.pre_tokenize_str(text)]
+    return "".join(pieces).startswith(("▁", " "))

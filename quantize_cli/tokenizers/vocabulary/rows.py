@@ -1,0 +1,117 @@
+"""One token for each row of the embedding, whatever the tokenizer's kind; llama.cpp loads no file that has others."""
+
+from collections.abc import Collection, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+from quantize_cli.errors import InputError
+from quantize_cli.formats.checkpoint import Checkpoint
+from quantize_cli.formats.gguf.layout import Value
+from quantize_cli.formats.quoted import quoted
+from quantize_cli.tokenizers.vocabulary.special import content
+from quantize_cli.tokenizers.vocabulary.tokenizer import CONTROL, UNUSED, USER_DEFINED
+
+PADDING_SCORE = -10000.0
+_SHOWN = 3
+_HINT = "give the model's embedding a row for each token and train it, or take the tokenizer files of its base model"
+
+
+class Piece(NamedTuple):
+    """One token."""
+
+    text: str
+    score: float
+    type: int
+
+
+@dataclass(frozen=True)
+class Needs:
+    """What a file cannot be without: tokens that begin and end its texts, and the markers of its chat templates."""
+
+    texts: frozenset[str]
+    ids: frozenset[int]
+    templates: str
+
+    def why(self, token: int, piece: Piece) -> str | None:
+        if piece.text in self.texts or token in self.ids:
+            return "a text begins or ends with it"
+        if piece.type in (CONTROL, USER_DEFINED) and piece.text in self.templates:
+            return "the chat template uses it"
+        return None
+
+
+def needs(checkpoint: Checkpoint, special: Mapping[str, Value]) -> Needs:
+    """Of a checkpoint whose special tokens and chat templates are `special`."""
+    config = checkpoint.json("tokenizer_config.json") or {}
+    stated = {**(checkpoint.json("special_tokens_map.json") or {}), **config}
+    begins = special.get("tokenizer.ggml.add_bos_token")
+    kinds = ("eos",) if begins is not None and not begins.data else ("bos", "eos")
+    names = (content(stated.get(f"{kind}_token")) for kind in kinds)
+    configs = (checkpoint.config or {}, checkpoint.json("generation_config.json") or {})
+    ids = (number for described in configs for kind in kinds for number in _numbers(described.get(f"{kind}_token_id")))
+    templates = [str(value.data) for key, value in special.items() if key.startswith("tokenizer.chat_template")]
+    return Needs(frozenset(filter(None, names)), frozenset(ids), "\n".join(templates))
+
+
+def _numbers(stated: Any) -> list[int]:
+    return [number for number in (stated if isinstance(stated, list) else [stated]) if isinstance(number, int)]
+
+
+def texts_of(pieces: Mapping[int, Piece], rows: int) -> list[str]:
+    """The text of each row's token; a padding token's where the row has none, or its text is another token's."""
+    second = _second_of_a_text(pieces)
+    return [pieces[token].text if token in pieces and token not in second else f"[PAD{token}]" for token in range(rows)]
+
+
+def fitted(pieces: Mapping[int, Piece], rows: int, needed: Needs, where: str) -> tuple[list[Piece], tuple[str, ...]]:
+    """The token of each row, and what to say of those that are left out.
+
+    A row without a token gets a padding token, and so does one whose text another token has: a text is one token's.
+    A token without a row is left out. InputError when that one is needed.
+    """
+    beyond = [token for token in sorted(pieces) if token >= rows]
+    for token in beyond:
+        reason = needed.why(token, pieces[token])
+        if reason:
+            raise InputError(
+                f"{where}: token {quoted(pieces[token].text)} has id {token}, "
+                f"the model's embedding has {rows} rows, and {reason}",
+                hint=_HINT,
+            )
+    held = {token: piece for token, piece in pieces.items() if token < rows}
+    second = _second_of_a_text(held)
+    kept = {token: piece for token, piece in held.items() if token not in second}
+    taken = {piece.text for piece in kept.values()}
+    found = [kept[token] if token in kept else _padding(token, taken) for token in range(rows)]
+    return found, tuple(_warnings(pieces, beyond, second, rows, where))
+
+
+def _second_of_a_text(pieces: Mapping[int, Piece]) -> set[int]:
+    """Tokens whose text is another's; markers go before others, then the first."""
+    if len({piece.text for piece in pieces.values()}) == len(pieces):
+        return set()
+    owners: dict[str, int] = {}
+    order = sorted(pieces, key=lambda token: (pieces[token].type not in (CONTROL, USER_DEFINED), token))
+    return {token for token in order if owners.setdefault(pieces[token].text, token) != token}
+
+
+def _padding(token: int, taken: Collection[str]) -> Piece:
+    name = f"[PAD{token}]"
+    while name in taken:
+        name = f"[{name}]"
+    return Piece(name, PADDING_SCORE, UNUSED)
+
+
+def _warnings(pieces: Mapping[int, Piece], beyond: list[int], second: set[int], rows: int, where: str) -> Iterator[str]:
+    if beyond:
+        yield (
+            f"{where}: {len(pieces)} tokens for an embedding of {rows} rows, "
+            f"those without a row are left out: {_named(pieces, beyond)}"
+        )
+    if second:
+        yield f"{where}: tokens with the text of another are left out: {_named(pieces, sorted(second))}"
+
+
+def _named(pieces: Mapping[int, Piece], tokens: list[int]) -> str:
+    more = [f"and {len(tokens) - _SHOWN} more"] if len(tokens) > _SHOWN else []
+    return ", ".join([*(f"{quoted(pieces[token].text)} ({token})" for token in tokens[:_SHOWN]), *more])

@@ -1,0 +1,218 @@
+"""Special tokens: which ids they have, which are added to a text, and the chat templates that use them.
+
+What the files say, in the order llama.cpp's converter believes them (gguf-py's `SpecialVocab`): the
+post-processor of tokenizer.json, then tokenizer_config.json, then config.json. Of what ends a text it believes only the
+first; we keep what all of them say, and what generation_config.json adds.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from quantize_cli.formats.checkpoint import Checkpoint
+from quantize_cli.formats.gguf.layout import Value, ValueType, array, flag, u32
+from quantize_cli.formats.quoted import quoted
+from quantize_cli.tokenizers.vocabulary.ends import ENDS, ENGINE_EOS, MORE_ENDS, Placed, likeliest_end, placed
+from quantize_cli.tokenizers.vocabulary.stated import stated_ids
+from quantize_cli.tokenizers.vocabulary.template import chat_templates, template_warnings
+
+_ID_KEYS = {
+    "bos": "bos_token_id",
+    "eos": "eos_token_id",
+    "unk": "unknown_token_id",
+    "sep": "seperator_token_id",
+    "pad": "padding_token_id",
+    "mask": "mask_token_id",
+    "eot": "eot_token_id",
+    "eom": "eom_token_id",
+}
+_ALWAYS = ("bos", "eos", "unk", "sep", "pad", "mask")
+_ADDABLE = ("bos", "eos", "sep")
+_SHOWN_ENDS = 4
+
+
+@dataclass
+class _Findings:
+    """What is known so far; the post-processor may correct what tokenizer_config.json states."""
+
+    tokens: dict[str, str]
+    """By kind, the token's text."""
+    added: dict[str, bool] = field(default_factory=dict)
+    """By kind, whether encoding a text adds it."""
+
+
+def content(entry: Any) -> str | None:
+    """A token's text, stated as text or as an object with flags."""
+    if isinstance(entry, Mapping):
+        entry = entry.get("content")
+    return entry if isinstance(entry, str) else None
+
+
+def looks_special(token: str) -> bool:
+    """Whether a token is a marker by its looks: some models forget to say so (command-r, deepseek-coder, gemma)."""
+    return (
+        token in ("<pad>", "<mask>", "<2mass>", "[@BOS@]")
+        or (token.startswith("<|") and token.endswith("|>"))
+        or (token.startswith("<｜") and token.endswith("｜>"))
+        or (token.startswith("<unused") and token.endswith(">"))
+    )
+
+
+def special_metadata(checkpoint: Checkpoint, texts: Sequence[str], model: str) -> dict[str, Value]:
+    """The `tokenizer.ggml.*_token_id`, `add_*_token` and `tokenizer.chat_template*` keys of a vocabulary, by id.
+
+    `model` is llama.cpp's name for the kind of tokenizer. Unlike its converter we write every end that a file states,
+    and no id beyond the vocabulary. FormatError when a file is not what it promises.
+    """
+    document = checkpoint.json("tokenizer.json") or {}
+    config = checkpoint.json("tokenizer_config.json")
+    findings = _Findings(_stated_tokens(config or {}))
+    if document:
+        _heed_post_processor(document.get("post_processor"), findings)
+    named: dict[str, int] = {}
+    if config:
+        named = _ids_of(findings.tokens, document.get("added_tokens"), len(texts))
+        for kind in _ADDABLE:
+            if isinstance(config.get(f"add_{kind}_token"), bool):
+                findings.added.setdefault(kind, config[f"add_{kind}_token"])
+    stated = stated_ids(checkpoint, _ALWAYS, len(texts))
+    ends = _ends(findings.tokens, named, stated.ends, texts, ENGINE_EOS[model])
+    ids = {**stated.first, **named, **ends.roles}
+    found = {f"tokenizer.ggml.{key}": u32(ids[kind]) for kind, key in _ID_KEYS.items() if kind in ids}
+    if ends.more:
+        found[f"tokenizer.ggml.{MORE_ENDS}"] = array(ValueType.UINT32, ends.more)
+    for kind, truth in findings.added.items():
+        found[f"tokenizer.ggml.add_{kind}_token"] = flag(truth)
+    return {**found, **chat_templates(checkpoint), **_normalizer(document.get("normalizer"))}
+
+
+def special_warnings(checkpoint: Checkpoint, metadata: Mapping[str, Value]) -> tuple[str, ...]:
+    """What a person should know of the special tokens of a checkpoint, and of what `special_metadata` made of them."""
+    texts: Sequence[str] = metadata["tokenizer.ggml.tokens"].data
+    found = stated_ids(checkpoint, _ALWAYS, len(texts)).complaints
+    more = metadata.get(f"tokenizer.ggml.{MORE_ENDS}")
+    if more is not None:
+        named = ", ".join(f"{token} {quoted(texts[token])}" for token in more.data[:_SHOWN_ENDS])
+        others = f" and {len(more.data) - _SHOWN_ENDS} more" if len(more.data) > _SHOWN_ENDS else ""
+        found.append(
+            f"{checkpoint.directory}: a gguf file has no key for the end tokens {named}{others}: "
+            "quantize ends texts there, llama.cpp does not"
+        )
+    engine_eos = ENGINE_EOS[str(metadata["tokenizer.ggml.model"].data)]
+    if "tokenizer.ggml.eos_token_id" not in metadata and engine_eos < len(texts) and texts[engine_eos] not in ENDS:
+        found.append(
+            f"{checkpoint.directory}: no file says which token ends a text, so engines take token {engine_eos}, "
+            f"{quoted(texts[engine_eos])}"
+        )
+    return (*found, *template_warnings(checkpoint))
+
+
+def _ends(
+    tokens: Mapping[str, str], named: Mapping[str, int], stated: Sequence[int], texts: Sequence[str], engine_eos: int
+) -> Placed:
+    """The ends by key: first the one that the tokenizer names, then those of the model's configuration."""
+    ids = {text: token for token, text in enumerate(texts)}
+    own = {kind: named.get(kind, ids.get(tokens.get(kind, ""))) for kind in ("eos", "eot", "eom")}
+    if not stated and "eos" not in named:
+        engine_knows = engine_eos < len(texts) and texts[engine_eos] in ENDS
+        eos = own["eos"] if own["eos"] is not None else None if engine_knows else likeliest_end(ids)
+        return Placed({} if eos is None or eos == engine_eos else {"eos": eos}, [])
+    ends = dict.fromkeys(token for token in (own["eos"], *stated, own["eot"], own["eom"]) if token is not None)
+    return placed(list(ends), ids, {kind: named[kind] for kind in ("eot", "eom") if kind in named})
+
+
+def _stated_tokens(config: Mapping[str, Any]) -> dict[str, str]:
+    stated = {kind: content(config.get(f"{kind}_token")) for kind in (*_ALWAYS, "cls")}
+    found = {kind: token for kind, token in stated.items() if token}
+    # Encoders call their ends cls and sep.
+    for kind, substitute in (("bos", "cls"), ("eos", "sep")):
+        if kind not in found and substitute in found:
+            found[kind] = found[substitute]
+    return found
+
+
+def _ids_of(tokens: Mapping[str, str], added: Any, vocabulary: int) -> dict[str, int]:
+    """Ids by kind of those tokens that tokenizer.json adds to its vocabulary."""
+    entries = [entry for entry in added if isinstance(entry, dict)] if isinstance(added, list) else []
+    ids: dict[str | None, int] = {}
+    for entry in entries:
+        if type(entry.get("id")) is int and 0 <= entry["id"] < vocabulary:
+            ids.setdefault(content(entry), entry["id"])
+    return {kind: ids[token] for kind, token in tokens.items() if token in ids and kind in _ID_KEYS}
+
+
+def _heed_post_processor(processor: Any, findings: _Findings) -> None:
+    if not isinstance(processor, dict):
+        return
+    parts = processor.get("processors", [processor])
+    for part in parts if isinstance(parts, list) else []:
+        kind = part.get("type") if isinstance(part, dict) else None
+        if kind == "ByteLevel":
+            findings.added.setdefault("bos", False)
+            findings.added.setdefault("eos", False)
+        elif kind == "RobertaProcessing":
+            findings.added.update(bos=True, eos=True, sep=True)
+        elif kind == "TemplateProcessing":
+            _heed_template(part, findings)
+
+
+def _heed_template(part: Mapping[str, Any], findings: _Findings) -> None:
+    """What a template like `<s> $A </s>` adds at the ends of one text, and between two."""
+    tokens = findings.tokens
+    single = list(_entries(part.get("single")))
+    first, last = (_marker(single[0]), _marker(single[-1])) if len(single) > 1 else ("", "")
+    if first:
+        if first not in (tokens.get("bos"), tokens.get("cls")):
+            tokens.setdefault("bos", first)
+            tokens.setdefault("cls", first)
+        findings.added["bos"] = first in (tokens.get("bos"), tokens.get("cls"))
+    if last:
+        if "eos" in tokens and last != tokens["eos"]:
+            # The token that ends a turn is not the one that ends a text; both end generation.
+            tokens["eot" if "eot" not in tokens else "eom"] = tokens["eos"]
+        tokens["eos"] = last
+        findings.added["eos"] = True
+    between = _between(list(_entries(part.get("pair"))), first, last)
+    if between:
+        separators = (tokens.get("sep"), tokens.get("eos"))
+        leading = between[0] in separators and not last
+        findings.added["sep"] = leading or (len(between) == 2 and between[1] in separators)
+        if findings.added["sep"] and "eos" in tokens:
+            tokens.setdefault("sep", tokens["eos"])
+
+
+def _entries(template: Any) -> Iterator[tuple[str, str]]:
+    """Each entry of a template as (kind, id): ("Sequence", "A"), ("SpecialToken", "<s>")."""
+    for entry in template if isinstance(template, list) else []:
+        for kind, described in entry.items() if isinstance(entry, dict) else []:
+            name = described.get("id") if isinstance(described, dict) else None
+            yield (kind, name) if isinstance(name, str) else (kind, "")
+
+
+def _between(pair: list[tuple[str, str]], first: str, last: str) -> list[str]:
+    """The tokens a template puts between two texts, once what it puts at the ends is taken away."""
+    if pair and first and pair[0] == ("SpecialToken", first):
+        pair = pair[1:]
+    if pair and last and pair[-1] == ("SpecialToken", last):
+        pair = pair[:-1]
+    if len(pair) < 2 or pair[0] != ("Sequence", "A") or pair[-1] != ("Sequence", "B"):
+        return []
+    return [_marker(entry) for entry in pair[1:-1]]
+
+
+def _marker(entry: tuple[str, str]) -> str:
+    return entry[1] if entry[0] == "SpecialToken" else ""
+
+
+def _normalizer(normalizer: Any) -> dict[str, Value]:
+    """What the normalizer changes, where GGUF has a key for it."""
+    described = normalizer if isinstance(normalizer, dict) else {}
+    parts = described.get("normalizers") if described.get("type") == "Sequence" else [described]
+    found: dict[str, Value] = {}
+    for part in parts if isinstance(parts, list) else []:
+        kind = part.get("type") if isinstance(part, dict) else None
+        for name, key in (("Lowercase", "lowercase"), ("StripAccents", "strip_accents")):
+            truth = kind == name or (part.get(key) if kind == "BertNormalizer" else None)
+            if isinstance(truth, bool) and (truth or kind == "BertNormalizer"):
+                found[f"tokenizer.ggml.normalizer.{key}"] = flag(truth)
+    return found

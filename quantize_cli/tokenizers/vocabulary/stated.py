@@ -1,0 +1,66 @@
+"""Token ids as the configuration files of a checkpoint state them: one, a list of ends, or nonsense that is told."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from quantize_cli.formats.checkpoint import Checkpoint
+from quantize_cli.formats.quoted import quoted
+
+_FILES = ("config.json", "generation_config.json")
+_INNER = "text_config"
+"""Where models of more than text keep what concerns text."""
+
+
+@dataclass
+class StatedIds:
+    """What the files say, and which of it cannot be."""
+
+    first: dict[str, int] = field(default_factory=dict)
+    """By kind, config.json's id, or the first of its list."""
+    ends: list[int] = field(default_factory=list)
+    """Every id that any file ends a text with, in the order stated."""
+    complaints: list[str] = field(default_factory=list)
+
+
+def stated_ids(checkpoint: Checkpoint, kinds: Sequence[str], vocabulary: int) -> StatedIds:
+    """The ids of special tokens of these kinds, of which "eos" may be a list, in a vocabulary of that size."""
+    found = StatedIds()
+    for file, config in _configs(checkpoint):
+        # How to generate is no matter of other tokens than the ends.
+        for kind in kinds if file == _FILES[0] else ("eos",):
+            ids, complaint = _ids(config.get(f"{kind}_token_id"), vocabulary)
+            if complaint:
+                where = f"{checkpoint.directory}/{file}: {kind}_token_id"
+                found.complaints.append(f"{where} {complaint}, which is passed over")
+            if ids and file == _FILES[0]:
+                found.first.setdefault(kind, ids[0])
+            if kind == "eos":
+                found.ends += [number for number in ids if number not in found.ends]
+    return found
+
+
+def _configs(checkpoint: Checkpoint) -> Iterator[tuple[str, Mapping[str, Any]]]:
+    for file in _FILES:
+        config = checkpoint.json(file) or {}
+        yield file, config
+        if isinstance(config.get(_INNER), dict):
+            yield file, config[_INNER]
+
+
+def _ids(stated: Any, vocabulary: int) -> tuple[list[int], str]:
+    """The ids among what is stated, each once, and what is wrong with the first that is none."""
+    complaint = ""
+    found: dict[int, None] = {}
+    for number in stated if isinstance(stated, list) else [] if stated is None else [stated]:
+        if type(number) is int and 0 <= number < vocabulary:
+            found[number] = None
+        elif not complaint:
+            complaint = f"holds {_shown(number)}, no id of a vocabulary of {vocabulary} tokens"
+    return list(found), complaint
+
+
+def _shown(value: Any) -> str:
+    if isinstance(value, list | dict):
+        return f"a {type(value).__name__}"
+    return quoted(value) if isinstance(value, str) else quoted(str(value)).replace("'", "")

@@ -1,0 +1,101 @@
+"""From words to pieces: the two neighbours that form the best piece are joined, until none do."""
+
+import re
+from collections.abc import Callable, Sequence
+from heapq import heapify, heappop, heappush
+
+from quantize_cli.tokenizers.vocabulary.gguf_keys import Vocabulary
+
+_WORD = re.compile("▁*[^▁]+|▁+")
+_ESCAPED = re.compile("[\udc80-\udcff]")
+_REMEMBERED_WORDS = 1 << 17
+
+
+def word_encoder(words: Vocabulary) -> Callable[[str], list[int]]:
+    """A function from text to ids, equal to llama.cpp's `llm_tokenizer_spm_session`.
+
+    Where no piece reaches over the beginning of a word, words are independent of each other, and each is merged once
+    and remembered: 1 MB of text takes 0.4 to 1.1 s instead of 4 to 6.
+    """
+    ids = {text: token for token, text in enumerate(words.texts)}
+    unknown = words.token("unknown", 0)
+    whole = not _words_are_independent(ids)
+    remembered: dict[str, list[int]] = {}
+
+    def spell(symbol: str) -> list[int]:
+        if symbol in ids:
+            return [ids[symbol]]
+        tokens = (
+            ids.get(f"<0x{byte:02X}>", ids.get(chr(byte), unknown)) for byte in symbol.encode(errors="surrogateescape")
+        )
+        return [token for token in tokens if token is not None]
+
+    def encode_word(word: str) -> list[int]:
+        found = remembered.get(word)
+        if found is None:
+            found = [token for symbol in merged(word, ids, words.scores) for token in spell(symbol)]
+            if len(remembered) < _REMEMBERED_WORDS:
+                remembered[word] = found
+        return found
+
+    def encode(text: str) -> list[int]:
+        spaced = text.replace(" ", "▁")
+        if _ESCAPED.search(spaced):
+            symbols = merged(_as_the_engine_cuts(spaced), ids, words.scores)
+            return [token for symbol in symbols for token in spell(symbol)]
+        return [token for word in ([spaced] if whole else _WORD.findall(spaced)) for token in encode_word(word)]
+
+    return encode
+
+
+def _words_are_independent(ids: dict[str, int]) -> bool:
+    """Whether no piece that merging can form has a space after another letter."""
+
+    def can_be_formed(text: str) -> bool:
+        splits = ((text[:at], text[at:]) for at in range(1, len(text)))
+        return any(all(len(part) == 1 or part in ids for part in parts) for parts in splits)
+
+    return not any(re.search("[^▁]▁", text) and can_be_formed(text) for text in ids)
+
+
+def _as_the_engine_cuts(text: str) -> list[str]:
+    """Symbols of as many bytes as the first of each announces, be the others part of a character or not."""
+    raw, symbols = text.encode(errors="surrogateescape"), []
+    at = 0
+    while at < len(raw):
+        nbytes = {0xC: 2, 0xD: 2, 0xE: 3, 0xF: 4}.get(raw[at] >> 4, 1)
+        symbols.append(raw[at : at + nbytes].decode(errors="surrogateescape"))
+        at += nbytes
+    return symbols
+
+
+def merged(word: Sequence[str], ids: dict[str, int], scores: tuple[float, ...]) -> list[str]:
+    """The word's symbols once every neighbour that can be joined is; the best score goes first, then the leftmost."""
+    symbols = list(word)
+    following = [*range(1, len(symbols)), -1]
+    preceding = list(range(-1, len(symbols) - 1))
+    queue: list[tuple[float, int, int, int]] = []
+
+    def consider(left: int, right: int) -> None:
+        joined = symbols[left] + symbols[right]
+        token = ids.get(joined)
+        if token is not None:
+            heappush(queue, (-scores[token], left, right, len(joined)))
+
+    for left in range(len(symbols) - 1):
+        consider(left, left + 1)
+    heapify(queue)
+    while queue:
+        _, left, right, length = heappop(queue)
+        if not symbols[left] or not symbols[right] or len(symbols[left]) + len(symbols[right]) != length:
+            continue  # one of the two has been joined to something else since
+        symbols[left] += symbols[right]
+        symbols[right] = ""
+        following[left] = following[right]
+        if following[right] >= 0:
+            preceding[following[right]] = left
+        if preceding[left] >= 0:
+            consider(preceding[left], left)
+        if following[left] >= 0:
+            consider(left, following[left])
+    return [symbol for symbol in symbols if symbol]
