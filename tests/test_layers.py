@@ -14,6 +14,19 @@ SOURCES = sorted(path.relative_to(ROOT) for top in ("formats", "quantize_cli") f
 WORDS = {"formats", "quantize_cli", "errors"}
 """What anyone above `formats` may import: what files say, our version, and the words for what goes wrong."""
 
+STAGES = {
+    "progress",
+    "pipeline.budget",
+    "pipeline.calibrate",
+    "pipeline.certify",
+    "pipeline.decided",
+    "pipeline.job",
+    "pipeline.load",
+    "pipeline.outputs",
+    "pipeline.plan",
+    "pipeline.recipe",
+    "pipeline.write",
+}
 TEXTS = {"pipeline.roles", "pipeline.recipe", "pipeline.recipe_text"}
 MODEL = {"model.source", "model.tensor"}
 CERTIFICATE = {"certificate.certify", "certificate.digest", "certificate.rebuild", "certificate.statement"}
@@ -41,19 +54,35 @@ MAY_IMPORT = {
     },
     "families": WORDS | {"model.tensor"},
     "limits": set(),
+    "progress": set(),
+    "units": WORDS,
     "tokenizers": WORDS | {"plugins", "limits"},
     "quants": WORDS | {"plugins", "jit"},
-    "pipeline": set(),
+    "pipeline": WORDS | STAGES | {"budget", "calibrate", "certificate.statement", "machine", "model.source", "units"},
     "pipeline.roles": WORDS | {"model.tensor"},
     "pipeline.globs": WORDS,
     "pipeline.places": WORDS | {"model.tensor", "pipeline.roles"},
     "pipeline.recipe": WORDS | {"model.tensor", "pipeline.places", "pipeline.roles"},
     "pipeline.recipe_text": WORDS | {"pipeline.recipe"},
     "pipeline.plan": WORDS | MODEL | {"plugins", "pipeline.globs", "pipeline.roles", "pipeline.recipe"},
-    "pipeline.write": WORDS | {"jit", "pipeline.plan", "quants", "model.tensor"},
+    "pipeline.write": WORDS | {"jit", "pipeline.plan", "quants", "model.tensor", "progress"},
+    "pipeline.outputs": WORDS,
+    "pipeline.job": WORDS | {"pipeline.recipe"},
+    "pipeline.load": WORDS | {"model.source", "model.settings", "pipeline.job", "progress"},
+    "pipeline.decided": WORDS | {
+        "certificate.statement", "certificate.certify", "model.source", "pipeline.plan", "pipeline.write",
+    },
+    "pipeline.budget": WORDS | MODEL | TEXTS | {"budget", "quants", "pipeline.job", "progress", "units"},
+    "pipeline.calibrate": WORDS | MODEL | STAGES | {
+        "budget", "calibrate", "certificate.statement", "certificate.certify", "evaluate", "machine", "runtime",
+        "tokenizers",
+    },
+    "pipeline.certify": WORDS | {
+        "certificate.statement", "certificate.certify", "evaluate", "pipeline.decided", "progress",
+    },
     "dots": WORDS | {"plugins", "jit", "quants"},
     "runtime": WORDS | {"machine", "model.tensor", "quants", "jit", "dots"},
-    "evaluate": WORDS | {"jit", "runtime", "model.source", "tokenizers"},
+    "evaluate": WORDS | {"jit", "runtime", "model.source", "tokenizers", "progress"},
     "calibrate": WORDS | MODEL | {
         "jit", "machine", "pipeline.plan", "pipeline.roles", "plugins", "quants", "runtime", "evaluate", "tokenizers",
     },
@@ -70,10 +99,10 @@ MAY_IMPORT = {
     "report.junit": WORDS | {"evaluate"},
     "report.evaluation_page": WORDS | {"evaluate", "report.chart", "report.junit"},
     "report.analysis_page": WORDS | {"budget", "report.chart", "report.evaluation_page"},
-    "cli": WORDS | MODEL | TEXTS | CERTIFICATE | {
-        "jit", "machine", "plugins", "model.chat_templates", "model.settings", "pipeline.plan", "pipeline.write",
-        "calibrate", "runtime", "evaluate", "tokenizers", "quants", "bench", "certificate.verify", "budget",
-        "report.analysis_page", "report.evaluation_page", "report.junit",
+    "cli": WORDS | MODEL | TEXTS | STAGES | CERTIFICATE | {
+        "jit", "machine", "plugins", "model.chat_templates", "pipeline", "calibrate", "runtime", "evaluate",
+        "tokenizers", "quants", "bench", "certificate.verify", "budget", "report.analysis_page",
+        "report.evaluation_page", "report.junit", "units",
     },
     "quantize_cli": set(),
     "__main__": {"cli"},

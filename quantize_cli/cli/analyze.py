@@ -35,14 +35,15 @@ def command(
     """Measure what rounding each tensor of MODEL costs, and show outlier channels, experts and the sizes to be had."""
     from quantize_cli.budget import analysis
     from quantize_cli.cli.terminal.measured import write_report
-    from quantize_cli.cli.terminal.places import Places
+    from quantize_cli.cli.terminal.text import note
+    from quantize_cli.pipeline.outputs import Outputs
     from quantize_cli.report import analysis_page
     from quantize_cli.report.evaluation_page import Column
 
     wanted = _types(types)
-    places = Places((model, *(text or ())), force)
-    places.refuse_bad((html,))
-    places.sweep((html,))
+    outputs = Outputs((model, *(text or ())), force, note)
+    outputs.refuse_bad((html,))
+    outputs.sweep((html,))
     opened, tokens = _opened(model, text or [], ctx, _CHUNKS if chunks is None else chunks, special)
     found = _measured(opened, tokens, wanted, quiet=json)
     frontier = analysis.frontier(opened, found)
@@ -51,7 +52,7 @@ def command(
         columns = [Column(heading, [row[heading] for row in rows]) for heading in rows[0]]
         title = f"quantize analyze: {model.name}"
         texts = [str(path) for path in text or []]
-        write_report(html, analysis_page.document(title, found, frontier, columns, texts), places.guard)
+        write_report(html, analysis_page.document(title, found, frontier, columns, texts), outputs.guard)
     if json:
         _print_json(model, tokens, found, frontier)
     else:
@@ -60,9 +61,9 @@ def command(
 
 def _types(names: str | None) -> tuple[Any, ...]:
     from quantize_cli.budget.sensitivity import TYPES
-    from quantize_cli.cli._budget import named_types
+    from quantize_cli.pipeline.budget import named_types
 
-    return TYPES if names is None else named_types(names)
+    return TYPES if names is None else named_types(names.split(","))
 
 
 def _opened(path: Path, texts: list[Path], ctx: int | None, limit: int, special: bool) -> tuple[Any, Any]:

@@ -52,31 +52,32 @@ def command(
     from quantize_cli.cli.terminal.text import note, warn
 
     texts, merged = tuple(text or ()), tuple(merge or ())
-    places = _places(output, (model, *texts, *merged), resume, force)
+    outputs = _places(output, (model, *texts, *merged), resume, force)
     start = time.monotonic()
     request = Request(
-        model, texts, output, ctx, chunks, process_output, resume, merged, save_every, special, places.guard
+        model, texts, output, ctx, chunks, process_output, resume, merged, save_every, special, outputs.guard
     )  # fmt: skip
     prepared = prepare(request, note)
     for warning in prepared.warnings:
         warn(warning)
-    places.sweep((output,))
+    outputs.sweep((output,))
     with progress(len(prepared.chunks) - prepared.done, " chunks", model.name, json) as advance:
         found = run(prepared, advance)
     _report(prepared, found, time.monotonic() - start, json)
 
 
 def _places(output: Path, inputs: Sequence[Path], resume: bool, force: bool) -> Any:
-    from quantize_cli.cli.terminal.places import Places
+    from quantize_cli.cli.terminal.text import note
     from quantize_cli.errors import UsageError
+    from quantize_cli.pipeline.outputs import Outputs
 
     if resume and force:
         raise UsageError("--resume and --force: one goes on with OUT, the other replaces it")
-    places = Places(inputs, force, hint="--resume goes on with it, --force replaces it")
+    outputs = Outputs(inputs, force, note, "--resume goes on with it, --force replaces it")
     if resume:
-        places.going_on_with(output)
-    places.refuse_bad((output,))
-    return places
+        outputs.going_on_with(output)
+    outputs.refuse_bad((output,))
+    return outputs
 
 
 def _report(prepared: Any, file: Any, seconds: float, json: bool) -> None:

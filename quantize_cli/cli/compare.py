@@ -24,17 +24,18 @@ def command(
 
     The others are compared with the first, unless --reference names another.
     """
-    from quantize_cli.cli.terminal.measured import evaluated, print_texts, write_report
-    from quantize_cli.cli.terminal.places import Places
-    from quantize_cli.cli.terminal.text import print_table
-    from quantize_cli.evaluate.evaluation import Request
+    from quantize_cli.cli.terminal.measured import print_texts, write_report
+    from quantize_cli.cli.terminal.progress import report
+    from quantize_cli.cli.terminal.text import note, print_table
+    from quantize_cli.evaluate.evaluation import Request, evaluated
+    from quantize_cli.pipeline.outputs import Outputs
 
     _refuse_nonsense(models)
-    places = Places((*models, *(text or ()), reference), force)
-    places.refuse_bad((html,))
-    places.sweep((html,))
+    outputs = Outputs((*models, *(text or ()), reference), force, note)
+    outputs.refuse_bad((html,))
+    outputs.sweep((html,))
     request = Request(tuple(models), tuple(text or ()), ctx, chunks, reference or models[0], special=special)
-    found = evaluated(request, quiet=json)
+    found = evaluated(request, report(quiet=json))
     peaks = _peaks(models, found, quiet=json)
     rows = [_row(model, peak) for model, peak in zip(found.models, peaks, strict=True)]
     if html is not None:
@@ -42,7 +43,7 @@ def command(
 
         columns = [evaluation_page.Column(heading, [row[heading] for row in rows]) for heading in rows[0]]
         write_report(
-            html, evaluation_page.document(f"quantize compare: {len(models)} models", found, columns), places.guard
+            html, evaluation_page.document(f"quantize compare: {len(models)} models", found, columns), outputs.guard
         )
     if json:
         _print_json(found, peaks)

@@ -1,7 +1,5 @@
 """quantize convert: a checkpoint becomes a GGUF file."""
 
-import time
-from pathlib import Path
 from typing import Any
 
 from quantize_cli.cli.terminal.options import (
@@ -66,62 +64,24 @@ def command(
     json: Json = False,
 ) -> None:
     """Convert SRC to a GGUF file that llama.cpp runs."""
-    from quantize_cli.certificate.statement import LARGEST
-    from quantize_cli.cli._budget import asked_budget, saved
-    from quantize_cli.cli._calibrated import Calibration
-    from quantize_cli.cli._request import Request, choose_recipe, planned
     from quantize_cli.cli.terminal.experts import warn_of_unreached
-    from quantize_cli.cli.terminal.places import Places
-
-    budget = asked_budget(size, bpw, fits, types)
-    chosen = choose_recipe(bits, type_name, recipe, pure, tensor, budget is not None)
-    reserved = 0 if certify is None else LARGEST
-    asked = Calibration(
-        tuple(calibrate or ()), tuple(method or ()), ctx, chunks, search, threads, budget, reserved, json, special
-    )
-    places = Places((source, recipe, imatrix, *asked.texts, certify), force)
-    places.refuse_bad((save_recipe, output if split_size is None else None))
-    made = planned(Request(source, chosen, output, imatrix, requantize, split_size, settings, asked))
-    wanted = None
-    if certify is not None:
-        from quantize_cli.cli._certify import certified, ordered
-
-        made, wanted = ordered(made, source, certify)
-    places.refuse_bad((save_recipe, *made.files))
-    if dry_run:
-        _report(made, 0.0, dry_run, json)
-        _say_unsaved(save_recipe, json)
-        return
-    places.sweep((save_recipe, *made.files))
-    saved(save_recipe, made.plan.recipe, places.guard)
-    if wanted is None:
-        seconds = _write(made, threads, places.guard, quiet=json)
-    else:
-        seconds = certified(
-            made, wanted, lambda staged: _write(staged, threads, places.guard, quiet=json), places.guard, quiet=json
-        )
-    warn_of_unreached(made.known.unreached)
-    _report(made, seconds, dry_run, json)
-
-
-def _say_unsaved(recipe: Path | None, json: bool) -> None:
+    from quantize_cli.cli.terminal.job import job_of
+    from quantize_cli.cli.terminal.progress import report
     from quantize_cli.cli.terminal.text import note
+    from quantize_cli.pipeline import convert
 
-    if recipe is not None and not json:
-        note(f"would save {recipe}")
-
-
-def _write(made: Any, threads: int | None, guard: Any, quiet: bool) -> float:
-    from quantize_cli.cli.terminal.progress import progress
-    from quantize_cli.cli.terminal.text import note
-    from quantize_cli.machine import processors
-    from quantize_cli.pipeline.write import Report, write
-
-    start = time.monotonic()
-    with progress(sum(step.nbytes for step in made.plan.steps), "B", made.output.name, quiet) as advance:
-        known = made.known
-        write(made.files, known.importance, threads or processors(), Report(note, advance), known.rounding, guard)
-    return time.monotonic() - start
+    job = job_of(
+        source, output=output, bits=bits, type=type_name, recipe=recipe, pure=pure, tensor=tensor, imatrix=imatrix,
+        size=size, bits_per_weight=bpw, fits=fits, types=types, calibrate=calibrate, method=method,
+        search=search.value, context=ctx, chunks=chunks, special=special, requantize=requantize,
+        split_size=split_size, settings=settings, certify=certify, threads=threads,
+    )  # fmt: skip
+    watched = report(quiet=json, notes=not json)
+    done = convert(job, watched, force=force, save_recipe=save_recipe, dry_run=dry_run)
+    warn_of_unreached(done.planned.decided.unreached)
+    _report(done.planned, done.seconds, dry_run, json)
+    if dry_run and save_recipe is not None and not json:
+        note(f"would save {save_recipe}")
 
 
 def _report(made: Any, seconds: float, dry_run: bool, json: bool) -> None:

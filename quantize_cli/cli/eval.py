@@ -55,23 +55,23 @@ def command(
     json: Json = False,
 ) -> None:
     """Measure the perplexity of MODEL on texts, by llama.cpp's protocol, and its divergence from a reference."""
-    from quantize_cli.cli.terminal.measured import evaluated
-    from quantize_cli.cli.terminal.places import Places
-    from quantize_cli.cli.terminal.text import warn
-    from quantize_cli.evaluate.evaluation import Request
+    from quantize_cli.cli.terminal.progress import report
+    from quantize_cli.cli.terminal.text import note, warn
+    from quantize_cli.evaluate.evaluation import Request, evaluated
     from quantize_cli.evaluate.gate import gates, is_passed, judge
+    from quantize_cli.pipeline.outputs import Outputs
 
     wanted = gates(max_ppl_increase, max_kld, min_top1)
     _refuse_nonsense(model, reference, wanted, strict)
     for gate in wanted:
         if gate.doubt:
             warn(gate.doubt)
-    places = Places((model, *(text or ()), reference), force)
-    places.refuse_bad((save_reference, junit, html))
-    places.sweep((save_reference, junit, html))
+    outputs = Outputs((model, *(text or ()), reference), force, note)
+    outputs.refuse_bad((save_reference, junit, html))
+    outputs.sweep((save_reference, junit, html))
     start = time.monotonic()
-    request = Request((model,), tuple(text or ()), ctx, chunks, reference, save_reference, special, places.guard)
-    found = evaluated(request, quiet=json)
+    request = Request((model,), tuple(text or ()), ctx, chunks, reference, save_reference, special, outputs.guard)
+    found = evaluated(request, report(quiet=json))
     measured = {
         name: summary.comparison for (name, _), summary in zip(found.texts, found.models[0].by_text, strict=True)
     }
@@ -79,7 +79,7 @@ def command(
         wanted, {name: comparison for name, comparison in measured.items() if comparison is not None}, strict
     )
     passed = is_passed(outcomes, strict)
-    _write(found, outcomes, junit, html, strict, time.monotonic() - start, places.guard)
+    _write(found, outcomes, junit, html, strict, time.monotonic() - start, outputs.guard)
     _report(found, outcomes, passed, json)
     _say(outcomes, strict, quiet=json)
     if not passed:

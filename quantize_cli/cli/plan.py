@@ -6,38 +6,76 @@ from typing import Any
 
 from quantize_cli.cli.terminal.options import (
     Bits,
+    BitsBudget,
+    BudgetTypes,
+    CalibrationChunks,
+    CalibrationContext,
+    CalibrationTexts,
+    Certify,
     ImportanceFile,
     Json,
+    MemoryBudget,
+    MethodNames,
+    Output,
     Pure,
     RecipeFile,
     Requantize,
+    Search,
+    SearchKind,
+    Settings,
+    SizeBudget,
     Source,
+    Special,
+    SplitSize,
     TensorTypes,
+    ThreadCount,
     TypeName,
 )
 
 
 def command(
     source: Source,
+    output: Output = None,
     bits: Bits = None,
     type_name: TypeName = None,
     recipe: RecipeFile = None,
     pure: Pure = False,
     tensor: TensorTypes = None,
     imatrix: ImportanceFile = None,
+    size: SizeBudget = None,
+    bpw: BitsBudget = None,
+    fits: MemoryBudget = None,
+    types: BudgetTypes = None,
+    calibrate: CalibrationTexts = None,
+    method: MethodNames = None,
+    search: SearchKind = Search.reference,
+    ctx: CalibrationContext = None,
+    chunks: CalibrationChunks = None,
+    special: Special = False,
     requantize: Requantize = False,
+    split_size: SplitSize = None,
+    settings: Settings = None,
+    certify: Certify = None,
+    threads: ThreadCount = None,
     json: Json = False,
 ) -> None:
     """Show what convert would make of SRC: every type with its reason, every offset, the size to the byte."""
-    from quantize_cli.cli._request import Request, choose_recipe, planned
+    from quantize_cli.cli.terminal.job import job_of
+    from quantize_cli.cli.terminal.progress import report
     from quantize_cli.cli.terminal.text import print_json
+    from quantize_cli.pipeline import planned
 
-    chosen = choose_recipe(bits, type_name, recipe, pure, tensor)
-    request = planned(Request(source, chosen, imatrix=imatrix, requantize=requantize))
+    job = job_of(
+        source, output=output, bits=bits, type=type_name, recipe=recipe, pure=pure, tensor=tensor, imatrix=imatrix,
+        size=size, bits_per_weight=bpw, fits=fits, types=types, calibrate=calibrate, method=method,
+        search=search.value, context=ctx, chunks=chunks, special=special, requantize=requantize,
+        split_size=split_size, settings=settings, certify=certify, threads=threads,
+    )  # fmt: skip
+    made = planned(job, report(quiet=json, notes=not json))
     if json:
-        print_json(_document(request))
+        print_json(_document(made))
     else:
-        _print(request)
+        _print(made)
 
 
 def _document(request: Any) -> dict[str, Any]:

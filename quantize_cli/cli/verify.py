@@ -22,10 +22,12 @@ def command(
 ) -> None:
     """Check the certificate of FILE: its tensors, and with SRC and the texts what it was made of and what that lost."""
     from quantize_cli.certificate.verify import Evidence, Verdict, verify
-    from quantize_cli.cli.terminal.measured import evaluated
+    from quantize_cli.cli.terminal.progress import report
     from quantize_cli.cli.terminal.text import print_json
+    from quantize_cli.evaluate.evaluation import evaluated
 
-    checks = verify(file, Evidence(reference, tuple(text or ()), lambda request: evaluated(request, quiet=json)))
+    watched = report(quiet=json)
+    checks = verify(file, Evidence(reference, tuple(text or ()), lambda request: evaluated(request, watched)))
     holds = not any(check.verdict is Verdict.CONTRADICTED for check in checks)
     if json:
         claims = [

@@ -12,10 +12,14 @@ from quantize_cli.evaluate.corpus import Encoder, Reading, read_texts
 from quantize_cli.evaluate.saved import SavedReference, choose, open_saved, saving
 from quantize_cli.evaluate.stream import Reference, Scores, measure
 from quantize_cli.evaluate.subject import Subject, open_subject, refuse_other_vocabulary
-from quantize_cli.evaluate.summary import Summary, summarize
+from quantize_cli.evaluate.summary import Comparison, Summary, summarize
 from quantize_cli.formats.output import ANY_FILE, Guard
 from quantize_cli.formats.source import refuse_changed
+from quantize_cli.progress import Report
 from quantize_cli.tokenizers import load_tokenizer
+
+_FEW_CHUNKS = 20
+"""With fewer, intervals are rough."""
 
 
 @dataclass(frozen=True)
@@ -173,3 +177,29 @@ def _sum_up(subject: Subject, scores: Scores, counts: Sequence[int], is_referenc
     parts = [scores.of_chunks(int(stop) - count, int(stop)) for stop, count in zip(stops, counts, strict=True)]
     by_text = (overall,) if len(counts) == 1 else tuple(summarize(part, [len(part.surprise)]) for part in parts)
     return Measured(subject, scores, overall, by_text, is_reference)
+
+
+def evaluated(request: Request, report: Report) -> Evaluation:
+    """The request's answer; tells what of it deserves less trust than the rest."""
+    prepared = prepare(request, report.note)
+    for warning in prepared.warnings:
+        report.warn(warning)
+    name = " ".join(path.name for path in request.models)
+    with report.progress(len(prepared.chunks), " chunks", name) as advance:
+        found = run(prepared, advance)
+    comparison = found.models[0].overall.comparison
+    if len(found.models) == 1 and comparison is not None and 1 < len(prepared.chunks) < _FEW_CHUNKS:
+        report.note(f"intervals from {len(prepared.chunks)} chunks are rough, a longer text makes them better")
+    if isinstance(prepared.reference, SavedReference) and comparison is not None:
+        _tell_error(comparison, prepared.reference.file.path, report)
+    return found
+
+
+def _tell_error(comparison: Comparison, path: Path, report: Report) -> None:
+    """What the coding of a saved reference does to the figures."""
+    if np.isfinite(comparison.kld_error):
+        report.note(f"{path}: its coding changes the mean KLD by at most {comparison.kld_error:.1e}")
+    else:
+        report.warn(
+            f"{path}: cuts probabilities below e**-16 of the largest, so its perplexity is too low and ratios too high"
+        )

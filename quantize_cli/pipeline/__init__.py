@@ -1,1 +1,149 @@
-"""load -> calibrate -> quantize -> pack -> write."""
+"""load -> calibrate -> quantize -> pack -> write: the story, and nothing else.
+
+`planned` decides everything about a conversion, `convert` does it. Both begin with a Job and tell a Report how it goes.
+"""
+
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from quantize_cli.progress import SILENT, Report
+
+if TYPE_CHECKING:
+    from quantize_cli.certificate.statement import Certificate
+    from quantize_cli.formats.output import Guard
+    from quantize_cli.model.source import Model
+    from quantize_cli.pipeline.decided import Decided, Planned
+    from quantize_cli.pipeline.job import Job
+    from quantize_cli.pipeline.plan import Plan
+    from quantize_cli.pipeline.recipe import Recipe
+
+_NAMED = 3
+"""Weights without an importance that are named."""
+
+
+@dataclass(frozen=True)
+class Converted:
+    """What a conversion made, or would make."""
+
+    planned: "Planned"
+    seconds: float
+    certificate: "Certificate | None" = None
+
+
+def convert(
+    job: "Job",
+    report: Report = SILENT,
+    *,
+    force: bool = False,
+    save_recipe: Path | None = None,
+    dry_run: bool = False,
+) -> Converted:
+    """Do a job: all its files appear, or none. `force` replaces files, `dry_run` writes nothing.
+
+    UsageError, InputError, FormatError or OutputError say what was wrong with the job, its inputs, or its outputs.
+    """
+    from quantize_cli.budget.rules import to_toml
+    from quantize_cli.pipeline.outputs import Outputs, write_whole
+
+    outputs = Outputs(job.inputs, force, report.note)
+    outputs.refuse_bad((save_recipe, job.output if job.split_size is None else None))
+    made = planned(job, report)
+    outputs.refuse_bad((save_recipe, *made.files))
+    if dry_run:
+        return Converted(made, 0.0)
+    outputs.sweep((save_recipe, *made.files))
+    if save_recipe is not None:
+        write_whole(save_recipe, to_toml(made.plan.recipe).encode(), outputs.guard)
+    start = time.monotonic()
+    claims = _written(job, made, outputs.guard, report)
+    return Converted(made, time.monotonic() - start, claims)
+
+
+def planned(job: "Job", report: Report = SILENT) -> "Planned":
+    """Everything that `convert` would do: every type, size, offset and reason, and who rounds."""
+    from quantize_cli.formats.hub import name_of
+    from quantize_cli.pipeline.decided import Planned
+    from quantize_cli.pipeline.job import chosen_recipe
+    from quantize_cli.pipeline.load import load
+    from quantize_cli.units import nbytes_of
+
+    recipe = chosen_recipe(job)  # before the model, which takes longer to refuse
+    limit = None if job.split_size is None else nbytes_of("--split-size", job.split_size)
+    stored, model = load(job, report)
+    decided = _decided(job, model, recipe, report)
+    _warn(job, model, decided, report)
+    output = job.output or Path(f"{name_of(job.source)}-{decided.plan.recipe.file_name}.gguf")
+    made = Planned(stored, decided, output, _files(decided.plan, output, limit))
+    if job.certify is None:
+        return made
+    from quantize_cli.pipeline.certify import ordered
+
+    return ordered(made, job.certify)
+
+
+def _decided(job: "Job", model: "Model", recipe: "Recipe", report: Report) -> "Decided":
+    """The plan, by the weights alone or by a text."""
+    from quantize_cli.calibrate import imatrix
+    from quantize_cli.certificate.statement import LARGEST
+    from quantize_cli.pipeline import plan
+    from quantize_cli.pipeline.decided import Decided
+    from quantize_cli.pipeline.write import Rounding
+
+    importance, provenance = imatrix.importance(model, job.imatrix) if job.imatrix else (None, {})
+    if job.is_plain:
+        made = plan.make(model, recipe, importance, provenance, job.requantize)
+        return Decided(made, importance, Rounding())
+    from quantize_cli.pipeline.calibrate import calibrate
+
+    reserved = 0 if job.certify is None else LARGEST
+    return calibrate(job, model, recipe, importance, provenance, reserved, report)
+
+
+def _written(job: "Job", made: "Planned", guard: "Guard", report: Report) -> "Certificate | None":
+    """Write the files, and where it is asked for a certificate into them."""
+    if made.order is None:
+        _write(job, made, guard, report)
+        return None
+    from quantize_cli.pipeline.certify import certified
+
+    return certified(made, lambda staged: _write(job, staged, guard, report), guard, report)
+
+
+def _write(job: "Job", made: "Planned", guard: "Guard", report: Report) -> None:
+    from quantize_cli.machine import processors
+    from quantize_cli.pipeline.write import write
+
+    decided = made.decided
+    with report.progress(sum(step.nbytes for step in made.plan.steps), "B", made.output.name) as advance:
+        watched = replace(report, written=advance)
+        write(made.files, decided.importance, job.threads or processors(), watched, decided.rounding, guard)
+
+
+def _files(made: "Plan", output: Path, limit: int | None) -> "Mapping[Path, Plan]":
+    from quantize_cli.formats.gguf.shards import shard_path
+    from quantize_cli.pipeline.plan import split
+
+    parts = (made,) if limit is None else split(made, limit)
+    if len(parts) == 1:
+        return {output: made}
+    return {shard_path(output, number, len(parts)): part for number, part in enumerate(parts)}
+
+
+def _warn(job: "Job", model: "Model", decided: "Decided", report: Report) -> None:
+    """Tell which rules name nothing, and which weights the importance matrix says nothing of."""
+    from quantize_cli.pipeline.plan import idle_rules, unweighted
+
+    for warning in idle_rules(decided.plan.recipe, model):
+        report.warn(warning)
+    if job.imatrix is None or decided.importance is None:
+        return
+    lacking = unweighted(decided.plan, decided.importance)
+    if lacking:
+        more = f" and {len(lacking) - _NAMED} more" if len(lacking) > _NAMED else ""
+        report.warn(
+            f"{job.imatrix}: has no entry for {len(lacking)} weights, which are rounded without one: "
+            f"{', '.join(lacking[:_NAMED])}{more}"
+        )

@@ -1,4 +1,4 @@
-"""load -> calibrate -> quantize -> pack -> write: the story, and nothing else."""
+"""quantize -> pack -> write: rows of the source become rows of the files, all of them or none."""
 
 import shutil
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -19,22 +19,13 @@ from quantize_cli.formats.source import refuse_changed
 from quantize_cli.jit import kernel_cache
 from quantize_cli.model.tensor import DAMAGED_HINT, refuse_not_finite
 from quantize_cli.pipeline.plan import Importance, Plan, Step
+from quantize_cli.progress import Report as Report
 
 _CHUNK_WEIGHTS = 1 << 19
 """Weights one worker holds at a time: 2 MiB of float32, which stay in cache and whose memory the allocator reuses.
 
 With four times as many, F16 took half as much processor time again, most of it page faults.
 """
-
-
-@dataclass(frozen=True)
-class Report:
-    """What the pipeline tells whoever watches. Called from several threads."""
-
-    note: Callable[[str], None] = lambda text: None
-    """Something a person may want to know."""
-    written: Callable[[int], None] = lambda nbytes: None
-    """That many more bytes of tensors are in the file."""
 
 
 _BF16_END = 3.39e38

@@ -4,48 +4,18 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from quantize_cli.cli.terminal.progress import progress
-from quantize_cli.cli.terminal.text import note, print_table, warn
-from quantize_cli.errors import not_written
+from quantize_cli.cli.terminal.text import print_table
 from quantize_cli.evaluate.bootstrap import Estimate
-from quantize_cli.evaluate.evaluation import Evaluation, Request, prepare, run
-from quantize_cli.evaluate.saved import SavedReference
-from quantize_cli.evaluate.summary import Comparison, Summary
-from quantize_cli.formats.output import Guard, replacing
+from quantize_cli.evaluate.evaluation import Evaluation
+from quantize_cli.evaluate.summary import Summary
+from quantize_cli.formats.output import Guard
+from quantize_cli.pipeline.outputs import write_whole
 
 ESTIMATES = ("perplexity_ratio", "kld_mean", "kld_median", "kld_p90", "kld_p95", "kld_p99", "kld_p999", "top1",
              "rms_delta_p")  # fmt: skip
 """The fields of Comparison that come with an interval, in the order in which they are listed."""
 NUMBERS = ("kld_max", "kld_mean_stderr", "kld_error", "mean_ln_ratio", "mean_ln_ratio_stderr", "correlation",
            "reference_perplexity", "reference_perplexity_stderr")  # fmt: skip
-_LEAST_CHUNKS = 20
-
-
-def evaluated(request: Request, quiet: bool) -> Evaluation:
-    """The request's answer; says what of it deserves less trust than the rest."""
-    prepared = prepare(request, note)
-    for warning in prepared.warnings:
-        warn(warning)
-    name = " ".join(path.name for path in request.models)
-    with progress(len(prepared.chunks), " chunks", name, quiet) as advance:
-        found = run(prepared, advance)
-    shows_intervals = len(found.models) == 1 and found.models[0].overall.comparison is not None
-    if shows_intervals and 1 < len(prepared.chunks) < _LEAST_CHUNKS:
-        note(f"intervals from {len(prepared.chunks)} chunks are rough, a longer text makes them better")
-    if isinstance(prepared.reference, SavedReference):
-        _say_error(found.models[0].overall.comparison, prepared.reference.file.path)
-    return found
-
-
-def _say_error(comparison: Comparison | None, path: Path) -> None:
-    if comparison is None:
-        return
-    if comparison.kld_error == comparison.kld_error:
-        note(f"{path}: its coding changes the mean KLD by at most {comparison.kld_error:.1e}")
-    else:
-        warn(
-            f"{path}: cuts probabilities below e**-16 of the largest, so its perplexity is too low and ratios too high"
-        )
 
 
 def estimates_json(summary: Summary) -> dict[str, Any]:
@@ -107,9 +77,4 @@ def write_report(path: Path | None, content: str | bytes, guard: Guard) -> None:
     """The file whole, or as it was; nothing where no path is given. Characters no file can hold are spelled out."""
     if path is None:
         return
-    data = content if isinstance(content, bytes) else content.encode("utf-8", "backslashreplace")
-    try:
-        with replacing(path, len(data), guard) as output:
-            output.write(data, 0)
-    except OSError as error:
-        raise not_written(path, error) from error
+    write_whole(path, content if isinstance(content, bytes) else content.encode("utf-8", "backslashreplace"), guard)

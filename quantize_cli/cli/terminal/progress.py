@@ -8,10 +8,19 @@ from functools import partial
 from threading import Lock
 from typing import TYPE_CHECKING, Any
 
+from quantize_cli.cli.terminal.text import note, warn
+from quantize_cli.progress import Report
+
 if TYPE_CHECKING:
     from tqdm import tqdm
 
 _LINE_EVERY_SECONDS = 10.0
+
+
+def report(quiet: bool, notes: bool = True) -> Report:
+    """Work told to a person: `quiet` without a bar, without `notes` by its warnings alone."""
+    watched = partial(progress, quiet=quiet)
+    return Report(note=note, warn=warn, progress=watched) if notes else Report(warn=warn, progress=watched)
 
 
 @contextmanager

@@ -2,7 +2,6 @@
 
 import io
 import json
-import re
 import sys
 from collections.abc import Iterable, Sequence
 from typing import Any
@@ -10,12 +9,9 @@ from unicodedata import category
 
 from quantize_cli.cli.terminal.json import spelled
 from quantize_cli.cli.terminal.streams import printable as printable
-from quantize_cli.errors import UsageError
 from quantize_cli.formats.ggml import GgmlType
-from quantize_cli.formats.quoted import quoted
-
-_POWERS = {"": 0, "K": 1, "M": 2, "G": 3, "T": 4}
-_SIZE = re.compile(r"(?P<number>[0-9]{1,15}(?:\.[0-9]{1,6})?) ?(?P<power>[KMGT]?)(?P<binary>I?)B?")
+from quantize_cli.units import nbytes_of as nbytes_of
+from quantize_cli.units import size as size
 
 
 def warn(message: str) -> None:
@@ -31,23 +27,6 @@ def note(message: str) -> None:
 def harmless(text: str) -> str:
     """Text a model wrote with what a terminal would obey escaped; lines and tabs stay."""
     return "".join(repr(c)[1:-1] if category(c) == "Cc" and c not in "\n\t" else c for c in text)
-
-
-def size(nbytes: float) -> str:
-    """A size for people: 1.34 GB, powers of ten as disks are sold."""
-    for unit in ("B", "kB", "MB", "GB"):
-        if nbytes < 1000 or unit == "GB":
-            return f"{nbytes:.0f} B" if unit == "B" else f"{nbytes:.2f} {unit}"
-        nbytes /= 1000
-    raise AssertionError
-
-
-def nbytes_of(option: str, text: str) -> int:
-    """Bytes of `4.5GB` or `500 MB`, in powers of ten, of `8GiB`, in powers of two, or of `123456`; or UsageError."""
-    match = _SIZE.fullmatch(text.strip().upper())
-    if match is None or not float(match["number"]) or (match["binary"] and not match["power"]):
-        raise UsageError(f"{option} {quoted(text)}: not a size", hint=f"{option} 4.5GB")
-    return int(float(match["number"]) * (1024 if match["binary"] else 1000) ** _POWERS[match["power"]])
 
 
 def print_json(document: dict[str, Any]) -> None:

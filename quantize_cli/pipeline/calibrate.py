@@ -1,10 +1,9 @@
-"""What `--calibrate`, `--method` and `--search` ask for: a text read, a model prepared, and who decides the codes."""
+"""calibrate: a text is read once, the model prepared for it, the recipe found, and who decides the codes."""
 
 import hashlib
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import replace
 from functools import partial
-from pathlib import Path
 
 import numpy as np
 
@@ -17,11 +16,6 @@ from quantize_cli.calibrate.statistics.collector import importance_of
 from quantize_cli.calibrate.statistics.thinness import doubts
 from quantize_cli.certificate import statement
 from quantize_cli.certificate.certify import file_sha256
-from quantize_cli.cli._budget import Budget, searched
-from quantize_cli.cli._request import Known
-from quantize_cli.cli.terminal.options import Search
-from quantize_cli.cli.terminal.progress import progress
-from quantize_cli.cli.terminal.text import note, warn
 from quantize_cli.errors import UsageError
 from quantize_cli.evaluate import context as contexts
 from quantize_cli.evaluate.corpus import Reading, read_texts
@@ -30,50 +24,35 @@ from quantize_cli.formats.gguf.layout import Value
 from quantize_cli.machine import processors
 from quantize_cli.model.source import Model
 from quantize_cli.pipeline import plan
+from quantize_cli.pipeline.budget import Budget, budget_of, searched
+from quantize_cli.pipeline.decided import Decided
+from quantize_cli.pipeline.job import Job
 from quantize_cli.pipeline.plan import Importance, Plan
-from quantize_cli.pipeline.recipe import Recipe, Rule
+from quantize_cli.pipeline.recipe import Recipe
 from quantize_cli.pipeline.write import Rounding
+from quantize_cli.progress import Report
 from quantize_cli.runtime.hyperparameters import read_hyperparameters
 from quantize_cli.tokenizers import load_tokenizer
 
 _SAMPLED = 8192
 
 
-@dataclass(frozen=True)
-class Calibration:
-    """What the options say."""
-
-    texts: tuple[Path, ...] = ()
-    methods: tuple[str, ...] = ()
-    context: int | None = None
-    limit: int | None = None
-    """Chunks of each text."""
-    search: Search = Search.reference
-    threads: int | None = None
-    budget: Budget | None = None
-    """Bytes that a recipe is to make the most of."""
-    reserved: int = 0
-    """Bytes of the budget that are left for what the file will say besides."""
-    quiet: bool = False
-    special: bool = False
-    """Control tokens in the texts are read as such."""
-
-    def __post_init__(self) -> None:
-        given = {"--ctx": self.context is not None, "--chunks": self.limit is not None, "--special": self.special}
-        option = next((name for name, is_given in given.items() if is_given), None)
-        if option is not None and not self.texts:
-            missing = "read" if option == "--special" else "cut"
-            raise UsageError(f"{option}: there is no text to {missing}", hint="--calibrate FILE")
+def refuse_textless(job: Job) -> None:
+    """UsageError for options on texts where there is none."""
+    given = {"--ctx": job.context is not None, "--chunks": job.chunks is not None, "--special": job.special}
+    option = next((name for name, is_given in given.items() if is_given), None)
+    if option is not None and not job.texts:
+        missing = "read" if option == "--special" else "cut"
+        raise UsageError(f"{option}: there is no text to {missing}", hint="--calibrate FILE")
 
 
 class Calibrated:
     """The methods chosen, and what they know of the model's inputs."""
 
-    def __init__(self, request: Calibration, model: Model, has_importance: bool) -> None:
-        self._request = request
-        best = request.search is Search.best
-        self.methods: Methods = methods.choose(request.methods, bool(request.texts), has_importance, best)
-        self.chunks = _chunks(request, model) if request.texts else None
+    def __init__(self, job: Job, model: Model, has_importance: bool, report: Report) -> None:
+        self._job, self._report = job, report
+        self.methods: Methods = methods.choose(job.methods, bool(job.texts), has_importance, job.search == "best")
+        self.chunks = _chunks(job, model, report) if job.texts else None
         self.unreached: dict[str, tuple[int, ...]] = {}
         """By name, the experts that the text never reached, as far as that is known."""
 
@@ -81,7 +60,7 @@ class Calibrated:
         """The text as a certificate names it; of several, all their names and the digest of their tokens."""
         if self.chunks is None:
             return None
-        texts = self._request.texts
+        texts = self._job.texts
         digest = file_sha256(texts[0])
         if len(texts) > 1:
             digest = hashlib.sha256(self.chunks.astype("<i4").tobytes()).hexdigest()
@@ -90,7 +69,7 @@ class Calibrated:
 
     @property
     def threads(self) -> int:
-        return self._request.threads or processors()
+        return self._job.threads or processors()
 
     def guided(self, model: Model) -> frozenset[str]:
         """Tensors that are known well enough for any type."""
@@ -122,14 +101,14 @@ class Calibrated:
         if self.chunks is None or not self.methods.folding:
             return model
         layers = read_hyperparameters(model).layers * len(self.methods.folding)
-        with progress(layers, " layers", ", ".join(self.methods.folding), self._request.quiet) as advance:
+        with self._report.progress(layers, " layers", ", ".join(self.methods.folding)) as advance:
             return self.methods.fold(model, self.chunks, types, advance)
 
     def importance(self, model: Model) -> Importance | None:
         """What errors in each column cost by the text, where that is what is wanted."""
         if self.chunks is None or self.methods.is_sequential:
             return None
-        with progress(len(self.chunks), " chunks", "importance", self._request.quiet) as advance:
+        with self._report.progress(len(self.chunks), " chunks", "importance") as advance:
             found, self.unreached = importance_of(model, self.chunks, advance)
         return found
 
@@ -143,40 +122,50 @@ class Calibrated:
         return Rounding(self.methods.encode, frozenset(types), sequence)
 
 
-def known_by(
-    request: Calibration,
+def calibrate(
+    job: Job,
     model: Model,
     recipe: Recipe,
     importance: Importance | None,
     provenance: Mapping[str, Value],
-    requantize: bool,
-) -> Known:
-    """The plan that a text and methods lead to; of `recipe` only the overrides where there is a budget."""
-    calibrated = Calibrated(request, model, importance is not None)
+    reserved: int,
+    report: Report,
+) -> Decided:
+    """The plan that a text and methods lead to; of `recipe` only the overrides where there is a budget.
+
+    `reserved` bytes of a budget are left for what the file will say besides.
+    """
+    refuse_textless(job)
+    calibrated = Calibrated(job, model, importance is not None, report)
     guided = calibrated.guided(model)
-    if request.budget is not None:
-        recipe = _within(request, model, calibrated, provenance, recipe.overrides)
+    budget = budget_of(job)
+    if budget is not None:
+        recipe = _within(budget, model, calibrated, provenance, recipe, reserved, report)
     if calibrated.methods.folding:
-        model = calibrated.folded(model, _types(model, recipe, requantize))
+        model = calibrated.folded(model, _types(model, recipe, job.requantize))
     if importance is None:
         importance = calibrated.importance(model)
-    made = plan.make(model, recipe, importance, provenance, requantize, guided)
+    made = plan.make(model, recipe, importance, provenance, job.requantize, guided)
     rounding = calibrated.rounding(model, made)
-    method = f"{calibrated.methods.spelled}, special" if request.special else calibrated.methods.spelled
-    return Known(made, importance, rounding, method, calibrated.claimed(), calibrated.unreached)
+    method = f"{calibrated.methods.spelled}, special" if job.special else calibrated.methods.spelled
+    return Decided(made, importance, rounding, method, calibrated.claimed(), calibrated.unreached)
 
 
 def _within(
-    request: Calibration, model: Model, calibrated: Calibrated, provenance: Mapping[str, Value], rules: Sequence[Rule]
+    budget: Budget,
+    model: Model,
+    calibrated: Calibrated,
+    provenance: Mapping[str, Value],
+    asked: Recipe,
+    reserved: int,
+    report: Report,
 ) -> Recipe:
     """The recipe that makes the most of the budget, called by the bits it comes to."""
-    assert request.budget is not None
     found, _ = searched(
-        model, request.budget, calibrated.sample, provenance, rules, calibrated.trial,
-        request.budget.types or calibrated.candidates,
-        reserved=request.reserved, quiet=request.quiet,
+        model, budget, calibrated.sample, provenance, asked.overrides, calibrated.trial,
+        budget.types or calibrated.candidates, reserved, report,
     )  # fmt: skip
-    found = replace(found, overrides=tuple(rules))
+    found = replace(found, overrides=asked.overrides)
     bits = plan.make(model, found, None, None, True, _names(model)).bits_per_weight
     return replace(found, name=f"{bits:.2f}bpw")
 
@@ -192,15 +181,13 @@ def _names(model: Model) -> frozenset[str]:
     return frozenset(tensor.name for tensor in model.tensors)
 
 
-def _chunks(request: Calibration, model: Model) -> np.ndarray:
-    """The tokens to calibrate on; says what of them deserves less trust."""
+def _chunks(job: Job, model: Model, report: Report) -> np.ndarray:
+    """The tokens to calibrate on; tells what of them deserves less trust."""
     tokenizer = load_tokenizer(model.metadata)
-    context = contexts.chosen(request.context, [model])
-    reading = Reading(request.special, warn)
-    chunks, _ = read_texts(request.texts, tokenizer, context, request.limit, reading)
+    context = contexts.chosen(job.context, [model])
+    chunks, _ = read_texts(job.texts, tokenizer, context, job.chunks, Reading(job.special, report.warn))
     columns = {tensor.name: tensor.columns for tensor in quantized(model)}
     for warning in (*contexts.beyond(context, [model]), *doubts(chunks, columns, len(tokenizer.pieces))):
-        warn(warning)
-    if not request.quiet:
-        note(f"calibrating on {chunks.size} tokens, {len(chunks)} chunks of {context}")
+        report.warn(warning)
+    report.note(f"calibrating on {chunks.size} tokens, {len(chunks)} chunks of {context}")
     return chunks

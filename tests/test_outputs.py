@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from quantize_cli.cli.terminal.places import Places
 from quantize_cli.errors import OutputError
+from quantize_cli.pipeline.outputs import Outputs
 from tests import checkpoints
 from tests.cli.console import COMMAND, EXAMPLES, MODEL, assert_refused, environment, quantize
 from tests.cli.test_errors import hole
@@ -24,14 +24,14 @@ def model(tmp_path: Path) -> Path:
     return checkpoints.build("llama", tmp_path / "model")
 
 
-def refusal(places: Places, *paths: Path) -> str:
+def refusal(places: Outputs, *paths: Path) -> str:
     with pytest.raises(OutputError) as caught:
         places.refuse_bad(paths)
     return str(caught.value)
 
 
 def test_no_file_of_a_checkpoint_is_written_to(model: Path) -> None:
-    places = Places((model,), force=True)
+    places = Outputs((model,), force=True)
     for path in model.iterdir():
         assert refusal(places, path) == f"{path}: is an input itself"
     for name in ("new.html", "config.json.bak"):
@@ -39,26 +39,26 @@ def test_no_file_of_a_checkpoint_is_written_to(model: Path) -> None:
 
 
 def test_a_gguf_file_may_lie_beside_the_checkpoint_it_is_made_of(model: Path) -> None:
-    Places((model,), force=False).refuse_bad([model / "new.gguf"])
+    Outputs((model,), force=False).refuse_bad([model / "new.gguf"])
     (model / "new.gguf").touch()
-    Places((model,), force=True).refuse_bad([model / "new.gguf"])
-    assert refusal(Places((model,), force=False), model / "new.gguf").endswith("already exists")
+    Outputs((model,), force=True).refuse_bad([model / "new.gguf"])
+    assert refusal(Outputs((model,), force=False), model / "new.gguf").endswith("already exists")
 
 
 def test_what_is_read_beside_a_named_file_is_an_input_too(model: Path, tmp_path: Path) -> None:
-    places = Places((model / "model.safetensors",), force=True)
+    places = Outputs((model / "model.safetensors",), force=True)
     assert refusal(places, model / "config.json").endswith("is an input itself")
     places.refuse_bad([model / "report.html"])
     for number in (1, 2):
         (tmp_path / f"x-0000{number}-of-00002.gguf").touch()
-    places = Places((tmp_path / "x-00001-of-00002.gguf",), force=True)
+    places = Outputs((tmp_path / "x-00001-of-00002.gguf",), force=True)
     assert refusal(places, tmp_path / "x-00002-of-00002.gguf").endswith("is an input itself")
 
 
 def test_an_input_under_another_name_is_known(model: Path, tmp_path: Path) -> None:
     (tmp_path / "link").symlink_to(model)
     os.link(model / "config.json", tmp_path / "twin")
-    places = Places((tmp_path / "link",), force=True)
+    places = Outputs((tmp_path / "link",), force=True)
     for path in (tmp_path / "twin", model / "config.json"):
         assert refusal(places, path).endswith("is an input itself")
     assert refusal(places, model / "new").endswith("is a part of the source")
@@ -67,19 +67,19 @@ def test_an_input_under_another_name_is_known(model: Path, tmp_path: Path) -> No
 @pytest.mark.parametrize("name", ["-", "/dev/stdout", "/dev/fd/1"])
 def test_a_stream_takes_no_file(name: str) -> None:
     with pytest.raises(OutputError) as caught:
-        Places((), force=True).refuse_bad([Path(name)])
+        Outputs((), force=True).refuse_bad([Path(name)])
     assert (caught.value.hint or "").startswith("name a file")
 
 
 def test_two_outputs_have_two_places(tmp_path: Path) -> None:
     (tmp_path / "link").symlink_to(tmp_path)
-    assert refusal(Places((), force=True), tmp_path / "a", tmp_path / "link" / "a").endswith("is to be written twice")
+    assert refusal(Outputs((), force=True), tmp_path / "a", tmp_path / "link" / "a").endswith("is to be written twice")
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
 def test_a_directory_that_takes_no_file_is_told_at_once(tmp_path: Path) -> None:
     tmp_path.chmod(0o500)
-    assert "cannot be written to" in refusal(Places((), force=True), tmp_path / "a")
+    assert "cannot be written to" in refusal(Outputs((), force=True), tmp_path / "a")
 
 
 # --- commands ----------------------------------------------------------------------------------------------------

@@ -1,9 +1,8 @@
-"""What `--size`, `--bpw` and `--fits` ask for: the budget in bytes, and the recipe that makes the most of it."""
+"""A budget in bytes, bits or memory, and the recipe that makes the most of it."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from math import prod
-from pathlib import Path
 
 import numpy as np
 
@@ -13,18 +12,16 @@ from quantize_cli.budget.frontier import further
 from quantize_cli.budget.memory import besides
 from quantize_cli.budget.options import Menu, menu, quantized
 from quantize_cli.budget.rounding import TrialRounding
-from quantize_cli.budget.rules import to_toml
 from quantize_cli.budget.search import OverBudgetError
 from quantize_cli.budget.sensitivity import TYPES, Effort, Sensitivities, measure
-from quantize_cli.cli.terminal.measured import write_report
-from quantize_cli.cli.terminal.progress import progress
-from quantize_cli.cli.terminal.text import nbytes_of, note, size
 from quantize_cli.errors import UsageError
 from quantize_cli.formats.ggml import GgmlType
 from quantize_cli.formats.gguf.layout import Value
-from quantize_cli.formats.output import Guard
 from quantize_cli.model.source import Model
+from quantize_cli.pipeline.job import Job
 from quantize_cli.pipeline.recipe import Recipe, Rule, block_type
+from quantize_cli.progress import SILENT, Report
+from quantize_cli.units import nbytes_of, size
 
 _TOKENS_RUN = 512
 """Tokens on which the model is run with each tensor rounded."""
@@ -32,7 +29,7 @@ _TOKENS_RUN = 512
 
 @dataclass(frozen=True)
 class Budget:
-    """What the options say; one of the first three is given."""
+    """What a file may take; one of the first three is given."""
 
     size: str | None = None
     """Of the whole file."""
@@ -56,38 +53,38 @@ class Budget:
             if text is not None:
                 nbytes_of(name, text)
 
-    def nbytes(self, model: Model, options: Menu) -> int:
-        """Bytes the whole file may have; says what was assumed. OverBudgetError if memory leaves none."""
+    def nbytes(self, model: Model, options: Menu, report: Report = SILENT) -> int:
+        """Bytes the whole file may have; tells what was assumed. OverBudgetError if memory leaves none."""
         if self.size is not None:
             return nbytes_of("--size", self.size)
         if self.bits_per_weight is not None:
             weights = sum(prod(tensor.shape) for tensor in model.tensors)
             return options.header_nbytes + int(self.bits_per_weight * weights / 8)
         assert self.fits is not None
-        return _left(nbytes_of("--fits", self.fits), model, self.context)
+        return _left(nbytes_of("--fits", self.fits), model, self.context, report)
 
 
-def asked_budget(size: str | None, bits_per_weight: float | None, fits: str | None, types: str | None) -> Budget | None:
-    """The budget, if the options give one."""
-    if size is None and bits_per_weight is None and fits is None:
-        if types is not None:
+def budget_of(job: Job) -> Budget | None:
+    """The budget, if the job has one."""
+    if not job.has_budget:
+        if job.types:
             raise UsageError("--types: there is no budget to choose for", hint="--size, --bpw or --fits")
         return None
-    return Budget(size, bits_per_weight, fits, types=None if types is None else named_types(types))
+    return Budget(job.size, job.bits_per_weight, job.fits, types=named_types(job.types) if job.types else None)
 
 
-def named_types(names: str) -> tuple[GgmlType, ...]:
-    """The block types of `--types q4_k,q6_k`; UsageError for what is none, InputError for one we cannot write."""
-    wanted = tuple(block_type(name.strip(), "--types") for name in names.split(","))
-    for type_ in wanted:
+def named_types(names: Sequence[str]) -> tuple[GgmlType, ...]:
+    """The block types of these names; UsageError for what is none, InputError for one we cannot write."""
+    types = tuple(block_type(name.strip(), "--types") for name in names)
+    for type_ in types:
         quants.find(type_)
-    return wanted
+    return types
 
 
-def _left(memory: int, model: Model, context: int | None) -> int:
+def _left(memory: int, model: Model, context: int | None, report: Report) -> int:
     taken = besides(model, context)
     left = memory - taken.nbytes
-    note(
+    report.note(
         f"{size(memory)} of memory: {size(taken.cache)} for an f16 cache of {taken.context} tokens, "
         f"{size(taken.buffers)} for activations, {size(taken.program)} for the program, {size(max(0, left))} are left"
     )
@@ -105,33 +102,27 @@ def searched(
     rounding: TrialRounding | None = None,
     types: Sequence[GgmlType] = TYPES,
     reserved: int = 0,
-    quiet: bool = False,
+    report: Report = SILENT,
 ) -> tuple[Recipe, Sensitivities]:
-    """The best recipe within the budget, as measured on `chunks`; says what more bytes would buy.
+    """The best recipe within the budget, as measured on `chunks`; tells what more bytes would buy.
 
     `rules` are of tensors that have a type already, `provenance` is metadata that the file will have besides, and
     `reserved` bytes are left for what else it will say. Others may have `types`.
     """
-    found = measured(model, chunks, types, rounding, quiet)
+    found = measured(model, chunks, types, rounding, report)
     options = menu(model, found.losses, provenance, rules)
-    nbytes = budget.nbytes(model, options) - reserved
+    nbytes = budget.nbytes(model, options, report) - reserved
     recipe = within(model, options, nbytes)
-    if not quiet:
-        for line in described(options, nbytes):
-            note(line)
+    for line in described(options, nbytes):
+        report.note(line)
     return recipe, found
 
 
-def saved(path: Path | None, recipe: Recipe, guard: Guard) -> None:
-    """Write the recipe as TOML, if it is to be kept."""
-    write_report(path, to_toml(recipe), guard)
-
-
 def measured(
-    model: Model, chunks: np.ndarray, types: Sequence[GgmlType], rounding: TrialRounding | None, quiet: bool
+    model: Model, chunks: np.ndarray, types: Sequence[GgmlType], rounding: TrialRounding | None, report: Report
 ) -> Sensitivities:
-    """The sensitivities, while a bar shows how far it is."""
-    with progress(len(quantized(model)), " tensors", "sensitivities", quiet) as advance:
+    """What each tensor costs in each type; tells how far it is."""
+    with report.progress(len(quantized(model)), " tensors", "sensitivities") as advance:
         effort = Effort(chunks=max(1, _TOKENS_RUN // chunks.shape[1]))
         return measure(model, chunks, types, rounding, advance, effort)
 

@@ -1,4 +1,4 @@
-"""Where a command may write: said before its work, and kept to when the file gets its name.
+"""Where files may be written: told before the work, and kept to when a file gets its name.
 
 Never over a file it reads, nor into a checkpoint it reads, nor over what is no regular file; over a regular file only
 with --force. A new .gguf beside a checkpoint's files is the exception: no checkpoint is read from such a file, and
@@ -6,29 +6,44 @@ there is where many keep it.
 """
 
 import os
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from quantize_cli.cli.terminal.text import note
-from quantize_cli.errors import FORCE_HINT, OutputError
+from quantize_cli.errors import FORCE_HINT, OutputError, not_written
 from quantize_cli.formats.leftovers import sweep
-from quantize_cli.formats.output import EXISTS, Guard
+from quantize_cli.formats.output import EXISTS, Guard, replacing
 from quantize_cli.formats.source import identity_of
 
 _OF_A_CHECKPOINT = (".safetensors", ".json", ".model", ".jinja", ".md", ".txt", ".py")
 _STREAM_HINT = "name a file: it is written beside its name and then given it, which a stream cannot be"
 
 
-class Places:
+def write_whole(path: Path, data: bytes, guard: Guard) -> None:
+    """Make a file of these bytes, or leave all as it was; OutputError where it cannot be."""
+    try:
+        with replacing(path, len(data), guard) as output:
+            output.write(data, 0)
+    except OSError as error:
+        raise not_written(path, error) from error
+
+
+class Outputs:
     """What a command reads, and so where it may not write."""
 
-    def __init__(self, inputs: Iterable[Path | None], force: bool, hint: str = FORCE_HINT) -> None:
+    def __init__(
+        self,
+        inputs: Iterable[Path | None],
+        force: bool,
+        note: Callable[[str], None] = lambda text: None,
+        hint: str = FORCE_HINT,
+    ) -> None:
+        """`note` is told of what `sweep` removes."""
         self._inputs = [path for path in inputs if path is not None]
-        self._hint = hint
+        self._hint, self._note = hint, note
         self.guard = Guard(force, frozenset(_read(self._inputs)))
 
-    def going_on_with(self, path: Path) -> "Places":
+    def going_on_with(self, path: Path) -> "Outputs":
         """The same where the file at `path`, if there is one, was made by an earlier run and is gone on with."""
         if path.is_file() and not path.is_symlink():
             self.guard = replace(self.guard, own=identity_of(path).place)
@@ -51,7 +66,7 @@ class Places:
         for directory in sorted({path.parent for path in paths if path is not None}):
             if removed := sweep(directory):
                 count = "1 unfinished file" if len(removed) == 1 else f"{len(removed)} unfinished files"
-                note(f"removed {count} that a killed run left in {directory}")
+                self._note(f"removed {count} that a killed run left in {directory}")
 
     def _refuse_what_is_there(self, path: Path) -> None:
         try:

@@ -7,11 +7,13 @@ import pytest
 
 from quantize_cli.budget.memory import besides
 from quantize_cli.budget.options import menu
+from quantize_cli.budget.rules import to_toml
 from quantize_cli.budget.search import OverBudgetError
-from quantize_cli.cli._budget import Budget, saved, searched
 from quantize_cli.errors import ExitCode, UsageError
 from quantize_cli.model.source import Model, open_model
 from quantize_cli.pipeline import plan, recipe
+from quantize_cli.pipeline.budget import Budget, searched
+from quantize_cli.progress import Report
 from tests.cli.console import MODEL
 from tests.runtime import synthetic
 
@@ -57,26 +59,25 @@ def test_bits_per_weight_are_those_plan_counts() -> None:
     assert abs(Budget(bits_per_weight=made.bits_per_weight).nbytes(model, options) - made.nbytes) <= 1
 
 
-def test_memory_has_room_for_the_cache_besides_the_file(model: Model, capsys: pytest.CaptureFixture[str]) -> None:
-    budget = Budget(fits="100MB", context=64)
-    assert budget.nbytes(model, menu(model, {})) == 100_000_000 - besides(model, 64).nbytes
-    assert "f16 cache of 64 tokens" in capsys.readouterr().err
+def test_memory_has_room_for_the_cache_besides_the_file(model: Model) -> None:
+    budget, told = Budget(fits="100MB", context=64), list[str]()
+    report = Report(note=told.append)
+    assert budget.nbytes(model, menu(model, {}), report) == 100_000_000 - besides(model, 64).nbytes
+    assert "f16 cache of 64 tokens" in told[0]
     with pytest.raises(OverBudgetError, match="leave none") as error:
         Budget(fits="10MB").nbytes(model, menu(model, {}))
     assert error.value.exit_code is ExitCode.ANSWER_IS_NO
 
 
-def test_the_recipe_found_is_the_one_saved_and_keeps_the_budget(
-    model: Model, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    path = tmp_path / "mine.toml"
-    found, sensitivities = searched(model, Budget(bits_per_weight=7), chunks())
-    saved(path, found)
+def test_the_recipe_found_is_the_one_saved_and_keeps_the_budget(model: Model, tmp_path: Path) -> None:
+    path, told = tmp_path / "mine.toml", list[str]()
+    found, sensitivities = searched(model, Budget(bits_per_weight=7), chunks(), report=Report(note=told.append))
+    path.write_text(to_toml(found))
     read = recipe.from_file(path)
     made = plan.make(model, read, sensitivities.importance)
     assert made.types == plan.make(model, found, sensitivities.importance).types
     assert 6.5 < made.bits_per_weight <= 7
-    said = capsys.readouterr().err
+    said = "\n".join(told)
     assert f"{made.nbytes} of " in said
     assert "predicted KL divergence" in said
     assert "more would give" in said
@@ -84,4 +85,4 @@ def test_the_recipe_found_is_the_one_saved_and_keeps_the_budget(
 
 def test_a_budget_that_cannot_be_kept_names_the_smallest_file(model: Model) -> None:
     with pytest.raises(OverBudgetError, match="1000 bytes are too few, the smallest file that can be made has"):
-        searched(model, Budget(size="1kB"), chunks(), quiet=True)
+        searched(model, Budget(size="1kB"), chunks())

@@ -1,0 +1,49 @@
+"""What is decided of a file to be: its plan, what errors cost, who rounds, and where it goes."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from quantize_cli.certificate import statement
+from quantize_cli.model.source import Model
+from quantize_cli.pipeline.plan import Importance, Plan
+from quantize_cli.pipeline.write import Rounding
+
+if TYPE_CHECKING:
+    from quantize_cli.certificate.certify import Order
+
+
+@dataclass(frozen=True)
+class Decided:
+    """A plan, what errors cost in it, and who decides what stands for the weights."""
+
+    plan: Plan
+    """Of the model as one file."""
+    importance: Importance | None
+    rounding: Rounding
+    method: str = "none"
+    """As a certificate names it."""
+    calibration: statement.Calibration | None = None
+    """The text that errors were weighed on, as a certificate names it."""
+    unreached: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
+    """By name, the experts that it never reached; of some methods known when the file is written."""
+
+
+@dataclass(frozen=True)
+class Planned:
+    """What is decided of a conversion, and the files it makes."""
+
+    source: Model = field(repr=False)
+    """As it is stored."""
+    decided: Decided = field(repr=False)
+    output: Path
+    files: Mapping[Path, Plan] = field(repr=False)
+    """What is written: `output` itself, or its parts."""
+    order: "Order | None" = field(default=None, repr=False)
+    """The certificate that is asked for, for which the files have room."""
+
+    @property
+    def plan(self) -> Plan:
+        """The whole model as one file; of several files, before it is split."""
+        return next(iter(self.files.values())) if len(self.files) == 1 else self.decided.plan

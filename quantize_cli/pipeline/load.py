@@ -1,0 +1,16 @@
+"""load: what a person named becomes a model, opened once."""
+
+from dataclasses import replace
+
+from quantize_cli.model import settings
+from quantize_cli.model.source import Model, open_model
+from quantize_cli.pipeline.job import Job
+from quantize_cli.progress import Report
+
+
+def load(job: Job, report: Report) -> tuple[Model, Model]:
+    """The model as it is stored, and with the metadata the job sets; tells what deserves a warning."""
+    stored = open_model(job.source)
+    for warning in stored.warnings:
+        report.warn(warning)
+    return stored, replace(stored, metadata=settings.apply(stored.metadata, job.settings))
