@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from quantize_cli import matrices
+from quantize_cli.jit import matrices
 from quantize_cli.jit.matrices import products
 from tests.matrices import naive
 
