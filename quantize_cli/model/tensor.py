@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from math import prod
+from math import isfinite, prod
 from pathlib import Path
 
 import numpy as np
@@ -153,10 +153,16 @@ def stack(name: str, parts: Sequence[Tensor]) -> Tensor:
 DAMAGED_HINT = "the file is damaged, or was made from weights that its types cannot hold"
 
 
-def refuse_not_finite(weights: np.ndarray, origin: str, first: int) -> None:
-    """InputError that names the first weight that is NaN or infinite; `first` is the number of the first row."""
-    if not weights.size or np.isfinite([weights.min(), weights.max()]).all():  # NaN wins both
-        return
+def refuse_not_finite(weights: np.ndarray, origin: str, first: int) -> float:
+    """The largest magnitude of weights; InputError that names the first that is NaN or infinite.
+
+    `first` is the number of the first row.
+    """
+    if not weights.size:
+        return 0.0
+    lowest, highest = float(weights.min()), float(weights.max())  # NaN wins both
+    if isfinite(lowest) and isfinite(highest):
+        return max(-lowest, highest)
     row, column = np.argwhere(~np.isfinite(weights))[0]
     raise InputError(
         f"{origin}: {weights[row, column]} at row {first + row}, column {column}",

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from math import prod
 from pathlib import Path
 from threading import Event, Timer
-from typing import NamedTuple
+from typing import NamedTuple, NoReturn
 
 import numpy as np
 
@@ -186,9 +186,11 @@ def _pack(rows: Rows, stored: np.ndarray) -> np.ndarray:
         _refuse_damaged(step, stored, rows.start)
         return np.ascontiguousarray(stored)
     weights = quants.decode(step.tensor.type, stored)
-    refuse_not_finite(weights, step.tensor.origin, rows.start)
+    largest = refuse_not_finite(weights, step.tensor.origin, rows.start)
     if stays:
         return np.ascontiguousarray(stored)
+    if quants.is_beyond(step.type, largest):
+        _refuse_beyond(step, rows.start + int(np.abs(weights).max(axis=1).argmax()), slice(None))
     try:
         with np.errstate(over="ignore", invalid="ignore"):  # what comes of it is looked at
             packed = rows.encode(step.type, weights, rows.importance)
@@ -209,12 +211,16 @@ def _refuse_overflow(step: Step, packed: np.ndarray, first: int) -> None:
     if not (found := quants.first_not_finite(step.type, packed)):
         return
     row, width = first + found[0], BLOCK_SHAPE[step.type].weights
-    start = found[1] * width
-    weights = quants.decode(step.tensor.type, step.tensor.read(row, row + 1))[0, start : start + width]
+    _refuse_beyond(step, row, slice(found[1] * width, (found[1] + 1) * width))
+
+
+def _refuse_beyond(step: Step, row: int, columns: slice) -> NoReturn:
+    """Say which weight is too large, the largest of a row's columns, and what holds it."""
+    weights = quants.decode(step.tensor.type, step.tensor.read(row, row + 1))[0, columns]
     column = int(np.abs(weights).argmax())
     wide = "bf16" if abs(weights[column]) < _BF16_END else "f32"
     raise InputError(
-        f"{step.tensor.origin}: {weights[column]:g} at row {row}, column {start + column} becomes infinite in "
-        f"{step.type.name.lower()}",
+        f"{step.tensor.origin}: {weights[column]:g} at row {row}, column {(columns.start or 0) + column} is more than "
+        f"{step.type.name.lower()} holds",
         hint=f"--tensor '{step.tensor.name}={wide}' keeps it, or --type {wide} everything",
     )

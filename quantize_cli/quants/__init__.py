@@ -3,7 +3,7 @@
 `encode` and `decode` go all the way between float32 weights and the bytes of a file, for any type by its number.
 """
 
-from quantize_cli.quants.interface.finite import first_not_finite, trouble
+from quantize_cli.quants.interface.finite import first_not_finite, is_beyond, trouble
 from quantize_cli.quants.interface.grid import Grid, Lattice, Signs, with_eighth
 from quantize_cli.quants.interface.type import (
     QuantType,
@@ -18,5 +18,5 @@ from quantize_cli.quants.interface.type import (
 
 __all__ = [
     "Grid", "Lattice", "QuantType", "Signs", "codes_dtype", "compile_kernels", "decode", "encode", "find",
-    "first_not_finite", "refuse_without", "supported", "trouble", "with_eighth",
+    "first_not_finite", "is_beyond", "refuse_without", "supported", "trouble", "with_eighth",
 ]  # fmt: skip

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from functools import cached_property
 from math import ceil, floor, log, pi
 
 import numpy as np
@@ -51,8 +52,7 @@ class Rotary:
         4,096 positions differed from its by up to 4e-3 instead of 7e-5.
         """
         pairs = self.unscaled.size
-        step = power(np.array(np.float32(self.base)), float(np.float32(-1 / pairs))).astype(np.float32)
-        factors = np.full((positions.size, pairs), step, np.float32)
+        factors = np.full((positions.size, pairs), self._step, np.float32)
         factors[:, 0] = positions
         angles = np.multiply.accumulate(factors, axis=1)
         angles /= self.divisors.of(room)
@@ -62,6 +62,12 @@ class Rotary:
         turns.imag, turns.real = sine_and_cosine(angles)
         turns *= np.float32(self.magnitude)
         return turns
+
+    @cached_property
+    def _step(self) -> np.ndarray:
+        """What the angle of a pair is multiplied by for that of the next."""
+        found = power(np.array(np.float32(self.base)), float(np.float32(-1 / self.unscaled.size)))
+        return found.astype(np.float32)
 
     def rotate(self, vectors: np.ndarray, turns: np.ndarray) -> np.ndarray:
         """Turn the first columns of `vectors` (..., n, heads, head width) f32 by `turns(positions)`."""

@@ -81,7 +81,7 @@ def test_rotary_divisors_that_divide_nothing_are_refused(factor: float, tmp_path
     decoder = Decoder("llama", rotary_divisors=True)
     tensors = weights(decoder)
     tensors["rope_freqs.weight"][3] = factor
-    with pytest.raises(InputError, match="angles cannot be divided by all of the freqs factors"):
+    with pytest.raises(InputError, match=r"freqs factors|rope_freqs"):
         from_model(open_model(write(tmp_path / "model.gguf", decoder, tensors)))
 
 

@@ -3,7 +3,6 @@
 import numpy as np
 
 from quantize_cli.formats.ggml import GgmlType
-from quantize_cli.jit.kernel import kernel
 from quantize_cli.quants.interface.type import codes_dtype, decode, find, supported
 
 _HALF, _SINGLE = 0x7C00, 0x7F80
@@ -15,6 +14,20 @@ _NAN = 127
 
 _FLOATS = {GgmlType.F16: (1, 0, _HALF), GgmlType.BF16: (1, 0, _SINGLE), GgmlType.F32: (2, 1, _SINGLE)}
 """How many words of sixteen bits a number has, which of them holds its exponent, and where in it."""
+
+_LARGEST = {
+    GgmlType.F32: np.inf, GgmlType.BF16: np.inf, GgmlType.F16: 65520.0, GgmlType.MXFP4: np.inf, GgmlType.NVFP4: 2688.0,
+}  # fmt: skip
+_LARGEST_OF_HALVES = 1e12
+"""More than a half times any scale's code and level; the squares of 1e19 are infinite, and searches find nothing."""
+
+
+def is_beyond(type_: GgmlType, magnitude: float) -> bool:
+    """Whether no block of the type holds so large a weight, or it would be cut; those that are less may be beyond too.
+
+    What is cut or lost is not seen in what is written, as what became infinite is.
+    """
+    return bool(magnitude > _LARGEST.get(type_, _LARGEST_OF_HALVES))
 
 
 def first_not_finite(type_: GgmlType, stored: np.ndarray) -> tuple[int, int] | None:
@@ -72,11 +85,6 @@ def _first_where(found: np.ndarray) -> int | None:
     return int(found.argmax()) if found.any() else None
 
 
-@kernel
-def _has(words, mask):
-    """Whether any of words (n,) u16 has all bits of the mask set. No early end, so that many are looked at at once."""
-    mask, largest = np.uint16(mask), np.uint16(0)
-    for i in range(words.shape[0]):
-        word = np.uint16(words[i] & mask)
-        largest = word if word > largest else largest
-    return largest == mask
+def _has(words: np.ndarray, mask: int) -> bool:
+    """Whether any of words (n,) u16 has all bits of the mask set, which are the highest but that of the sign."""
+    return bool(words.size and (words.view(np.int16).max() >= mask or words.max() >= mask | 1 << 15))

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from quantize_cli import matrices
+from quantize_cli.jit import matrices
 
 NEAR = 1e-10
 """Of matrices whose condition is in the hundreds."""

@@ -3,9 +3,9 @@
 import numpy as np
 import pytest
 
-from quantize_cli import matrices
+from quantize_cli.jit import matrices
 from quantize_cli.jit.matrices import products
-from tests.matrices import naive
+from tests.jit.matrices import naive
 
 KINDS = [np.float32, np.float64]
 
