@@ -1,5 +1,6 @@
 """Whatever a command raises becomes one line and an exit code that is never 1."""
 
+import signal
 import subprocess
 import sys
 
@@ -45,6 +46,7 @@ main()
     return subprocess.run(
         [sys.executable, "-c", program], capture_output=True, text=True, check=False,
         env={**environment(), **variables},
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # a job in the background ignores it
     )  # fmt: skip
 
 

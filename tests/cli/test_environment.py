@@ -122,3 +122,15 @@ def test_more_positions_than_memory_holds_are_refused_with_both_numbers() -> Non
         assert (done.returncode, done.stdout) == (3, "")
         assert "positions take " in done.stderr
         assert ", the machine has " in done.stderr
+
+
+def test_words_are_out_when_they_are_said() -> None:
+    program = """
+import os, sys
+from quantize_cli.cli.terminal import streams
+streams.prepare()
+sys.stderr.write("how it goes\\n")
+os._exit(0)
+"""
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, env=environment())
+    assert done.stderr == "how it goes\n"

@@ -261,7 +261,7 @@ def test_a_conversion_that_is_stopped_leaves_everything_as_it_was(
     child = subprocess.Popen(
         [*COMMAND, "convert", source, "--type", "q8_0", "--threads", "1", "--force", "-o", folder / "out.gguf"],
         stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment(),
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # a job in the background ignores it
+        preexec_fn=lambda: signal.signal(number, signal.SIG_DFL),  # a job in the background ignores some
     )  # fmt: skip
     while not list(folder.glob(".*.unfinished")):
         assert child.poll() is None, child.communicate()
