@@ -74,8 +74,10 @@ def _wrapped(stream: Any, kind: type[io.TextIOWrapper]) -> Any:
     """The same stream as one of ours; as it is where it is none of the system's."""
     if not isinstance(stream, io.TextIOWrapper):
         return stream
-    encoding, line_buffering = stream.encoding, stream.line_buffering
-    return kind(stream.detach(), encoding, errors="backslashreplace", line_buffering=line_buffering)
+    encoding, line_buffering, write_through = stream.encoding, stream.line_buffering, stream.write_through
+    return kind(
+        stream.detach(), encoding, errors="backslashreplace", line_buffering=line_buffering, write_through=write_through
+    )
 
 
 def _reopened(number: int, flags: int, mode: str) -> Any:
