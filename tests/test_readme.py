@@ -198,7 +198,7 @@ JSON_COMMANDS = {
     "convert": "convert examples/tiny-llama --type f16",
     "plan": "plan examples/tiny-llama",
     "inspect": "inspect examples/tiny-llama",
-    "calibrate": "calibrate examples/tiny-llama --text examples/sample.txt --ctx 256 --chunks 1 -o json.imatrix.gguf",
+    "calibrate": "calibrate examples/tiny-llama --text examples/sample.txt --ctx 256 -o json.imatrix.gguf",
     "eval": "eval examples/tiny-llama --text examples/sample.txt --ctx 256 --chunks 1",
     "verify": "convert examples/tiny-llama --certify examples/sample.txt -o verify.gguf 2> /dev/null && "
     "quantize verify verify.gguf",

@@ -90,7 +90,8 @@ def test_no_variable_matters(variables: dict[str, str], chat: Path) -> None:
 
 @pytest.mark.parametrize("unbuffered", ["", "1"])
 def test_what_is_said_first_is_written_first(unbuffered: str) -> None:
-    done = shell(f"{Q} eval {MODEL} --text {EXAMPLES}/sample.txt --ctx 1024 --chunks 1 --json 2>&1", PYTHONUNBUFFERED=unbuffered)
+    script = f"{Q} eval {MODEL} --text {EXAMPLES}/sample.txt --ctx 1024 --chunks 1 --json 2>&1"
+    done = shell(script, PYTHONUNBUFFERED=unbuffered)
     assert done.stdout.startswith("warning: "), done.stdout
 
 
