@@ -6,7 +6,7 @@ MODEL := examples/tiny-llama
 TEXT := examples/sample.txt
 QUANTIZED := tiny-llama-Q4_K_M.gguf
 
-.PHONY: help demo test check bench fuzz compare clean
+.PHONY: help demo test check types bench fuzz compare clean
 
 help:  ## List what can be made.
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' Makefile
@@ -24,8 +24,15 @@ test: .venv/installed-test  ## Run every test.
 check: .venv/installed-check  ## Lint, formatting and types, then every test.
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
-	$(BIN)/mypy
+	$(MAKE) types
 	$(MAKE) test
+
+# mypy knows nothing of setuptools' package-dir: it is shown the packages where they are installed, as links.
+types: .venv/installed-check  ## Check types.
+	rm -rf build/typed
+	mkdir -p build/typed/quantize_cli
+	ln -s $(addprefix ../../../,$(wildcard quantize_cli/*) formats configs) build/typed/quantize_cli/
+	cd build/typed && MYPYPATH=. ../../$(BIN)/mypy --config-file ../../pyproject.toml --cache-dir ../../.mypy_cache -p quantize_cli
 
 bench: .venv/installed-test  ## Measure speed beside ggml's C, and peak memory (minutes, 10 GB of disk).
 	$(BIN)/quantize bench types

@@ -1,12 +1,19 @@
 """The file name is the registry, and only files of ours are ever imported."""
 
 import sys
+from pathlib import Path
 
 import pytest
 
 from quantize_cli import plugins
 from quantize_cli.errors import InputError
 
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    import tomli as tomllib
+
+ROOT = Path(__file__).resolve().parents[1]
 PACKAGES = ("quants", "families", "tokenizers", "calibrate", "cli")
 
 
@@ -35,3 +42,14 @@ def test_nothing_else_is_imported(name: str) -> None:
     assert caught.value.hint is not None
     assert "q4_0" in caught.value.hint
     assert "antigravity" not in sys.modules
+
+
+def test_every_folder_of_modules_is_installed() -> None:
+    settings = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["tool"]["setuptools"]
+    folder_of = {"quantize_cli": "quantize_cli", **settings["package-dir"]}
+    packages = {
+        ".".join((name, *path.parent.relative_to(ROOT / folder).parts))
+        for name, folder in folder_of.items()
+        for path in (ROOT / folder).rglob("__init__.py")
+    }
+    assert sorted(packages) == settings["packages"]

@@ -1,7 +1,7 @@
-"""What the README says is so: its commands run and print what it shows, its tables are those of this version.
+"""What the README and the pages of docs/ say is so: their commands run and print what is shown, their tables are true.
 
-`python -m tests.test_readme` renews the two tables of measurements, types and mixes; the words in their last column
-stay as they are.
+`python -m tests.test_readme` renews the two tables of measurements, types and mixes, in docs/types.md; the words in
+their last column stay as they are.
 """
 
 import json
@@ -28,8 +28,16 @@ from quantize_cli.runtime.transformer import from_model
 from quantize_cli.tokenizers import load_tokenizer
 
 ROOT = Path(__file__).resolve().parents[1]
-README = ROOT / "README.md"
-TEXT = README.read_text(encoding="utf-8")
+README, DOCS = ROOT / "README.md", ROOT / "docs"
+TABLES = DOCS / "types.md"
+PAGES = (
+    README,
+    *(DOCS / f"{name}.md" for name in ("tour", "types", "methods", "reference", "llama.cpp", "extending")),
+)
+"""In the order in which their commands are run."""
+TEXT = "\n".join(path.read_text(encoding="utf-8") for path in PAGES)
+_MOST_LINES = 250
+"""Of a README that is read to its end."""
 MODEL, SAMPLE = ROOT / "examples" / "tiny-llama", ROOT / "examples" / "sample.txt"
 _ONCE_ONLY = "compiling kernels for this processor, kept for next time\n"
 _SLOW_ONLY = re.compile(r"^[^%\n]* \d+ %\n", re.M)
@@ -41,7 +49,7 @@ def blocks(language: str) -> list[str]:
 
 
 def console() -> list[tuple[str, str]]:
-    """Commands and what the README says they print, in order."""
+    """Commands and what the pages say they print, in order."""
     entries = [entry for block in blocks("console") for entry in re.split(r"^\$ ", block, flags=re.M)[1:]]
     return [(command, shown) for command, _, shown in (entry.partition("\n") for entry in entries)]
 
@@ -54,7 +62,7 @@ def rows(text: str) -> list[list[str]]:
 
 def section(title: str) -> str:
     """From a bold or hash heading to the next."""
-    return re.split(r"^(?:## |\*\*[A-Z])", TEXT.split(title, 1)[1], maxsplit=1, flags=re.M)[0]
+    return re.split(r"^(?:##? |\*\*[A-Z])", TEXT.split(title, 1)[1], maxsplit=1, flags=re.M)[0]
 
 
 def marked(name: str) -> str:
@@ -70,7 +78,7 @@ def code(cell: str) -> list[str]:
 
 @pytest.fixture(scope="module")
 def directory(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A copy of what the README's commands need, with its recipes."""
+    """A copy of what the commands need, with the recipes shown."""
     place = tmp_path_factory.mktemp("readme")
     shutil.copytree(ROOT / "examples", place / "examples", ignore=shutil.ignore_patterns("*.gguf"))
     for text in blocks("toml"):
@@ -79,7 +87,7 @@ def directory(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def printed(command: str, directory: Path) -> str:
-    """What a command of the README prints, both streams, with this environment's `quantize`."""
+    """What a command prints, both streams, with this environment's `quantize`."""
     path = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
     done = subprocess.run(
         command, shell=True, cwd=directory, env={**os.environ, "PATH": path}, text=True,
@@ -111,11 +119,46 @@ def test_every_target_named_is_in_the_makefile() -> None:
 
 
 def test_every_path_named_exists() -> None:
-    inside = re.compile(r"(?:formats|quantize_cli|tests|examples|configs)/[\w./-]*")
+    inside = re.compile(r"(?:formats|quantize_cli|tests|examples|configs|docs)/[\w./-]*")
     paths = [path for path in code(TEXT) if inside.fullmatch(path)]
     assert [path for path in paths if not (ROOT / path).exists()] == []
     modules = re.findall(r"python -m (tests[\w.]+)", TEXT)
     assert [name for name in modules if not (ROOT / f"{name.replace('.', '/')}.py").exists()] == []
+
+
+def anchors(page: Path) -> set[str]:
+    """What a link may name in a page: its headings, in the letters that GitHub makes of them."""
+    titles = re.findall(r"^#+ (.+)$", page.read_text(encoding="utf-8"), re.M)
+    return {re.sub(r"[^\w -]", "", title.lower()).replace(" ", "-") for title in titles}
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_every_link_leads_somewhere(page: Path) -> None:
+    links = re.findall(r"\]\(([^)\s]+)\)", page.read_text(encoding="utf-8"))
+    for link in links:
+        name, _, anchor = link.partition("#")
+        if not name.startswith("https://"):
+            target = (page.parent / name).resolve() if name else page
+            assert target.is_file(), link
+            assert not anchor or anchor in anchors(target), link
+
+
+def test_every_page_is_tested_and_linked_from_the_readme() -> None:
+    assert set(DOCS.iterdir()) == set(PAGES[1:])
+    assert [page.name for page in PAGES[1:] if f"(docs/{page.name})" not in README.read_text(encoding="utf-8")] == []
+
+
+def test_the_readme_is_short() -> None:
+    assert len(README.read_text(encoding="utf-8").splitlines()) <= _MOST_LINES
+
+
+def test_the_walk_of_one_weight_names_functions_that_exist() -> None:
+    hops = rows(marked("walk"))
+    assert len(hops) <= 8
+    for _, path, function, _ in hops:
+        assert not path.startswith("`quantize_cli/cli/")
+        source = (ROOT / path.strip("`")).read_text(encoding="utf-8")
+        assert re.search(rf"^ *def {function.strip('`')}\(", source, re.M), (path, function)
 
 
 def test_the_tree_is_that_of_the_repository() -> None:
@@ -126,8 +169,8 @@ def test_the_tree_is_that_of_the_repository() -> None:
         folder = folder if line.startswith(" ") else name
         named.add(folder + name if line.startswith(" ") else name)
     assert [path for path in named if not (ROOT / path).exists()] == []
-    packages = {f"quantize_cli/{path.parent.name}/" for path in (ROOT / "quantize_cli").glob("*/__init__.py")}
-    assert packages <= named
+    packages = {f"{path.parent.relative_to(ROOT)}/" for path in (ROOT / "quantize_cli").rglob("__init__.py")}
+    assert packages | {"formats/", "configs/", "examples/", "tests/", "docs/"} <= named
 
 
 # --- the contract ------------------------------------------------------------------------------------------------
@@ -155,7 +198,7 @@ JSON_COMMANDS = {
     "convert": "convert examples/tiny-llama --type f16",
     "plan": "plan examples/tiny-llama",
     "inspect": "inspect examples/tiny-llama",
-    "calibrate": "calibrate examples/tiny-llama --text examples/sample.txt --ctx 256 --chunks 1 -o json.imatrix.gguf",
+    "calibrate": "calibrate examples/tiny-llama --text examples/sample.txt --ctx 256 -o json.imatrix.gguf",
     "eval": "eval examples/tiny-llama --text examples/sample.txt --ctx 256 --chunks 1",
     "verify": "convert examples/tiny-llama --certify examples/sample.txt -o verify.gguf 2> /dev/null && "
     "quantize verify verify.gguf",
@@ -246,17 +289,17 @@ def test_mixes_have_the_sizes_and_perplexities_listed(tmp_path: Path) -> None:
 
 
 def renew(directory: Path) -> None:
-    """Write the tables of measurements into the README."""
+    """Write the tables of measurements into their page."""
     heads = {
         "types": "| type | bits per weight | weights per block | bytes per block | what for |\n",
         "mixes": "| mix | bytes | bits per weight | perplexity | what it is |\n",
     }
     columns = "|---|---:|---:|---:|---|\n"
-    text = TEXT
+    text = TABLES.read_text(encoding="utf-8")
     for name, found in (("types", type_rows()), ("mixes", mix_rows(directory))):
         table = heads[name] + columns + "".join(f"| {' | '.join(row)} |\n" for row in found)
         text = text.replace(f"<!-- {name} -->\n{marked(name)}", f"<!-- {name} -->\n{table}")
-    README.write_text(text, encoding="utf-8")
+    TABLES.write_text(text, encoding="utf-8")
 
 
 if __name__ == "__main__":

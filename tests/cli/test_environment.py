@@ -88,6 +88,13 @@ def test_no_variable_matters(variables: dict[str, str], chat: Path) -> None:
     assert (done.returncode, done.stderr) == (0, "")
 
 
+@pytest.mark.parametrize("unbuffered", ["", "1"])
+def test_what_is_said_first_is_written_first(unbuffered: str) -> None:
+    script = f"{Q} eval {MODEL} --text {EXAMPLES}/sample.txt --ctx 1024 --chunks 1 --json 2>&1"
+    done = shell(script, PYTHONUNBUFFERED=unbuffered)
+    assert done.stdout.startswith("warning: "), done.stdout
+
+
 def test_a_directory_that_is_gone_is_told(tmp_path: Path) -> None:
     done = shell(f"mkdir {tmp_path}/gone; cd {tmp_path}/gone; rmdir {tmp_path}/gone; {Q} convert {MODEL}")
     assert (done.returncode, done.stderr) == (3, "error: the current directory is gone\n")
