@@ -5,11 +5,11 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from quantize_cli.calibrate import imatrix as imatrix_method
+from quantize_cli.calibration import imatrix as imatrix_method
 from quantize_cli.certificate import statement
 from quantize_cli.certificate.certify import certify, order, stating
-from quantize_cli.evaluate import evaluation
-from quantize_cli.evaluate.evaluation import Evaluation, Request
+from quantize_cli.evaluation import evaluation
+from quantize_cli.evaluation.evaluation import Evaluation, Request
 from quantize_cli.formats.ggml import GgmlType
 from quantize_cli.formats.gguf.layout import TensorInfo, Value
 from quantize_cli.formats.gguf.reader import read_gguf

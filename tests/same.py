@@ -4,7 +4,7 @@ import hashlib
 
 import numpy as np
 
-from quantize_cli.calibrate.folding.powers import raised
+from quantize_cli.calibration.folding.powers import raised
 from quantize_cli.jit import elementary, matrices
 from quantize_cli.runtime.kernels.exponential import exponentials
 

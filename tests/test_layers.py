@@ -48,6 +48,7 @@ MAY_IMPORT = {
     "model.general": WORDS | {"model.identity", "model.sampling"},
     "model.settings": WORDS | {"certificate.statement"},
     "model.chat_templates": WORDS | {"limits"},
+    "model.description": WORDS | {"certificate.statement"},
     "model.source": WORDS | {
         "plugins", "model.tensor", "model.card", "model.engine", "model.foreign", "model.general", "model.sampling",
         "model.wrapped", "families", "tokenizers", "certificate.statement",
@@ -58,7 +59,7 @@ MAY_IMPORT = {
     "units": WORDS,
     "tokenizers": WORDS | {"plugins", "limits"},
     "quants": WORDS | {"plugins", "jit"},
-    "pipeline": WORDS | STAGES | {"budget", "calibrate", "certificate.statement", "machine", "model.source", "units"},
+    "pipeline": WORDS | STAGES | {"budget", "calibration", "certificate.statement", "machine", "model.source", "units"},
     "pipeline.roles": WORDS | {"model.tensor"},
     "pipeline.globs": WORDS,
     "pipeline.places": WORDS | {"model.tensor", "pipeline.roles"},
@@ -74,44 +75,50 @@ MAY_IMPORT = {
     },
     "pipeline.budget": WORDS | MODEL | TEXTS | {"budget", "quants", "pipeline.job", "progress", "units"},
     "pipeline.calibrate": WORDS | MODEL | STAGES | {
-        "budget", "calibrate", "certificate.statement", "certificate.certify", "evaluate", "machine", "runtime",
+        "budget", "calibration", "certificate.statement", "certificate.certify", "evaluation", "machine", "runtime",
         "tokenizers",
     },
     "pipeline.certify": WORDS | {
-        "certificate.statement", "certificate.certify", "evaluate", "pipeline.decided", "progress",
+        "certificate.statement", "certificate.certify", "evaluation", "pipeline.decided", "progress",
     },
     "dots": WORDS | {"plugins", "jit", "quants"},
     "runtime": WORDS | {"machine", "model.tensor", "quants", "jit", "dots"},
-    "evaluate": WORDS | {"jit", "runtime", "model.source", "tokenizers", "progress"},
-    "calibrate": WORDS | MODEL | {
-        "jit", "machine", "pipeline.plan", "pipeline.roles", "plugins", "quants", "runtime", "evaluate", "tokenizers",
+    "evaluation": WORDS | {"jit", "runtime", "model.source", "tokenizers", "progress"},
+    "calibration": WORDS | MODEL | {
+        "jit", "machine", "pipeline.plan", "pipeline.roles", "plugins", "quants", "runtime", "evaluation", "tokenizers",
     },
-    "budget": WORDS | MODEL | TEXTS | {"jit", "machine", "pipeline.plan", "quants", "runtime", "evaluate"},
+    "budget": WORDS | MODEL | TEXTS | {"jit", "machine", "pipeline.plan", "quants", "runtime", "evaluation"},
     "certificate": set(),
     "certificate.statement": WORDS,
     "certificate.digest": WORDS | {"model.tensor"},
     "certificate.rebuild": WORDS | {"pipeline.plan", "quants"},
-    "certificate.certify": WORDS | MODEL | TEXTS | CERTIFICATE | {"pipeline.plan", "runtime", "evaluate", "tokenizers"},
+    "certificate.certify": WORDS | MODEL | TEXTS | CERTIFICATE | {
+        "pipeline.plan", "runtime", "evaluation", "tokenizers",
+    },
     "certificate.verify": WORDS | MODEL | TEXTS | CERTIFICATE | {"pipeline.plan"},
-    "bench": WORDS | {"quants", "model.source", "runtime", "evaluate"},
+    "bench": WORDS | {"quants", "model.source", "runtime", "evaluation"},
     "report": set(),
     "report.chart": WORDS,
-    "report.junit": WORDS | {"evaluate"},
-    "report.evaluation_page": WORDS | {"evaluate", "report.chart", "report.junit"},
+    "report.junit": WORDS | {"evaluation"},
+    "report.evaluation_page": WORDS | {"evaluation", "report.chart", "report.junit"},
     "report.analysis_page": WORDS | {"budget", "report.chart", "report.evaluation_page"},
     "cli": WORDS | MODEL | TEXTS | STAGES | CERTIFICATE | {
-        "jit", "machine", "plugins", "model.chat_templates", "pipeline", "calibrate", "runtime", "evaluate",
+        "jit", "machine", "plugins", "model.chat_templates", "pipeline", "calibration", "runtime", "evaluation",
         "tokenizers", "quants", "bench", "certificate.verify", "budget", "report.analysis_page",
-        "report.evaluation_page", "report.junit", "units",
+        "report.evaluation_page", "report.junit", "units", "model.description",
     },
-    "quantize_cli": set(),
+    "api": WORDS | {
+        "progress", "pipeline", "pipeline.job", "pipeline.outputs", "pipeline.plan", "model.description",
+        "model.source", "runtime", "tokenizers", "calibration", "evaluation",
+    },
+    "quantize_cli": {"api"},
     "__main__": {"cli"},
 }  # fmt: skip
 """Besides its own files. One line for each room, and one for each file of a room that others may not import whole."""
 
 ROOMS_OF_FILES = {name.split(".")[0] for name in MAY_IMPORT if "." in name}
 
-PLUGINS = ("quants", "dots", "families", "tokenizers", "calibrate", "cli")
+PLUGINS = ("quants", "dots", "families", "tokenizers", "calibration", "cli")
 """Packages of which a file is an option the user can type: such files know nothing of each other."""
 
 DOOR_ONLY = {"typer", "click", "rich", "tqdm"}

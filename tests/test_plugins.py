@@ -14,7 +14,7 @@ else:
     import tomli as tomllib
 
 ROOT = Path(__file__).resolve().parents[1]
-PACKAGES = ("quants", "families", "tokenizers", "calibrate", "cli")
+PACKAGES = ("quants", "families", "tokenizers", "calibration", "cli")
 
 
 @pytest.mark.parametrize("package", PACKAGES)
@@ -29,7 +29,7 @@ def test_names_are_the_files_without_an_underscore(package: str) -> None:
 def test_every_file_loads_and_has_what_its_package_promises(package: str) -> None:
     promised = {
         "quants": {"QUANT"}, "families": {"ARCHITECTURE"}, "tokenizers": {"stored"}, "cli": {"command"},
-        "calibrate": {"importance", "fold", "round_rows", "encode"},
+        "calibration": {"importance", "fold", "round_rows", "encode"},
     }  # fmt: skip
     for name in plugins.names(package):
         assert promised[package] & set(vars(plugins.load(package, name)))

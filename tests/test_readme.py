@@ -18,8 +18,8 @@ import typer
 
 from quantize_cli import cli, plugins, quants
 from quantize_cli.errors import ExitCode, InputError
-from quantize_cli.evaluate.corpus import read_chunks
-from quantize_cli.evaluate.perplexity import perplexity
+from quantize_cli.evaluation.corpus import read_chunks
+from quantize_cli.evaluation.perplexity import perplexity
 from quantize_cli.formats.ggml import BLOCK_SHAPE
 from quantize_cli.model.source import open_model
 from quantize_cli.pipeline import plan, recipe
@@ -110,6 +110,14 @@ def test_every_command_prints_what_is_shown(directory: Path) -> None:
         output = " ".join(printed(command, directory).split())
         match = re.fullmatch(pattern(shown), output)
         assert match, f"{command}\nshown:\n{shown}\nprinted:\n{output}"
+
+
+def test_the_python_shown_runs(directory: Path) -> None:
+    (program,) = blocks("python")
+    command = [sys.executable, "-W", "error", "-c", program]
+    done = subprocess.run(command, cwd=directory, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (0, ""), done.stderr
+    assert "(5, 1024)" in done.stdout
 
 
 def test_every_target_named_is_in_the_makefile() -> None:

@@ -19,8 +19,8 @@ from quantize_cli.bench import work
 from quantize_cli.bench.bandwidth import Memory
 from quantize_cli.bench.llama import Llama
 from quantize_cli.errors import InputError
-from quantize_cli.evaluate.memory import peak_of
-from quantize_cli.evaluate.subject import Subject
+from quantize_cli.evaluation.memory import peak_of
+from quantize_cli.evaluation.subject import Subject
 from quantize_cli.formats.gguf.magic import is_gguf
 from quantize_cli.model.source import open_model
 from quantize_cli.runtime.cache import Cache

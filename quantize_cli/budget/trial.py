@@ -6,7 +6,7 @@ from dataclasses import replace
 import numpy as np
 
 from quantize_cli.errors import InputError
-from quantize_cli.evaluate.score import compare
+from quantize_cli.evaluation.score import compare
 from quantize_cli.formats.reference import Rows
 from quantize_cli.model.tensor import from_array
 from quantize_cli.runtime.layer import Layer, Linear

@@ -12,10 +12,10 @@ from quantize_cli.certificate import statement
 from quantize_cli.certificate.digest import stored_sha256, weights_sha256
 from quantize_cli.certificate.statement import LONGEST_NAME, Calibration, Certificate, Figure, legible
 from quantize_cli.errors import InputError, not_written
-from quantize_cli.evaluate import context as contexts
-from quantize_cli.evaluate.bootstrap import Estimate
-from quantize_cli.evaluate.corpus import read_chunks
-from quantize_cli.evaluate.evaluation import Evaluation, Request
+from quantize_cli.evaluation import context as contexts
+from quantize_cli.evaluation.bootstrap import Estimate
+from quantize_cli.evaluation.corpus import read_chunks
+from quantize_cli.evaluation.evaluation import Evaluation, Request
 from quantize_cli.formats.gguf import shards
 from quantize_cli.formats.output import ANY_FILE, Guard, patch, staged
 from quantize_cli.formats.source import open_input, refuse_changed

@@ -71,8 +71,8 @@ def _opened(path: Path, texts: list[Path], ctx: int | None, limit: int, special:
     from quantize_cli.budget.options import menu
     from quantize_cli.cli.terminal.text import warn
     from quantize_cli.errors import UsageError
-    from quantize_cli.evaluate import context as contexts
-    from quantize_cli.evaluate.corpus import Reading, read_texts
+    from quantize_cli.evaluation import context as contexts
+    from quantize_cli.evaluation.corpus import Reading, read_texts
     from quantize_cli.model.source import open_model
     from quantize_cli.tokenizers import load_tokenizer
 

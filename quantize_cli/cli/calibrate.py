@@ -47,7 +47,7 @@ def command(
     json: Json = False,
 ) -> None:
     """Collect an importance matrix: what MODEL's matrices are given while it reads texts, by llama.cpp's protocol."""
-    from quantize_cli.calibrate.statistics.calibration import Request, prepare, run
+    from quantize_cli.calibration.statistics.calibration import Request, prepare, run
     from quantize_cli.cli.terminal.progress import progress
     from quantize_cli.cli.terminal.text import note, warn
 
@@ -81,7 +81,7 @@ def _places(output: Path, inputs: Sequence[Path], resume: bool, force: bool) -> 
 
 
 def _report(prepared: Any, file: Any, seconds: float, json: bool) -> None:
-    from quantize_cli.calibrate.statistics.findings import find
+    from quantize_cli.calibration.statistics.findings import find
     from quantize_cli.cli.terminal.text import note, print_json
 
     findings, request = find(file.entries), prepared.request
@@ -110,7 +110,7 @@ def _finding_json(finding: Any) -> dict[str, Any]:
 
 def _print_outliers(findings: Sequence[Any]) -> None:
     """The weights with the channels farthest above the others."""
-    from quantize_cli.calibrate.statistics.findings import OUTLIER
+    from quantize_cli.calibration.statistics.findings import OUTLIER
     from quantize_cli.cli.terminal.text import note, print_table
 
     found = sorted((it for it in findings if it.outliers), key=lambda it: -it.worst_ratio)

@@ -27,7 +27,7 @@ def command(
     from quantize_cli.cli.terminal.measured import print_texts, write_report
     from quantize_cli.cli.terminal.progress import report
     from quantize_cli.cli.terminal.text import note, print_table
-    from quantize_cli.evaluate.evaluation import Request, evaluated
+    from quantize_cli.evaluation.evaluation import Request, evaluated
     from quantize_cli.pipeline.outputs import Outputs
 
     _refuse_nonsense(models)
@@ -68,7 +68,7 @@ def _peaks(models: list[Path], found: Any, quiet: bool) -> list[int | None]:
     import numpy as np
 
     from quantize_cli.cli.terminal.progress import progress
-    from quantize_cli.evaluate.memory import peak_nbytes
+    from quantize_cli.evaluation.memory import peak_nbytes
 
     chunk = np.zeros((1, found.context), np.int32)
     peaks = []

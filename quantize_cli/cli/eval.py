@@ -57,8 +57,8 @@ def command(
     """Measure the perplexity of MODEL on texts, by llama.cpp's protocol, and its divergence from a reference."""
     from quantize_cli.cli.terminal.progress import report
     from quantize_cli.cli.terminal.text import note, warn
-    from quantize_cli.evaluate.evaluation import Request, evaluated
-    from quantize_cli.evaluate.gate import gates, is_passed, judge
+    from quantize_cli.evaluation.evaluation import Request, evaluated
+    from quantize_cli.evaluation.gate import gates, is_passed, judge
     from quantize_cli.pipeline.outputs import Outputs
 
     wanted = gates(max_ppl_increase, max_kld, min_top1)
@@ -164,7 +164,7 @@ def _report(found: Any, outcomes: list[Any], passed: bool, json: bool) -> None:
 def _say(outcomes: list[Any], strict: bool, quiet: bool) -> None:
     """How each limit was kept; those that were are data enough where there is a document."""
     from quantize_cli.cli.terminal.text import note, warn
-    from quantize_cli.evaluate.gate import Verdict, is_broken
+    from quantize_cli.evaluation.gate import Verdict, is_broken
     from quantize_cli.report.junit import describe
 
     for outcome in outcomes:

@@ -35,7 +35,7 @@ def command(
     import numpy as np
 
     from quantize_cli.cli.terminal.text import note, print_json, warn
-    from quantize_cli.evaluate.context import beyond
+    from quantize_cli.evaluation.context import beyond
     from quantize_cli.model.source import open_model
     from quantize_cli.runtime.detokenizer import Speech
     from quantize_cli.runtime.generation import generate
@@ -70,7 +70,7 @@ def _ids(model: Path, tokenizer: "Tokenizer", prompt: str, special: bool) -> lis
     """The prompt's tokens; InputError when there are none."""
     from quantize_cli.cli.terminal.text import warn
     from quantize_cli.errors import InputError
-    from quantize_cli.evaluate.letters import markers_in, notice
+    from quantize_cli.evaluation.letters import markers_in, notice
 
     ids = tokenizer.encode(prompt, parse_special=special)
     if not ids:

@@ -24,7 +24,7 @@ def command(
     from quantize_cli.certificate.verify import Evidence, Verdict, verify
     from quantize_cli.cli.terminal.progress import report
     from quantize_cli.cli.terminal.text import print_json
-    from quantize_cli.evaluate.evaluation import evaluated
+    from quantize_cli.evaluation.evaluation import evaluated
 
     watched = report(quiet=json)
     checks = verify(file, Evidence(reference, tuple(text or ()), lambda request: evaluated(request, watched)))

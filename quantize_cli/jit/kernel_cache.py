@@ -16,7 +16,7 @@ from pathlib import Path
 _PACKAGE = Path(__file__).parents[1]
 _MARK = b"quantize kernel\n"
 _DIGEST_NBYTES = 32
-_ROOMS = ("jit", "quants", "dots", "calibrate", "runtime")
+_ROOMS = ("jit", "quants", "dots", "calibration", "runtime")
 _troubles: list[str] = []
 
 

@@ -86,7 +86,7 @@ def planned(job: "Job", report: Report = SILENT) -> "Planned":
 
 def _decided(job: "Job", model: "Model", recipe: "Recipe", report: Report) -> "Decided":
     """The plan, by the weights alone or by a text."""
-    from quantize_cli.calibrate import imatrix
+    from quantize_cli.calibration import imatrix
     from quantize_cli.certificate.statement import LARGEST
     from quantize_cli.pipeline import plan
     from quantize_cli.pipeline.decided import Decided

@@ -10,15 +10,15 @@ import numpy as np
 from quantize_cli.budget.options import quantized
 from quantize_cli.budget.rounding import TrialRounding, guided
 from quantize_cli.budget.sensitivity import TYPES
-from quantize_cli.calibrate.runner import methods
-from quantize_cli.calibrate.runner.methods import Methods
-from quantize_cli.calibrate.statistics.collector import importance_of
-from quantize_cli.calibrate.statistics.thinness import doubts
+from quantize_cli.calibration.runner import methods
+from quantize_cli.calibration.runner.methods import Methods
+from quantize_cli.calibration.statistics.collector import importance_of
+from quantize_cli.calibration.statistics.thinness import doubts
 from quantize_cli.certificate import statement
 from quantize_cli.certificate.certify import file_sha256
 from quantize_cli.errors import UsageError
-from quantize_cli.evaluate import context as contexts
-from quantize_cli.evaluate.corpus import Reading, read_texts
+from quantize_cli.evaluation import context as contexts
+from quantize_cli.evaluation.corpus import Reading, read_texts
 from quantize_cli.formats.ggml import GgmlType
 from quantize_cli.formats.gguf.layout import Value
 from quantize_cli.machine import processors

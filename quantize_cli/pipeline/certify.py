@@ -7,7 +7,7 @@ from pathlib import Path
 from quantize_cli.certificate.certify import certify, order, stating
 from quantize_cli.certificate.statement import Certificate
 from quantize_cli.errors import UsageError
-from quantize_cli.evaluate.evaluation import evaluated
+from quantize_cli.evaluation.evaluation import evaluated
 from quantize_cli.formats.output import Guard
 from quantize_cli.pipeline.decided import Planned
 from quantize_cli.progress import Report

@@ -10,10 +10,10 @@ from importlib import resources
 
 import numpy as np
 
-from quantize_cli.evaluate.bootstrap import Estimate
-from quantize_cli.evaluate.evaluation import Evaluation, Measured
-from quantize_cli.evaluate.gate import Outcome
-from quantize_cli.evaluate.summary import by_position
+from quantize_cli.evaluation.bootstrap import Estimate
+from quantize_cli.evaluation.evaluation import Evaluation, Measured
+from quantize_cli.evaluation.gate import Outcome
+from quantize_cli.evaluation.summary import by_position
 from quantize_cli.report import chart
 from quantize_cli.report.chart import Series
 from quantize_cli.report.junit import interval_text

@@ -3,8 +3,8 @@
 from collections.abc import Sequence
 from xml.etree import ElementTree
 
-from quantize_cli.evaluate.bootstrap import Estimate
-from quantize_cli.evaluate.gate import Outcome, is_broken
+from quantize_cli.evaluation.bootstrap import Estimate
+from quantize_cli.evaluation.gate import Outcome, is_broken
 
 
 def document(model: str, texts: Sequence[str], outcomes: Sequence[Outcome], strict: bool, seconds: float) -> bytes:

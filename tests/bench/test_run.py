@@ -11,7 +11,7 @@ from quantize_cli.bench.llama import Llama
 from quantize_cli.bench.run import Ours, Rate, Request, generated, measure
 from quantize_cli.bench.work import Work, count
 from quantize_cli.errors import InputError
-from quantize_cli.evaluate.memory import peak_of
+from quantize_cli.evaluation.memory import peak_of
 from quantize_cli.formats.ggml import GgmlType
 from quantize_cli.model.source import open_model
 from quantize_cli.runtime.generation import generate

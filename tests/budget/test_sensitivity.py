@@ -12,8 +12,8 @@ from quantize_cli.budget import sensitivity
 from quantize_cli.budget.inputs import Inputs, Seen
 from quantize_cli.budget.rounding import Round, TrialRounding, guided, weighted
 from quantize_cli.budget.sensitivity import Effort, Sensitivities, extrapolated, measure
-from quantize_cli.calibrate import gptq
-from quantize_cli.calibrate.runner.sequence import rounder
+from quantize_cli.calibration import gptq
+from quantize_cli.calibration.runner.sequence import rounder
 from quantize_cli.errors import InputError
 from quantize_cli.formats.ggml import GgmlType
 from quantize_cli.model.source import Model, open_model

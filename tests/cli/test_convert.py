@@ -81,7 +81,7 @@ def top_tokens(path: Path, chunks: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 @pytest.mark.parametrize("chunks", [1, None], ids=["the first chunk", "the whole text"])
 def test_four_bits_say_what_they_say_in_llama_cpp(chunks: int | None, tmp_path: Path) -> None:
-    from quantize_cli.evaluate.corpus import read_chunks
+    from quantize_cli.evaluation.corpus import read_chunks
     from quantize_cli.model.source import open_model
     from quantize_cli.tokenizers import load_tokenizer
 

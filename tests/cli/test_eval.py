@@ -10,12 +10,12 @@ from xml.etree import ElementTree
 import numpy as np
 import pytest
 
-from quantize_cli.evaluate.corpus import read_chunks
+from quantize_cli.evaluation.corpus import read_chunks
 from quantize_cli.model.source import open_model
 from quantize_cli.tokenizers import load_tokenizer
 from tests import oracle
 from tests.cli.console import EXAMPLES, MODEL, assert_refused, document, quantize, succeeded
-from tests.evaluate.test_perplexity import surprises
+from tests.evaluation.test_perplexity import surprises
 
 TEXT = EXAMPLES / "sample.txt"
 

@@ -7,7 +7,7 @@ from quantize_cli import quants
 from quantize_cli.formats.ggml import GgmlType
 from quantize_cli.quants import Grid, Lattice, Signs
 from quantize_cli.quants.interface.grid import even
-from tests.calibrate.naive import GRIDS, LATTICES
+from tests.calibration.naive import GRIDS, LATTICES
 
 ROUNDINGS = 2.0**-22
 """Of the terms: either side rounds up to three float32 products and a sum."""

@@ -5,9 +5,9 @@ from pathlib import Path
 from typing import Any
 
 from quantize_cli.cli.terminal.text import print_table
-from quantize_cli.evaluate.bootstrap import Estimate
-from quantize_cli.evaluate.evaluation import Evaluation
-from quantize_cli.evaluate.summary import Summary
+from quantize_cli.evaluation.bootstrap import Estimate
+from quantize_cli.evaluation.evaluation import Evaluation
+from quantize_cli.evaluation.summary import Summary
 from quantize_cli.formats.output import Guard
 from quantize_cli.pipeline.outputs import write_whole
 

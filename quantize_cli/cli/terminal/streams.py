@@ -74,10 +74,10 @@ def _wrapped(stream: Any, kind: type[io.TextIOWrapper]) -> Any:
     """The same stream as one of ours; as it is where it is none of the system's."""
     if not isinstance(stream, io.TextIOWrapper):
         return stream
-    # Unless lines go through at once, as Python's stderr has them, a person sees them only at the end.
-    kept = {"line_buffering": stream.line_buffering, "write_through": stream.write_through}
-    encoding = stream.encoding
-    return kind(stream.detach(), encoding, errors="backslashreplace", **kept)
+    encoding, line_buffering, write_through = stream.encoding, stream.line_buffering, stream.write_through
+    return kind(
+        stream.detach(), encoding, errors="backslashreplace", line_buffering=line_buffering, write_through=write_through
+    )
 
 
 def _reopened(number: int, flags: int, mode: str) -> Any:

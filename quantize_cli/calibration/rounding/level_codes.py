@@ -1,0 +1,143 @@
+"""The codes of some columns of a matrix, laid out by rows for whoever changes them, in any type with a grid.
+
+    weight = step * level + offset        step = scale * scale_code, offset = sign * minimum * minimum_code
+
+All of a row's groups lie side by side: `group` weights share a step and an offset, and `groups` of them, a block, the
+scale and the minimum.
+"""
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+
+import numpy as np
+
+from quantize_cli import quants
+from quantize_cli.calibration.rounding.descent import descend
+from quantize_cli.calibration.rounding.feedback import round_with_feedback
+from quantize_cli.formats.ggml import BLOCK_SHAPE, GgmlType
+from quantize_cli.quants import Grid
+
+_NO_CODES = (1, 1)
+
+
+@dataclass(frozen=True)
+class Codes:
+    """What was decided for (rows, columns) of weights; arrays that may be changed in place."""
+
+    type: GgmlType
+    scale: np.ndarray
+    """(rows, blocks) f32, each an IEEE half."""
+    minimum: np.ndarray
+    """The same; zeros where the type has none."""
+    scale_code: np.ndarray
+    """(rows, groups) i16; ones where the type has none."""
+    minimum_code: np.ndarray
+    level: np.ndarray
+    """(rows, columns) u8: the number of the level."""
+
+    @property
+    def grid(self) -> Grid:
+        return grid_of(self.type)
+
+    @property
+    def step(self) -> np.ndarray:
+        """(rows, groups) f32."""
+        step: np.ndarray = self.of_groups(self.scale) * self.scale_code
+        return step
+
+    @property
+    def offset(self) -> np.ndarray:
+        """(rows, groups) f32."""
+        offset: np.ndarray = np.float32(self.grid.sign) * self.of_groups(self.minimum) * self.minimum_code
+        return offset
+
+    def of_groups(self, values: np.ndarray) -> np.ndarray:
+        """Values of blocks (rows, blocks) for each of their groups, (rows, groups)."""
+        repeated: np.ndarray = np.repeat(values, self.scale_code.shape[1] // values.shape[1], axis=1)
+        return repeated
+
+    def weights(self) -> np.ndarray:
+        """(rows, columns) f32, what a decoder makes of them up to rounding."""
+        groups = self.grid.levels[self.level].reshape(*self.scale_code.shape, self.grid.group)
+        found: np.ndarray = (groups * self.step[..., None] + self.offset[..., None]).reshape(self.level.shape)
+        return found
+
+    def columns(self, window: slice) -> "Codes":
+        """Of some columns, which are whole blocks; copies."""
+        arrays = (self.scale, self.minimum, self.scale_code, self.minimum_code, self.level)
+        return Codes(self.type, *columns_of(arrays, self.level.shape[1], window))
+
+    def carry(self, wanted: np.ndarray, target: np.ndarray, carry: np.ndarray, conditional: np.ndarray) -> np.ndarray:
+        """Choose levels from left to right, as _feedback.py says, scales staying: the error (rows, columns) f32."""
+        grid, error = self.grid, np.empty_like(target)
+        round_with_feedback(
+            wanted, target, carry, self.step, self.offset, grid.group, grid.levels, grid.is_even, self.level, error
+        )
+        return error
+
+    def descend(self, gradient: np.ndarray, moments: np.ndarray, error: np.ndarray, changing: int, rounds: int) -> None:
+        """Lessen the error by changing codes in place, as _descent.py says."""
+        grid = self.grid
+        descend(
+            gradient, moments, grid.group, grid.levels, grid.is_even, grid.sign, grid.scale_codes or _NO_CODES,
+            grid.minimum_codes or _NO_CODES, changing, rounds, self.scale, self.minimum, self.scale_code,
+            self.minimum_code, self.level, error,
+        )  # fmt: skip
+
+    def pack(self) -> np.ndarray:
+        """The bytes of a file, (rows, row bytes) u8."""
+        quant, rows = quants.find(self.type), len(self.scale)
+        width = BLOCK_SHAPE[self.type].weights
+        fields = {
+            "scale": self.scale.reshape(-1),
+            "minimum": self.minimum.reshape(-1),
+            "scale_code": self.scale_code.reshape(self.scale.size, -1),
+            "minimum_code": self.minimum_code.reshape(self.scale.size, -1),
+            "code": self.level.reshape(-1, width) + np.int16(self.grid.first),
+        }
+        codes = np.empty(self.scale.size, quants.codes_dtype(self.type))
+        for name in codes.dtype.names or ():
+            codes[name] = fields[name]
+        return quant.pack(codes).view(np.uint8).reshape(rows, -1)
+
+
+def columns_of(arrays: Iterable[np.ndarray], columns: int, window: slice) -> Iterator[np.ndarray]:
+    """Copies of what arrays say of a window, each array having a column for every so many of `columns` weights."""
+    for values in arrays:
+        each = columns // values.shape[1]
+        yield values[:, window.start // each : window.stop // each].copy()
+
+
+def searched(type_: GgmlType, weights: np.ndarray, importance: np.ndarray | None) -> Codes:
+    """The reference's own choice for weights (rows, columns) f32 of columns that cost `importance` (columns,)."""
+    quant, rows, grid = quants.find(type_), len(weights), grid_of(type_)
+    codes = quant.quantize(np.ascontiguousarray(weights), importance)
+    groups = weights.shape[1] // grid.group
+    names = codes.dtype.names or ()
+
+    def field(name: str, absent: int, dtype: type, columns: int) -> np.ndarray:
+        if name not in names:
+            return np.full((rows, columns), absent, dtype)
+        return codes[name].astype(dtype).reshape(rows, columns)
+
+    blocks = weights.shape[1] // BLOCK_SHAPE[type_].weights
+    return Codes(
+        type_,
+        scale=field("scale", 0, np.float32, blocks),
+        minimum=field("minimum", 0, np.float32, blocks),
+        scale_code=field("scale_code", 1, np.int16, groups),
+        minimum_code=field("minimum_code", 1, np.int16, groups),
+        level=(codes["code"] - np.int16(grid.first)).astype(np.uint8).reshape(weights.shape),
+    )
+
+
+def grid_of(type_: GgmlType) -> Grid:
+    """The grid of a type; ValueError where it has none."""
+    grid = quants.find(type_).grid
+    if grid is None:
+        raise ValueError(f"{type_.name.lower()} has no levels and scales to work on")
+    return grid
+
+
+def has_grid(type_: GgmlType) -> bool:
+    return type_ in quants.supported() and quants.find(type_).grid is not None

@@ -1,0 +1,54 @@
+"""SmoothQuant: what is hard to round is shared between activations and weights (Xiao et al. 2022, arXiv:2211.10438)."""
+
+from collections.abc import Callable, Mapping
+
+import numpy as np
+
+from quantize_cli.calibration.folding.folding import Folding, Place, alive, places, safe
+from quantize_cli.calibration.statistics.activations import Calibration
+from quantize_cli.formats.ggml import GgmlType
+from quantize_cli.jit.elementary import power
+from quantize_cli.model.source import Model
+
+STRENGTH = 0.5
+"""How much of the activations' outliers moves to the weights, the paper's alpha: none at 0, all at 1."""
+
+
+def fold(
+    model: Model,
+    chunks: np.ndarray,
+    types: Mapping[str, GgmlType],
+    report: Callable[[int], None] = lambda layers: None,
+) -> Model:
+    """The same function with smoother activations, found on `chunks` (n, context) of tokens.
+
+    Each channel j that a norm makes is divided by a scale, and the columns that read it are multiplied:
+    max|X_j|^STRENGTH / max|W_j|^(1 - STRENGTH), over all matrices that read the channel, made `safe`. As in the
+    paper's code only norms are scaled: with values and gated `up`s too the divergence was 2 to 3 % larger in Q4_0.
+
+    It is meant for activations rounded to few bits. GGML's have eight and a scale for each block, so do not expect
+    much: AWQ chooses by what the weights lose.
+
+    `types` is not asked, as the scales do not depend on them. `report` is told of each layer done. What the model
+    computes changes by float32 rounding only, less than 1e-5 of it; the scaled tensors are read as float32. InputError
+    for a model that the runtime cannot run or whose weights are not float.
+    """
+    folding, calibration = Folding(model), Calibration(model, chunks)
+    for layer in places(model):
+        seen = calibration.look()
+        for place in layer:
+            if place.follows_norm:
+                folding.add(place, scales(place.largest(seen[place.input].largest), largest_weights(folding, place)))
+        report(1)
+    return folding.model()
+
+
+def scales(activations: np.ndarray, weights: np.ndarray) -> np.ndarray:
+    """The largest magnitudes of each channel's activations and weights, (channels,) -> scales (channels,) f32."""
+    return safe(power(alive(activations), STRENGTH) / power(alive(weights), 1 - STRENGTH))
+
+
+def largest_weights(folding: Folding, place: Place) -> np.ndarray:
+    """The largest magnitude of the weights that read each channel of a place, (channels,) f32."""
+    found = [np.abs(weights).max(axis=0) for reader in place.readers for weights in folding.weights(reader)]
+    return place.largest(np.max(found, axis=0))

@@ -1,0 +1,92 @@
+"""What a method needs to know of the inputs of a matrix, worked out once for all matrices that share them."""
+
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+
+from quantize_cli.calibration.rounding.feedback import factor
+from quantize_cli.calibration.statistics.moments import Moments
+from quantize_cli.jit.matrices import inverse, multiply
+from quantize_cli.machine import processors
+
+_DAMPING = 0.01
+"""Added to the diagonal of moments, as a share of its mean: columns that hardly vary keep their weights (GPTQ's)."""
+_CORRECTION_DAMPING = 0.05
+"""The same where weights are changed to make up for inputs that differ, which follows the calibration text closer."""
+_PAID = 0.5
+"""The share of what a stream is off that the matrix that adds to it is to make up for."""
+
+
+@dataclass(frozen=True)
+class Inputs:
+    """Second moments of the inputs of a matrix, scaled to a mean of one on the diagonal."""
+
+    moments: np.ndarray
+    """H (n, n) f64, not damped."""
+    shift: np.ndarray | None = None
+    """(F - X)^T X (n, n) f64 in the same scale, F being the float model's inputs and X the quantized one's; or None."""
+    owed: np.ndarray | None = None
+    """(G - Y)^T X (rows, n) f64, G and Y being what the product is added to; or None."""
+
+    def prepare(self) -> None:
+        """Work out what several threads are about to ask for."""
+        assert len(self.damped) == len(self.factors[1])
+        if self.shift is not None:
+            assert len(self._inverse) == len(self._shift)
+
+    @cached_property
+    def damped(self) -> np.ndarray:
+        """H (n, n) f32, positive definite."""
+        return self._damped(_DAMPING).astype(np.float32)
+
+    @cached_property
+    def diagonal(self) -> np.ndarray:
+        """(n,) f32: what an error in a column costs where none is made up for."""
+        return np.ascontiguousarray(self.damped.diagonal())
+
+    @cached_property
+    def factors(self) -> tuple[np.ndarray, np.ndarray]:
+        """R (n, n) f32 and D (n,) f32 of `damped`; see _feedback.py."""
+        return factor(self._damped(_DAMPING))
+
+    def wanted(self, weights: np.ndarray, first: int = 0) -> np.ndarray:
+        """What best gives, from the quantized model's inputs, what `weights` (rows, n) f32 give from the float's.
+
+        The least-squares solution V of |W F - V X|, drawn towards W (as GPTAQ, Li et al. 2025, and Qronos, Zhang et al.
+        2025, aim at). `first` is the number of the first of these rows.
+        """
+        if self.shift is None:
+            return weights
+        missing = multiply(weights, self._shift)
+        if self.owed is not None:
+            missing += np.float32(_PAID) * self.owed[first : first + len(weights)].astype(np.float32)
+        wanted: np.ndarray = weights + multiply(missing, self._inverse)
+        return wanted
+
+    @cached_property
+    def _shift(self) -> np.ndarray:
+        assert self.shift is not None
+        found: np.ndarray = self.shift.astype(np.float32)
+        return found
+
+    @cached_property
+    def _inverse(self) -> np.ndarray:
+        found: np.ndarray = inverse(self._damped(_CORRECTION_DAMPING), processors()).astype(np.float32)
+        return found
+
+    def _damped(self, share: float) -> np.ndarray:
+        found = self.moments.copy()
+        found[np.diag_indices(len(found))] += share
+        return found
+
+
+def of_moments(found: Moments) -> Inputs:
+    """What the sums say, which are scaled where they are; the same for all columns where no token was seen."""
+    scale = found.second.diagonal().mean()
+    if not scale:
+        return Inputs(np.eye(len(found.second)))
+    for sums in (found.second, found.shift, found.owed):
+        if sums is not None:
+            sums /= scale
+    return Inputs(found.second, found.shift, found.owed)

@@ -1,0 +1,115 @@
+"""A text file as the chunks of tokens a perplexity is measured on, cut as llama-perplexity cuts it."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+
+from quantize_cli.errors import InputError, UsageError
+from quantize_cli.evaluation.letters import Marked, is_full, markers_in, notice
+
+LEAST_CONTEXT = 5
+"""The shortest context of which two tokens are scored, so that even one chunk has a spread."""
+
+
+class Encoder(Marked, Protocol):
+    """What is needed of a tokenizer."""
+
+    @property
+    def bos_id(self) -> int | None: ...
+
+    @property
+    def adds_bos(self) -> bool: ...
+
+    @property
+    def adds_eos(self) -> bool: ...
+
+    def encode(self, text: str, add_special: bool = True, parse_special: bool = False) -> list[int]: ...
+
+
+def _unheard(message: str) -> None:
+    """What is said to nobody."""
+
+
+@dataclass(frozen=True)
+class Reading:
+    """How a text becomes tokens."""
+
+    special: bool = False
+    """Control tokens in it are read as such, rather than as letters."""
+    notice: Callable[[str], None] = _unheard
+    """Told of what a person should know of the text."""
+
+
+AS_LETTERS = Reading()
+
+
+def read_text(path: Path) -> str:
+    """The file's text, without one newline at its end, which llama.cpp's tools drop too; InputError if unreadable."""
+    try:
+        raw = path.read_bytes()
+    except OSError as error:
+        raise InputError(f"{path}: cannot read the text: {(error.strerror or 'unknown error').lower()}") from error
+    try:
+        text = raw.decode()
+    except UnicodeDecodeError as error:
+        raise InputError(f"{path}: byte {error.start} of {len(raw)} is not utf-8 text") from error
+    return text.removesuffix("\n")
+
+
+def read_chunks(
+    path: Path, tokenizer: Encoder, context: int = 512, limit: int | None = None, reading: Reading = AS_LETTERS
+) -> np.ndarray:
+    """The text's tokens as whole chunks, (chunks, context) int32, the first `limit` of them.
+
+    Where the vocabulary puts a token in front of a text, that token takes the place of each chunk's first. Tokens
+    behind the last whole chunk are dropped. InputError when the text does not fill two chunks, which llama-perplexity
+    asks for, however few are wanted, and for a vocabulary that ends texts with a token, which it refuses too.
+    """
+    if context < LEAST_CONTEXT:
+        raise UsageError(f"a context of {context} tokens is too short to score, at least {LEAST_CONTEXT} are needed")
+    if limit is not None and limit < 1:
+        raise UsageError(f"cannot measure {limit} chunks, at least 1 is needed")
+    if tokenizer.adds_eos:
+        raise InputError("the vocabulary ends every text with a token, which chunks of a text cannot have")
+    tokens = _tokens(path, tokenizer, reading)
+    if len(tokens) < 2 * context:
+        raise InputError(
+            f"{path}: the text is {len(tokens)} tokens long, {2 * context} are needed for a context of {context}",
+            hint="use a longer text or a shorter context",
+        )
+    whole = len(tokens) // context
+    chunks = np.array(tokens[: whole * context], np.int32).reshape(whole, context)[:limit]
+    if tokenizer.adds_bos and tokenizer.bos_id is not None:
+        chunks[:, 0] = tokenizer.bos_id
+    return chunks
+
+
+def _tokens(path: Path, tokenizer: Encoder, reading: Reading) -> list[int]:
+    text = read_text(path)
+    tokens = tokenizer.encode(text, parse_special=reading.special)
+    found = {} if reading.special else markers_in(text, tokenizer)
+    if is_full(found, len(tokens)):
+        reading.notice(notice(str(path), found))
+    return tokens
+
+
+def read_texts(
+    paths: Sequence[Path],
+    tokenizer: Encoder,
+    context: int = 512,
+    limit: int | None = None,
+    reading: Reading = AS_LETTERS,
+) -> tuple[np.ndarray, tuple[tuple[str, int], ...]]:
+    """The chunks of several texts one after the other, and each text's name with the number of its own.
+
+    `limit` is for each text. UsageError when one is given twice, as it would count twice.
+    """
+    names = [str(path) for path in paths]
+    twice = next((name for place, name in enumerate(names) if name in names[:place]), None)
+    if twice is not None:
+        raise UsageError(f"the text {twice} is given twice")
+    parts = [read_chunks(path, tokenizer, context, limit, reading) for path in paths]
+    return np.concatenate(parts), tuple(zip(names, map(len, parts), strict=True))

@@ -1,0 +1,100 @@
+"""Predictions that were made before and stand in a file: opened, held against the model, chosen from, written."""
+
+import shutil
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from quantize_cli.errors import InputError, OutputError, not_written
+from quantize_cli.evaluation.corpus import Encoder
+from quantize_cli.evaluation.stream import OnChunk
+from quantize_cli.evaluation.subject import Subject
+from quantize_cli.formats import llama_logits, reference
+from quantize_cli.formats.llama_logits import LlamaLogits, read_llama_logits
+from quantize_cli.formats.output import ANY_FILE, Guard, replacing
+from quantize_cli.formats.reference import Header, ReferenceFile, Rows, read_reference
+from quantize_cli.formats.source import open_input
+
+_Reader = Callable[[Path], ReferenceFile | LlamaLogits]
+_READERS: dict[bytes, _Reader] = {reference.MAGIC: read_reference, llama_logits.MAGIC: read_llama_logits}
+
+
+@dataclass(frozen=True)
+class SavedReference:
+    """Some chunks of a file of predictions."""
+
+    file: ReferenceFile | LlamaLogits
+    places: np.ndarray
+    """Which chunks of the file, in order."""
+    tokens: np.ndarray
+    """(chunks, context) i32 as they were run."""
+    texts: tuple[tuple[str, int], ...]
+
+    def rows(self, chunk: int) -> Rows:
+        return self.file.rows(int(self.places[chunk]))
+
+
+def open_saved(path: Path) -> ReferenceFile | LlamaLogits | None:
+    """The file of predictions at `path`, of either kind; None when it is none, and so perhaps a model."""
+    if path.is_dir():
+        return None
+    with open_input(path) as file:
+        magic = file.read(8)
+    return _READERS[magic](path) if magic in _READERS else None
+
+
+def choose(
+    file: ReferenceFile | LlamaLogits, subject: Subject, tokenizer: Encoder, limit: int | None
+) -> SavedReference:
+    """The first `limit` chunks of each of its texts; InputError when it is of another vocabulary than the model."""
+    header = file.header
+    if header.vocabulary != subject.vocabulary:
+        raise InputError(
+            f"{file.path}: predicts {header.vocabulary} tokens, {subject.path} {subject.vocabulary}: "
+            "they cannot be compared"
+        )
+    if header.digest and header.digest != subject.digest:
+        raise InputError(f"{file.path} and {subject.path} have different vocabularies: they cannot be compared")
+    texts = tuple((name, count if limit is None else min(count, limit)) for name, count in header.texts)
+    starts = np.cumsum([0, *(count for _, count in header.texts)])
+    places = np.concatenate([start + np.arange(count) for start, (_, count) in zip(starts, texts, strict=False)])
+    tokens = header.tokens[places]
+    if isinstance(file, LlamaLogits) and tokenizer.adds_bos and tokenizer.bos_id is not None:
+        tokens = tokens.copy()
+        tokens[:, 0] = tokenizer.bos_id
+    return SavedReference(file, places, tokens, texts)
+
+
+@contextmanager
+def saving(
+    path: Path | None,
+    subject: Subject,
+    chunks: np.ndarray,
+    texts: Sequence[tuple[str, int]],
+    guard: Guard = ANY_FILE,
+) -> Iterator[OnChunk]:
+    """What to call with each chunk's logits, so that they are in `path` when the block ends well; nothing if None."""
+    if path is None:
+        yield lambda index, logits, tokens: None
+        return
+    header = Header(str(subject.path), subject.vocabulary, subject.digest, tuple(texts), chunks)
+    start, step = reference.encode_header(header), reference.chunk_nbytes(header)
+    nbytes = len(start) + len(chunks) * step
+    try:
+        free = shutil.disk_usage(path.parent).free
+        if free < nbytes:  # said before the work, not after it
+            raise OutputError(f"{path}: needs {nbytes} bytes, its disk has {free} free")
+        with replacing(path, nbytes, guard) as output:
+            output.write(start, 0)
+
+            def save(index: int, logits: np.ndarray, tokens: np.ndarray) -> None:
+                if not np.isfinite(logits).all():
+                    raise InputError(f"{subject.path}: its predictions are not finite, which makes no reference")
+                output.write(reference.encode_chunk(logits, tokens), len(start) + index * step)
+
+            yield save
+    except OSError as error:
+        raise not_written(path, error) from error

@@ -1,0 +1,143 @@
+"""Runs models over the same chunks side by side and scores them, with the logits of one chunk and two models in memory.
+
+Models take turns by batches of chunks, so that whatever else the machine does slows each of them alike.
+"""
+
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+
+from quantize_cli.errors import InputError
+from quantize_cli.evaluation.score import Against, compare, surprises
+from quantize_cli.formats.reference import Rows
+from quantize_cli.runtime.transformer import Transformer
+
+_BATCH = 2048
+"""Tokens run at once, as whole chunks, so that a matrix too large to hold is decoded once for several of them."""
+
+
+class Saved(Protocol):
+    """Predictions that were made before."""
+
+    def rows(self, chunk: int) -> Rows: ...
+
+
+@dataclass(frozen=True)
+class Scores:
+    """What one model predicted of a text."""
+
+    surprise: np.ndarray
+    """-ln p of each scored token, (chunks, scored) f64."""
+    against: Against | None
+    """The same shape, against the reference; None without one, and for the reference itself."""
+    tokens_per_second: tuple[float, ...]
+    """Of each batch of chunks, all their tokens counted."""
+
+    def of_chunks(self, start: int, stop: int) -> "Scores":
+        """Of the chunks [start, stop)."""
+        against = self.against
+        if against is not None:
+            part = slice(start, stop)
+            fields = (against.surprise, against.divergence, against.agrees, against.slack)
+            against = Against(*(field[part] for field in fields))
+        return Scores(self.surprise[start:stop], against, self.tokens_per_second)
+
+
+Reference = int | Saved | None
+"""Which of the models the others are compared with, or what was saved, or nothing."""
+OnChunk = Callable[[int, np.ndarray, np.ndarray], None]
+"""Called for each chunk with its number, the first model's logits (scored, vocabulary), and the tokens that came."""
+
+
+def scored(chunks: np.ndarray) -> np.ndarray:
+    """Tokens (chunks, context) -> those predicted: behind the first half, and not the first there."""
+    return chunks[:, chunks.shape[1] // 2 + 1 :]
+
+
+def measure(
+    models: Sequence[Transformer],
+    chunks: np.ndarray,
+    reference: Reference = None,
+    on_chunk: OnChunk = lambda index, logits, tokens: None,
+) -> list[Scores]:
+    """The scores of each model on `chunks` (count, context) of tokens, each run on its own from position zero."""
+    found = [_Collected(isinstance(reference, int) and reference == place) for place in range(len(models))]
+    together = max(1, _BATCH // chunks.shape[1])
+    for start in range(0, len(chunks), together):
+        part = chunks[start : start + together]
+        hidden = [collected.timed(_hidden, model, part) for collected, model in zip(found, models, strict=True)]
+        for place, tokens in enumerate(scored(part)):
+            states = [of_model[place] for of_model in hidden]
+            _score_chunk(models, states, found, reference, start + place, tokens, on_chunk)
+        for collected in found:
+            collected.end_batch(part.size)
+    return [collected.scores() for collected in found]
+
+
+def _hidden(model: Transformer, chunks: np.ndarray) -> np.ndarray:
+    """What predicts the scored tokens: (chunks, scored, width)."""
+    return model.hidden(chunks)[:, chunks.shape[1] // 2 : -1]
+
+
+def _score_chunk(
+    models: Sequence[Transformer], states: Sequence[np.ndarray], found: Sequence["_Collected"],
+    reference: Reference, index: int, tokens: np.ndarray, on_chunk: OnChunk,
+) -> None:  # fmt: skip
+    """Project and score one chunk, the reference first as the others need it."""
+    base: Rows | None = None
+    order = sorted(range(len(models)), key=lambda place: place != reference)
+    if reference is not None and not isinstance(reference, int):
+        base = reference.rows(index)
+    for place in order:
+        logits = found[place].timed(models[place].project, states[place])
+        if base is not None and base.logits.shape != logits.shape:
+            raise InputError(
+                f"the reference predicts {base.logits.shape[1]} tokens, the model {logits.shape[1]}: "
+                "they do not have the same vocabulary"
+            )
+        if place == 0:
+            on_chunk(index, logits, tokens)
+        if found[place].is_reference:
+            base = Rows(logits)
+        found[place].add(logits, base, tokens)
+
+
+class _Collected:
+    """The scores of one model so far."""
+
+    def __init__(self, is_reference: bool) -> None:
+        self.is_reference = is_reference
+        self._surprise: list[np.ndarray] = []
+        self._against: list[Against] = []
+        self._seconds = 0.0
+        self._speeds: list[float] = []
+
+    def timed(self, run: Callable[..., np.ndarray], *arguments: object) -> np.ndarray:
+        start = time.perf_counter()
+        result = run(*arguments)
+        self._seconds += time.perf_counter() - start
+        return result
+
+    def add(self, logits: np.ndarray, base: Rows | None, tokens: np.ndarray) -> None:
+        if base is None or self.is_reference:
+            self._surprise.append(surprises(logits, tokens))
+            return
+        surprise, against = compare(logits, base, tokens)
+        self._surprise.append(surprise)
+        self._against.append(against)
+
+    def end_batch(self, tokens: int) -> None:
+        self._speeds.append(tokens / self._seconds)
+        self._seconds = 0.0
+
+    def scores(self) -> Scores:
+        return Scores(np.stack(self._surprise), self._merged(), tuple(self._speeds))
+
+    def _merged(self) -> Against | None:
+        if not self._against:
+            return None
+        names: Iterator[str] = iter(Against.__dataclass_fields__)
+        return Against(*(np.stack([getattr(part, name) for part in self._against]) for name in names))
