@@ -209,3 +209,12 @@ def test_the_example_has_no_unknown_key() -> None:
     example = Path(__file__).resolve().parents[2] / "examples" / "tiny-llama"
     assert json.loads((example / "config.json").read_text())["model_type"] == "llama"
     assert open_model(example).warnings == ()
+
+
+@pytest.mark.parametrize("key", ["rope_theta", "factor", "low_freq_factor", "high_freq_factor"])
+@pytest.mark.parametrize("value", [0, -10000.0, 1e-320, 1e29])
+def test_rotary_numbers_that_nothing_is_divided_by_are_refused(key: str, value: float, tmp_path: Path) -> None:
+    stretch = {"rope_type": "llama3", "factor": 8.0, "low_freq_factor": 1.0, "high_freq_factor": 4.0}
+    config: dict[str, Any] = {"rope_scaling": {**stretch, "original_max_position_embeddings": 64}}
+    (config if key == "rope_theta" else config["rope_scaling"])[key] = value
+    assert f"'{key}' is" in str(refused("llama", tmp_path, **config))

@@ -12,6 +12,8 @@ from quantize_cli.families.decoder.config import Config, count, number, spelled
 from quantize_cli.formats.gguf.layout import Value, f32, text, u32
 
 _DEFAULT_BASE = 10000.0
+_LEAST, _LARGEST = 1e-6, 1e15
+"""Of bases and factors: far beyond any model's, and far within float32."""
 _STRETCHED = ("llama3", "yarn", "longrope")
 """Types that need the context length of before they were stretched."""
 _EXPRESSED = ("default", "linear", "yarn")
@@ -70,7 +72,7 @@ def remarks(config: Config) -> tuple[str, ...]:
 def metadata(architecture: str, rope: Config, context: int) -> dict[str, Value]:
     """The `<architecture>.rope.*` keys; InputError for a scaling that no key or tensor of ours can express."""
     prefix = f"{architecture}.rope"
-    found = {f"{prefix}.freq_base": f32(number(rope, "rope_theta"))}
+    found = {f"{prefix}.freq_base": f32(_positive(rope, "rope_theta"))}
     kind = rope["rope_type"]
     _refuse_kind(architecture, kind, context)
     keys.refuse_other(architecture, "partial_rotary_factor", rope.get("partial_rotary_factor"), (1.0,))
@@ -103,10 +105,15 @@ def _factor(rope: Config, context: int) -> float:
     original = rope.get("original_max_position_embeddings")
     if rope.get("factor") is None and original is not None and rope["rope_type"] == "yarn":
         return context / count(rope, "original_max_position_embeddings")
-    factor = number(rope, "factor")
-    if factor <= 0:
-        raise InputError(f"config.json: key 'factor' of the rotary parameters is {factor}, not above 0")
-    return factor
+    return _positive(rope, "factor")
+
+
+def _positive(rope: Config, key: str) -> float:
+    """A number that can be divided by in float32; InputError naming the key otherwise."""
+    found = number(rope, key)
+    if not _LEAST <= found <= _LARGEST:
+        raise InputError(f"config.json: key '{key}' is {found}, not from {_LEAST:g} to {_LARGEST:g}")
+    return found
 
 
 def _yarn(architecture: str, rope: Config, factor: float) -> dict[str, Value]:
@@ -153,13 +160,13 @@ def frequency_factors(rope: Config, head_dim: int) -> np.ndarray | None:
     one = np.float32(1)
     defaults = {"factor": 8.0, "low_freq_factor": 1.0, "high_freq_factor": 4.0}
     stretch = {**defaults, **rope}
-    factor, low, high = (number(stretch, key) for key in defaults)
+    factor, low, high = (_positive(stretch, key) for key in defaults)
     context = count(stretch, "original_max_position_embeddings")
-    if not (factor and low and high):
-        raise InputError(f"config.json: llama3 rope factors are {factor}, {low} and {high}, and none may be 0")
+    if low >= high:
+        raise InputError(f"config.json: key 'low_freq_factor' is {low}, not below 'high_freq_factor', which is {high}")
     exponents = np.arange(0, head_dim, 2, dtype=np.float32) / np.float32(head_dim)
     # In double and rounded once: a float32 power is the last bit's guess of whichever library computes it.
-    base = np.float32(number(rope, "rope_theta"))
+    base = np.float32(_positive(rope, "rope_theta"))
     powers = np.power(base.astype(np.float64), exponents.astype(np.float64)).astype(np.float32)
     frequencies = one / powers
     factors = []
