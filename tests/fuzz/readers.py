@@ -4,7 +4,6 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from quantize_cli.cli import inspect
 from quantize_cli.cli.terminal.json import spelled
 from quantize_cli.formats.checkpoint import open_checkpoint
 from quantize_cli.formats.imatrix import read_imatrix
@@ -12,6 +11,7 @@ from quantize_cli.formats.llama_logits import LlamaLogits, read_llama_logits
 from quantize_cli.formats.reference import ReferenceFile, read_reference
 from quantize_cli.formats.safetensors import read_header
 from quantize_cli.model import chat_templates
+from quantize_cli.model.description import describe
 from quantize_cli.model.source import open_model
 from quantize_cli.pipeline import plan, recipe, recipe_text
 from quantize_cli.runtime.cache import Cache
@@ -43,7 +43,7 @@ def _safetensors(folder: Path, name: str) -> None:
 def _checkpoint(folder: Path, name: str) -> None:
     found = open_checkpoint(folder)
     found.json("config.json")
-    "".join(spelled(inspect._checkpoint(folder)))
+    "".join(spelled(describe(folder)))
 
 
 def _planned(path: Path) -> None:
@@ -66,7 +66,7 @@ def _tokens_of_checkpoint(folder: Path, name: str) -> None:
 
 
 def _container(folder: Path, name: str) -> None:
-    "".join(spelled(inspect._gguf(folder / name)))
+    "".join(spelled(describe(folder / name)))
     _planned(folder / name)
 
 
