@@ -122,8 +122,8 @@ WANTED: dict[str, Sequence[Refused | Converted]] = {
         Refused(".", ("adapter", "org/Tiny", "merge")), Refused("adapter_model.safetensors", ("adapter", "merge")),
     ],
     "case31_downloads_that_are_none": [
-        Refused("pointer", ("Git LFS", "git lfs pull")), Refused("page", ("web page",)), Refused("short", ("cut short",)),
-        Refused("empty", ("0 bytes",)), Refused("vocabulary", ("Git LFS",)),
+        Refused("pointer", ("Git LFS", "git lfs pull")), Refused("page", ("web page",)),
+        Refused("short", ("cut short",)), Refused("empty", ("0 bytes",)), Refused("vocabulary", ("Git LFS",)),
     ],
     "case33_biases_an_engine_may_not_load": [
         Converted("llama"), Converted("qwen2"), Refused("qwen3", ("bias", "qwen3")),
