@@ -188,13 +188,19 @@ def _whole(path: Path, stored: dict[str, StoredTensor], tensor: StoredTensor) ->
     """Sums f64 of the nearest float32 and, where there is one, the rest."""
     nearest, rest = tensor.rows(0, tensor.row_count), stored.get(tensor.name + _REST)
     if rest is None:
-        return nearest.astype(np.float64)
+        return _widened(nearest)
     if (rest.dtype, rest.shape) == (tensor.dtype, tensor.shape):
         with np.errstate(over="ignore", invalid="ignore"):
             found: np.ndarray = nearest.astype(np.float64) + rest.rows(0, rest.row_count)
             if np.array_equal(found.astype(np.float32), nearest):
                 return found
     raise FormatError(f"{path}: {quoted(rest.name)} is not what rounding {quoted(tensor.name)} left")
+
+
+def _widened(values: np.ndarray) -> np.ndarray:
+    """As float64. A NaN that signals is refused later, with the others, and no reason to warn."""
+    with np.errstate(invalid="ignore"):
+        return values.astype(np.float64)
 
 
 def _datasets(file: GgufFile) -> tuple[str, ...]:
@@ -228,7 +234,7 @@ def _from_dat(path: Path, file: BinaryIO) -> ImportanceFile:
         values = np.frombuffer(take(4 * integer("the number of values"), f"the values of {quoted(name)}"), "<f4")
         if name in entries:
             raise FormatError(f"{path}: {quoted(name)} is there twice")
-        entries[name] = Entry(values.astype(np.float64)[None], np.array([max(calls, 1)], np.float64), None)
+        entries[name] = Entry(_widened(values)[None], np.array([max(calls, 1)], np.float64), None)
     chunks = integer("the last chunk") if file.tell() < size else 0
     if file.tell() == size:
         return ImportanceFile(entries, (), chunks, counts_chunks=True)

@@ -222,3 +222,12 @@ def test_a_hostile_dat_is_refused(content: bytes, tmp_path: Path) -> None:
 def test_a_missing_file_is_named(tmp_path: Path) -> None:
     with pytest.raises(FormatError, match=r"absent\.dat: no such file or directory"):
         read_imatrix(tmp_path / "absent.dat")
+
+
+@pytest.mark.filterwarnings("error")
+def test_a_number_that_signals_is_refused_without_a_warning(tmp_path: Path) -> None:
+    signalling = struct.pack("<I", 0x7FA00000)
+    name, numbers = struct.pack("<i", 1) + b"a", struct.pack("<ii", 1, 1)
+    path = write_dat(tmp_path / "i.dat", name + numbers + signalling)
+    with pytest.raises(FormatError, match="not finite"):
+        read_imatrix(path)
