@@ -74,8 +74,9 @@ class Job:
     @property
     def is_plain(self) -> bool:
         """Whether it is done by the weights alone, or by an importance matrix: no model is run."""
-        texts = (self.texts, self.methods, self.types, self.special, self.context, self.chunks)
-        return not any(texts) and not self.has_budget and self.search == SEARCHES[0]
+        numbers = (self.context, self.chunks)
+        asked = any((self.texts, self.methods, self.types, self.special, self.has_budget))
+        return not asked and all(number is None for number in numbers) and self.search == SEARCHES[0]
 
     @property
     def inputs(self) -> tuple[Path | None, ...]:

@@ -59,3 +59,9 @@ def test_what_is_no_job_is_refused(written: str, told: str) -> None:
 def test_two_ways_to_choose_the_recipe_are_refused(options: dict[str, Any]) -> None:
     with pytest.raises(UsageError, match="both choose the recipe"):
         planned(Job(MODEL, **options))
+
+
+@pytest.mark.parametrize("options", [{"context": 0}, {"chunks": 0}, {"special": True}, {"context": 256}])
+def test_options_on_texts_without_a_text_are_refused(options: dict[str, Any]) -> None:
+    with pytest.raises(UsageError, match="there is no text to"):
+        planned(Job(MODEL, **options))
