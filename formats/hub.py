@@ -17,8 +17,8 @@ _MAX_REF_NBYTES = 256
 
 def repository_id(directory: Path) -> str | None:
     """ "org/Name" for a repository in a cache or a snapshot of it, None for any other directory."""
-    for place in (directory.absolute(), directory.resolve()):
-        repository = place.parent.parent if place.parent.name == "snapshots" else place
+    for candidate in (directory.absolute(), directory.resolve()):
+        repository = candidate.parent.parent if candidate.parent.name == "snapshots" else candidate
         match = _REPOSITORY.fullmatch(repository.name)
         if match and (repository / "snapshots").is_dir():
             return match["id"].replace("--", "/", 1)
@@ -27,9 +27,9 @@ def repository_id(directory: Path) -> str | None:
 
 def name_of(path: Path) -> str:
     """What a checkpoint is called: by its repository, not by a commit or a hash, else as the file or directory is."""
-    found = repository_id(path if path.is_dir() else path.parent)
-    if found is not None:
-        return found.rpartition("/")[2]
+    repository = repository_id(path if path.is_dir() else path.parent)
+    if repository is not None:
+        return repository.rpartition("/")[2]
     target = path.resolve()
     return target.name if path.is_dir() else (path if is_blob(target) else target).stem
 
@@ -41,8 +41,8 @@ def snapshot_of(directory: Path) -> Path:
     """
     if not _REPOSITORY.fullmatch(directory.resolve().name) or not (directory / "snapshots").is_dir():
         return directory
-    found = (path for path in (directory / "snapshots").iterdir() if path.is_dir())
-    snapshots = sorted(path for path in found if path.name.isprintable())
+    directories = (path for path in (directory / "snapshots").iterdir() if path.is_dir())
+    snapshots = sorted(path for path in directories if path.name.isprintable())
     main = _main(directory)
     if main is not None and (directory / "snapshots" / main) in snapshots:
         return directory / "snapshots" / main
@@ -89,9 +89,9 @@ def missing(path: Path) -> FormatError:
 
 def _caches() -> list[Path]:
     """Where huggingface_hub looks, in its order."""
-    stated = [os.environ.get("HF_HUB_CACHE"), os.environ.get("HUGGINGFACE_HUB_CACHE")]
-    found = [Path(place) for place in stated if place]
+    variables = [os.environ.get("HF_HUB_CACHE"), os.environ.get("HUGGINGFACE_HUB_CACHE")]
+    caches = [Path(value) for value in variables if value]
     if os.environ.get("HF_HOME"):
-        return [*found, Path(os.environ["HF_HOME"]) / "hub"]
+        return [*caches, Path(os.environ["HF_HOME"]) / "hub"]
     home = os.environ.get("HOME") or os.environ.get("USERPROFILE")
-    return [*found, Path(home) / ".cache" / "huggingface" / "hub"] if home else found
+    return [*caches, Path(home) / ".cache" / "huggingface" / "hub"] if home else caches

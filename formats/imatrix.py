@@ -85,13 +85,13 @@ def read_imatrix(path: Path) -> ImportanceFile:
     with open_input(path) as file:
         is_gguf = file.read(4) == MAGIC
         file.seek(0)
-        found = _from_gguf(path) if is_gguf else _from_dat(path, file)
-    if not found.entries:
+        importance = _from_gguf(path) if is_gguf else _from_dat(path, file)
+    if not importance.entries:
         raise FormatError(f"{path}: no importance in it", _HINT)
-    for name, entry in found.entries.items():
+    for name, entry in importance.entries.items():
         if not (entry.squares.size and np.isfinite(entry.squares).all() and (entry.squares >= 0).all()):
             raise FormatError(f"{path}: the importance of {quoted(name)} is empty, negative or not finite")
-    return found
+    return importance
 
 
 def imatrix_bytes(file: ImportanceFile) -> bytes:
@@ -102,11 +102,11 @@ def imatrix_bytes(file: ImportanceFile) -> bytes:
     tensors: dict[str, np.ndarray] = {}
     for name in sorted(file.entries):
         entry = file.entries[name]
-        tensors[name + _SQUARES], rest = _halves(entry.squares)
+        tensors[name + _SQUARES], rest = _split_in_float32(entry.squares)
         tensors[name + _COUNTS] = entry.counts[:, None].astype(np.float32)
         tensors[name + _SQUARES + _REST] = rest
         if entry.sums is not None:
-            tensors[name + _SUMS], tensors[name + _SUMS + _REST] = _halves(entry.sums)
+            tensors[name + _SUMS], tensors[name + _SUMS + _REST] = _split_in_float32(entry.sums)
     unfit = next((name for name, values in tensors.items() if not np.isfinite(values).all()), None)
     if unfit is not None:
         raise FormatError(f"{quoted(unfit)} holds what does not fit float32")
@@ -121,13 +121,13 @@ def imatrix_bytes(file: ImportanceFile) -> bytes:
 
 def as_stored(sums: np.ndarray) -> np.ndarray:
     """Sums f64 as a file gives them back: to 48 bits. Those that do not fit float32 become nan."""
-    nearest, rest = _halves(sums)
+    nearest, rest = _split_in_float32(sums)
     with np.errstate(invalid="ignore"):
-        found: np.ndarray = nearest.astype(np.float64) + rest
-    return found
+        restored: np.ndarray = nearest.astype(np.float64) + rest
+    return restored
 
 
-def _halves(sums: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def _split_in_float32(sums: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """The nearest float32, and what is left of it as another."""
     with np.errstate(over="ignore", invalid="ignore"):
         nearest = sums.astype(np.float32)
@@ -172,9 +172,9 @@ def _entry(path: Path, stored: dict[str, StoredTensor], name: str) -> Entry:
     if sums is not None and (sums.dtype, sums.shape) != ("F32", squares.shape):
         raise FormatError(f"{path}: {quoted(sums.name)} is not float32 of the shape of {quoted(squares.name)}")
     return Entry(
-        _whole(path, stored, squares),
+        _full_precision(path, stored, squares),
         np.floor(count + np.float32(0.5)).astype(np.float64),
-        None if sums is None else _finite(path, sums.name, _whole(path, stored, sums)),
+        None if sums is None else _finite(path, sums.name, _full_precision(path, stored, sums)),
     )
 
 
@@ -184,20 +184,20 @@ def _finite(path: Path, name: str, sums: np.ndarray) -> np.ndarray:
     return sums
 
 
-def _whole(path: Path, stored: dict[str, StoredTensor], tensor: StoredTensor) -> np.ndarray:
+def _full_precision(path: Path, stored: dict[str, StoredTensor], tensor: StoredTensor) -> np.ndarray:
     """Sums f64 of the nearest float32 and, where there is one, the rest."""
     nearest, rest = tensor.rows(0, tensor.row_count), stored.get(tensor.name + _REST)
     if rest is None:
-        return _widened(nearest)
+        return _as_float64(nearest)
     if (rest.dtype, rest.shape) == (tensor.dtype, tensor.shape):
         with np.errstate(over="ignore", invalid="ignore"):
-            found: np.ndarray = nearest.astype(np.float64) + rest.rows(0, rest.row_count)
-            if np.array_equal(found.astype(np.float32), nearest):
-                return found
+            joined: np.ndarray = nearest.astype(np.float64) + rest.rows(0, rest.row_count)
+            if np.array_equal(joined.astype(np.float32), nearest):
+                return joined
     raise FormatError(f"{path}: {quoted(rest.name)} is not what rounding {quoted(tensor.name)} left")
 
 
-def _widened(values: np.ndarray) -> np.ndarray:
+def _as_float64(values: np.ndarray) -> np.ndarray:
     """As float64. A NaN that signals is refused later, with the others, and no reason to warn."""
     with np.errstate(invalid="ignore"):
         return values.astype(np.float64)
@@ -234,7 +234,7 @@ def _from_dat(path: Path, file: BinaryIO) -> ImportanceFile:
         values = np.frombuffer(take(4 * integer("the number of values"), f"the values of {quoted(name)}"), "<f4")
         if name in entries:
             raise FormatError(f"{path}: {quoted(name)} is there twice")
-        entries[name] = Entry(_widened(values)[None], np.array([max(calls, 1)], np.float64), None)
+        entries[name] = Entry(_as_float64(values)[None], np.array([max(calls, 1)], np.float64), None)
     chunks = integer("the last chunk") if file.tell() < size else 0
     if file.tell() == size:
         return ImportanceFile(entries, (), chunks, counts_chunks=True)

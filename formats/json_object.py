@@ -7,60 +7,63 @@ from pathlib import Path
 from typing import Any
 
 from quantize_cli.formats.errors import FormatError
+from quantize_cli.formats.memory_limit import BASE_MEMORY_NBYTES, MEMORY_PER_BYTE
 from quantize_cli.formats.mistaken import encoding_of
 from quantize_cli.formats.quoted import quoted
-from quantize_cli.formats.room import FREE_NBYTES, TIMES
 from quantize_cli.formats.source import open_input, size_of
 
-MOST_NBYTES = 8 << 20
+MAX_NBYTES = 8 << 20
 """Of a file of settings: eight times the largest seen, which lists every token that was added."""
 _MOST_OF = {"tokenizer.json": 64 << 20}
 _MOST_OF_INDEX = 64 << 20
 _VOCABULARY_TIMES = 24
-"""As `TIMES`, of tokenizer.json alone: half a million merges are a million strings, most of a few letters."""
+"""As `MEMORY_PER_BYTE`, of tokenizer.json alone: half a million merges are a million strings, most of a few letters."""
 _MEMORY_NBYTES = {b"{": 240, b"[": 100, b",": 90, b":": 60}
 """What an object, an array, a value and a key take at most, by the character that each needs one of."""
 _TEXT_TIMES = {True: 2, False: 8}
 """What a text and a string in it take as a multiple of its bytes, by whether it is ASCII."""
 
-_HALF = re.compile(rb"\\u[dD][89a-fA-F]")
+_SURROGATE_ESCAPE = re.compile(rb"\\u[dD][89a-fA-F]")
 
 
 def read_object(path: Path, unique_keys: bool = False) -> dict[str, Any]:
     """The JSON object in a file beside a model's weights, as `parse_object` gives it; FormatError for a huge one."""
     index = path.name.endswith(".index.json")
-    most = _MOST_OF_INDEX if index else _MOST_OF.get(path.name, MOST_NBYTES)
+    most = _MOST_OF_INDEX if index else _MOST_OF.get(path.name, MAX_NBYTES)
     with open_input(path) as file:
         size = size_of(file)
         if size > most:
             raise FormatError(f"{path}: {size} bytes, at most {most} are read")
         text = file.read()
-    times = _VOCABULARY_TIMES if path.name in _MOST_OF else TIMES
-    return parse_object(str(path), text, unique_keys, FREE_NBYTES + times * len(text))
+    times = _VOCABULARY_TIMES if path.name in _MOST_OF else MEMORY_PER_BYTE
+    return parse_object(str(path), text, unique_keys, BASE_MEMORY_NBYTES + times * len(text))
 
 
-def parse_object(source: str, text: bytes, unique_keys: bool = False, room: int | None = None) -> dict[str, Any]:
+def parse_object(
+    source: str, text: bytes, unique_keys: bool = False, memory_nbytes: int | None = None
+) -> dict[str, Any]:
     """The JSON object that UTF-8 `text` spells; FormatError naming `source` when it spells anything else.
 
-    With `unique_keys` an object that says a key twice is refused, as two readers may disagree on which counts;
-    without, the last one counts, as it does in the libraries checkpoints are made with. A mark of UTF-8 in front,
-    which editors of Windows leave, says nothing and is passed over. What would take more than `room` bytes of memory is
-    refused unread; by default that follows from the size of the text.
+    With `unique_keys` an object that repeats a key is refused, as two readers may disagree on which one counts.
+    Without it the last one counts, as in the libraries that write checkpoints. A byte order mark of UTF-8 is skipped.
+    Text that may take more than `memory_nbytes` of memory is refused unread; the default follows from its size.
     """
     text = text.removeprefix(b"\xef\xbb\xbf")
     if encoding := encoding_of(text):
         raise FormatError(f"{source}: {encoding[0]}, not utf-8", hint=encoding[1])
 
     def refuse_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-        found = dict(pairs)
-        if len(found) != len(pairs):
+        entries = dict(pairs)
+        if len(entries) != len(pairs):
             name, count = Counter(name for name, _ in pairs).most_common(1)[0]
             raise FormatError(f"{source}: key {quoted(name)} occurs {count} times")
-        return found
+        return entries
 
-    _refuse_larger(source, text, FREE_NBYTES + TIMES * len(text) if room is None else room)
+    _refuse_more_memory(
+        source, text, BASE_MEMORY_NBYTES + MEMORY_PER_BYTE * len(text) if memory_nbytes is None else memory_nbytes
+    )
     try:
-        found = json.loads(text.decode(), object_pairs_hook=refuse_duplicates if unique_keys else None)
+        document = json.loads(text.decode(), object_pairs_hook=refuse_duplicates if unique_keys else None)
     except FormatError:
         raise
     except UnicodeDecodeError as error:
@@ -70,17 +73,17 @@ def parse_object(source: str, text: bytes, unique_keys: bool = False, room: int 
     except (ValueError, RecursionError) as error:
         # Numbers of thousands of digits, and brackets nested thousands deep.
         raise FormatError(f"{source}: not json that can be read: {type(error).__name__}") from error
-    if not isinstance(found, dict):
-        raise FormatError(f"{source}: a json {type(found).__name__}, not an object")
-    if _HALF.search(text):
-        _refuse_halves(source, found)
-    return found
+    if not isinstance(document, dict):
+        raise FormatError(f"{source}: a json {type(document).__name__}, not an object")
+    if _SURROGATE_ESCAPE.search(text):
+        _refuse_lone_surrogates(source, document)
+    return document
 
 
-def _refuse_halves(source: str, found: dict[str, Any]) -> None:
+def _refuse_lone_surrogates(source: str, document: dict[str, Any]) -> None:
     """FormatError when a string holds half of a surrogate pair, as an escape spells it, which no text can hold."""
     try:
-        json.dumps(found, ensure_ascii=False).encode()
+        json.dumps(document, ensure_ascii=False).encode()
     except UnicodeEncodeError as error:
         half = ascii(error.object[error.start])
         raise FormatError(f"{source}: not text: a string holds {half}, half of a surrogate pair") from error
@@ -88,9 +91,11 @@ def _refuse_halves(source: str, found: dict[str, Any]) -> None:
         raise FormatError(f"{source}: not json that can be read: {type(error).__name__}") from error
 
 
-def _refuse_larger(source: str, text: bytes, room: int) -> None:
-    """FormatError when what a text spells may take more than `room`; three bytes of it can take seventy of memory."""
+def _refuse_more_memory(source: str, text: bytes, memory_nbytes: int) -> None:
+    """FormatError when the parsed text may take more than `memory_nbytes`: three bytes can take seventy of memory."""
     needed = _TEXT_TIMES[text.isascii()] * len(text)
     needed += sum(nbytes * text.count(character) for character, nbytes in _MEMORY_NBYTES.items())
-    if needed > room:
-        raise FormatError(f"{source}: {len(text)} bytes of json may take {needed} of memory, at most {room} are given")
+    if needed > memory_nbytes:
+        raise FormatError(
+            f"{source}: {len(text)} bytes of json may take {needed} of memory, at most {memory_nbytes} are given"
+        )

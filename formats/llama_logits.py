@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 
 from quantize_cli.formats.errors import FormatError
-from quantize_cli.formats.reference import LEAST_CONTEXT, MOST_TOKENS, Header, Rows
+from quantize_cli.formats.reference import LEAST_CONTEXT, MAX_VOCABULARY, ReferenceHeader, Rows
 from quantize_cli.formats.source import open_input, size_of
 
 MAGIC = b"_logits_"
@@ -29,7 +29,7 @@ _NOTHING = np.float32(-1e4)
 class LlamaLogits:
     """A file of predictions whose counts and size are right; chunks are read when asked for."""
 
-    def __init__(self, path: Path, header: Header, start: int) -> None:
+    def __init__(self, path: Path, header: ReferenceHeader, start: int) -> None:
         self.path, self.header = path, header
         self._start = start
 
@@ -50,10 +50,10 @@ class LlamaLogits:
         if (low.astype(np.float64) + 65536 * step.astype(np.float64)).max() > 1:
             raise FormatError(f"{self.path}: chunk {chunk} holds probabilities above one")
         logits = low + step * stored["code"][:, :vocabulary].astype(np.float32)
-        came = self.header.tokens[chunk, self.header.context // 2 + 1 :]
-        surprise = -np.take_along_axis(logits, came[:, None], axis=1)[:, 0].astype(np.float64)
+        observed = self.header.tokens[chunk, self.header.context // 2 + 1 :]
+        nll = -np.take_along_axis(logits, observed[:, None], axis=1)[:, 0].astype(np.float64)
         logits[logits <= _IGNORED] = _NOTHING
-        return Rows(logits, True, surprise)
+        return Rows(logits, True, nll)
 
 
 def _row_type(vocabulary: int) -> np.dtype:
@@ -68,7 +68,7 @@ def read_llama_logits(path: Path) -> LlamaLogits:
         if len(head) != _FIXED.size or head[:8] != MAGIC:
             raise FormatError(f"{path}: not a file of llama-perplexity's --kl-divergence-base")
         _, context, vocabulary, chunks = _FIXED.unpack(head)
-        if context < LEAST_CONTEXT or not 2 <= vocabulary <= MOST_TOKENS or chunks < 1:
+        if context < LEAST_CONTEXT or not 2 <= vocabulary <= MAX_VOCABULARY or chunks < 1:
             raise FormatError(
                 f"{path}: a context of {context}, a vocabulary of {vocabulary} and {chunks} chunks make no reference"
             )
@@ -79,4 +79,4 @@ def read_llama_logits(path: Path) -> LlamaLogits:
         tokens = np.frombuffer(file.read(4 * chunks * context), "<i4").reshape(chunks, context)
     if tokens.min() < 0 or tokens.max() >= vocabulary:
         raise FormatError(f"{path}: holds a token outside of a vocabulary of {vocabulary}")
-    return LlamaLogits(path, Header(path.name, vocabulary, b"", ((path.name, chunks),), tokens), start)
+    return LlamaLogits(path, ReferenceHeader(path.name, vocabulary, b"", ((path.name, chunks),), tokens), start)

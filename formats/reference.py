@@ -4,7 +4,7 @@
              32 bytes SHA-256 of the vocabulary; the model's name; per text u32 chunks and its name;
              i32 tokens (chunks, context); 32 bytes SHA-256 of all the bytes before
     chunk    u32 CRC-32 of its rows; context - context // 2 - 1 rows, one for each scored position context // 2 and on
-    row      f32 surprise    -ln p of the token that came
+    row      f32 nll         -ln p of the token that came
              f32 low, step   of the codes
              f32 tail        ln of the probability of all tokens that are not among the exact
              u32 token[exact], f32 log_probability[exact]    the likeliest tokens, exact
@@ -31,14 +31,14 @@ VERSION = 1
 _FIXED = struct.Struct("<8s6I32s")
 _EXACT = 64
 _CODES = 65535
-MOST_TOKENS = 1 << 24
+MAX_VOCABULARY = 1 << 24
 """Sixty times the largest vocabulary there is; rows of it can still be described."""
 LEAST_CONTEXT = 5
 """As for texts: two tokens of such a chunk are scored."""
 
 
 @dataclass(frozen=True)
-class Header:
+class ReferenceHeader:
     """What a saved reference is about."""
 
     model: str
@@ -68,7 +68,7 @@ class Rows:
     """(n, vocabulary) f32; only differences within a row count, unless `are_log_probabilities`."""
     are_log_probabilities: bool = False
     """Whether they are ln p as they stand, though they may not add up to one."""
-    surprise: np.ndarray | None = None
+    nll: np.ndarray | None = None
     """(n,) f64: -ln p of the tokens that came, where it is known better than the logits say it."""
     half_steps: np.ndarray | None = None
     """(n,) f64: how far ln p of a token that is not among the exact ones may be off; None where nothing bounds it."""
@@ -80,12 +80,12 @@ def row_type(vocabulary: int) -> np.dtype:
     """How a row is stored."""
     exact = min(_EXACT, vocabulary - 1)
     return np.dtype([
-        ("surprise", "<f4"), ("low", "<f4"), ("step", "<f4"), ("tail", "<f4"),
+        ("nll", "<f4"), ("low", "<f4"), ("step", "<f4"), ("tail", "<f4"),
         ("token", "<u4", (exact,)), ("log_probability", "<f4", (exact,)), ("code", "<u2", (vocabulary,)),
     ])  # fmt: skip
 
 
-def encode_header(header: Header) -> bytes:
+def encode_header(header: ReferenceHeader) -> bytes:
     """All that stands in front of the first chunk."""
     chunks, context = header.tokens.shape
     exact = min(_EXACT, header.vocabulary - 1)
@@ -102,7 +102,7 @@ def _name(text: str) -> bytes:
     return struct.pack("<I", len(encoded)) + encoded
 
 
-def chunk_nbytes(header: Header) -> int:
+def chunk_nbytes(header: ReferenceHeader) -> int:
     """Bytes of one chunk."""
     return 4 + header.scored * row_type(header.vocabulary).itemsize
 
@@ -116,7 +116,7 @@ def encode_chunk(logits: np.ndarray, tokens: np.ndarray) -> bytes:
         largest = values.max()
         values -= largest + np.log(np.exp(values - largest).sum())
         likeliest = np.argpartition(values, vocabulary - exact)[-exact:]
-        row["surprise"] = max(0.0, -values[token])
+        row["nll"] = max(0.0, -values[token])
         row["token"], row["log_probability"] = likeliest, values[likeliest]
         others = np.delete(values, likeliest)
         high = others.max()
@@ -132,7 +132,7 @@ def encode_chunk(logits: np.ndarray, tokens: np.ndarray) -> bytes:
 class ReferenceFile:
     """A saved reference whose header has been read and whose size is right; chunks are read when asked for."""
 
-    def __init__(self, path: Path, header: Header, start: int) -> None:
+    def __init__(self, path: Path, header: ReferenceHeader, start: int) -> None:
         self.path, self.header = path, header
         self._start = start
 
@@ -155,19 +155,19 @@ class ReferenceFile:
         for row, into in zip(stored, logits, strict=True):
             _decode_row(row, into)
         exact = stored["token"].astype(np.int64)
-        surprise = stored["surprise"].astype(np.float64)
+        nll = stored["nll"].astype(np.float64)
         # A hundredth more for the step being a float32, and some for the logits being that again.
         half_steps = stored["step"] * 0.505 + np.abs(stored["low"]) * 2.0**-23
-        return Rows(logits, False, surprise, half_steps.astype(np.float64), exact)
+        return Rows(logits, False, nll, half_steps.astype(np.float64), exact)
 
     def _check(self, stored: np.ndarray, chunk: int) -> None:
         where = f"{self.path}: chunk {chunk}"
-        for name in ("surprise", "low", "step", "tail", "log_probability"):
+        for name in ("nll", "low", "step", "tail", "log_probability"):
             values = stored[name]
             if not (np.isfinite(values).all() and (np.abs(values) < 1e30).all()):
                 raise FormatError(f"{where} holds a {name} that is not a finite number")
-        if (stored["step"] < 0).any() or (stored["surprise"] < 0).any():
-            raise FormatError(f"{where} holds a negative step or surprise")
+        if (stored["step"] < 0).any() or (stored["nll"] < 0).any():
+            raise FormatError(f"{where} holds a negative step or nll")
         tokens = np.sort(stored["token"], axis=1)
         if (tokens >= self.header.vocabulary).any() or (np.diff(tokens.astype(np.int64), axis=1) == 0).any():
             raise FormatError(f"{where} names a token twice, or one outside of {self.header.vocabulary}")
@@ -203,10 +203,10 @@ class _Reader:
             raise FormatError(f"{self._path}: not a saved reference")
         if version != VERSION:
             raise FormatError(f"{self._path}: version {version} of the format, only {VERSION} is known")
-        context, vocabulary, chunks, texts, exact = counts
+        context, vocabulary, chunks, text_count, exact = counts
         if (
             context < LEAST_CONTEXT
-            or not 2 <= vocabulary <= MOST_TOKENS
+            or not 2 <= vocabulary <= MAX_VOCABULARY
             or not chunks
             or exact != min(_EXACT, vocabulary - 1)
         ):
@@ -214,16 +214,16 @@ class _Reader:
                 f"{self._path}: a context of {context}, a vocabulary of {vocabulary}, {chunks} chunks and {exact} "
                 "exact tokens make no reference"
             )
-        self._need(8 * texts + 4 * chunks * context, "the texts and tokens")
+        self._need(8 * text_count + 4 * chunks * context, "the texts and tokens")
         model = self._text("the model's name")
-        found = [self._one_text() for _ in range(texts)]
+        texts = [self._one_text() for _ in range(text_count)]
         tokens = np.frombuffer(self._take(4 * chunks * context, "the tokens"), "<i4").reshape(chunks, context)
         self._check_digest()
-        header = Header(model, vocabulary, digest, tuple(found), tokens)
+        header = ReferenceHeader(model, vocabulary, digest, tuple(texts), tokens)
         self._check(header)
         return ReferenceFile(self._path, header, self._file.tell())
 
-    def _check(self, header: Header) -> None:
+    def _check(self, header: ReferenceHeader) -> None:
         chunks = len(header.tokens)
         if sum(count for _, count in header.texts) != chunks or not all(count for _, count in header.texts):
             raise FormatError(f"{self._path}: the chunks of its texts do not add up to {chunks}")

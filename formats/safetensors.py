@@ -14,9 +14,9 @@ import numpy as np
 
 from quantize_cli.formats.errors import FormatError
 from quantize_cli.formats.json_object import parse_object
+from quantize_cli.formats.memory_limit import TENSOR_MEMORY_NBYTES, allowed_memory, refuse_too_many
 from quantize_cli.formats.mistaken import HEAD_NBYTES, refuse_mistaken
 from quantize_cli.formats.quoted import quoted
-from quantize_cli.formats.room import TENSOR_MEMORY_NBYTES, refuse_crowd, room_for
 from quantize_cli.formats.source import open_input, size_of
 from quantize_cli.formats.stored import StoredTensor
 
@@ -78,31 +78,31 @@ def read_header(path: Path) -> SafetensorsFile:
         text = file.read(length)
     if not text.startswith(b"{"):
         raise FormatError(f"{path}: header begins with {text[:1]!r}, not {b'{'!r}")
-    entries = parse_object(f"{path}: header", text, unique_keys=True, room=room_for(size))
+    entries = parse_object(f"{path}: header", text, unique_keys=True, memory_nbytes=allowed_memory(size))
     metadata = _metadata(path, entries.pop("__metadata__", {}))
-    refuse_crowd(f"{path}: ", len(entries), "tensors", TENSOR_MEMORY_NBYTES, size)
+    refuse_too_many(f"{path}: ", len(entries), "tensors", TENSOR_MEMORY_NBYTES, size)
     tensors = [_tensor(path, begin, name, entry) for name, entry in entries.items()]
     tensors.sort(key=lambda tensor: (tensor.offset, tensor.nbytes))
     _refuse_holes(path, begin, size, tensors)
     return SafetensorsFile(path, metadata, tuple(tensors))
 
 
-def _metadata(path: Path, found: Any) -> dict[str, str]:
-    if not isinstance(found, dict):
-        raise FormatError(f"{path}: '__metadata__' is a json {type(found).__name__}, not an object")
-    for key, value in found.items():
+def _metadata(path: Path, metadata: Any) -> dict[str, str]:
+    if not isinstance(metadata, dict):
+        raise FormatError(f"{path}: '__metadata__' is a json {type(metadata).__name__}, not an object")
+    for key, value in metadata.items():
         if not isinstance(value, str):
             kind = type(value).__name__
             raise FormatError(f"{path}: '__metadata__' key {quoted(key)} is a json {kind}, not a string")
-    return found
+    return metadata
 
 
 def _tensor(path: Path, begin: int, name: str, entry: Any) -> StoredTensor:
     """One entry of the header as a tensor whose data lies after `begin`."""
     where = f"{path}: tensor {quoted(name)}"
     if not isinstance(entry, dict) or entry.keys() != _ENTRY_KEYS:
-        found = sorted(entry) if isinstance(entry, dict) else type(entry).__name__
-        raise FormatError(f"{where} has {quoted(str(found))}, not dtype, shape and data_offsets")
+        keys = sorted(entry) if isinstance(entry, dict) else type(entry).__name__
+        raise FormatError(f"{where} has {quoted(str(keys))}, not dtype, shape and data_offsets")
     dtype, shape, offsets = entry["dtype"], entry["shape"], entry["data_offsets"]
     if not isinstance(dtype, str) or dtype not in _ELEMENT:
         raise FormatError(f"{where} has unknown dtype {quoted(str(dtype))}")
@@ -120,9 +120,9 @@ def _tensor(path: Path, begin: int, name: str, entry: Any) -> StoredTensor:
     return StoredTensor(name, tuple(shape), dtype, path, begin + first, nbytes, element)
 
 
-def _are_counts(found: Any) -> bool:
+def _are_counts(values: Any) -> bool:
     """Whether this is a list of non-negative integers; to JSON's reader `true` is one, to us it is not."""
-    return isinstance(found, list) and all(type(item) is int and item >= 0 for item in found)
+    return isinstance(values, list) and all(type(item) is int and item >= 0 for item in values)
 
 
 def _refuse_holes(path: Path, begin: int, size: int, tensors: list[StoredTensor]) -> None:

@@ -13,13 +13,14 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
+import numpy as np
 import pytest
 import typer
 
 from quantize_cli import cli, plugins, quants
 from quantize_cli.errors import ExitCode, InputError
 from quantize_cli.evaluation.corpus import read_chunks
-from quantize_cli.evaluation.perplexity import perplexity
+from quantize_cli.evaluation.measure import measure
 from quantize_cli.formats.ggml import BLOCK_SHAPE
 from quantize_cli.model.source import open_model
 from quantize_cli.pipeline import plan, recipe
@@ -277,7 +278,8 @@ def _measured_mixes(directory: Path) -> Iterator[list[str]]:
             write({path: made}, None, 2, Report())
         except InputError:  # how the others refuse
             continue
-        measured = perplexity(from_model(open_model(path)), chunks).perplexity
+        (scores,) = measure([from_model(open_model(path))], chunks)
+        measured = np.exp(scores.nll.mean())
         yield [f"`{name}`", str(path.stat().st_size), f"{made.bits_per_weight:.2f}", f"{measured:.3f}", _words(name)]
         path.unlink()
 

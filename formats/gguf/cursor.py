@@ -9,7 +9,7 @@ import numpy as np
 
 from quantize_cli.formats.errors import FormatError
 from quantize_cli.formats.gguf.rules import MAX_STRING_NBYTES
-from quantize_cli.formats.room import refuse_crowd
+from quantize_cli.formats.memory_limit import refuse_too_many
 
 _LENGTH = struct.Struct("<Q")
 _STRING_MEMORY_NBYTES = 160
@@ -31,13 +31,13 @@ class Cursor:
         return len(self._data)
 
     @property
-    def left(self) -> int:
+    def remaining(self) -> int:
         """Bytes between here and the end of the file."""
         return self.size - self.position
 
     def take(self, nbytes: int, what: str) -> bytes:
         """The next `nbytes` bytes."""
-        if nbytes > self.left:
+        if nbytes > self.remaining:
             raise self._short(what, nbytes, self.position)
         begin = self.position
         self.position += nbytes
@@ -58,12 +58,12 @@ class Cursor:
 
     def strings(self, count: int, what: str) -> list[str]:
         """`count` strings, each a length and UTF-8. One flat loop: a vocabulary has half a million."""
-        if count * _LENGTH.size > self.left:
+        if count * _LENGTH.size > self.remaining:
             raise self._short(f"{what}, {count} strings,", count * _LENGTH.size, self.position)
         self._string_count += count
-        refuse_crowd(f"{self.path}: ", self._string_count, "strings", _STRING_MEMORY_NBYTES, self.size)
+        refuse_too_many(f"{self.path}: ", self._string_count, "strings", _STRING_MEMORY_NBYTES, self.size)
         data, size, at = self._data, self.size, self.position
-        found = []
+        texts = []
         for _ in range(count):
             begin = at + _LENGTH.size
             if begin > size:
@@ -77,11 +77,11 @@ class Cursor:
                     f"{self.path}: {what} has {nbytes} bytes at {begin}, at most {MAX_STRING_NBYTES} are allowed"
                 )
             try:
-                found.append(str(data[begin:at], "utf-8"))
+                texts.append(str(data[begin:at], "utf-8"))
             except UnicodeDecodeError as error:
                 raise FormatError(f"{self.path}: {what} is not utf-8 at byte {begin + error.start}") from error
         self.position = at
-        return found
+        return texts
 
     def _short(self, what: str, nbytes: int, at: int) -> FormatError:
         return FormatError(f"{self.path}: {what} needs {nbytes} bytes at {at}, {self.size - at} are left")

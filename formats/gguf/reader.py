@@ -25,9 +25,9 @@ from quantize_cli.formats.gguf.rules import (
     checked_nbytes,
     padded,
 )
+from quantize_cli.formats.memory_limit import TENSOR_MEMORY_NBYTES, refuse_too_many
 from quantize_cli.formats.mistaken import refuse_mistaken
 from quantize_cli.formats.quoted import quoted
-from quantize_cli.formats.room import TENSOR_MEMORY_NBYTES, refuse_crowd
 from quantize_cli.formats.source import open_input, size_of
 from quantize_cli.formats.stored import StoredTensor
 
@@ -108,14 +108,14 @@ def _version(cursor: Cursor) -> int:
         swapped = int.from_bytes(version.to_bytes(4, "little"), "big")
         if 0 < swapped < 1 << 16 <= version:
             raise FormatError(f"{cursor.path}: a big-endian gguf file of version {swapped}, only little-endian is read")
-        known = " and ".join(map(str, READABLE_VERSIONS))
-        raise FormatError(f"{cursor.path}: gguf version {version}, readable are {known}")
+        readable = " and ".join(map(str, READABLE_VERSIONS))
+        raise FormatError(f"{cursor.path}: gguf version {version}, readable are {readable}")
     return version
 
 
 def _metadata(cursor: Cursor, count: int) -> dict[str, Value]:
     _refuse_count(cursor, count, "metadata values", _SMALLEST_VALUE_NBYTES)
-    refuse_crowd(f"{cursor.path}: ", count, "metadata values", _VALUE_MEMORY_NBYTES, cursor.size)
+    refuse_too_many(f"{cursor.path}: ", count, "metadata values", _VALUE_MEMORY_NBYTES, cursor.size)
     metadata: dict[str, Value] = {}
     for index in range(count):
         key = cursor.string(f"metadata key {index}")
@@ -128,10 +128,10 @@ def _metadata(cursor: Cursor, count: int) -> dict[str, Value]:
 
 def _refuse_count(cursor: Cursor, count: int, what: str, smallest: int) -> None:
     """A count is believed only if the bytes left could hold so many."""
-    if count * smallest > cursor.left:
+    if count * smallest > cursor.remaining:
         raise FormatError(
             f"{cursor.path}: {count} {what} need at least {count * smallest} bytes at {cursor.position}, "
-            f"{cursor.left} are left"
+            f"{cursor.remaining} are left"
         )
 
 
@@ -182,7 +182,7 @@ def _truths(cursor: Cursor, count: int, what: str) -> np.ndarray:
 def _infos(cursor: Cursor, count: int) -> list[tuple[TensorInfo, int]]:
     """The table of contents: each tensor with the offset it claims."""
     _refuse_count(cursor, count, "tensors", _SMALLEST_TENSOR_NBYTES)
-    refuse_crowd(f"{cursor.path}: ", count, "tensors", TENSOR_MEMORY_NBYTES, cursor.size)
+    refuse_too_many(f"{cursor.path}: ", count, "tensors", TENSOR_MEMORY_NBYTES, cursor.size)
     infos: dict[str, tuple[TensorInfo, int]] = {}
     for index in range(count):
         info = _info(cursor, index)

@@ -75,8 +75,8 @@ def shown(value: Value) -> str:
     return str(value.data).lower()
 
 
-def _refused(source: str, key: str, value: Value, wanted: str) -> FormatError:
-    return FormatError(f"{source}metadata key '{key}' is {shown(value)}, not {wanted}")
+def _refused(source: str, key: str, value: Value, expected: str) -> FormatError:
+    return FormatError(f"{source}metadata key '{key}' is {shown(value)}, not {expected}")
 
 
 def _required(source: str, metadata: Metadata, key: str) -> Value:

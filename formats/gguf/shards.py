@@ -93,9 +93,9 @@ def _shard(path: Path, number: int, count: int) -> GgufFile:
 
 
 def _check(first: GgufFile, tensors: tuple[StoredTensor, ...]) -> None:
-    stated = _mark(first, TENSORS)
-    if stated != len(tensors):
-        raise FormatError(f"{first.path}: states {stated} tensors, its files hold {len(tensors)}")
+    declared = _mark(first, TENSORS)
+    if declared != len(tensors):
+        raise FormatError(f"{first.path}: states {declared} tensors, its files hold {len(tensors)}")
     seen: dict[str, StoredTensor] = {}
     for tensor in tensors:
         if tensor.name in seen:

@@ -121,7 +121,7 @@ def _string(text: str, what: str) -> bytes:
     return _strings([text], what)
 
 
-def _require(items: Sequence[Any] | np.ndarray, what: str, wanted: str, holds: Callable[[Any], bool]) -> None:
+def _require(items: Sequence[Any] | np.ndarray, what: str, expected: str, holds: Callable[[Any], bool]) -> None:
     for index, item in enumerate(items):
         if not holds(item):
-            raise FormatError(f"{what} holds a {type(item).__name__} at {index}, not {wanted}")
+            raise FormatError(f"{what} holds a {type(item).__name__} at {index}, not {expected}")

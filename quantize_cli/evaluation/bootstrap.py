@@ -6,14 +6,16 @@ distribution, and by n / (n - 1) for the variance, as Hesterberg proposes (What 
 Bootstrap, 2015, section 4.1).
 """
 
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
-from math import sqrt
+from math import inf, log, sqrt
 
 import numpy as np
 
-from quantize_cli.evaluation.perplexity import exponential
+from quantize_cli.jit import elementary
 
+_LARGEST_EXPONENT = log(sys.float_info.max)
 _DRAWS = 1000
 _SEED = 20
 _ENDS = (0.025, 0.975)
@@ -30,7 +32,7 @@ class Estimate:
     interval: tuple[float, float] | None = None
 
 
-class Draws:
+class BlockBootstrap:
     """Which chunks are drawn: the same for every statistic, so that what is compared is compared on the same draws."""
 
     def __init__(self, chunks: Sequence[int], scored: int) -> None:
@@ -63,19 +65,22 @@ class Draws:
         order = np.argsort(values, axis=None)
         ascending, chunk = values.ravel()[order], order // self._scored
         weight = self._plain[chunk]
-        place = (np.cumsum(weight) - weight) / (weight.sum() - weight)
-        found = np.interp(fractions, place, ascending)
+        position = (np.cumsum(weight) - weight) / (weight.sum() - weight)
+        values_there = np.interp(fractions, position, ascending)
         drawn = self._drawn_quantiles(ascending, chunk, fractions)
-        return [self._estimate(float(value), column, (0, np.inf)) for value, column in zip(found, drawn.T, strict=True)]
+        return [
+            self._estimate(float(value), column, (0, np.inf))
+            for value, column in zip(values_there, drawn.T, strict=True)
+        ]
 
     def _drawn_quantiles(self, ascending: np.ndarray, chunk: np.ndarray, fractions: Sequence[float]) -> np.ndarray:
         """(draws, fractions)."""
-        found = np.empty((len(self._drawn), len(fractions)))
+        resampled = np.empty((len(self._drawn), len(fractions)))
         for draw, weights in enumerate(self._drawn):
             reached = np.cumsum(weights[chunk])
-            places = np.searchsorted(reached, np.asarray(fractions) * reached[-1])
-            found[draw] = ascending[np.minimum(places, len(ascending) - 1)]
-        return found
+            positions = np.searchsorted(reached, np.asarray(fractions) * reached[-1])
+            resampled[draw] = ascending[np.minimum(positions, len(ascending) - 1)]
+        return resampled
 
     def _estimate(self, value: float, drawn: np.ndarray, ends: tuple[float, float]) -> Estimate:
         if self._widening is None or not np.isfinite(value):
@@ -83,6 +88,11 @@ class Draws:
         low, high = np.quantile(drawn, _ENDS)
         low, high = (value + (end - value) * self._widening for end in (low, high))
         return Estimate(value, (float(max(low, ends[0])), float(min(high, ends[1]))))
+
+
+def exponential(logarithm: float) -> float:
+    """e to this power; infinity, as llama.cpp prints it, for what a broken model reaches."""
+    return inf if logarithm >= _LARGEST_EXPONENT else float(elementary.exponential(np.array(logarithm)))
 
 
 def _widening(chunks: Sequence[int]) -> float:

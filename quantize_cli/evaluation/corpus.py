@@ -8,13 +8,13 @@ from typing import Protocol
 import numpy as np
 
 from quantize_cli.errors import InputError, UsageError
-from quantize_cli.evaluation.letters import Marked, is_full, markers_in, notice
+from quantize_cli.evaluation.letters import HasSpecialTokens, is_full, markers_in, notice
 
 LEAST_CONTEXT = 5
 """The shortest context of which two tokens are scored, so that even one chunk has a spread."""
 
 
-class Encoder(Marked, Protocol):
+class Encoder(HasSpecialTokens, Protocol):
     """What is needed of a tokenizer."""
 
     @property
@@ -90,9 +90,9 @@ def read_chunks(
 def _tokens(path: Path, tokenizer: Encoder, reading: Reading) -> list[int]:
     text = read_text(path)
     tokens = tokenizer.encode(text, parse_special=reading.special)
-    found = {} if reading.special else markers_in(text, tokenizer)
-    if is_full(found, len(tokens)):
-        reading.notice(notice(str(path), found))
+    counts = {} if reading.special else markers_in(text, tokenizer)
+    if is_full(counts, len(tokens)):
+        reading.notice(notice(str(path), counts))
     return tokens
 
 
@@ -108,7 +108,7 @@ def read_texts(
     `limit` is for each text. UsageError when one is given twice, as it would count twice.
     """
     names = [str(path) for path in paths]
-    twice = next((name for place, name in enumerate(names) if name in names[:place]), None)
+    twice = next((name for index, name in enumerate(names) if name in names[:index]), None)
     if twice is not None:
         raise UsageError(f"the text {twice} is given twice")
     parts = [read_chunks(path, tokenizer, context, limit, reading) for path in paths]

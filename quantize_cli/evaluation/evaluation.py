@@ -9,8 +9,13 @@ import numpy as np
 from quantize_cli.errors import InputError, UsageError
 from quantize_cli.evaluation import context as contexts
 from quantize_cli.evaluation.corpus import Encoder, Reading, read_texts
-from quantize_cli.evaluation.saved import SavedReference, choose, open_saved, saving
-from quantize_cli.evaluation.stream import Reference, Scores, measure
+from quantize_cli.evaluation.measure import Reference, Scores, measure
+from quantize_cli.evaluation.saved_reference import (
+    SavedReference,
+    open_saved_reference,
+    saving_reference,
+    select_chunks,
+)
 from quantize_cli.evaluation.subject import Subject, open_subject, refuse_other_vocabulary
 from quantize_cli.evaluation.summary import Comparison, Summary, summarize
 from quantize_cli.formats.output import ANY_FILE, Guard
@@ -48,7 +53,7 @@ class Prepared:
 
     subjects: tuple[Subject, ...]
     """The models asked for, and behind them the reference if it is another one."""
-    wanted: int
+    requested: int
     """How many were asked for."""
     chunks: np.ndarray = field(repr=False)
     texts: tuple[tuple[str, int], ...]
@@ -89,7 +94,7 @@ def prepare(request: Request, note: Callable[[str], None]) -> Prepared:
     """
     if request.limit is not None and request.limit < 1:
         raise UsageError(f"cannot measure {request.limit} chunks, at least 1 is needed")
-    saved = None if request.reference is None else open_saved(request.reference)
+    saved = None if request.reference is None else open_saved_reference(request.reference)
     if not request.texts and saved is None:
         raise UsageError("missing option '--text'", hint="only a saved reference brings a text of its own")
     if not request.texts and request.special:
@@ -99,21 +104,21 @@ def prepare(request: Request, note: Callable[[str], None]) -> Prepared:
         refuse_other_vocabulary(subjects[0], subject)
     if request.context == 0:
         request = replace(request, context=contexts.chosen(0, [subject.model for subject in subjects]))
-    tokenizer, found = load_tokenizer(subjects[0].model.metadata), list[str]()
-    reading = Reading(request.special, found.append)
+    tokenizer, notices = load_tokenizer(subjects[0].model.metadata), list[str]()
+    reading = Reading(request.special, notices.append)
     reference: Reference = None
     if saved is not None:
-        reference = choose(saved, subjects[0], tokenizer, request.limit)
+        reference = select_chunks(saved, subjects[0], tokenizer, request.limit)
         chunks, texts = _of_saved(request, reference, tokenizer, reading)
     else:
-        reference = None if request.reference is None else _place(request.reference, subjects)
+        reference = None if request.reference is None else _index_of(request.reference, subjects)
         context = contexts.chosen(request.context, [subject.model for subject in subjects])
         chunks, texts = read_texts(request.texts, tokenizer, context, request.limit, reading)
     for subject in subjects:
         subject.transformer.prepare(note)
     models = [subject.model for subject in subjects]
     warnings = [warning for model in models for warning in model.warnings]
-    warnings += [*contexts.beyond(chunks.shape[1], models), *found]
+    warnings += [*contexts.beyond(chunks.shape[1], models), *notices]
     name = None if request.reference is None else str(request.reference)
     return Prepared(
         tuple(subjects), len(request.models), chunks, texts, reference, name, request.save,
@@ -121,11 +126,11 @@ def prepare(request: Request, note: Callable[[str], None]) -> Prepared:
     )  # fmt: skip
 
 
-def _place(path: Path, subjects: list[Subject]) -> int:
+def _index_of(path: Path, subjects: list[Subject]) -> int:
     """Where the reference stands among the models; added behind them if it is not there."""
-    for place, subject in enumerate(subjects):
+    for index, subject in enumerate(subjects):
         if subject.path == path:
-            return place
+            return index
     subjects.append(open_subject(path))
     refuse_other_vocabulary(subjects[0], subjects[-1])
     return len(subjects) - 1
@@ -145,14 +150,14 @@ def _of_saved(
         named = ", ".join(str(path) for path in request.texts)
         raise InputError(
             f"{request.reference}: was made of other tokens than those of {named}",
-            hint="it must be read as it was then, with --special or without" if tokenizer.silent else None,
+            hint="it must be read as it was then, with --special or without" if tokenizer.control_ids else None,
         )
     return chunks, texts
 
 
 def run(prepared: Prepared, advance: Callable[[int], None]) -> Evaluation:
     """Measure what was prepared; `advance` is told of each chunk done."""
-    with saving(prepared.save, prepared.subjects[0], prepared.chunks, prepared.texts, prepared.guard) as save:
+    with saving_reference(prepared.save, prepared.subjects[0], prepared.chunks, prepared.texts, prepared.guard) as save:
 
         def on_chunk(index: int, logits: np.ndarray, tokens: np.ndarray) -> None:
             save(index, logits, tokens)
@@ -163,19 +168,19 @@ def run(prepared: Prepared, advance: Callable[[int], None]) -> Evaluation:
         for subject in prepared.subjects:
             refuse_changed(subject.model.files)
     counts = [count for _, count in prepared.texts]
-    found = [
-        _sum_up(subject, of_model, counts, place == prepared.reference)
-        for place, (subject, of_model) in enumerate(zip(prepared.subjects, scores, strict=True))
+    results = [
+        _sum_up(subject, of_model, counts, index == prepared.reference)
+        for index, (subject, of_model) in enumerate(zip(prepared.subjects, scores, strict=True))
     ]
     context = prepared.chunks.shape[1]
-    return Evaluation(prepared.texts, context, prepared.reference_name, tuple(found[: prepared.wanted]))
+    return Evaluation(prepared.texts, context, prepared.reference_name, tuple(results[: prepared.requested]))
 
 
 def _sum_up(subject: Subject, scores: Scores, counts: Sequence[int], is_reference: bool) -> Measured:
     overall = summarize(scores, counts)
     stops = np.cumsum(counts)
     parts = [scores.of_chunks(int(stop) - count, int(stop)) for stop, count in zip(stops, counts, strict=True)]
-    by_text = (overall,) if len(counts) == 1 else tuple(summarize(part, [len(part.surprise)]) for part in parts)
+    by_text = (overall,) if len(counts) == 1 else tuple(summarize(part, [len(part.nll)]) for part in parts)
     return Measured(subject, scores, overall, by_text, is_reference)
 
 
@@ -186,13 +191,13 @@ def evaluated(request: Request, report: Report) -> Evaluation:
         report.warn(warning)
     name = " ".join(path.name for path in request.models)
     with report.progress(len(prepared.chunks), " chunks", name) as advance:
-        found = run(prepared, advance)
-    comparison = found.models[0].overall.comparison
-    if len(found.models) == 1 and comparison is not None and 1 < len(prepared.chunks) < _FEW_CHUNKS:
+        evaluation = run(prepared, advance)
+    comparison = evaluation.models[0].overall.comparison
+    if len(evaluation.models) == 1 and comparison is not None and 1 < len(prepared.chunks) < _FEW_CHUNKS:
         report.note(f"intervals from {len(prepared.chunks)} chunks are rough, a longer text makes them better")
     if isinstance(prepared.reference, SavedReference) and comparison is not None:
         _tell_error(comparison, prepared.reference.file.path, report)
-    return found
+    return evaluation
 
 
 def _tell_error(comparison: Comparison, path: Path, report: Report) -> None:

@@ -50,44 +50,44 @@ class Outcome:
 
 def gates(max_ppl_increase: str | None, max_kld: str | None, min_top1: str | None) -> list[Gate]:
     """The limits wanted; UsageError for what is no number, or makes no sense as a limit."""
-    found = []
+    limits = []
     if max_ppl_increase is not None:
         increase = _number(max_ppl_increase, "--max-ppl-increase")
-        found.append(Gate("--max-ppl-increase", "perplexity_ratio", 1 + increase, doubt=_doubt(max_ppl_increase)))
+        limits.append(Gate("--max-ppl-increase", "perplexity_ratio", 1 + increase, doubt=_doubt(max_ppl_increase)))
     if max_kld is not None:
-        found.append(Gate("--max-kld", "kld_mean", _number(max_kld, "--max-kld")))
+        limits.append(Gate("--max-kld", "kld_mean", _number(max_kld, "--max-kld")))
     if min_top1 is not None:
         share = _number(min_top1, "--min-top1")
         if share > 1:
             raise UsageError(f"--min-top1 {min_top1}: more than all", hint="a share: 0.9, or 90%")
-        found.append(Gate("--min-top1", "top1", share, is_least=True))
-    return found
+        limits.append(Gate("--min-top1", "top1", share, is_least=True))
+    return limits
 
 
-def _number(said: str, option: str) -> float:
+def _number(text: str, option: str) -> float:
     """2% as 0.02, and 0.02 as that."""
-    scale = 0.01 if said.endswith("%") else 1.0
+    scale = 0.01 if text.endswith("%") else 1.0
     try:
-        number = float(said.removesuffix("%")) * scale
+        number = float(text.removesuffix("%")) * scale
     except ValueError as error:
-        raise UsageError(f"{option} {said}: not a number", hint="a share: 0.02, or 2%") from error
+        raise UsageError(f"{option} {text}: not a number", hint="a share: 0.02, or 2%") from error
     if not isfinite(number) or number < 0:
-        raise UsageError(f"{option} {said}: a limit is a number from 0 on")
+        raise UsageError(f"{option} {text}: a limit is a number from 0 on")
     return number
 
 
-def _doubt(said: str) -> str:
+def _doubt(text: str) -> str:
     """Of an increase as it was said: whoever forgets the sign of percent gets a limit that nothing breaks."""
-    if said.endswith("%") or float(said) < 1:
+    if text.endswith("%") or float(text) < 1:
         return ""
-    return f"--max-ppl-increase {said} allows {100 * float(said):g} % more perplexity; {said}% is written with its sign"
+    return f"--max-ppl-increase {text} allows {100 * float(text):g} % more perplexity; {text}% is written with its sign"
 
 
-def judge(wanted: list[Gate], measured: Mapping[str, Comparison], strict: bool = False) -> list[Outcome]:
+def judge(limits: list[Gate], measured: Mapping[str, Comparison], strict: bool = False) -> list[Outcome]:
     """Each limit on each text, by the text's name."""
     return [
         Outcome(gate, text, estimate, verdict(gate, estimate, strict))
-        for gate in wanted
+        for gate in limits
         for text, comparison in measured.items()
         for estimate in [getattr(comparison, gate.figure)]
     ]

@@ -9,37 +9,37 @@ _PREFIX = 3
 _SHOWN = 3
 
 
-class Marked(Protocol):
+class HasSpecialTokens(Protocol):
     """What is needed of a tokenizer."""
 
     @property
-    def markers(self) -> tuple[tuple[str, int], ...]: ...
+    def special_tokens(self) -> tuple[tuple[str, int], ...]: ...
 
     @property
-    def silent(self) -> frozenset[int]: ...
+    def control_ids(self) -> frozenset[int]: ...
 
 
-def markers_in(text: str, tokenizer: Marked) -> dict[str, int]:
+def markers_in(text: str, tokenizer: HasSpecialTokens) -> dict[str, int]:
     """How often each control token stands in `text`, by its name; of those that overlap the longest counts."""
-    wanted = [marker for marker, token in tokenizer.markers if token in tokenizer.silent]
+    control_tokens = [marker for marker, token in tokenizer.special_tokens if token in tokenizer.control_ids]
     # Thousands of unused tokens begin alike, and few texts have what they begin with.
-    met = {prefix for prefix in {marker[:_PREFIX] for marker in wanted} if prefix in text}
-    found: dict[str, int] = {}
-    for marker in wanted:
+    met = {prefix for prefix in {marker[:_PREFIX] for marker in control_tokens} if prefix in text}
+    counts: dict[str, int] = {}
+    for marker in control_tokens:
         if marker[:_PREFIX] in met and marker in text:
-            found[marker] = text.count(marker)
+            counts[marker] = text.count(marker)
             text = text.replace(marker, "\n")
-    return found
+    return counts
 
 
-def is_full(found: dict[str, int], tokens: int) -> bool:
+def is_full(counts: dict[str, int], tokens: int) -> bool:
     """Whether a text of so many tokens has enough markers for its reader to mean them."""
-    return sum(found.values()) >= min(_MANY, max(1, tokens // _PER_TOKENS))
+    return sum(counts.values()) >= min(_MANY, max(1, tokens // _PER_TOKENS))
 
 
-def notice(origin: str, found: dict[str, int]) -> str:
+def notice(origin: str, counts: dict[str, int]) -> str:
     """One line on the markers found in what `origin` names."""
-    often = sorted(found.items(), key=lambda item: -item[1])
-    said = [f"{quoted(marker)} {count} time{'s' * (count > 1)}" for marker, count in often[:_SHOWN]]
+    often = sorted(counts.items(), key=lambda item: -item[1])
+    listed = [f"{quoted(marker)} {count} time{'s' * (count > 1)}" for marker, count in often[:_SHOWN]]
     more = f" and {len(often) - _SHOWN} more" if len(often) > _SHOWN else ""
-    return f"{origin}: holds {', '.join(said)}{more}, read as letters; --special reads them as tokens"
+    return f"{origin}: holds {', '.join(listed)}{more}, read as letters; --special reads them as tokens"

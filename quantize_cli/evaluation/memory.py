@@ -27,13 +27,13 @@ def peak_of(work: Callable[..., None], *arguments: Any) -> int | None:
     process.start()
     sender.close()
     try:
-        found: int = receiver.recv()
+        nbytes: int = receiver.recv()
     except EOFError:
         return None
     finally:
         process.join()
         receiver.close()
-    return found
+    return nbytes
 
 
 def _do(sender: Connection, work: Callable[..., None], arguments: tuple[Any, ...]) -> None:

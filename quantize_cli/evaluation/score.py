@@ -18,39 +18,39 @@ _LOGITS = 1 << 18
 
 
 @dataclass(frozen=True)
-class Against:
+class TokenComparison:
     """One model's predictions held against the reference's, at positions (n,) or (chunks, n)."""
 
-    surprise: np.ndarray
+    nll: np.ndarray
     """-ln p of the token that came, by the reference; f64."""
     divergence: np.ndarray
     """Kullback-Leibler divergence of the model from the reference: sum of p (ln p - ln q) over the vocabulary, f64."""
-    agrees: np.ndarray
+    same_top_token: np.ndarray
     """Whether both hold the same token for the likeliest; bool."""
-    slack: np.ndarray
+    divergence_error: np.ndarray
     """How far the divergence may be off as the reference is stored in few bits; f64, NaN where nothing bounds it."""
 
 
 class _Normalized(NamedTuple):
     shifted: np.ndarray
     """(n, vocabulary) f32, the largest of a row being zero."""
-    chances: np.ndarray
+    exp_shifted: np.ndarray
     """exp of `shifted`."""
     log_sum: np.ndarray
     """(n,) f64: what makes probabilities of them."""
 
 
-def surprises(logits: np.ndarray, tokens: np.ndarray) -> np.ndarray:
+def nlls(logits: np.ndarray, tokens: np.ndarray) -> np.ndarray:
     """Logits (n, vocabulary) f32 and the tokens (n,) that came -> -ln p of each, (n,) f64."""
     step = max(1, _LOGITS // logits.shape[1])
     with np.errstate(invalid="ignore", over="ignore"):
         return np.concatenate([
-            _surprise(_normalized(logits[start : start + step]), tokens[start : start + step])
+            _nll(_normalized(logits[start : start + step]), tokens[start : start + step])
             for start in range(0, len(tokens), step)
         ])  # fmt: skip
 
 
-def compare(logits: np.ndarray, reference: Rows, tokens: np.ndarray) -> tuple[np.ndarray, Against]:
+def compare(logits: np.ndarray, reference: Rows, tokens: np.ndarray) -> tuple[np.ndarray, TokenComparison]:
     """The model's surprise at the tokens (n,) that came, (n,) f64, and its predictions against the reference's."""
     step = max(1, _LOGITS // logits.shape[1])
     parts = []
@@ -59,7 +59,7 @@ def compare(logits: np.ndarray, reference: Rows, tokens: np.ndarray) -> tuple[np
             part = slice(start, start + step)
             parts.append(_compare(logits[part], reference, part, tokens[part]))
     columns = [np.concatenate(column) for column in zip(*parts, strict=True)]
-    return columns[0], Against(*columns[1:])
+    return columns[0], TokenComparison(*columns[1:])
 
 
 def _compare(logits: np.ndarray, reference: Rows, part: slice, tokens: np.ndarray) -> tuple[np.ndarray, ...]:
@@ -67,16 +67,16 @@ def _compare(logits: np.ndarray, reference: Rows, part: slice, tokens: np.ndarra
     if reference.are_log_probabilities:
         base = base._replace(log_sum=-reference.logits[part].max(axis=1).astype(np.float64))
     model = _normalized(logits)
-    surprise = _surprise(model, tokens)
-    base_surprise = _surprise(base, tokens) if reference.surprise is None else reference.surprise[part]
+    nll = _nll(model, tokens)
+    base_nll = _nll(base, tokens) if reference.nll is None else reference.nll[part]
     # ln p - ln q = (base.shifted - base.log_sum) - (model.shifted - model.log_sum)
     apart = base.shifted - model.shifted
     offset, scale = model.log_sum - base.log_sum, exponential(-base.log_sum)
-    mass = base.chances.sum(axis=1, dtype=np.float64) * scale
-    divergence = _dot(base.chances, apart) * scale + mass * offset
-    agrees = base.shifted.argmax(axis=1) == model.shifted.argmax(axis=1)
-    slack = _slack(base, apart + offset.astype(np.float32)[:, None], reference, part)
-    return surprise, base_surprise, divergence, agrees, slack
+    mass = base.exp_shifted.sum(axis=1, dtype=np.float64) * scale
+    divergence = _dot(base.exp_shifted, apart) * scale + mass * offset
+    same_top_token = base.shifted.argmax(axis=1) == model.shifted.argmax(axis=1)
+    divergence_error = _slack(base, apart + offset.astype(np.float32)[:, None], reference, part)
+    return nll, base_nll, divergence, same_top_token, divergence_error
 
 
 def _slack(base: _Normalized, ratios: np.ndarray, reference: Rows, part: slice) -> np.ndarray:
@@ -91,24 +91,24 @@ def _slack(base: _Normalized, ratios: np.ndarray, reference: Rows, part: slice) 
         return np.zeros(len(ratios))
     half, exact = reference.half_steps[part], reference.exact[part]
     scale = exponential(-base.log_sum)
-    chances = base.chances.copy()
-    np.put_along_axis(chances, exact, 0, axis=1)
-    mass = chances.sum(axis=1, dtype=np.float64) * scale
-    weighted: np.ndarray = _dot(chances, np.abs(ratios)) * scale
+    exp_shifted = base.exp_shifted.copy()
+    np.put_along_axis(exp_shifted, exact, 0, axis=1)
+    mass = exp_shifted.sum(axis=1, dtype=np.float64) * scale
+    weighted: np.ndarray = _dot(exp_shifted, np.abs(ratios)) * scale
     bound: np.ndarray = np.expm1(2 * half) * weighted + mass * half * half / 2
     return bound
 
 
 def _normalized(logits: np.ndarray) -> _Normalized:
     shifted = logits - logits.max(axis=1, keepdims=True)
-    chances = exponentials(shifted)
-    return _Normalized(shifted, chances, logarithm(chances.sum(axis=1, dtype=np.float64)))
+    exp_shifted = exponentials(shifted)
+    return _Normalized(shifted, exp_shifted, logarithm(exp_shifted.sum(axis=1, dtype=np.float64)))
 
 
-def _surprise(rows: _Normalized, tokens: np.ndarray) -> np.ndarray:
-    came = np.take_along_axis(rows.shifted, tokens[:, None], axis=1)[:, 0]
-    surprise: np.ndarray = rows.log_sum - came.astype(np.float64)
-    return surprise
+def _nll(rows: _Normalized, tokens: np.ndarray) -> np.ndarray:
+    observed = np.take_along_axis(rows.shifted, tokens[:, None], axis=1)[:, 0]
+    nll: np.ndarray = rows.log_sum - observed.astype(np.float64)
+    return nll
 
 
 def _dot(left: np.ndarray, right: np.ndarray) -> np.ndarray:

@@ -36,11 +36,11 @@ class Subject:
     @property
     def types(self) -> dict[str, int]:
         """Bytes of the tensors of each type, most first."""
-        found: dict[str, int] = {}
+        nbytes_of: dict[str, int] = {}
         for tensor in self.model.tensors:
             nbytes = tensor.row_count * row_nbytes(tensor.type, tensor.columns)
-            found[tensor.type.name.lower()] = found.get(tensor.type.name.lower(), 0) + nbytes
-        return dict(sorted(found.items(), key=lambda item: -item[1]))
+            nbytes_of[tensor.type.name.lower()] = nbytes_of.get(tensor.type.name.lower(), 0) + nbytes
+        return dict(sorted(nbytes_of.items(), key=lambda item: -item[1]))
 
     @property
     def nbytes(self) -> int:

@@ -2,13 +2,13 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from math import sqrt
 
 import numpy as np
 
-from quantize_cli.evaluation.bootstrap import Draws, Estimate
-from quantize_cli.evaluation.perplexity import mean_and_error
-from quantize_cli.evaluation.score import Against
-from quantize_cli.evaluation.stream import Scores
+from quantize_cli.evaluation.bootstrap import BlockBootstrap, Estimate
+from quantize_cli.evaluation.measure import Scores
+from quantize_cli.evaluation.score import TokenComparison
 from quantize_cli.jit.elementary import exponential
 
 _SHARE = (0.0, 1.0)
@@ -58,43 +58,51 @@ class Summary:
 
 def summarize(scores: Scores, texts: Sequence[int]) -> Summary:
     """The figures of `scores`; `texts` are the numbers of chunks of each text, in order."""
-    surprise = scores.surprise
-    draws = Draws(texts, surprise.shape[1])
-    perplexity = draws.exponential_mean(surprise)
-    stderr = perplexity.value * _error(surprise, texts)
-    compared = None if scores.against is None else _compare(surprise, scores.against, draws, texts)
-    return Summary(perplexity, stderr, surprise.size, len(surprise), compared)
+    nll = scores.nll
+    bootstrap = BlockBootstrap(texts, nll.shape[1])
+    perplexity = bootstrap.exponential_mean(nll)
+    stderr = perplexity.value * _error(nll, texts)
+    compared = None if scores.against is None else _compare(nll, scores.against, bootstrap, texts)
+    return Summary(perplexity, stderr, nll.size, len(nll), compared)
 
 
-def _compare(surprise: np.ndarray, against: Against, draws: Draws, texts: Sequence[int]) -> Comparison:
-    difference = surprise - against.surprise
-    base = draws.exponential_mean(against.surprise)
-    ratio = draws.mean(difference).value
+def _compare(nll: np.ndarray, against: TokenComparison, bootstrap: BlockBootstrap, texts: Sequence[int]) -> Comparison:
+    difference = nll - against.nll
+    base = bootstrap.exponential_mean(against.nll)
+    ratio = bootstrap.mean(difference).value
     divergence = against.divergence
-    quantiles = draws.quantiles(divergence, _FRACTIONS)
+    quantiles = bootstrap.quantiles(divergence, _FRACTIONS)
     with np.errstate(over="ignore", invalid="ignore"):
-        delta = exponential(-surprise) - exponential(-against.surprise)
+        delta = exponential(-nll) - exponential(-against.nll)
     return Comparison(
         reference_perplexity=base.value,
-        reference_perplexity_stderr=base.value * _error(against.surprise, texts),
-        perplexity_ratio=draws.exponential_mean(difference),
+        reference_perplexity_stderr=base.value * _error(against.nll, texts),
+        perplexity_ratio=bootstrap.exponential_mean(difference),
         mean_ln_ratio=ratio,
         mean_ln_ratio_stderr=_error(difference, texts),
-        correlation=_correlation(surprise.ravel(), against.surprise.ravel()),
-        kld_mean=draws.mean(divergence, _POSITIVE),
+        correlation=_correlation(nll.ravel(), against.nll.ravel()),
+        kld_mean=bootstrap.mean(divergence, _POSITIVE),
         kld_mean_stderr=_error(divergence, texts),
         kld_median=quantiles[0], kld_p90=quantiles[1], kld_p95=quantiles[2],
         kld_p99=quantiles[3], kld_p999=quantiles[4], kld_max=float(divergence.max()),
-        top1=draws.mean(against.agrees, _SHARE),
-        rms_delta_p=draws.root_mean_square(delta),
-        kld_error=draws.mean(against.slack).value,
+        top1=bootstrap.mean(against.same_top_token, _SHARE),
+        rms_delta_p=bootstrap.root_mean_square(delta),
+        kld_error=bootstrap.mean(against.divergence_error).value,
     )  # fmt: skip
 
 
 def _error(values: np.ndarray, texts: Sequence[int]) -> float:
-    """Standard error of the mean if all tokens are independent; of several texts, of the mean of their means."""
+    """Standard error of the mean if all tokens are independent, as llama-perplexity computes it.
+
+    Of several texts, that of the mean of their means.
+    """
     parts = np.split(values, np.cumsum(texts)[:-1])
-    return float(np.sqrt(sum(mean_and_error(part)[1] ** 2 for part in parts))) / len(parts)
+    return sqrt(sum(_variance(part) / (part.size - 1) for part in parts)) / len(parts)
+
+
+def _variance(values: np.ndarray) -> float:
+    """Zero where a value is no number, as in llama-perplexity."""
+    return max(0.0, float(np.square(values - float(values.mean())).mean()))
 
 
 def _correlation(left: np.ndarray, right: np.ndarray) -> float:

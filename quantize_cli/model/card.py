@@ -33,12 +33,12 @@ def front_matter(readme: bytes) -> dict[str, Any]:
     block = b"\n".join(lines[1:end]) + b"\n"
     try:
         node = _Composer(block.decode().replace("\t", "  ")).get_single_node()
-        found = None if node is None else _plain(node)
+        document = None if node is None else _plain(node)
     except UnicodeError as error:
         raise CardError(f"not utf-8 at byte {getattr(error, 'start', 0)}") from error
     except yaml.YAMLError as error:
         raise CardError(type(error).__name__) from error
-    return found if isinstance(found, dict) else {}
+    return document if isinstance(document, dict) else {}
 
 
 class _Composer(yaml.SafeLoader):

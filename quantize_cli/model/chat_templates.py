@@ -42,8 +42,8 @@ def render(template: str, messages: Sequence[Mapping[str, str]], tokens: Mapping
     Each message has a `role` and a `content`; `tokens` are those a template may name, as `bos_token`. InputError when
     the template refuses the messages, is no template, or takes too long or too much.
     """
-    said = [dict(message) for message in messages]
-    job = json.dumps({"template": template, "messages": said, "tokens": dict(tokens), "seconds": _SECONDS})
+    plain_messages = [dict(message) for message in messages]
+    job = json.dumps({"template": template, "messages": plain_messages, "tokens": dict(tokens), "seconds": _SECONDS})
     # Modules are looked for where ours were, and nowhere else: not in the current directory, which may hold anything.
     program = f"import sys; sys.path[:] = {sys.path!r}; from quantize_cli.model.chat_templates import answer; answer()"
     command = [sys.executable, "-I", "-c", program]
@@ -55,21 +55,21 @@ def render(template: str, messages: Sequence[Mapping[str, str]], tokens: Mapping
         of_time = child.returncode == -getattr(signal, "SIGXCPU", 0)
         limit = f"{_SECONDS} s of processor time" if of_time else "its share of memory"
         raise InputError(f"the chat template takes more than {limit}")
-    answered = json.loads(child.stdout)
-    if "error" in answered:
-        raise InputError(f"the chat template fails: {answered['error']}")
-    text: str = answered["text"]
+    reply = json.loads(child.stdout)
+    if "error" in reply:
+        raise InputError(f"the chat template fails: {reply['error']}")
+    text: str = reply["text"]
     return text
 
 
 def chat_template(metadata: Mapping[str, Value], path: object) -> str:
     """The template a file states; InputError when it states none."""
-    stated = metadata.get(KEY)
-    if stated is None or not isinstance(stated.data, str):
+    template = metadata.get(KEY)
+    if template is None or not isinstance(template.data, str):
         raise InputError(
             f"{path}: the model has no chat template", hint="quantize run continues a text; a chat needs a chat model"
         )
-    return stated.data
+    return template.data
 
 
 def answer() -> None:
@@ -77,11 +77,11 @@ def answer() -> None:
     job = json.load(sys.stdin.buffer)
     limit_process(job["seconds"], _MEMORY_NBYTES)
     try:
-        answered = {"text": _rendered(job["template"], job["messages"], job["tokens"])}
+        reply = {"text": _rendered(job["template"], job["messages"], job["tokens"])}
     except Exception as error:  # a template may raise whatever Python can
-        answered = {"error": quoted(f"{error}" or type(error).__name__)}
+        reply = {"error": quoted(f"{error}" or type(error).__name__)}
     with os.fdopen(1, "wb") as parent:
-        parent.write(json.dumps(answered).encode())
+        parent.write(json.dumps(reply).encode())
 
 
 def _rendered(template: str, messages: list[dict[str, str]], tokens: dict[str, str]) -> str:
@@ -94,8 +94,8 @@ def _rendered(template: str, messages: list[dict[str, str]], tokens: dict[str, s
     environment.globals["raise_exception"] = raise_exception
     environment.globals["strftime_now"] = lambda form: datetime.now().strftime(form)
     parts, size = [], 0
-    given = {"messages": messages, "tools": None, "documents": None, "add_generation_prompt": True, **tokens}
-    for part in environment.from_string(template).generate(given):
+    variables = {"messages": messages, "tools": None, "documents": None, "add_generation_prompt": True, **tokens}
+    for part in environment.from_string(template).generate(variables):
         parts.append(part)
         size += len(part)
         if size > _CHARACTERS:

@@ -25,10 +25,10 @@ def describe(path: Path) -> dict[str, Any]:
 
 
 def _gguf(path: Path) -> dict[str, Any]:
-    found = read_gguf(path)
-    refuse_joined(found)
-    metadata = {key: _plain(value) for key, value in found.metadata.items()}
-    return _document(path, f"GGUF v{found.version}", metadata, found.tensors, _claims(found))
+    file = read_gguf(path)
+    refuse_joined(file)
+    metadata = {key: _plain(value) for key, value in file.metadata.items()}
+    return _document(path, f"GGUF v{file.version}", metadata, file.tensors, _claims(file))
 
 
 def _claims(file: Any) -> dict[str, Any] | None:
@@ -45,8 +45,8 @@ def _plain(value: Any) -> Any:
 
 
 def _checkpoint(path: Path) -> dict[str, Any]:
-    found = open_checkpoint(path)
-    return _document(path, "safetensors", found.config or {}, found.tensors)
+    checkpoint = open_checkpoint(path)
+    return _document(path, "safetensors", checkpoint.config or {}, checkpoint.tensors)
 
 
 def _document(

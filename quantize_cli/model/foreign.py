@@ -10,7 +10,7 @@ from quantize_cli.formats.quoted import quoted
 _HINT = "convert the original checkpoint in f32, f16 or bf16: a second rounding would add to the first"
 _FILES = ("quantize_config.json", "quant_config.json", "hf_quant_config.json")
 """Where GPTQ, AWQ and ModelOpt state it beside config.json."""
-_TELLING = (
+_NAME_ENDINGS = (
     (".g_idx", "gptq"), (".qweight", "gptq or awq"), (".weight_packed", "compressed-tensors"),
     (".weight_scale_2", "modelopt"), (".weight_scale_inv", "fp8"), (".SCB", "bitsandbytes"),
     (".weight.absmax", "bitsandbytes"), (".quant_state.bitsandbytes__nf4", "bitsandbytes"),
@@ -33,57 +33,57 @@ def refuse_quantized(checkpoint: Checkpoint) -> tuple[str, ...]:
 
     A merge saved in floats often keeps the statement.
     """
-    where, stated = _statement(checkpoint)
-    telling = _telling(checkpoint)
-    method = _method(stated) if stated else None
+    where, settings = _quantization_config(checkpoint)
+    telltale = _telltale(checkpoint)
+    method = _method(settings) if settings else None
     codes = next((tensor for tensor in checkpoint.tensors if tensor.dtype in _CODES), None)
-    if telling is None and (method is None or codes is None):
+    if telltale is None and (method is None or codes is None):
         if method is None:
             return ()
         return (f"{where}: states that the weights are quantized with {method}, but they are floats and taken as such",)
     if method is not None:
         raise InputError(f"{where}: the weights are quantized with {method}", hint=_HINT)
-    assert telling is not None
-    name, kind = telling
+    assert telltale is not None
+    name, kind = telltale
     raise InputError(f"{checkpoint.path}: quantized with {kind}, as tensor {quoted(name)} tells", hint=_HINT)
 
 
-def _statement(checkpoint: Checkpoint) -> tuple[str, Mapping[str, Any]]:
+def _quantization_config(checkpoint: Checkpoint) -> tuple[str, Mapping[str, Any]]:
     config = checkpoint.config or {}
     for key in ("quantization_config", "compression_config"):
         if isinstance(config.get(key), dict) and config[key]:
             return f"{checkpoint.directory}/config.json", config[key]
     for name in _FILES:
-        if stated := checkpoint.json(name):
-            inner = stated.get("quantization")
+        if settings := checkpoint.json(name):
+            inner = settings.get("quantization")
             method = {"quant_method": "awq" if name == "quant_config.json" else "gptq"}
             if name == "hf_quant_config.json":
                 method = {"quant_method": "modelopt"}
-            return f"{checkpoint.directory}/{name}", {**method, **(inner if isinstance(inner, dict) else stated)}
+            return f"{checkpoint.directory}/{name}", {**method, **(inner if isinstance(inner, dict) else settings)}
     return "", {}
 
 
-def _telling(checkpoint: Checkpoint) -> tuple[str, str] | None:
+def _telltale(checkpoint: Checkpoint) -> tuple[str, str] | None:
     """The tensor that tells a method by its name or dtype, and the method."""
-    for ending, kind in _TELLING:
-        found = next((tensor.name for tensor in checkpoint.tensors if tensor.name.endswith(ending)), None)
-        if found is not None:
-            return found, kind
-    eighths = next((tensor.name for tensor in checkpoint.tensors if tensor.dtype.startswith("F8_")), None)
-    return None if eighths is None else (eighths, "fp8")
+    for ending, kind in _NAME_ENDINGS:
+        name = next((tensor.name for tensor in checkpoint.tensors if tensor.name.endswith(ending)), None)
+        if name is not None:
+            return name, kind
+    fp8 = next((tensor.name for tensor in checkpoint.tensors if tensor.dtype.startswith("F8_")), None)
+    return None if fp8 is None else (fp8, "fp8")
 
 
-def _method(stated: Mapping[str, Any]) -> str:
+def _method(settings: Mapping[str, Any]) -> str:
     """ "gptq, 4 bits"."""
-    method = stated.get("quant_method") or stated.get("quant_algo") or "an unnamed method"
-    bits = stated.get("bits", stated.get("w_bit"))
+    method = settings.get("quant_method") or settings.get("quant_algo") or "an unnamed method"
+    bits = settings.get("bits", settings.get("w_bit"))
     if bits is None:
-        bits = next((width for width in (4, 8) if stated.get(f"load_in_{width}bit") is True), None)
+        bits = next((width for width in (4, 8) if settings.get(f"load_in_{width}bit") is True), None)
     details = [str(method)[:40] if str(method).isprintable() else quoted(str(method))]
-    if isinstance(stated.get("quant_algo"), str) and "quant_method" in stated:
-        details.append(quoted(stated["quant_algo"]))
+    if isinstance(settings.get("quant_algo"), str) and "quant_method" in settings:
+        details.append(quoted(settings["quant_algo"]))
     if isinstance(bits, int) and 0 < bits <= 32:
         details.append(f"{bits} bits")
-    elif isinstance(stated.get("format"), str):
-        details.append(quoted(stated["format"]))
+    elif isinstance(settings.get("format"), str):
+        details.append(quoted(settings["format"]))
     return ", ".join(details)

@@ -44,21 +44,21 @@ def metadata(checkpoint: Checkpoint, card: dict[str, Any], parameter_count: int)
     FormatError when a file cannot be read.
     """
     named = _named(checkpoint, card, parameter_count)
-    found = {"general.type": text("model"), **sampling_metadata(checkpoint)}
+    general = {"general.type": text("model"), **sampling_metadata(checkpoint)}
     for key in _CARD_KEYS:
         value = named.get(key)
         if isinstance(value, list):
             value = ",".join(map(str, value))
         if value is not None and str(value):
-            found[f"general.{key}"] = text(str(value))
+            general[f"general.{key}"] = text(str(value))
     for kind, keys in _ORIGINS:
         if any(key in card for key in keys):
-            found.update(_origins(kind, _listed(next(card[key] for key in keys if key in card)), parameter_count))
+            general.update(_origins(kind, _listed(next(card[key] for key in keys if key in card)), parameter_count))
     for key, sources in (("tags", ("tags", "pipeline_tag")), ("languages", ("languages", "language"))):
         words = [str(word) for source in sources for word in _listed(card.get(source))]
         if words:
-            found[f"general.{key}"] = array(ValueType.STRING, words)
-    return found
+            general[f"general.{key}"] = array(ValueType.STRING, words)
+    return general
 
 
 def size_label(parameter_count: int) -> str:
@@ -108,13 +108,13 @@ def _listed(value: Any) -> list[Any]:
 
 def _origins(kind: str, entries: list[Any], parameter_count: int) -> dict[str, Value]:
     """`general.base_model.*` or `general.dataset.*`: a count, and what is known of each."""
-    found = {f"general.{kind}.count": u32(len(entries))}
+    general = {f"general.{kind}.count": u32(len(entries))}
     for index, entry in enumerate(entries):
         described = entry if isinstance(entry, dict) else _described(entry, parameter_count)
         for field in _ORIGIN_FIELDS:
             if described.get(field):
-                found[f"general.{kind}.{index}.{field}"] = text(str(described[field]))
-    return found
+                general[f"general.{kind}.{index}.{field}"] = text(str(described[field]))
+    return general
 
 
 def _described(entry: Any, parameter_count: int) -> dict[str, str | None]:

@@ -107,9 +107,9 @@ def _find_basename(words: list[str], kinds: list[set[str]]) -> None:
 
 
 def _assemble(name: str, organization: str | None, words: list[str], kinds: list[set[str]]) -> Identity:
-    def joined(wanted: str, unless: str = "") -> str | None:
-        found = [w for w, kind in zip(words, kinds, strict=True) if wanted in kind and unless not in kind]
-        return "-".join(dict.fromkeys(found) if wanted == "size_label" else found) or None
+    def joined(part: str, unless: str = "") -> str | None:
+        selected = [w for w, kind in zip(words, kinds, strict=True) if part in kind and unless not in kind]
+        return "-".join(dict.fromkeys(selected) if part == "size_label" else selected) or None
 
     finetune, version, size_label = joined("finetune"), joined("version", unless="basename"), joined("size_label")
     # A name with nothing but a basename says too little to split it.

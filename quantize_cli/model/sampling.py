@@ -38,27 +38,27 @@ def sampling_warnings(checkpoint: Checkpoint) -> tuple[str, ...]:
 
 
 def _read(checkpoint: Checkpoint) -> tuple[dict[str, Value], list[str]]:
-    stated = checkpoint.json(_FILE) or {}
-    found, passed_over = {}, []
+    config = checkpoint.json(_FILE) or {}
+    metadata, passed_over = {}, []
     for key, sources, type_ in _KEYS:
-        source = next((source for source in sources if source in stated), "")
-        value = _value(stated.get(source), type_)
+        source = next((source for source in sources if source in config), "")
+        value = _value(config.get(source), type_)
         if value is not None:
-            found[f"general.sampling.{key}"] = value
-        elif stated.get(source) not in (None, ""):
-            shown = quoted(str(stated[source]))
-            wanted = "no text" if type_ is ValueType.STRING else "no number that fits"
-            passed_over.append(f"{checkpoint.directory}/{_FILE}: {source} is {shown}, {wanted}, and is passed over")
-    return found, passed_over
+            metadata[f"general.sampling.{key}"] = value
+        elif config.get(source) not in (None, ""):
+            shown = quoted(str(config[source]))
+            problem = "no text" if type_ is ValueType.STRING else "no number that fits"
+            passed_over.append(f"{checkpoint.directory}/{_FILE}: {source} is {shown}, {problem}, and is passed over")
+    return metadata, passed_over
 
 
-def _value(stated: Any, type_: ValueType) -> Value | None:
+def _value(setting: Any, type_: ValueType) -> Value | None:
     """None for what is of another type, or beyond what the type holds."""
     if type_ is ValueType.STRING:
-        return text(stated) if isinstance(stated, str) and stated else None
-    if isinstance(stated, bool) or not isinstance(stated, int | float):
+        return text(setting) if isinstance(setting, str) and setting else None
+    if isinstance(setting, bool) or not isinstance(setting, int | float):
         return None
     # Compared before it is converted, as an int may be beyond every float; nan compares with nothing.
-    if not -_LARGEST[type_] <= stated <= _LARGEST[type_]:
+    if not -_LARGEST[type_] <= setting <= _LARGEST[type_]:
         return None
-    return Value(type_, math.trunc(stated) if type_ is ValueType.INT32 else float(stated))
+    return Value(type_, math.trunc(setting) if type_ is ValueType.INT32 else float(setting))

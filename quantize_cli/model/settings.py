@@ -28,11 +28,11 @@ _OF_THE_RECIPE = ("general.file_type", "general.quantization_version")
 
 def apply(metadata: Mapping[str, Value], settings: Iterable[str]) -> dict[str, Value]:
     """The metadata with each `KEY=VALUE` of `settings` in it; UsageError for one that makes no sense."""
-    found = dict(metadata)
+    changed = dict(metadata)
     for text in settings:
-        key, value = _parse(text, found)
-        found[key] = value
-    return found
+        key, value = _parse(text, changed)
+        changed[key] = value
+    return changed
 
 
 def _parse(text: str, metadata: Mapping[str, Value]) -> tuple[str, Value]:

@@ -157,7 +157,7 @@ def _texts(evaluation: Evaluation) -> str:
 def _charts(evaluation: Evaluation) -> list[str]:
     models = list(enumerate(evaluation.models))
     compared = [(colour, model) for colour, model in models if model.scores.against is not None]
-    found = [_distribution(compared), _positions(compared)] if compared else [_surprise(models)]
+    found = [_distribution(compared), _positions(compared)] if compared else [_nll(models)]
     if len(models) > 1:
         found.append(_sizes(models))
     return [*found, _types(evaluation.models)]
@@ -194,8 +194,8 @@ def _positions(models: _Coloured) -> str:
     return _figure("Divergence by position", _by_position(series, "mean KL divergence"), models)
 
 
-def _surprise(models: _Coloured) -> str:
-    series = [Series(_name(model), _curve(model.scores.surprise), colour) for colour, model in models]
+def _nll(models: _Coloured) -> str:
+    series = [Series(_name(model), _curve(model.scores.nll), colour) for colour, model in models]
     return _figure("Surprise by position", _by_position(series, "mean -ln p"), models)
 
 

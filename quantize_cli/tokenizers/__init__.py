@@ -8,11 +8,11 @@ from quantize_cli.errors import InputError
 from quantize_cli.formats.checkpoint import Checkpoint
 from quantize_cli.formats.gguf.layout import Value
 from quantize_cli.formats.quoted import quoted
-from quantize_cli.tokenizers.vocabulary.check import compared
+from quantize_cli.tokenizers.vocabulary.check import compare_encodings
+from quantize_cli.tokenizers.vocabulary.checkpoint_tokenizer import CheckpointTokenizer, unsupported_tokenizer
 from quantize_cli.tokenizers.vocabulary.gguf_keys import model_of
-from quantize_cli.tokenizers.vocabulary.library import careful
-from quantize_cli.tokenizers.vocabulary.special import special_warnings
-from quantize_cli.tokenizers.vocabulary.stored import Stored, refusal
+from quantize_cli.tokenizers.vocabulary.library_guard import careful
+from quantize_cli.tokenizers.vocabulary.special_tokens import special_warnings
 from quantize_cli.tokenizers.vocabulary.tokenizer import Tokenizer
 
 __all__ = ["Tokenizer", "careful", "checkpoint_tokenizer", "load_tokenizer", "special_warnings"]
@@ -22,7 +22,7 @@ _KINDS = {"llama": "spm", "gpt2": "bpe"}
 _FILES = {"spm": "tokenizer.model", "bpe": "tokenizer.json"}
 
 
-class Described(NamedTuple):
+class TokenizerMetadata(NamedTuple):
     """A checkpoint's tokenizer as a GGUF file describes it."""
 
     metadata: dict[str, Value]
@@ -31,7 +31,7 @@ class Described(NamedTuple):
 
 def checkpoint_tokenizer(
     checkpoint: Checkpoint, config: Mapping[str, Any], kinds: Iterable[str], more: Mapping[str, Value]
-) -> Described:
+) -> TokenizerMetadata:
     """The `tokenizer.*` keys of the first of the kinds that the checkpoint has, and `more` that depend on the model.
 
     `config["vocab_size"]` is the number of the embedding's rows. What the keys say is compared with the checkpoint's
@@ -39,14 +39,14 @@ def checkpoint_tokenizer(
     """
     kinds = tuple(kinds)
     for kind in kinds:
-        found: Stored | None = plugins.load("tokenizers", kind).stored(checkpoint, config)
-        if found is not None:
-            metadata = {**found.metadata, **more}
-            metadata.update({key: value for key, value in found.settled.items() if key in metadata})
-            follow = found.follow or load_tokenizer
-            differing = compared(found, found.encode, follow(metadata)) if found.encode else ()
-            return Described(metadata, (*found.warnings, *differing))
-    raise refusal(checkpoint, ", ".join(_FILES[kind] for kind in kinds))
+        described: CheckpointTokenizer | None = plugins.load("tokenizers", kind).from_checkpoint(checkpoint, config)
+        if described is not None:
+            metadata = {**described.metadata, **more}
+            metadata.update({key: value for key, value in described.overrides.items() if key in metadata})
+            load = described.load or load_tokenizer
+            differing = compare_encodings(described, described.encode, load(metadata)) if described.encode else ()
+            return TokenizerMetadata(metadata, (*described.warnings, *differing))
+    raise unsupported_tokenizer(checkpoint, ", ".join(_FILES[kind] for kind in kinds))
 
 
 def load_tokenizer(metadata: Mapping[str, Value]) -> Tokenizer:
@@ -56,5 +56,5 @@ def load_tokenizer(metadata: Mapping[str, Value]) -> Tokenizer:
         raise InputError("the file has no tokenizer: key 'tokenizer.ggml.model' is missing")
     if model not in _KINDS:
         raise InputError(f"tokenizer {quoted(model)} is not supported", hint="known: " + ", ".join(_KINDS))
-    found: Tokenizer = plugins.load("tokenizers", _KINDS[model]).encoder(metadata)
-    return found
+    tokenizer: Tokenizer = plugins.load("tokenizers", _KINDS[model]).from_gguf(metadata)
+    return tokenizer

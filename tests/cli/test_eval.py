@@ -15,7 +15,7 @@ from quantize_cli.model.source import open_model
 from quantize_cli.tokenizers import load_tokenizer
 from tests import oracle
 from tests.cli.console import EXAMPLES, MODEL, assert_refused, document, quantize, succeeded
-from tests.evaluation.test_perplexity import surprises
+from tests.evaluation.test_perplexity import nlls
 
 TEXT = EXAMPLES / "sample.txt"
 
@@ -28,7 +28,7 @@ def test_the_perplexity_is_llama_cpps(mix: str, tmp_path: Path) -> None:
     found = document("eval", path, "--text", TEXT, "--ctx", "256")
     chunks = read_chunks(TEXT, load_tokenizer(open_model(path).metadata), 256)
     reference = oracle.Model(path, context=256)
-    expected = np.exp(np.concatenate([surprises(reference.logits(chunk), chunk) for chunk in chunks]).mean())
+    expected = np.exp(np.concatenate([nlls(reference.logits(chunk), chunk) for chunk in chunks]).mean())
     assert found["perplexity"] == pytest.approx(expected, rel=0.002)
     assert (found["chunks"], found["tokens"]) == (len(chunks), len(chunks) * 127)
 

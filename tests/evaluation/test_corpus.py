@@ -17,8 +17,8 @@ class Letters:
     adds_bos: bool = True
     adds_eos: bool = False
     bos_id: int | None = 1
-    markers: tuple[tuple[str, int], ...] = (("<|end|>", 2), ("<mine>", 3))
-    silent: frozenset[int] = frozenset({2})
+    special_tokens: tuple[tuple[str, int], ...] = (("<|end|>", 2), ("<mine>", 3))
+    control_ids: frozenset[int] = frozenset({2})
 
     def encode(self, text: str, add_special: bool = True, parse_special: bool = False) -> list[int]:
         if parse_special:

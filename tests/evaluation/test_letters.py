@@ -8,17 +8,17 @@ from quantize_cli.evaluation.letters import is_full, markers_in, notice
 
 
 @dataclass(frozen=True)
-class Marked:
+class HasSpecialTokens:
     """Three control tokens, one of which is a part of another, and one that a person may type."""
 
-    markers: tuple[tuple[str, int], ...] = (("<|im_end|>", 1), ("<mine>", 4), ("<s><s>", 2), ("<s>", 3))
-    silent: frozenset[int] = frozenset({1, 2, 3})
+    special_tokens: tuple[tuple[str, int], ...] = (("<|im_end|>", 1), ("<mine>", 4), ("<s><s>", 2), ("<s>", 3))
+    control_ids: frozenset[int] = frozenset({1, 2, 3})
 
 
 def test_control_tokens_are_counted_the_longest_first() -> None:
     text = "a<|im_end|>b<s><s><s>c<mine> <|im_end|>"
-    assert markers_in(text, Marked()) == {"<|im_end|>": 2, "<s><s>": 1, "<s>": 1}
-    assert markers_in("<|im_start|> and <s", Marked()) == {}
+    assert markers_in(text, HasSpecialTokens()) == {"<|im_end|>": 2, "<s><s>": 1, "<s>": 1}
+    assert markers_in("<|im_start|> and <s", HasSpecialTokens()) == {}
 
 
 @pytest.mark.parametrize(

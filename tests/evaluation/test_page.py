@@ -12,8 +12,8 @@ import pytest
 
 from quantize_cli.evaluation.evaluation import Evaluation, Measured
 from quantize_cli.evaluation.gate import gates, judge
-from quantize_cli.evaluation.score import Against
-from quantize_cli.evaluation.stream import Scores
+from quantize_cli.evaluation.measure import Scores
+from quantize_cli.evaluation.score import TokenComparison
 from quantize_cli.evaluation.subject import Subject
 from quantize_cli.evaluation.summary import summarize
 from quantize_cli.model.source import Model
@@ -57,7 +57,7 @@ def measured(name: str, apart: float | None, chunks: int, broken: bool = False) 
     if apart is not None:
         divergence = random.exponential(apart, base.shape) - 1e-9
         divergence[0, 0] = np.nan if broken else 0.0
-        against = Against(base, divergence, random.random(base.shape) < 0.9, np.zeros_like(base))
+        against = TokenComparison(base, divergence, random.random(base.shape) < 0.9, np.zeros_like(base))
     scores = Scores(base, against, (10.0,))
     tensors = [from_array("output.weight", np.ones((4, 8), np.float32))]
     subject = Subject(Path(name), Model(Path(name), "llama", {}, tensors), None)  # type: ignore[arg-type]

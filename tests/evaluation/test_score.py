@@ -5,8 +5,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from quantize_cli.evaluation.score import compare, surprises
-from quantize_cli.formats.reference import Header, Rows, encode_chunk, encode_header, read_reference
+from quantize_cli.evaluation.score import compare, nlls
+from quantize_cli.formats.reference import ReferenceHeader, Rows, encode_chunk, encode_header, read_reference
 
 ROWS, VOCABULARY = 40, 3000
 
@@ -32,21 +32,21 @@ def divergence(model: np.ndarray, base: np.ndarray) -> np.ndarray:
 @pytest.mark.parametrize("apart", [0.01, 0.3, 3])
 def test_the_divergence_is_that_of_the_definition(apart: float) -> None:
     model, base, tokens = pair(apart)
-    surprise, against = compare(model, Rows(base), tokens)
+    nll, against = compare(model, Rows(base), tokens)
     assert against.divergence == pytest.approx(divergence(model, base), abs=3e-7, rel=1e-6)
-    assert surprise == pytest.approx(-log_probabilities(model)[np.arange(ROWS), tokens], rel=1e-6)
-    assert against.surprise == pytest.approx(-log_probabilities(base)[np.arange(ROWS), tokens], rel=1e-6)
-    assert np.array_equal(against.agrees, model.argmax(axis=1) == base.argmax(axis=1))
-    assert not against.slack.any()
+    assert nll == pytest.approx(-log_probabilities(model)[np.arange(ROWS), tokens], rel=1e-6)
+    assert against.nll == pytest.approx(-log_probabilities(base)[np.arange(ROWS), tokens], rel=1e-6)
+    assert np.array_equal(against.same_top_token, model.argmax(axis=1) == base.argmax(axis=1))
+    assert not against.divergence_error.any()
 
 
 def test_a_model_does_not_diverge_from_itself() -> None:
     model, _, tokens = pair(1)
-    surprise, against = compare(model, Rows(model), tokens)
+    nll, against = compare(model, Rows(model), tokens)
     assert not against.divergence.any()
-    assert against.agrees.all()
-    assert np.array_equal(surprise, against.surprise)
-    assert np.array_equal(surprise, surprises(model, tokens))
+    assert against.same_top_token.all()
+    assert np.array_equal(nll, against.nll)
+    assert np.array_equal(nll, nlls(model, tokens))
 
 
 def test_the_batches_that_rows_are_worked_on_in_do_not_show() -> None:
@@ -59,8 +59,8 @@ def test_the_batches_that_rows_are_worked_on_in_do_not_show() -> None:
 def test_predictions_that_are_no_numbers_give_none() -> None:
     model, base, tokens = pair(1)
     model[0, 0] = np.nan
-    surprise, against = compare(model, Rows(base), tokens)
-    assert np.isnan(surprise[0])
+    nll, against = compare(model, Rows(base), tokens)
+    assert np.isnan(nll[0])
     assert np.isnan(against.divergence[0])
     assert np.isfinite(against.divergence[1:]).all()
 
@@ -69,15 +69,15 @@ def test_predictions_that_are_no_numbers_give_none() -> None:
 def test_a_saved_reference_is_off_by_no_more_than_it_says(apart: float, tmp_path: Path) -> None:
     model, base, _ = pair(apart)
     tokens = np.arange(2 * ROWS + 2, dtype=np.int32)[None] % VOCABULARY
-    came = tokens[0, ROWS + 2 :]
+    observed = tokens[0, ROWS + 2 :]
     path = tmp_path / "saved"
-    header = Header("", VOCABULARY, b"", (("a", 1),), tokens)
-    path.write_bytes(encode_header(header) + encode_chunk(base, came))
-    _, exact = compare(model, Rows(base), came)
-    _, saved = compare(model, read_reference(path).rows(0), came)
-    assert (np.abs(saved.divergence - exact.divergence) <= saved.slack + 1e-6).all()
-    assert saved.slack.mean() < 0.01 * exact.divergence.mean() + 1e-5
-    assert saved.surprise == pytest.approx(exact.surprise, rel=1e-6)
+    header = ReferenceHeader("", VOCABULARY, b"", (("a", 1),), tokens)
+    path.write_bytes(encode_header(header) + encode_chunk(base, observed))
+    _, exact = compare(model, Rows(base), observed)
+    _, saved = compare(model, read_reference(path).rows(0), observed)
+    assert (np.abs(saved.divergence - exact.divergence) <= saved.divergence_error + 1e-6).all()
+    assert saved.divergence_error.mean() < 0.01 * exact.divergence.mean() + 1e-5
+    assert saved.nll == pytest.approx(exact.nll, rel=1e-6)
 
 
 def test_the_bound_is_one_for_coarse_codes_as_well() -> None:
@@ -93,7 +93,7 @@ def test_the_bound_is_one_for_coarse_codes_as_well() -> None:
     rows = Rows(coarse.astype(np.float32), half_steps=np.full(ROWS, half), exact=order)
     _, found = compare(model, rows, tokens)
     error = np.abs(found.divergence - divergence(model, base))
-    assert (error <= found.slack).all()
+    assert (error <= found.divergence_error).all()
     assert error.max() > 1e-4
 
 
@@ -102,7 +102,7 @@ def test_stored_probabilities_need_not_add_up_to_one() -> None:
     p, q = log_probabilities(base), log_probabilities(model)
     p[p <= -9] = -1e4
     expected = np.where(p > -9, np.exp(p) * (p - q), 0).sum(axis=1)
-    _, found = compare(model, Rows(p.astype(np.float32), are_log_probabilities=True, surprise=np.ones(ROWS)), tokens)
+    _, found = compare(model, Rows(p.astype(np.float32), are_log_probabilities=True, nll=np.ones(ROWS)), tokens)
     assert found.divergence == pytest.approx(expected, abs=1e-6)
-    assert np.isnan(found.slack).all()
-    assert np.array_equal(found.surprise, np.ones(ROWS))
+    assert np.isnan(found.divergence_error).all()
+    assert np.array_equal(found.nll, np.ones(ROWS))

@@ -3,19 +3,19 @@
 import numpy as np
 import pytest
 
-from quantize_cli.evaluation.score import Against
-from quantize_cli.evaluation.stream import Scores
+from quantize_cli.evaluation.measure import Scores
+from quantize_cli.evaluation.score import TokenComparison
 from quantize_cli.evaluation.summary import Comparison, by_position, summarize
 
 
 def scores(chunks: int = 6, scored: int = 10) -> Scores:
     random = np.random.default_rng(4)
     base = random.exponential(2, (chunks, scored))
-    surprise = base + random.normal(0.05, 0.2, base.shape)
-    against = Against(
+    nll = base + random.normal(0.05, 0.2, base.shape)
+    against = TokenComparison(
         base, random.exponential(0.02, base.shape), random.random(base.shape) < 0.9, np.full_like(base, 0.5)
     )
-    return Scores(surprise, against, (1.0,))
+    return Scores(nll, against, (1.0,))
 
 
 def compared(found: Comparison | None) -> Comparison:
@@ -29,19 +29,19 @@ def test_figures_are_those_of_their_definitions() -> None:
     assert against is not None
     summary = summarize(given, [6])
     found = compared(summary.comparison)
-    difference = given.surprise - against.surprise
-    delta = np.exp(-given.surprise) - np.exp(-against.surprise)
-    assert summary.perplexity.value == pytest.approx(np.exp(given.surprise.mean()))
+    difference = given.nll - against.nll
+    delta = np.exp(-given.nll) - np.exp(-against.nll)
+    assert summary.perplexity.value == pytest.approx(np.exp(given.nll.mean()))
     assert (summary.tokens, summary.chunks) == (60, 6)
-    assert found.reference_perplexity == pytest.approx(np.exp(against.surprise.mean()))
+    assert found.reference_perplexity == pytest.approx(np.exp(against.nll.mean()))
     assert found.perplexity_ratio.value == pytest.approx(np.exp(difference.mean()))
     assert found.mean_ln_ratio == pytest.approx(difference.mean())
-    assert found.correlation == pytest.approx(np.corrcoef(given.surprise.ravel(), against.surprise.ravel())[0, 1])
+    assert found.correlation == pytest.approx(np.corrcoef(given.nll.ravel(), against.nll.ravel())[0, 1])
     assert found.kld_mean.value == pytest.approx(against.divergence.mean())
     assert found.kld_median.value == pytest.approx(np.median(against.divergence))
     assert found.kld_p99.value == pytest.approx(np.quantile(against.divergence, 0.99))
     assert found.kld_max == against.divergence.max()
-    assert found.top1.value == pytest.approx(against.agrees.mean())
+    assert found.top1.value == pytest.approx(against.same_top_token.mean())
     assert found.rms_delta_p.value == pytest.approx(np.sqrt(np.square(delta).mean()))
     assert found.kld_error == pytest.approx(0.5)
 
@@ -51,7 +51,7 @@ def test_the_error_of_the_ratio_is_paired_as_llama_perplexitys_is() -> None:
     given = scores()
     against = given.against
     assert against is not None
-    left, right = given.surprise.ravel(), against.surprise.ravel()
+    left, right = given.nll.ravel(), against.nll.ravel()
     covariance = np.cov(left, right, bias=True) / (left.size - 1)
     expected = np.sqrt(covariance[0, 0] + covariance[1, 1] - 2 * covariance[0, 1])
     assert compared(summarize(given, [6]).comparison).mean_ln_ratio_stderr == pytest.approx(expected)

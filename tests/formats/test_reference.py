@@ -12,22 +12,29 @@ import pytest
 
 from quantize_cli.formats.errors import FormatError
 from quantize_cli.formats.llama_logits import read_llama_logits
-from quantize_cli.formats.reference import Header, chunk_nbytes, encode_chunk, encode_header, read_reference, row_type
+from quantize_cli.formats.reference import (
+    ReferenceHeader,
+    chunk_nbytes,
+    encode_chunk,
+    encode_header,
+    read_reference,
+    row_type,
+)
 
 VOCABULARY, CONTEXT, CHUNKS = 300, 9, 3
 SCORED = CONTEXT - CONTEXT // 2 - 1
 
 
-def header(vocabulary: int = VOCABULARY) -> Header:
+def header(vocabulary: int = VOCABULARY) -> ReferenceHeader:
     tokens = np.random.default_rng(1).integers(0, vocabulary, (CHUNKS, CONTEXT), dtype=np.int32)
-    return Header("a model", vocabulary, b"v" * 32, (("a.txt", 1), ("b.txt", 2)), tokens)
+    return ReferenceHeader("a model", vocabulary, b"v" * 32, (("a.txt", 1), ("b.txt", 2)), tokens)
 
 
 def logits(vocabulary: int = VOCABULARY) -> np.ndarray:
     return np.random.default_rng(2).normal(0, 4, (CHUNKS, SCORED, vocabulary)).astype(np.float32)
 
 
-def came(about: Header) -> np.ndarray:
+def came(about: ReferenceHeader) -> np.ndarray:
     return about.tokens[:, CONTEXT // 2 + 1 :]
 
 
@@ -57,13 +64,13 @@ def test_what_was_predicted_is_read_again_within_half_a_step(vocabulary: int, tm
         rows = file.rows(chunk)
         assert rows.half_steps is not None
         assert rows.exact is not None
-        assert rows.surprise is not None
+        assert rows.nll is not None
         error = np.abs(rows.logits - expected[chunk])
         assert (error <= 2 * rows.half_steps[:, None] + 1e-6).all()
         assert np.take_along_axis(error, rows.exact, axis=1).max() < 1e-6
         assert (rows.half_steps < 5e-4).all()
         tokens = came(file.header)[chunk]
-        assert rows.surprise == pytest.approx(-expected[chunk][np.arange(SCORED), tokens], rel=1e-6)
+        assert rows.nll == pytest.approx(-expected[chunk][np.arange(SCORED), tokens], rel=1e-6)
         assert np.exp(rows.logits.astype(np.float64)).sum(axis=1) == pytest.approx(1, abs=1e-6)
 
 
@@ -136,7 +143,7 @@ SPOILED: dict[str, tuple[Callable[[np.ndarray], None], str]] = {
     "nan": (lambda rows: rows["low"].fill(np.nan), "a low that is not a finite number"),
     "infinite": (lambda rows: rows["tail"].fill(np.inf), "a tail that is not a finite number"),
     "huge": (lambda rows: rows["log_probability"].fill(3e38), "a log_probability that is not a finite number"),
-    "negative step": (lambda rows: rows["step"].fill(-1), "a negative step or surprise"),
+    "negative step": (lambda rows: rows["step"].fill(-1), "a negative step or nll"),
     "token": (lambda rows: rows["token"].__setitem__((0, 0), 300), "or one outside of 300"),
     "token twice": (lambda rows: rows["token"].fill(7), "names a token twice"),
 }
@@ -171,7 +178,7 @@ def test_llama_cpps_rows_are_scale_and_codes(tmp_path: Path) -> None:
     assert rows.are_log_probabilities
     assert rows.logits.shape == (4, 3)
     assert rows.logits[0] == pytest.approx([-1e4, -1, -1e4])
-    assert rows.surprise == pytest.approx([1, 1, 1, 1])
+    assert rows.nll == pytest.approx([1, 1, 1, 1])
 
 
 HOSTILE_LLAMA = {

@@ -19,7 +19,7 @@ from quantize_cli.formats.ggml import GgmlType
 from quantize_cli.formats.gguf.layout import TensorInfo, Value, text
 from quantize_cli.formats.gguf.writer import lay_out
 from quantize_cli.formats.imatrix import Entry, ImportanceFile, imatrix_bytes
-from quantize_cli.formats.reference import Header, encode_chunk, encode_header
+from quantize_cli.formats.reference import ReferenceHeader, encode_chunk, encode_header
 from quantize_cli.model.source import open_model
 from quantize_cli.quants import encode
 from tests import checkpoints
@@ -286,7 +286,7 @@ _VOCABULARY, _CONTEXT, _CHUNKS = 70, 9, 2
 def _reference() -> tuple[bytes, tuple[bytes, ...]]:
     random = np.random.default_rng(0)
     tokens = random.integers(0, _VOCABULARY, (_CHUNKS, _CONTEXT), dtype=np.int32)
-    header = encode_header(Header("m", _VOCABULARY, b"v" * 32, (("a.txt", 1), ("b.txt", 1)), tokens))
+    header = encode_header(ReferenceHeader("m", _VOCABULARY, b"v" * 32, (("a.txt", 1), ("b.txt", 1)), tokens))
     logits = random.normal(0, 4, (_CHUNKS, 4, _VOCABULARY)).astype(np.float32)
     return header, tuple(encode_chunk(rows, came[5:]) for rows, came in zip(logits, tokens, strict=True))
 

@@ -24,7 +24,7 @@ import numpy as np
 
 from quantize_cli.errors import QuantizeError
 from quantize_cli.formats.errors import FormatError
-from quantize_cli.formats.room import room_for
+from quantize_cli.formats.memory_limit import allowed_memory
 from tests.fuzz.readers import READERS
 from tests.fuzz.seeds import Seed
 
@@ -104,9 +104,10 @@ def judged(reader: str, number: int, folder: Path, name: str, at_rest: int) -> l
         found.append(Finding(reader, number, f"{type(error).__name__} at {_place(error)}", str(error)[:300]))
     signal.setitimer(signal.ITIMER_PROF, 0)
     if at_rest:
-        taken, room = _resident("VmHWM") - at_rest, room_for(sum(path.stat().st_size for path in folder.iterdir()))
-        if taken > room:
-            found.append(Finding(reader, number, "memory", f"{taken >> 20} MB taken, {room >> 20} MB allowed"))
+        taken = _resident("VmHWM") - at_rest
+        allowed = allowed_memory(sum(path.stat().st_size for path in folder.iterdir()))
+        if taken > allowed:
+            found.append(Finding(reader, number, "memory", f"{taken >> 20} MB taken, {allowed >> 20} MB allowed"))
     return found
 
 

@@ -53,19 +53,21 @@ def from_model(added: bool, **options: Any) -> Kind:
     stored = trained.model(**options)
     processor = SentencePieceProcessor(model_proto=stored)
     size = processor.vocab_size()
-    markers = {name: size + at for at, (name, _) in enumerate(ADDED)} if added else {}
+    special_tokens = {name: size + at for at, (name, _) in enumerate(ADDED)} if added else {}
     decoder = {str(size + at): {"content": name, "special": special} for at, (name, special) in enumerate(ADDED)}
     config = {**_SPM_CONFIG, "added_tokens_decoder": decoder} if added else _SPM_CONFIG
-    markers |= {"<unk>": 0, "<s>": 1, "</s>": 2}
+    special_tokens |= {"<unk>": 0, "<s>": 1, "</s>": 2}
 
     def own(text: str) -> list[int]:
         """As transformers does it: each marker is cut out first, the longest of two."""
         found = min(
-            (at, -len(name), name) for name in (*markers, "") if (at := text.find(name) if name else len(text)) >= 0
+            (at, -len(name), name)
+            for name in (*special_tokens, "")
+            if (at := text.find(name) if name else len(text)) >= 0
         )
         at, name = found[0], found[2]
         ids: list[int] = processor.Encode(text[:at]) if at else []
-        return [*ids, markers[name], *own(text[at + len(name) :])] if name else ids
+        return [*ids, special_tokens[name], *own(text[at + len(name) :])] if name else ids
 
     return Kind({"tokenizer.model": stored, "tokenizer_config.json": config}, size + len(ADDED) * added, own)
 
@@ -96,10 +98,10 @@ KINDS: dict[str, Callable[[bool], Kind]] = {
 def texts(count: int, seed: int = 0) -> Iterator[str]:
     """Made of words of the sample, and of what is unusual."""
     draw = random.Random(seed)
-    words = trained.SAMPLE.read_text(encoding="utf-8").split(" ")
+    vocab = trained.SAMPLE.read_text(encoding="utf-8").split(" ")
     atoms = [*ATOMS, *(name for name, _ in ADDED)]
     for _ in range(count):
-        parts = [draw.choice((draw.choice(atoms), " " + draw.choice(words))) for _ in range(draw.randint(1, 12))]
+        parts = [draw.choice((draw.choice(atoms), " " + draw.choice(vocab))) for _ in range(draw.randint(1, 12))]
         yield "".join(parts)
 
 

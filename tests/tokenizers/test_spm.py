@@ -10,8 +10,8 @@ from quantize_cli.formats.errors import FormatError
 from quantize_cli.formats.gguf.layout import Value, ValueType, array, flag, text, u32
 from quantize_cli.model.source import open_model
 from quantize_cli.tokenizers import load_tokenizer
+from quantize_cli.tokenizers.vocabulary.sentencepiece_bpe import merge_symbols
 from quantize_cli.tokenizers.vocabulary.tokenizer import BYTE, CONTROL, NORMAL, UNKNOWN
-from quantize_cli.tokenizers.vocabulary.unigrams import merged
 from tests import checkpoints
 
 
@@ -42,7 +42,7 @@ def test_the_best_score_is_joined_first_and_the_leftmost_of_equals(
     pieces: dict[str, float], word: str, expected: list[str]
 ) -> None:
     ids = {text: token for token, text in enumerate(pieces)}
-    assert expected == merged(word, ids, tuple(pieces.values()))
+    assert expected == merge_symbols(word, ids, tuple(pieces.values()))
 
 
 def test_pieces_that_reach_over_a_space_are_found() -> None:
@@ -64,8 +64,8 @@ def test_the_file_says_what_is_added() -> None:
     assert load_tokenizer(metadata_of(pieces)).encode("a") == [1, 259, 260]
     changed = metadata_of(pieces, add_bos_token=flag(False), add_eos_token=flag(True), add_space_prefix=flag(False))
     assert load_tokenizer(changed).encode("a") == [260, 2]
-    moved = load_tokenizer(metadata_of(pieces, bos_token_id=u32(2), eos_token_id=u32(9999)))
-    assert (moved.bos_id, moved.eos_id) == (2, 2)
+    renumbered_warnings = load_tokenizer(metadata_of(pieces, bos_token_id=u32(2), eos_token_id=u32(9999)))
+    assert (renumbered_warnings.bos_id, renumbered_warnings.eos_id) == (2, 2)
 
 
 def test_markers_are_read_only_on_request() -> None:

@@ -5,8 +5,8 @@ from typing import NamedTuple, TypeVar
 
 from quantize_cli.errors import InputError
 from quantize_cli.formats.quoted import quoted
-from quantize_cli.tokenizers.vocabulary.stored import Encode, Stored
-from quantize_cli.tokenizers.vocabulary.texts import KNOWN, MARKERS, ORDINARY, OWN_TOKENS, TEXTS, around
+from quantize_cli.tokenizers.vocabulary.checkpoint_tokenizer import CheckpointTokenizer, Encode
+from quantize_cli.tokenizers.vocabulary.sample_texts import KNOWN, MARKERS, ORDINARY, OWN_TOKENS, TEXTS, around
 from quantize_cli.tokenizers.vocabulary.tokenizer import Tokenizer
 
 _Item = TypeVar("_Item")
@@ -25,20 +25,20 @@ class Difference(NamedTuple):
     group: str
     text: str
     expected: list[int]
-    found: list[int]
+    actual: list[int]
 
 
-def compared(stored: Stored, own: Encode, tokenizer: Tokenizer) -> tuple[str, ...]:
+def compare_encodings(stored: CheckpointTokenizer, own: Encode, tokenizer: Tokenizer) -> tuple[str, ...]:
     """What to warn of: texts that llama.cpp, as `tokenizer`, cuts otherwise than `own`, the checkpoint's tokenizer.
 
     InputError where it would read most of ordinary text with other tokens than the model was trained on.
     """
     texts = [*_texts(tokenizer), *((OWN_TOKENS, text) for text in stored.texts)]
     differences = [
-        Difference(group, text, expected, found)
+        Difference(group, text, expected, actual)
         for group, text in texts
-        for expected, found in ((own(text), tokenizer.encode(text, add_special=False, parse_special=True)),)
-        if expected != found
+        for expected, actual in ((own(text), tokenizer.encode(text, add_special=False, parse_special=True)),)
+        if expected != actual
     ]
     if not differences:
         return ()
@@ -60,15 +60,15 @@ def _texts(tokenizer: Tokenizer) -> Iterator[tuple[str, str]]:
     for group, texts in TEXTS.items():
         for text in texts:
             yield group, text
-    for marker in _spread([text for text, _ in tokenizer.markers if text.strip()], _MARKERS):
+    for marker in _spread([text for text, _ in tokenizer.special_tokens if text.strip()], _MARKERS):
         for text in around(marker):
             yield MARKERS, text
-    marked = {token for _, token in tokenizer.markers}
+    marked = {token for _, token in tokenizer.special_tokens}
     plain = range(len(tokenizer.pieces))
     for token in _spread([token for token in plain if token not in marked], _OWN_TOKENS):
-        said = tokenizer.pieces[token].decode(errors="ignore")
-        if said:
-            yield OWN_TOKENS, f"a{said}"
+        piece_text = tokenizer.pieces[token].decode(errors="ignore")
+        if piece_text:
+            yield OWN_TOKENS, f"a{piece_text}"
 
 
 def _spread(items: Sequence[_Item], count: int) -> Sequence[_Item]:
@@ -79,14 +79,14 @@ def _spread(items: Sequence[_Item], count: int) -> Sequence[_Item]:
 def _shown(differences: list[Difference], tokenizer: Tokenizer) -> str:
     groups = list(dict.fromkeys(difference.group for difference in differences))
     first = min(differences, key=lambda difference: len(difference.text))
-    pairs = zip(first.expected, first.found, strict=False)
+    pairs = zip(first.expected, first.actual, strict=False)
     at = next((at for at, (left, right) in enumerate(pairs) if left != right), len(first.expected))
-    expected, found = (_pieces(ids, at - 1, tokenizer) for ids in (first.expected, first.found))
-    bare = {marker for marker, _ in tokenizer.markers}
+    expected, actual = (_pieces(ids, at - 1, tokenizer) for ids in (first.expected, first.actual))
+    bare = {marker for marker, _ in tokenizer.special_tokens}
     lost = any(difference.text in bare for difference in differences)
     reasons = [KNOWN[group] for group in groups if group in KNOWN and not lost]
-    known = f" ({'; '.join(reasons)})" if len(reasons) == len(groups) else ""
-    return f"of {', '.join(groups)}: {quoted(first.text)} becomes {found}, not {expected}{known}"
+    explanation = f" ({'; '.join(reasons)})" if len(reasons) == len(groups) else ""
+    return f"of {', '.join(groups)}: {quoted(first.text)} becomes {actual}, not {expected}{explanation}"
 
 
 def _pieces(ids: list[int], at: int, tokenizer: Tokenizer) -> str:

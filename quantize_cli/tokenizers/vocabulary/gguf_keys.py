@@ -36,8 +36,8 @@ class Vocabulary:
 
     def list_of_texts(self, key: str) -> Sequence[str]:
         """Empty where the file has no such key."""
-        found: Sequence[str] = _array(self.metadata, key, _TEXT, [])
-        return found
+        texts: Sequence[str] = _array(self.metadata, key, _TEXT, [])
+        return texts
 
     def token(self, role: str, default: int | None = None) -> int | None:
         """A special token's id; ids beyond the vocabulary count as unsaid, as in llama.cpp."""
@@ -56,9 +56,9 @@ def vocabulary(metadata: Mapping[str, Value]) -> Vocabulary:
     texts: Sequence[str] = _array(metadata, "tokens", _TEXT, None)
     types = _array(metadata, "token_type", _WHOLE, [NORMAL] * len(texts))
     scores = _array(metadata, "scores", _NUMBER, [0.0] * len(texts))
-    for name, found in (("token_type", types), ("scores", scores)):
-        if len(found) != len(texts):
-            raise InputError(f"'{_PREFIX}{name}' has {len(found)} entries for {len(texts)} tokens")
+    for name, values in (("token_type", types), ("scores", scores)):
+        if len(values) != len(texts):
+            raise InputError(f"'{_PREFIX}{name}' has {len(values)} entries for {len(texts)} tokens")
     floats = tuple(map(float, scores))
     undefined = next((token for token, score in enumerate(floats) if math.isnan(score)), None)
     if undefined is not None:
@@ -74,23 +74,23 @@ def model_of(metadata: Mapping[str, Value]) -> str | None:
 
 
 def _scalar(metadata: Mapping[str, Value], name: str, types: frozenset[ValueType], default: Any) -> Any:
-    found = metadata.get(f"{_PREFIX}{name}")
-    if found is None:
+    value = metadata.get(f"{_PREFIX}{name}")
+    if value is None:
         return default
-    if found.type not in types:
-        raise InputError(f"'{_PREFIX}{name}' is of type {_spelled(found)}, not a {_NAMES[types]}")
-    return found.data
+    if value.type not in types:
+        raise InputError(f"'{_PREFIX}{name}' is of type {_spelled(value)}, not a {_NAMES[types]}")
+    return value.data
 
 
 def _array(metadata: Mapping[str, Value], name: str, types: frozenset[ValueType], default: Any) -> Any:
-    found = metadata.get(f"{_PREFIX}{name}")
-    if found is None and default is not None:
+    value = metadata.get(f"{_PREFIX}{name}")
+    if value is None and default is not None:
         return default
-    if found is None or found.element is None:
+    if value is None or value.element is None:
         raise InputError(f"'{_PREFIX}{name}' is missing or no array")
-    if found.element not in types:
-        raise InputError(f"'{_PREFIX}{name}' is of type {_spelled(found)}, not an array of {_NAMES[types]}s")
-    return found.data
+    if value.element not in types:
+        raise InputError(f"'{_PREFIX}{name}' is of type {_spelled(value)}, not an array of {_NAMES[types]}s")
+    return value.data
 
 
 def _spelled(value: Value) -> str:

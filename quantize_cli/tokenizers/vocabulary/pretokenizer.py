@@ -40,7 +40,7 @@ _ENGINE_GPT4O = _cased(_ENGINE_UPPER, _ENGINE_LOWER, f"(?i:{_CONTRACTIONS})?", r
 
 
 class Pretokenizer(NamedTuple):
-    """What llama.cpp does under one name (llama-vocab.cpp)."""
+    """What llama.cpp does under one name (llama-words.cpp)."""
 
     splits: tuple[str, ...]
     """Patterns, each of which cuts the pieces of the one before; what it does not match is a piece too."""

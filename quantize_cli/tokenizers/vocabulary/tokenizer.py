@@ -7,7 +7,7 @@ from typing import Any
 
 from quantize_cli.errors import InputError
 from quantize_cli.formats.quoted import quoted
-from quantize_cli.tokenizers.vocabulary.ends import MORE_ENDS, ROLES, found_in
+from quantize_cli.tokenizers.vocabulary.end_tokens import EOG_IDS_KEY, ROLES, engine_eog_tokens
 from quantize_cli.tokenizers.vocabulary.gguf_keys import (
     BYTE,
     CONTROL,
@@ -44,9 +44,9 @@ class Tokenizer:
 
     pieces: tuple[bytes, ...] = field(repr=False)
     """By id, what the token says; markers say their own name."""
-    silent: frozenset[int] = field(repr=False)
+    control_ids: frozenset[int] = field(repr=False)
     """Control and unknown tokens: found in a text only on request, and left out of what is decoded."""
-    markers: tuple[tuple[str, int], ...] = field(repr=False)
+    special_tokens: tuple[tuple[str, int], ...] = field(repr=False)
     """Texts that are tokens before anything else is cut, longest first."""
     encode_words: Callable[[str], list[int]] = field(repr=False)
     """The ids of a text between markers."""
@@ -62,8 +62,8 @@ class Tokenizer:
     def shielded(self, text: str) -> str:
         """`text` for `encode_shielded`, which reads no control token out of it."""
         text = text.replace(_SHIELD, "")
-        for marker, token in self.markers:
-            if token in self.silent:
+        for marker, token in self.special_tokens:
+            if token in self.control_ids:
                 text = text.replace(marker, marker[:1] + _SHIELD + marker[1:])
         return text
 
@@ -95,18 +95,18 @@ class Tokenizer:
 
     def decode(self, ids: Sequence[int]) -> str:
         """The text of the ids, without the space that encoding put first; bytes that are no UTF-8 become U+FFFD."""
-        said = self.decode_bytes(ids)
-        return (said.removeprefix(b" ") if self.adds_space else said).decode("utf-8", errors="replace")
+        raw = self.decode_bytes(ids)
+        return (raw.removeprefix(b" ") if self.adds_space else raw).decode("utf-8", errors="replace")
 
     def decode_bytes(self, ids: Sequence[int]) -> bytes:
         """What the ids say, one after the other; a character may be cut between two tokens."""
-        return b"".join(self.pieces[token] for token in ids if token not in self.silent)
+        return b"".join(self.pieces[token] for token in ids if token not in self.control_ids)
 
     def _fragments(self, text: str, parse_special: bool) -> Iterator[str | int]:
         """The text cut at its markers, each of which is cut out everywhere before a shorter one is looked for."""
         fragments: list[str | int] = [text] if text else []
-        for marker, token in self.markers:
-            if marker in text and (parse_special or token not in self.silent):
+        for marker, token in self.special_tokens:
+            if marker in text and (parse_special or token not in self.control_ids):
                 fragments = [piece for fragment in fragments for piece in _cut(fragment, marker, token)]
         return iter(fragments)
 
@@ -123,42 +123,42 @@ def _cut(fragment: str | int, marker: str, token: int) -> Iterator[str | int]:
 
 
 def build(
-    words: Vocabulary,
-    say: Callable[[str], bytes],
+    vocab: Vocabulary,
+    token_bytes: Callable[[str], bytes],
     encode_words: Callable[[str], list[int]],
     defaults: Mapping[str, Any],
 ) -> Tokenizer:
-    """A tokenizer of a file's vocabulary; `say` gives a normal token's bytes.
+    """A tokenizer of a file's vocabulary; `token_bytes` gives a normal token's bytes.
 
     `defaults` are what its kind does unless the file says otherwise: bos_id, eos_id, add_bos_token, add_space_prefix.
     """
-    ids = {text: token for token, text in enumerate(words.texts)}
-    keyed = {role: token for role in ROLES if (token := words.token(role)) is not None}
-    eos = words.token("eos", defaults["eos_id"])
-    found = found_in(ids, keyed if eos is None else {**keyed, "eos": eos})
-    types = tuple(found.retyped.get(token, type_) for token, type_ in enumerate(words.types))
-    silent = {token for token, type_ in enumerate(types) if type_ in (CONTROL, UNKNOWN)}
-    markers = silent | {token for token, type_ in enumerate(types) if type_ == USER_DEFINED}
-    by_length = sorted(markers, key=lambda token: len(words.texts[token].encode()), reverse=True)
+    ids = {text: token for token, text in enumerate(vocab.texts)}
+    keyed = {role: token for role in ROLES if (token := vocab.token(role)) is not None}
+    eos = vocab.token("eos", defaults["eos_id"])
+    eog = engine_eog_tokens(ids, keyed if eos is None else {**keyed, "eos": eos})
+    types = tuple(eog.retyped.get(token, type_) for token, type_ in enumerate(vocab.types))
+    control_ids = {token for token, type_ in enumerate(types) if type_ in (CONTROL, UNKNOWN)}
+    special_tokens = control_ids | {token for token, type_ in enumerate(types) if type_ == USER_DEFINED}
+    by_length = sorted(special_tokens, key=lambda token: len(vocab.texts[token].encode()), reverse=True)
     return Tokenizer(
-        pieces=tuple(_piece(text, type_, say) for text, type_ in zip(words.texts, types, strict=True)),
-        silent=frozenset(silent),
-        markers=tuple((words.texts[token], token) for token in by_length),
+        pieces=tuple(_piece(text, type_, token_bytes) for text, type_ in zip(vocab.texts, types, strict=True)),
+        control_ids=frozenset(control_ids),
+        special_tokens=tuple((vocab.texts[token], token) for token in by_length),
         encode_words=encode_words,
-        bos_id=words.token("bos", defaults["bos_id"]),
+        bos_id=vocab.token("bos", defaults["bos_id"]),
         eos_id=eos,
-        end_ids=found.ends.union(words.tokens(MORE_ENDS)),
-        adds_bos=words.flag("add_bos_token", defaults["add_bos_token"]),
-        adds_eos=words.flag("add_eos_token", False),
-        adds_space=words.flag("add_space_prefix", defaults["add_space_prefix"]),
+        end_ids=eog.ends.union(vocab.tokens(EOG_IDS_KEY)),
+        adds_bos=vocab.flag("add_bos_token", defaults["add_bos_token"]),
+        adds_eos=vocab.flag("add_eos_token", False),
+        adds_space=vocab.flag("add_space_prefix", defaults["add_space_prefix"]),
     )
 
 
-def _piece(text: str, type_: int, say: Callable[[str], bytes]) -> bytes:
+def _piece(text: str, type_: int, token_bytes: Callable[[str], bytes]) -> bytes:
     if type_ in (CONTROL, UNKNOWN, USER_DEFINED):
         return text.encode()
     if type_ == NORMAL:
-        return say(text)
+        return token_bytes(text)
     return byte_of(text) if type_ == BYTE else b""
 
 

@@ -13,7 +13,7 @@ Encode = Callable[[str], list[int]]
 """A text's ids, with markers read out of it and nothing put before or after it."""
 
 
-class Stored(NamedTuple):
+class CheckpointTokenizer(NamedTuple):
     """A tokenizer as it is stored."""
 
     metadata: dict[str, Value]
@@ -23,11 +23,11 @@ class Stored(NamedTuple):
     encode: Encode | None
     """What that file makes of a text; None where we cannot follow what llama.cpp will make of it."""
     warnings: tuple[str, ...] = ()
-    settled: Mapping[str, Value] = {}
+    overrides: Mapping[str, Value] = {}
     """Those keys that no other file of the checkpoint overrules."""
     texts: tuple[str, ...] = ()
     """Which llama.cpp may cut otherwise, to be tried beside the built-in ones."""
-    follow: Callable[[Mapping[str, Value]], Tokenizer] | None = None
+    load: Callable[[Mapping[str, Value]], Tokenizer] | None = None
     """What `load_tokenizer` gives, at less cost: the tokens' own bytes are not needed."""
 
 
@@ -47,7 +47,7 @@ _SLOW = {
 """Files that hold a tokenizer for some programs, and not for us."""
 
 
-def refusal(checkpoint: Checkpoint, files: str) -> InputError:
+def unsupported_tokenizer(checkpoint: Checkpoint, files: str) -> InputError:
     """Why a checkpoint has no tokenizer that we know; `files` are those that could have been one."""
     model = model_of(checkpoint.json("tokenizer.json"))
     if model:
@@ -70,8 +70,8 @@ def refusal(checkpoint: Checkpoint, files: str) -> InputError:
 
 def model_of(document: Mapping[str, Any] | None) -> dict[str, Any]:
     """The `model` of a tokenizer.json, or an empty object."""
-    found = (document or {}).get("model")
-    return found if isinstance(found, dict) else {}
+    model = (document or {}).get("model")
+    return model if isinstance(model, dict) else {}
 
 
 def model_type(model: Mapping[str, Any]) -> str:

@@ -7,12 +7,12 @@ import pytest
 
 from quantize_cli.errors import InputError
 from quantize_cli.model.source import Model, open_model
-from quantize_cli.tokenizers.vocabulary.rows import Needs, Piece, fitted
+from quantize_cli.tokenizers.vocabulary.embedding_rows import RequiredTokens, TokenEntry, fit_to_embedding
 from quantize_cli.tokenizers.vocabulary.tokenizer import CONTROL, NORMAL, UNUSED, USER_DEFINED
 from tests import checkpoints, oracle, vocabularies
 from tests.tokenizers.converted import convert
 
-NOTHING = Needs(frozenset(), frozenset(), "")
+NOTHING = RequiredTokens(frozenset(), frozenset(), "")
 KINDS = {"sentencepiece": "llama", "byte-fallback": "llama", "qwen2": "qwen2"}
 SIZES = {
     "sentencepiece": vocabularies.SENTENCEPIECE_SIZE,
@@ -109,20 +109,20 @@ def test_an_added_token_that_is_read_with_another_id_is_told(tmp_path: Path) -> 
 
 
 def test_a_text_is_one_tokens() -> None:
-    pieces = {0: Piece("a", 0.0, NORMAL), 1: Piece("b", 0.0, NORMAL), 2: Piece("a", 0.0, USER_DEFINED)}
-    found, warnings = fitted(pieces, 3, NOTHING, "file")
+    pieces = {0: TokenEntry("a", 0.0, NORMAL), 1: TokenEntry("b", 0.0, NORMAL), 2: TokenEntry("a", 0.0, USER_DEFINED)}
+    found, warnings = fit_to_embedding(pieces, 3, NOTHING, "file")
     assert [piece.text for piece in found] == ["[PAD0]", "b", "a"]
     assert warnings == ("file: tokens with the text of another are left out: 'a' (0)",)
 
 
 def test_a_padding_token_takes_no_name_that_is_taken() -> None:
-    found, _ = fitted({0: Piece("[PAD1]", 0.0, CONTROL)}, 2, NOTHING, "file")
+    found, _ = fit_to_embedding({0: TokenEntry("[PAD1]", 0.0, CONTROL)}, 2, NOTHING, "file")
     assert [piece.text for piece in found] == ["[PAD1]", "[[PAD1]]"]
 
 
 def test_many_that_are_left_out_are_counted() -> None:
-    pieces = {token: Piece(str(token), 0.0, NORMAL) for token in range(9)}
-    _, (warning,) = fitted(pieces, 2, NOTHING, "file")
+    pieces = {token: TokenEntry(str(token), 0.0, NORMAL) for token in range(9)}
+    _, (warning,) = fit_to_embedding(pieces, 2, NOTHING, "file")
     assert warning.startswith("file: 9 tokens for an embedding of 2 rows, those without a row are left out: '2' (2), ")
     assert warning.endswith(", '4' (4), and 4 more")
 

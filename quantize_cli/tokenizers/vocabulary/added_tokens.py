@@ -10,9 +10,9 @@ from tokenizers import Tokenizer as Backend
 from quantize_cli.errors import InputError
 from quantize_cli.formats.checkpoint import Checkpoint
 from quantize_cli.formats.quoted import quoted
-from quantize_cli.tokenizers.vocabulary.rows import Piece
-from quantize_cli.tokenizers.vocabulary.special import content, looks_special
-from quantize_cli.tokenizers.vocabulary.stored import Encode
+from quantize_cli.tokenizers.vocabulary.checkpoint_tokenizer import Encode
+from quantize_cli.tokenizers.vocabulary.embedding_rows import TokenEntry
+from quantize_cli.tokenizers.vocabulary.special_tokens import looks_special, token_text
 from quantize_cli.tokenizers.vocabulary.tokenizer import CONTROL, USER_DEFINED
 
 ADDED_SCORE = -1000.0
@@ -20,7 +20,7 @@ _NAMED = ("bos_token", "eos_token", "unk_token", "sep_token", "pad_token", "cls_
 _MORE = ("additional_special_tokens", "extra_special_tokens")
 
 
-def added_tokenizer(checkpoint: Checkpoint) -> Backend:
+def backend_with_added_tokens(checkpoint: Checkpoint) -> Backend:
     """tokenizer.json with the tokens of tokenizer_config.json, which transformers adds in this order.
 
     InputError when the file is no tokenizer.
@@ -33,32 +33,32 @@ def added_tokenizer(checkpoint: Checkpoint) -> Backend:
     # Both would change what the test text encodes to.
     tokenizer.no_truncation()
     tokenizer.no_padding()
-    stated = (checkpoint.json("tokenizer_config.json") or {}).get("added_tokens_decoder")
-    entries = {key: entry for key, entry in stated.items() if content(entry)} if isinstance(stated, dict) else {}
+    decoder = (checkpoint.json("tokenizer_config.json") or {}).get("added_tokens_decoder")
+    entries = {key: entry for key, entry in decoder.items() if token_text(entry)} if isinstance(decoder, dict) else {}
     tokenizer.add_tokens([_added(entries[key]) for key in sorted(entries, key=_as_id)])
-    known = {token.content for token in tokenizer.get_added_tokens_decoder().values()}
-    missing = [name for name in named_specials(checkpoint) if name not in known]
+    contents = {token.content for token in tokenizer.get_added_tokens_decoder().values()}
+    missing = [name for name in special_texts(checkpoint) if name not in contents]
     tokenizer.add_tokens([AddedToken(name, special=True) for name in missing])
     return tokenizer
 
 
-def moved(document: Mapping[str, Any], tokenizer: Backend, source: str) -> tuple[str, ...]:
+def renumbered_warnings(document: Mapping[str, Any], tokenizer: Backend, source: str) -> tuple[str, ...]:
     """A warning of added tokens for which `tokenizers` has another id than the one they are stored with."""
     listed = document.get("added_tokens")
-    found = []
+    mismatches = []
     for entry in listed if isinstance(listed, list) else []:
-        given = tokenizer.token_to_id(str(content(entry)))
-        if given is not None and given != entry.get("id"):
-            found.append(
-                f"{quoted(str(content(entry)))} is stored as {quoted(str(entry.get('id')))} and read as {given}"
+        library_id = tokenizer.token_to_id(str(token_text(entry)))
+        if library_id is not None and library_id != entry.get("id"):
+            mismatches.append(
+                f"{quoted(str(token_text(entry)))} is stored as {quoted(str(entry.get('id')))} and read as {library_id}"
             )
-    if not found:
+    if not mismatches:
         return ()
-    more = f", and {len(found) - 1} more" if len(found) > 1 else ""
-    return (f"{source}: added token {found[0]}{more}, as the ids before it have holes",)
+    more = f", and {len(mismatches) - 1} more" if len(mismatches) > 1 else ""
+    return (f"{source}: added token {mismatches[0]}{more}, as the ids before it have holes",)
 
 
-def encoder_of(backend: Backend) -> Encode:
+def backend_encode(backend: Backend) -> Encode:
     """The ids of a text by tokenizer.json."""
 
     def encode(text: str) -> list[int]:
@@ -68,7 +68,7 @@ def encoder_of(backend: Backend) -> Encode:
     return encode
 
 
-def named_specials(checkpoint: Checkpoint) -> tuple[str, ...]:
+def special_texts(checkpoint: Checkpoint) -> tuple[str, ...]:
     """The texts of the tokens that a role is stated for: those that begin, end, pad, ..., as transformers adds them."""
     config = checkpoint.json("tokenizer_config.json") or {}
     if "added_tokens_decoder" not in config:
@@ -77,49 +77,49 @@ def named_specials(checkpoint: Checkpoint) -> tuple[str, ...]:
     for key in _MORE:
         more = config.get(key)
         listed += more if isinstance(more, list) else []
-    return tuple(dict.fromkeys(name for name in map(content, listed) if name))
+    return tuple(dict.fromkeys(name for name in map(token_text, listed) if name))
 
 
-def old_additions(checkpoint: Checkpoint) -> dict[int, Piece]:
+def added_tokens_json(checkpoint: Checkpoint) -> dict[int, TokenEntry]:
     """The tokens of added_tokens.json, which says only their texts and ids."""
-    stated = checkpoint.json("added_tokens.json") or {}
-    specials = named_specials(checkpoint)
+    ids = checkpoint.json("added_tokens.json") or {}
+    specials = special_texts(checkpoint)
     return {
-        token: Piece(name, ADDED_SCORE, CONTROL if name in specials or looks_special(name) else USER_DEFINED)
-        for name, token in stated.items()
+        token: TokenEntry(name, ADDED_SCORE, CONTROL if name in specials or looks_special(name) else USER_DEFINED)
+        for name, token in ids.items()
         if isinstance(token, int)
     }
 
 
-def unknown_additions(checkpoint: Checkpoint, tokenizer: Backend) -> dict[int, Piece]:
+def missing_added_tokens(checkpoint: Checkpoint, tokenizer: Backend) -> dict[int, TokenEntry]:
     """The tokens of added_tokens.json that tokenizer.json does not have."""
-    found = old_additions(checkpoint)
-    return {token: piece for token, piece in found.items() if tokenizer.token_to_id(piece.text) is None}
+    entries = added_tokens_json(checkpoint)
+    return {token: piece for token, piece in entries.items() if tokenizer.token_to_id(piece.text) is None}
 
 
-def stated_additions(checkpoint: Checkpoint) -> dict[int, Piece]:
+def config_added_tokens(checkpoint: Checkpoint) -> dict[int, TokenEntry]:
     """The tokens that tokenizer_config.json adds or replaces."""
-    stated = (checkpoint.json("tokenizer_config.json") or {}).get("added_tokens_decoder")
-    found = {}
-    for key, entry in stated.items() if isinstance(stated, dict) else []:
-        name = content(entry)
+    decoder = (checkpoint.json("tokenizer_config.json") or {}).get("added_tokens_decoder")
+    entries = {}
+    for key, entry in decoder.items() if isinstance(decoder, dict) else []:
+        name = token_text(entry)
         if name is None or not re.fullmatch("[0-9]{1,9}", key):
             raise InputError(f"tokenizer_config.json: added token {quoted(key)} has no text, or no id")
-        found[int(key)] = addition(name, isinstance(entry, dict) and bool(entry.get("special")))
-    return found
+        entries[int(key)] = added_token(name, isinstance(entry, dict) and bool(entry.get("special")))
+    return entries
 
 
-def addition(name: str, special: bool) -> Piece:
+def added_token(name: str, special: bool) -> TokenEntry:
     """A token that is added to a SentencePiece vocabulary."""
     if special or looks_special(name):
-        return Piece(name, ADDED_SCORE, CONTROL)
-    return Piece(name.replace("▁", " "), ADDED_SCORE, USER_DEFINED)
+        return TokenEntry(name, ADDED_SCORE, CONTROL)
+    return TokenEntry(name.replace("▁", " "), ADDED_SCORE, USER_DEFINED)
 
 
-def _added(stated: Any) -> AddedToken:
-    entry = stated if isinstance(stated, dict) else {"content": stated}
+def _added(described: Any) -> AddedToken:
+    entry = described if isinstance(described, dict) else {"content": described}
     flags = {name: bool(entry[name]) for name in ("single_word", "lstrip", "rstrip", "normalized") if name in entry}
-    return AddedToken(content(entry) or "", special=bool(entry.get("special")), **flags)
+    return AddedToken(token_text(entry) or "", special=bool(entry.get("special")), **flags)
 
 
 def _as_id(key: str) -> int:

@@ -11,7 +11,7 @@ from typing import Protocol
 import numpy as np
 
 from quantize_cli.errors import InputError
-from quantize_cli.evaluation.score import Against, compare, surprises
+from quantize_cli.evaluation.score import TokenComparison, compare, nlls
 from quantize_cli.formats.reference import Rows
 from quantize_cli.runtime.transformer import Transformer
 
@@ -19,7 +19,7 @@ _BATCH = 2048
 """Tokens run at once, as whole chunks, so that a matrix too large to hold is decoded once for several of them."""
 
 
-class Saved(Protocol):
+class SavedPredictions(Protocol):
     """Predictions that were made before."""
 
     def rows(self, chunk: int) -> Rows: ...
@@ -29,9 +29,9 @@ class Saved(Protocol):
 class Scores:
     """What one model predicted of a text."""
 
-    surprise: np.ndarray
+    nll: np.ndarray
     """-ln p of each scored token, (chunks, scored) f64."""
-    against: Against | None
+    against: TokenComparison | None
     """The same shape, against the reference; None without one, and for the reference itself."""
     tokens_per_second: tuple[float, ...]
     """Of each batch of chunks, all their tokens counted."""
@@ -41,18 +41,18 @@ class Scores:
         against = self.against
         if against is not None:
             part = slice(start, stop)
-            fields = (against.surprise, against.divergence, against.agrees, against.slack)
-            against = Against(*(field[part] for field in fields))
-        return Scores(self.surprise[start:stop], against, self.tokens_per_second)
+            fields = (against.nll, against.divergence, against.same_top_token, against.divergence_error)
+            against = TokenComparison(*(field[part] for field in fields))
+        return Scores(self.nll[start:stop], against, self.tokens_per_second)
 
 
-Reference = int | Saved | None
+Reference = int | SavedPredictions | None
 """Which of the models the others are compared with, or what was saved, or nothing."""
 OnChunk = Callable[[int, np.ndarray, np.ndarray], None]
 """Called for each chunk with its number, the first model's logits (scored, vocabulary), and the tokens that came."""
 
 
-def scored(chunks: np.ndarray) -> np.ndarray:
+def scored_tokens(chunks: np.ndarray) -> np.ndarray:
     """Tokens (chunks, context) -> those predicted: behind the first half, and not the first there."""
     return chunks[:, chunks.shape[1] // 2 + 1 :]
 
@@ -64,17 +64,17 @@ def measure(
     on_chunk: OnChunk = lambda index, logits, tokens: None,
 ) -> list[Scores]:
     """The scores of each model on `chunks` (count, context) of tokens, each run on its own from position zero."""
-    found = [_Collected(isinstance(reference, int) and reference == place) for place in range(len(models))]
+    builders = [_ScoreBuilder(isinstance(reference, int) and reference == position) for position in range(len(models))]
     together = max(1, _BATCH // chunks.shape[1])
     for start in range(0, len(chunks), together):
         part = chunks[start : start + together]
-        hidden = [collected.timed(_hidden, model, part) for collected, model in zip(found, models, strict=True)]
-        for place, tokens in enumerate(scored(part)):
-            states = [of_model[place] for of_model in hidden]
-            _score_chunk(models, states, found, reference, start + place, tokens, on_chunk)
-        for collected in found:
-            collected.end_batch(part.size)
-    return [collected.scores() for collected in found]
+        hidden = [builder.timed(_hidden, model, part) for builder, model in zip(builders, models, strict=True)]
+        for position, tokens in enumerate(scored_tokens(part)):
+            states = [of_model[position] for of_model in hidden]
+            _score_chunk(models, states, builders, reference, start + position, tokens, on_chunk)
+        for builder in builders:
+            builder.end_batch(part.size)
+    return [builder.scores() for builder in builders]
 
 
 def _hidden(model: Transformer, chunks: np.ndarray) -> np.ndarray:
@@ -83,35 +83,35 @@ def _hidden(model: Transformer, chunks: np.ndarray) -> np.ndarray:
 
 
 def _score_chunk(
-    models: Sequence[Transformer], states: Sequence[np.ndarray], found: Sequence["_Collected"],
+    models: Sequence[Transformer], states: Sequence[np.ndarray], builders: Sequence["_ScoreBuilder"],
     reference: Reference, index: int, tokens: np.ndarray, on_chunk: OnChunk,
 ) -> None:  # fmt: skip
     """Project and score one chunk, the reference first as the others need it."""
     base: Rows | None = None
-    order = sorted(range(len(models)), key=lambda place: place != reference)
+    order = sorted(range(len(models)), key=lambda position: position != reference)
     if reference is not None and not isinstance(reference, int):
         base = reference.rows(index)
-    for place in order:
-        logits = found[place].timed(models[place].project, states[place])
+    for position in order:
+        logits = builders[position].timed(models[position].project, states[position])
         if base is not None and base.logits.shape != logits.shape:
             raise InputError(
                 f"the reference predicts {base.logits.shape[1]} tokens, the model {logits.shape[1]}: "
                 "they do not have the same vocabulary"
             )
-        if place == 0:
+        if position == 0:
             on_chunk(index, logits, tokens)
-        if found[place].is_reference:
+        if builders[position].is_reference:
             base = Rows(logits)
-        found[place].add(logits, base, tokens)
+        builders[position].add(logits, base, tokens)
 
 
-class _Collected:
+class _ScoreBuilder:
     """The scores of one model so far."""
 
     def __init__(self, is_reference: bool) -> None:
         self.is_reference = is_reference
-        self._surprise: list[np.ndarray] = []
-        self._against: list[Against] = []
+        self._nll: list[np.ndarray] = []
+        self._against: list[TokenComparison] = []
         self._seconds = 0.0
         self._speeds: list[float] = []
 
@@ -123,10 +123,10 @@ class _Collected:
 
     def add(self, logits: np.ndarray, base: Rows | None, tokens: np.ndarray) -> None:
         if base is None or self.is_reference:
-            self._surprise.append(surprises(logits, tokens))
+            self._nll.append(nlls(logits, tokens))
             return
-        surprise, against = compare(logits, base, tokens)
-        self._surprise.append(surprise)
+        nll, against = compare(logits, base, tokens)
+        self._nll.append(nll)
         self._against.append(against)
 
     def end_batch(self, tokens: int) -> None:
@@ -134,10 +134,10 @@ class _Collected:
         self._seconds = 0.0
 
     def scores(self) -> Scores:
-        return Scores(np.stack(self._surprise), self._merged(), tuple(self._speeds))
+        return Scores(np.stack(self._nll), self._merged(), tuple(self._speeds))
 
-    def _merged(self) -> Against | None:
+    def _merged(self) -> TokenComparison | None:
         if not self._against:
             return None
-        names: Iterator[str] = iter(Against.__dataclass_fields__)
-        return Against(*(np.stack([getattr(part, name) for part in self._against]) for name in names))
+        names: Iterator[str] = iter(TokenComparison.__dataclass_fields__)
+        return TokenComparison(*(np.stack([getattr(part, name) for part in self._against]) for name in names))

@@ -8,9 +8,9 @@ from tokenizers import Tokenizer as Backend
 
 from quantize_cli.errors import InputError
 from quantize_cli.formats.quoted import quoted
+from quantize_cli.tokenizers.vocabulary.checkpoint_tokenizer import SUPPORTED
 from quantize_cli.tokenizers.vocabulary.pretokenizer import ENGINE, Pretokenizer, cuts_of
-from quantize_cli.tokenizers.vocabulary.stored import SUPPORTED
-from quantize_cli.tokenizers.vocabulary.texts import TEXTS
+from quantize_cli.tokenizers.vocabulary.sample_texts import TEXTS
 
 _CANDIDATES = ("gpt-2", "llama-bpe", "smaug-bpe", "qwen2", "smollm", "tekken", "gpt-4o", "qwen35")
 """One name for each way of cutting; the first that fits is taken."""
@@ -24,7 +24,7 @@ def name_by_texts(document: Mapping[str, Any], tokenizer: Backend, source: str) 
     """
     if not any("ByteLevel" in str(document.get(part)) for part in ("pre_tokenizer", "decoder")):
         raise InputError(f"{source}: BPE that spells neither all text in bytes nor what has no piece", hint=SUPPORTED)
-    found = _described(document.get("pre_tokenizer"))
+    description = _described(document.get("pre_tokenizer"))
     own = _plain(tokenizer)
     own.pre_tokenizer = tokenizer.pre_tokenizer
     texts = tuple(_texts(tokenizer))
@@ -33,12 +33,12 @@ def name_by_texts(document: Mapping[str, Any], tokenizer: Backend, source: str) 
     best = min(differing, key=lambda name: differing[name])
     if differing[best]:
         raise InputError(
-            f"{source}: llama.cpp has no name for this pre-tokenizer, which {found}",
+            f"{source}: llama.cpp has no name for this pre-tokenizer, which {description}",
             hint=f"known are those of GPT-2, Llama 3, Qwen 2, SmolLM, Mistral Nemo, and GPT-4o; the nearest is "
             f"{best}, which cuts {differing[best]} of {len(texts)} built-in texts otherwise",
         )
     warning = (
-        f"{source}: llama.cpp has no name for this pre-tokenizer, which {found}; it is called {best}, "
+        f"{source}: llama.cpp has no name for this pre-tokenizer, which {description}; it is called {best}, "
         f"which gives the same tokens for all of {len(texts)} built-in texts"
     )
     return best, warning
@@ -62,10 +62,10 @@ def _differing(name: str, tokenizer: Backend, texts: tuple[str, ...], expected: 
 
 def _plain(tokenizer: Backend) -> Backend:
     """The same vocabulary and merges, without what cuts a text; what changes it first is not the pre-tokenizer's."""
-    found = Backend(tokenizer.model)
+    backend = Backend(tokenizer.model)
     if tokenizer.normalizer is not None:
-        found.normalizer = tokenizer.normalizer
-    return found
+        backend.normalizer = tokenizer.normalizer
+    return backend
 
 
 def _ids(tokenizer: Backend, text: str) -> list[int]:

@@ -8,7 +8,7 @@ from quantize_cli.errors import InputError
 from quantize_cli.formats.checkpoint import Checkpoint
 from quantize_cli.formats.gguf.layout import Value
 from quantize_cli.formats.quoted import quoted
-from quantize_cli.tokenizers.vocabulary.special import content
+from quantize_cli.tokenizers.vocabulary.special_tokens import token_text
 from quantize_cli.tokenizers.vocabulary.tokenizer import CONTROL, UNUSED, USER_DEFINED
 
 PADDING_SCORE = -10000.0
@@ -16,7 +16,7 @@ _SHOWN = 3
 _HINT = "give the model's embedding a row for each token and train it, or take the tokenizer files of its base model"
 
 
-class Piece(NamedTuple):
+class TokenEntry(NamedTuple):
     """One token."""
 
     text: str
@@ -25,14 +25,14 @@ class Piece(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Needs:
+class RequiredTokens:
     """What a file cannot be without: tokens that begin and end its texts, and the markers of its chat templates."""
 
     texts: frozenset[str]
     ids: frozenset[int]
     templates: str
 
-    def why(self, token: int, piece: Piece) -> str | None:
+    def reason_for(self, token: int, piece: TokenEntry) -> str | None:
         if piece.text in self.texts or token in self.ids:
             return "a text begins or ends with it"
         if piece.type in (CONTROL, USER_DEFINED) and piece.text in self.templates:
@@ -40,30 +40,32 @@ class Needs:
         return None
 
 
-def needs(checkpoint: Checkpoint, special: Mapping[str, Value]) -> Needs:
+def required_tokens(checkpoint: Checkpoint, special: Mapping[str, Value]) -> RequiredTokens:
     """Of a checkpoint whose special tokens and chat templates are `special`."""
     config = checkpoint.json("tokenizer_config.json") or {}
-    stated = {**(checkpoint.json("special_tokens_map.json") or {}), **config}
+    configured = {**(checkpoint.json("special_tokens_map.json") or {}), **config}
     begins = special.get("tokenizer.ggml.add_bos_token")
     kinds = ("eos",) if begins is not None and not begins.data else ("bos", "eos")
-    names = (content(stated.get(f"{kind}_token")) for kind in kinds)
+    names = (token_text(configured.get(f"{kind}_token")) for kind in kinds)
     configs = (checkpoint.config or {}, checkpoint.json("generation_config.json") or {})
     ids = (number for described in configs for kind in kinds for number in _numbers(described.get(f"{kind}_token_id")))
     templates = [str(value.data) for key, value in special.items() if key.startswith("tokenizer.chat_template")]
-    return Needs(frozenset(filter(None, names)), frozenset(ids), "\n".join(templates))
+    return RequiredTokens(frozenset(filter(None, names)), frozenset(ids), "\n".join(templates))
 
 
-def _numbers(stated: Any) -> list[int]:
-    return [number for number in (stated if isinstance(stated, list) else [stated]) if isinstance(number, int)]
+def _numbers(value: Any) -> list[int]:
+    return [number for number in (value if isinstance(value, list) else [value]) if isinstance(number, int)]
 
 
-def texts_of(pieces: Mapping[int, Piece], rows: int) -> list[str]:
+def row_texts(pieces: Mapping[int, TokenEntry], rows: int) -> list[str]:
     """The text of each row's token; a padding token's where the row has none, or its text is another token's."""
     second = _second_of_a_text(pieces)
     return [pieces[token].text if token in pieces and token not in second else f"[PAD{token}]" for token in range(rows)]
 
 
-def fitted(pieces: Mapping[int, Piece], rows: int, needed: Needs, where: str) -> tuple[list[Piece], tuple[str, ...]]:
+def fit_to_embedding(
+    pieces: Mapping[int, TokenEntry], rows: int, required: RequiredTokens, where: str
+) -> tuple[list[TokenEntry], tuple[str, ...]]:
     """The token of each row, and what to say of those that are left out.
 
     A row without a token gets a padding token, and so does one whose text another token has: a text is one token's.
@@ -71,7 +73,7 @@ def fitted(pieces: Mapping[int, Piece], rows: int, needed: Needs, where: str) ->
     """
     beyond = [token for token in sorted(pieces) if token >= rows]
     for token in beyond:
-        reason = needed.why(token, pieces[token])
+        reason = required.reason_for(token, pieces[token])
         if reason:
             raise InputError(
                 f"{where}: token {quoted(pieces[token].text)} has id {token}, "
@@ -82,11 +84,11 @@ def fitted(pieces: Mapping[int, Piece], rows: int, needed: Needs, where: str) ->
     second = _second_of_a_text(held)
     kept = {token: piece for token, piece in held.items() if token not in second}
     taken = {piece.text for piece in kept.values()}
-    found = [kept[token] if token in kept else _padding(token, taken) for token in range(rows)]
-    return found, tuple(_warnings(pieces, beyond, second, rows, where))
+    tokens = [kept[token] if token in kept else _padding(token, taken) for token in range(rows)]
+    return tokens, tuple(_warnings(pieces, beyond, second, rows, where))
 
 
-def _second_of_a_text(pieces: Mapping[int, Piece]) -> set[int]:
+def _second_of_a_text(pieces: Mapping[int, TokenEntry]) -> set[int]:
     """Tokens whose text is another's; markers go before others, then the first."""
     if len({piece.text for piece in pieces.values()}) == len(pieces):
         return set()
@@ -95,14 +97,16 @@ def _second_of_a_text(pieces: Mapping[int, Piece]) -> set[int]:
     return {token for token in order if owners.setdefault(pieces[token].text, token) != token}
 
 
-def _padding(token: int, taken: Collection[str]) -> Piece:
+def _padding(token: int, taken: Collection[str]) -> TokenEntry:
     name = f"[PAD{token}]"
     while name in taken:
         name = f"[{name}]"
-    return Piece(name, PADDING_SCORE, UNUSED)
+    return TokenEntry(name, PADDING_SCORE, UNUSED)
 
 
-def _warnings(pieces: Mapping[int, Piece], beyond: list[int], second: set[int], rows: int, where: str) -> Iterator[str]:
+def _warnings(
+    pieces: Mapping[int, TokenEntry], beyond: list[int], second: set[int], rows: int, where: str
+) -> Iterator[str]:
     if beyond:
         yield (
             f"{where}: {len(pieces)} tokens for an embedding of {rows} rows, "
@@ -112,6 +116,6 @@ def _warnings(pieces: Mapping[int, Piece], beyond: list[int], second: set[int], 
         yield f"{where}: tokens with the text of another are left out: {_named(pieces, sorted(second))}"
 
 
-def _named(pieces: Mapping[int, Piece], tokens: list[int]) -> str:
+def _named(pieces: Mapping[int, TokenEntry], tokens: list[int]) -> str:
     more = [f"and {len(tokens) - _SHOWN} more"] if len(tokens) > _SHOWN else []
     return ", ".join([*(f"{quoted(pieces[token].text)} ({token})" for token in tokens[:_SHOWN]), *more])

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from quantize_cli.errors import InputError
-from quantize_cli.evaluation.stream import measure, scored
+from quantize_cli.evaluation.measure import measure, scored_tokens
 from quantize_cli.formats.reference import Rows
 from quantize_cli.model.source import open_model
 from quantize_cli.runtime.transformer import Transformer, from_model
@@ -40,8 +40,8 @@ def test_each_chunk_is_compared_with_the_reference_on_it(pair: list[Transformer]
     for index, chunk in enumerate(CHUNKS):
         q, p = (log_probabilities(one, chunk) for one in pair)
         assert model.against.divergence[index] == pytest.approx((np.exp(p) * (p - q)).sum(axis=1), abs=1e-6)
-    assert np.array_equal(model.against.surprise, reference.surprise)
-    assert model.surprise.shape == scored(CHUNKS).shape == (5, 49)
+    assert np.array_equal(model.against.nll, reference.nll)
+    assert model.nll.shape == scored_tokens(CHUNKS).shape == (5, 49)
     assert all(speed > 0 for speed in model.tokens_per_second)
 
 
@@ -69,7 +69,7 @@ def test_saved_predictions_are_asked_for_chunk_by_chunk(pair: list[Transformer])
     (found,) = measure(pair[:1], CHUNKS, saved)
     assert saved.asked == [0, 1, 2, 3, 4]
     assert found.against is not None
-    assert found.against.surprise == pytest.approx(np.log(VOCABULARY))
+    assert found.against.nll == pytest.approx(np.log(VOCABULARY))
 
 
 def test_predictions_of_another_vocabulary_are_refused(pair: list[Transformer]) -> None:

@@ -23,28 +23,28 @@ _CODED = re.compile(
 )
 
 
-def word_encoder(words: Vocabulary, cuts: Pretokenizer) -> Callable[[str], list[int]]:
+def word_encoder(vocab: Vocabulary, cuts: Pretokenizer) -> Callable[[str], list[int]]:
     """A function from text to ids. Bytes that are no UTF-8 come as `surrogateescape` decodes them.
 
     Each word is merged once and remembered.
     """
-    ids = {text: token for token, text in enumerate(words.texts)}
-    model, spelled = _model(ids, len(words.texts), words.list_of_texts("merges"))
+    ids = {text: token for token, text in enumerate(vocab.texts)}
+    model, spelled = _model(ids, len(vocab.texts), vocab.list_of_texts("merges"))
     cutter = pre_tokenizers.Sequence([pre_tokenizers.Split(Regex(pattern), "isolated") for pattern in cuts.splits])
     remembered: dict[str, list[int]] = {}
 
     def encode_word(word: str) -> list[int]:
-        found = remembered.get(word)
-        if found is None:
-            letters = word.encode(errors="surrogatepass").decode("latin-1").translate(LETTERS)
+        tokens = remembered.get(word)
+        if tokens is None:
+            letters = word.encode(errors="surrogatepass").decode("latin-1").translate(BYTE_LETTERS)
             if cuts.ignores_merges and letters in ids:
-                found = [ids[letters]]
+                tokens = [ids[letters]]
             else:
                 pieces = [piece.id for piece in model.tokenize(letters)]
-                found = [token for piece in pieces for token in spelled.get(piece, (piece,))]
+                tokens = [token for piece in pieces for token in spelled.get(piece, (piece,))]
             if len(remembered) < _REMEMBERED_WORDS:
-                remembered[word] = found
-        return found
+                remembered[word] = tokens
+        return tokens
 
     def encode(text: str) -> list[int]:
         if _is_whole(text):
@@ -61,14 +61,14 @@ def _model(ids: dict[str, int], count: int, merges: Iterable[str]) -> tuple[mode
     # A space can be the first letter of a merge's left part; of merges that are stated twice the first counts.
     cut = ((merge[:at], merge[at + 1 :]) for merge in merges for at in (merge.find(" ", 1),) if at > 0)
     pairs = list(dict.fromkeys(pair for pair in cut if pair[1]))
-    needed = dict.fromkeys(LETTERS.values())
+    needed = dict.fromkeys(BYTE_LETTERS.values())
     needed |= dict.fromkeys(part for left, right in pairs for part in (left, right, left + right) if part not in ids)
     missing = [text for text in needed if text not in ids]
     spelled = {
-        count + place: tuple(ids[letter] for letter in text if letter.isascii() and letter in ids)
-        for place, text in enumerate(missing)
+        count + index: tuple(ids[letter] for letter in text if letter.isascii() and letter in ids)
+        for index, text in enumerate(missing)
     }
-    whole = ids | {text: count + place for place, text in enumerate(missing)}
+    whole = ids | {text: count + index for index, text in enumerate(missing)}
     return models.BPE(vocab=whole, merges=pairs), spelled
 
 
@@ -104,10 +104,10 @@ def _letters_of_bytes() -> dict[int, str]:
     return {byte: chr(byte) for byte in printable} | {byte: chr(0x100 + rank) for rank, byte in enumerate(others)}
 
 
-LETTERS = _letters_of_bytes()
-_BYTES = {letter: byte for byte, letter in LETTERS.items()}
+BYTE_LETTERS = _letters_of_bytes()
+_BYTES = {letter: byte for byte, letter in BYTE_LETTERS.items()}
 
 
-def say(name: str) -> bytes:
+def token_bytes(name: str) -> bytes:
     """The bytes a token's letters stand for; a letter that stands for none says itself."""
     return b"".join(bytes([_BYTES[letter]]) if letter in _BYTES else letter.encode() for letter in name)

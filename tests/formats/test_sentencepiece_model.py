@@ -7,15 +7,15 @@ import pytest
 from sentencepiece import SentencePieceProcessor
 
 from quantize_cli.formats.errors import FormatError
-from quantize_cli.formats.piece_model import PieceModel, read_piece_model
+from quantize_cli.formats.sentencepiece_model import SentencePieceModel, read_sentencepiece_model
 from tests import vocabularies
 from tests.tokenizers import trained
 
 
-def read(stored: bytes, folder: Path) -> PieceModel:
+def read(stored: bytes, folder: Path) -> SentencePieceModel:
     path = folder / "tokenizer.model"
     path.write_bytes(stored)
-    return read_piece_model(path)
+    return read_sentencepiece_model(path)
 
 
 def test_pieces_are_those_that_sentencepiece_reads(tmp_path: Path) -> None:

@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 
 from quantize_cli.formats.checkpoint import open_checkpoint
-from quantize_cli.tokenizers.vocabulary.special import looks_special, special_metadata
-from quantize_cli.tokenizers.vocabulary.template import template_warnings
+from quantize_cli.tokenizers.vocabulary.chat_template_files import template_warnings
+from quantize_cli.tokenizers.vocabulary.special_tokens import looks_special, special_metadata
 from tests import checkpoints
 
 FIRST, TEXT = {"SpecialToken": {"id": "<s>"}}, {"Sequence": {"id": "A"}}

@@ -10,8 +10,8 @@ from typing import NamedTuple
 
 from quantize_cli.tokenizers.vocabulary.gguf_keys import CONTROL, NORMAL, USER_DEFINED
 
-MORE_ENDS = "eog_token_ids"
-ENGINE_EOS = {"llama": 2, "gpt2": 11}
+EOG_IDS_KEY = "eog_token_ids"
+DEFAULT_EOS = {"llama": 2, "gpt2": 11}
 """By kind of tokenizer, what llama.cpp takes for the end of a text when a file says nothing."""
 
 _TURN_ENDS = (
@@ -19,7 +19,7 @@ _TURN_ENDS = (
     *("<EOT>", "_<EOT>", "[EOT]", "<end_of_utterance>", "<turn|>"),
 )
 _MESSAGE_ENDS = ("<|eom_id|>",)
-ENDS = (
+EOG_TEXTS = (
     *(*_TURN_ENDS, *_MESSAGE_ENDS, "</s>", "[EOS]", "<eos>", "<｜end▁of▁sentence｜>", "[e~[", "<|tool_response>"),
     *("<|return|>", "<|call|>", "<|flush|>", "<|calls|>"),
 )
@@ -60,7 +60,7 @@ ROLES = ("eos", "eot", "eom", *_INFILL)
 """Those whose keys matter for where a generation ends."""
 
 
-class Found(NamedTuple):
+class EogTokens(NamedTuple):
     """What llama.cpp makes of a vocabulary."""
 
     retyped: dict[int, int]
@@ -68,9 +68,9 @@ class Found(NamedTuple):
     ends: frozenset[int]
 
 
-def found_in(ids: Mapping[str, int], keyed: Mapping[str, int]) -> Found:
+def engine_eog_tokens(ids: Mapping[str, int], keyed: Mapping[str, int]) -> EogTokens:
     """What llama.cpp finds in a vocabulary with these ids by text, and under the keys of these roles."""
-    control = {ids[text] for text in ENDS if text in ids}
+    control = {ids[text] for text in EOG_TEXTS if text in ids}
     ends = control | {keyed[role] for role in ("eos", "eot", "eom") if role in keyed}
     for role, texts in _INFILL.items():
         by_text = set() if role in keyed else {ids[text] for text in texts if text in ids}
@@ -83,7 +83,7 @@ def found_in(ids: Mapping[str, int], keyed: Mapping[str, int]) -> Found:
         if ids.get(text) in ends and any(map(all, groups_found)):
             ends.remove(ids[text])
             retyped[ids[text]] = type_
-    return Found(retyped, frozenset(ends))
+    return EogTokens(retyped, frozenset(ends))
 
 
 def likeliest_end(ids: Mapping[str, int]) -> int | None:
@@ -91,7 +91,7 @@ def likeliest_end(ids: Mapping[str, int]) -> int | None:
     return next((ids[text] for text in _TEXT_ENDS if text in ids), None)
 
 
-class Placed(NamedTuple):
+class EndKeys(NamedTuple):
     """A checkpoint's ends by the keys that hold them."""
 
     roles: dict[str, int]
@@ -100,21 +100,21 @@ class Placed(NamedTuple):
     """Those llama.cpp does not end at: no key is left for them, and it does not know their texts, or not as ends."""
 
 
-def placed(ends: Sequence[int], ids: Mapping[str, int], roles: Mapping[str, int]) -> Placed:
-    """Where to put ends, the first of which ends a text; `roles` are keys that are taken.
+def assign_end_keys(ends: Sequence[int], ids: Mapping[str, int], taken_roles: Mapping[str, int]) -> EndKeys:
+    """Where to put ends, the first of which ends a text; `taken_roles` are keys that are taken.
 
     Ends that llama.cpp finds by their texts have keys only as long as all others have, in the order given.
     """
-    known = found_in(ids, {"eos": ends[0]}).ends
-    in_vain = [ids[text] for text, _, _ in _NO_ENDS if text in ids and ids[text] not in known]
-    found = {"eos": ends[0], **roles}
-    rest = [token for token in ends if token not in found.values()]
-    nameless = [token for token in rest if token not in known and token not in in_vain]
+    recognized = engine_eog_tokens(ids, {"eos": ends[0]}).ends
+    in_vain = [ids[text] for text, _, _ in _NO_ENDS if text in ids and ids[text] not in recognized]
+    roles = {"eos": ends[0], **taken_roles}
+    rest = [token for token in ends if token not in roles.values()]
+    nameless = [token for token in rest if token not in recognized and token not in in_vain]
     for role, texts in (("eom", _MESSAGE_ENDS), ("eot", _TURN_ENDS)):
-        named = [token for token in rest if token in known and token in (ids.get(text) for text in texts)]
-        if named and role not in found and sum(other not in found for other in ("eot", "eom")) > len(nameless):
-            found[role] = named[0]
+        named = [token for token in rest if token in recognized and token in (ids.get(text) for text in texts)]
+        if named and role not in roles and sum(other not in roles for other in ("eot", "eom")) > len(nameless):
+            roles[role] = named[0]
     for role in ("eot", "eom"):
-        if role not in found and nameless:
-            found[role] = nameless.pop(0)
-    return Placed(found, nameless + [token for token in in_vain if token in rest])
+        if role not in roles and nameless:
+            roles[role] = nameless.pop(0)
+    return EndKeys(roles, nameless + [token for token in in_vain if token in rest])

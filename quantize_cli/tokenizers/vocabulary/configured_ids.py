@@ -13,31 +13,31 @@ _INNER = "text_config"
 
 
 @dataclass
-class StatedIds:
+class ConfiguredIds:
     """What the files say, and which of it cannot be."""
 
     first: dict[str, int] = field(default_factory=dict)
     """By kind, config.json's id, or the first of its list."""
     ends: list[int] = field(default_factory=list)
     """Every id that any file ends a text with, in the order stated."""
-    complaints: list[str] = field(default_factory=list)
+    warnings: list[str] = field(default_factory=list)
 
 
-def stated_ids(checkpoint: Checkpoint, kinds: Sequence[str], vocabulary: int) -> StatedIds:
+def configured_ids(checkpoint: Checkpoint, kinds: Sequence[str], vocabulary: int) -> ConfiguredIds:
     """The ids of special tokens of these kinds, of which "eos" may be a list, in a vocabulary of that size."""
-    found = StatedIds()
+    configured = ConfiguredIds()
     for file, config in _configs(checkpoint):
         # How to generate is no matter of other tokens than the ends.
         for kind in kinds if file == _FILES[0] else ("eos",):
-            ids, complaint = _ids(config.get(f"{kind}_token_id"), vocabulary)
-            if complaint:
+            ids, problem = _ids(config.get(f"{kind}_token_id"), vocabulary)
+            if problem:
                 where = f"{checkpoint.directory}/{file}: {kind}_token_id"
-                found.complaints.append(f"{where} {complaint}, which is passed over")
+                configured.warnings.append(f"{where} {problem}, which is passed over")
             if ids and file == _FILES[0]:
-                found.first.setdefault(kind, ids[0])
+                configured.first.setdefault(kind, ids[0])
             if kind == "eos":
-                found.ends += [number for number in ids if number not in found.ends]
-    return found
+                configured.ends += [number for number in ids if number not in configured.ends]
+    return configured
 
 
 def _configs(checkpoint: Checkpoint) -> Iterator[tuple[str, Mapping[str, Any]]]:
@@ -48,16 +48,16 @@ def _configs(checkpoint: Checkpoint) -> Iterator[tuple[str, Mapping[str, Any]]]:
             yield file, config[_INNER]
 
 
-def _ids(stated: Any, vocabulary: int) -> tuple[list[int], str]:
+def _ids(value: Any, vocabulary: int) -> tuple[list[int], str]:
     """The ids among what is stated, each once, and what is wrong with the first that is none."""
-    complaint = ""
-    found: dict[int, None] = {}
-    for number in stated if isinstance(stated, list) else [] if stated is None else [stated]:
+    problem = ""
+    ids: dict[int, None] = {}
+    for number in value if isinstance(value, list) else [] if value is None else [value]:
         if type(number) is int and 0 <= number < vocabulary:
-            found[number] = None
-        elif not complaint:
-            complaint = f"holds {_shown(number)}, no id of a vocabulary of {vocabulary} tokens"
-    return list(found), complaint
+            ids[number] = None
+        elif not problem:
+            problem = f"holds {_shown(number)}, no id of a vocabulary of {vocabulary} tokens"
+    return list(ids), problem
 
 
 def _shown(value: Any) -> str:

@@ -14,8 +14,8 @@ from quantize_cli.formats.checkpoint import open_checkpoint
 from quantize_cli.formats.errors import FormatError
 from quantize_cli.model.source import open_model
 from quantize_cli.tokenizers import careful
-from quantize_cli.tokenizers.vocabulary import library
-from quantize_cli.tokenizers.vocabulary.growth import MOST_NBYTES, longest
+from quantize_cli.tokenizers.vocabulary import library_guard
+from quantize_cli.tokenizers.vocabulary.text_growth import MAX_NBYTES, longest_text_nbytes
 from tests import checkpoints, vocabularies
 
 
@@ -70,45 +70,45 @@ BOMBS: dict[str, Callable[[], dict[str, Any]]] = {
     "every letter": lambda: {"normalizer": sequence(*[replace({"Regex": "."}, 30 * "x")] * 3)},
     "a string": lambda: {"normalizer": sequence(*[replace(*TWELVE)] * 4)},
     "nested": lambda: {"normalizer": sequence(sequence(*[replace(*TWELVE)] * 2), sequence(*[replace(*TWELVE)] * 2))},
-    "in front": lambda: {"normalizer": {"type": "Prepend", "prepend": MOST_NBYTES * "x"}},
+    "in front": lambda: {"normalizer": {"type": "Prepend", "prepend": MAX_NBYTES * "x"}},
     "letters of bytes": lambda: {"pre_tokenizer": sequence(*[{"type": "ByteLevel"}] * 11, called="pretokenizers")},
     "when decoded": lambda: {"decoder": sequence(*[replace(*TWELVE)] * 4, called="decoders")},
-    "an added token": lambda: {"added_tokens": [vocabularies._added(0, MOST_NBYTES * "x")], "normalizer": None},
+    "an added token": lambda: {"added_tokens": [vocabularies._added(0, MAX_NBYTES * "x")], "normalizer": None},
 }
 
 
 @pytest.mark.parametrize("name", BOMBS)
 def test_what_makes_texts_long_is_refused_unread(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("tokenizers.Tokenizer.from_str", None)
-    with pytest.raises(InputError, match=rf"make a short text longer than {MOST_NBYTES} bytes"):
+    with pytest.raises(InputError, match=rf"make a short text longer than {MAX_NBYTES} bytes"):
         open_model(checkpoint(tmp_path, **BOMBS[name]()))
 
 
 @pytest.mark.parametrize("document", [vocabularies.byte_fallback(), vocabularies.byte_level("qwen2", ["<s>"])])
 def test_honest_files_make_texts_a_few_times_as_long(document: dict[str, Any]) -> None:
-    assert longest(document) < 20_000
+    assert longest_text_nbytes(document) < 20_000
 
 
 @pytest.mark.parametrize(
     "odd", [3, [], "text", {"type": 3}, {"normalizers": {"a": 1}}, {"type": "Replace", "pattern": 3}]
 )
 def test_parts_that_are_none_make_nothing_long(odd: Any) -> None:
-    assert longest({"normalizer": odd, "pre_tokenizer": odd, "decoder": odd, "added_tokens": odd}) == 1000
+    assert longest_text_nbytes({"normalizer": odd, "pre_tokenizer": odd, "decoder": odd, "added_tokens": odd}) == 1000
 
 
 def test_a_regular_expression_takes_so_long_and_no_longer(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(library, "_SECONDS", 2)
+    monkeypatch.setattr(library_guard, "_SECONDS", 2)
     slow = sequence(*[split(r"[\s\S]*[\s\S]*[\s\S]*[^\s\S]")] * 9, called="pretokenizers")
     with pytest.raises(InputError, match=r"tokenizer\.json: reading it takes more than 2 s of processor time"):
         open_model(checkpoint(tmp_path, pre_tokenizer=slow))
 
 
-def test_only_what_is_unusual_is_rehearsed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(library, "_rehearse", lambda checkpoint, where: pytest.fail("rehearsed"))
+def test_only_unusual_files_get_a_trial_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(library_guard, "_run_trial", lambda checkpoint, where: pytest.fail("tried"))
     for name in vocabularies.PRETOKENIZERS:
         open_model(checkpoints.build("llama", tmp_path / name, tokenizer=name))
     open_model(checkpoints.build("llama", tmp_path / "fallback", tokenizer="byte-fallback"))
-    with pytest.raises(pytest.fail.Exception, match="rehearsed"):
+    with pytest.raises(pytest.fail.Exception, match="tried"):
         open_model(checkpoint(tmp_path / "odd", pre_tokenizer=split("[a-z]+")))
 
 

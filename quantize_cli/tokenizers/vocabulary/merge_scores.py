@@ -16,9 +16,9 @@ from tokenizers import AddedToken
 from tokenizers import Tokenizer as Backend
 
 from quantize_cli.errors import InputError
-from quantize_cli.tokenizers.vocabulary.added import ADDED_SCORE
-from quantize_cli.tokenizers.vocabulary.rows import Piece
-from quantize_cli.tokenizers.vocabulary.special import looks_special
+from quantize_cli.tokenizers.vocabulary.added_tokens import ADDED_SCORE
+from quantize_cli.tokenizers.vocabulary.embedding_rows import TokenEntry
+from quantize_cli.tokenizers.vocabulary.special_tokens import looks_special
 from quantize_cli.tokenizers.vocabulary.tokenizer import BYTE, CONTROL, NORMAL, UNKNOWN, USER_DEFINED
 
 UNREACHED_SCORE = -1e9
@@ -26,7 +26,7 @@ UNREACHED_SCORE = -1e9
 _BYTE = re.compile("<0x[0-9A-F]{2}>")
 
 
-def merged_pieces(model: Mapping[str, Any], backend: Backend, specials: Collection[str]) -> dict[int, Piece]:
+def merged_pieces(model: Mapping[str, Any], backend: Backend, specials: Collection[str]) -> dict[int, TokenEntry]:
     """The pieces of a tokenizer.json by id; `model` is its model, `backend` the whole of it with all added tokens."""
     base = backend.get_vocab(with_added_tokens=False)
     added = backend.get_added_tokens_decoder()
@@ -35,7 +35,7 @@ def merged_pieces(model: Mapping[str, Any], backend: Backend, specials: Collecti
     pieces = {}
     for name, token in sorted(base.items(), key=itemgetter(1)):
         if name in ranks and token not in added and name not in specials:
-            pieces[token] = Piece(name, float(-ranks[name]), NORMAL)
+            pieces[token] = TokenEntry(name, float(-ranks[name]), NORMAL)
             continue
         if name == model.get("unk_token"):
             type_ = UNKNOWN
@@ -50,23 +50,23 @@ def merged_pieces(model: Mapping[str, Any], backend: Backend, specials: Collecti
             score = float(-next(letters))
         else:
             score = UNREACHED_SCORE if type_ != BYTE and can_be_joined(name, base) else 0.0
-        pieces[token] = Piece(name, score, type_)
+        pieces[token] = TokenEntry(name, score, type_)
     for token, entry in added.items():
         if token not in pieces:
             type_ = _type(entry.content, entry, specials)
             spelled = entry.content.replace("▁", " ") if entry.normalized and type_ == USER_DEFINED else entry.content
-            pieces[token] = Piece(spelled, ADDED_SCORE, type_)
+            pieces[token] = TokenEntry(spelled, ADDED_SCORE, type_)
     return pieces
 
 
 def ranks_of(merges: Any, base: Mapping[str, int]) -> dict[str, int]:
     """By piece, how many others are made before it, in that order."""
-    found: dict[str, int] = {}
+    ranks: dict[str, int] = {}
     for left, right in _pairs(merges):
         joined = left + right
-        if joined not in found and joined in base and left in base and right in base:
-            found[joined] = len(found)
-    return found
+        if joined not in ranks and joined in base and left in base and right in base:
+            ranks[joined] = len(ranks)
+    return ranks
 
 
 def _pairs(merges: Any) -> Iterator[tuple[str, str]]:

@@ -10,12 +10,12 @@ import numpy as np
 
 from quantize_cli.errors import InputError, OutputError, not_written
 from quantize_cli.evaluation.corpus import Encoder
-from quantize_cli.evaluation.stream import OnChunk
+from quantize_cli.evaluation.measure import OnChunk
 from quantize_cli.evaluation.subject import Subject
 from quantize_cli.formats import llama_logits, reference
 from quantize_cli.formats.llama_logits import LlamaLogits, read_llama_logits
 from quantize_cli.formats.output import ANY_FILE, Guard, replacing
-from quantize_cli.formats.reference import Header, ReferenceFile, Rows, read_reference
+from quantize_cli.formats.reference import ReferenceFile, ReferenceHeader, Rows, read_reference
 from quantize_cli.formats.source import open_input
 
 _Reader = Callable[[Path], ReferenceFile | LlamaLogits]
@@ -27,17 +27,17 @@ class SavedReference:
     """Some chunks of a file of predictions."""
 
     file: ReferenceFile | LlamaLogits
-    places: np.ndarray
+    chunk_numbers: np.ndarray
     """Which chunks of the file, in order."""
     tokens: np.ndarray
     """(chunks, context) i32 as they were run."""
     texts: tuple[tuple[str, int], ...]
 
     def rows(self, chunk: int) -> Rows:
-        return self.file.rows(int(self.places[chunk]))
+        return self.file.rows(int(self.chunk_numbers[chunk]))
 
 
-def open_saved(path: Path) -> ReferenceFile | LlamaLogits | None:
+def open_saved_reference(path: Path) -> ReferenceFile | LlamaLogits | None:
     """The file of predictions at `path`, of either kind; None when it is none, and so perhaps a model."""
     if path.is_dir():
         return None
@@ -46,7 +46,7 @@ def open_saved(path: Path) -> ReferenceFile | LlamaLogits | None:
     return _READERS[magic](path) if magic in _READERS else None
 
 
-def choose(
+def select_chunks(
     file: ReferenceFile | LlamaLogits, subject: Subject, tokenizer: Encoder, limit: int | None
 ) -> SavedReference:
     """The first `limit` chunks of each of its texts; InputError when it is of another vocabulary than the model."""
@@ -60,16 +60,16 @@ def choose(
         raise InputError(f"{file.path} and {subject.path} have different vocabularies: they cannot be compared")
     texts = tuple((name, count if limit is None else min(count, limit)) for name, count in header.texts)
     starts = np.cumsum([0, *(count for _, count in header.texts)])
-    places = np.concatenate([start + np.arange(count) for start, (_, count) in zip(starts, texts, strict=False)])
-    tokens = header.tokens[places]
+    chunk_numbers = np.concatenate([start + np.arange(count) for start, (_, count) in zip(starts, texts, strict=False)])
+    tokens = header.tokens[chunk_numbers]
     if isinstance(file, LlamaLogits) and tokenizer.adds_bos and tokenizer.bos_id is not None:
         tokens = tokens.copy()
         tokens[:, 0] = tokenizer.bos_id
-    return SavedReference(file, places, tokens, texts)
+    return SavedReference(file, chunk_numbers, tokens, texts)
 
 
 @contextmanager
-def saving(
+def saving_reference(
     path: Path | None,
     subject: Subject,
     chunks: np.ndarray,
@@ -80,7 +80,7 @@ def saving(
     if path is None:
         yield lambda index, logits, tokens: None
         return
-    header = Header(str(subject.path), subject.vocabulary, subject.digest, tuple(texts), chunks)
+    header = ReferenceHeader(str(subject.path), subject.vocabulary, subject.digest, tuple(texts), chunks)
     start, step = reference.encode_header(header), reference.chunk_nbytes(header)
     nbytes = len(start) + len(chunks) * step
     try:

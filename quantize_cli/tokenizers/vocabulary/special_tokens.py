@@ -12,9 +12,16 @@ from typing import Any
 from quantize_cli.formats.checkpoint import Checkpoint
 from quantize_cli.formats.gguf.layout import Value, ValueType, array, flag, u32
 from quantize_cli.formats.quoted import quoted
-from quantize_cli.tokenizers.vocabulary.ends import ENDS, ENGINE_EOS, MORE_ENDS, Placed, likeliest_end, placed
-from quantize_cli.tokenizers.vocabulary.stated import stated_ids
-from quantize_cli.tokenizers.vocabulary.template import chat_templates, template_warnings
+from quantize_cli.tokenizers.vocabulary.chat_template_files import chat_templates, template_warnings
+from quantize_cli.tokenizers.vocabulary.configured_ids import configured_ids
+from quantize_cli.tokenizers.vocabulary.end_tokens import (
+    DEFAULT_EOS,
+    EOG_IDS_KEY,
+    EOG_TEXTS,
+    EndKeys,
+    assign_end_keys,
+    likeliest_end,
+)
 
 _ID_KEYS = {
     "bos": "bos_token_id",
@@ -26,13 +33,13 @@ _ID_KEYS = {
     "eot": "eot_token_id",
     "eom": "eom_token_id",
 }
-_ALWAYS = ("bos", "eos", "unk", "sep", "pad", "mask")
+_ROLES = ("bos", "eos", "unk", "sep", "pad", "mask")
 _ADDABLE = ("bos", "eos", "sep")
 _SHOWN_ENDS = 4
 
 
 @dataclass
-class _Findings:
+class _SpecialTokens:
     """What is known so far; the post-processor may correct what tokenizer_config.json states."""
 
     tokens: dict[str, str]
@@ -41,7 +48,7 @@ class _Findings:
     """By kind, whether encoding a text adds it."""
 
 
-def content(entry: Any) -> str | None:
+def token_text(entry: Any) -> str | None:
     """A token's text, stated as text or as an object with flags."""
     if isinstance(entry, Mapping):
         entry = entry.get("content")
@@ -66,69 +73,73 @@ def special_metadata(checkpoint: Checkpoint, texts: Sequence[str], model: str) -
     """
     document = checkpoint.json("tokenizer.json") or {}
     config = checkpoint.json("tokenizer_config.json")
-    findings = _Findings(_stated_tokens(config or {}))
+    special = _SpecialTokens(_stated_tokens(config or {}))
     if document:
-        _heed_post_processor(document.get("post_processor"), findings)
+        _apply_post_processor(document.get("post_processor"), special)
     named: dict[str, int] = {}
     if config:
-        named = _ids_of(findings.tokens, document.get("added_tokens"), len(texts))
+        named = _ids_of(special.tokens, document.get("added_tokens"), len(texts))
         for kind in _ADDABLE:
             if isinstance(config.get(f"add_{kind}_token"), bool):
-                findings.added.setdefault(kind, config[f"add_{kind}_token"])
-    stated = stated_ids(checkpoint, _ALWAYS, len(texts))
-    ends = _ends(findings.tokens, named, stated.ends, texts, ENGINE_EOS[model])
-    ids = {**stated.first, **named, **ends.roles}
-    found = {f"tokenizer.ggml.{key}": u32(ids[kind]) for kind, key in _ID_KEYS.items() if kind in ids}
+                special.added.setdefault(kind, config[f"add_{kind}_token"])
+    configured = configured_ids(checkpoint, _ROLES, len(texts))
+    ends = _ends(special.tokens, named, configured.ends, texts, DEFAULT_EOS[model])
+    ids = {**configured.first, **named, **ends.roles}
+    keys = {f"tokenizer.ggml.{key}": u32(ids[kind]) for kind, key in _ID_KEYS.items() if kind in ids}
     if ends.more:
-        found[f"tokenizer.ggml.{MORE_ENDS}"] = array(ValueType.UINT32, ends.more)
-    for kind, truth in findings.added.items():
-        found[f"tokenizer.ggml.add_{kind}_token"] = flag(truth)
-    return {**found, **chat_templates(checkpoint), **_normalizer(document.get("normalizer"))}
+        keys[f"tokenizer.ggml.{EOG_IDS_KEY}"] = array(ValueType.UINT32, ends.more)
+    for kind, truth in special.added.items():
+        keys[f"tokenizer.ggml.add_{kind}_token"] = flag(truth)
+    return {**keys, **chat_templates(checkpoint), **_normalizer(document.get("normalizer"))}
 
 
 def special_warnings(checkpoint: Checkpoint, metadata: Mapping[str, Value]) -> tuple[str, ...]:
     """What a person should know of the special tokens of a checkpoint, and of what `special_metadata` made of them."""
     texts: Sequence[str] = metadata["tokenizer.ggml.tokens"].data
-    found = stated_ids(checkpoint, _ALWAYS, len(texts)).complaints
-    more = metadata.get(f"tokenizer.ggml.{MORE_ENDS}")
+    warnings = configured_ids(checkpoint, _ROLES, len(texts)).warnings
+    more = metadata.get(f"tokenizer.ggml.{EOG_IDS_KEY}")
     if more is not None:
         named = ", ".join(f"{token} {quoted(texts[token])}" for token in more.data[:_SHOWN_ENDS])
         others = f" and {len(more.data) - _SHOWN_ENDS} more" if len(more.data) > _SHOWN_ENDS else ""
-        found.append(
+        warnings.append(
             f"{checkpoint.directory}: a gguf file has no key for the end tokens {named}{others}: "
             "quantize ends texts there, llama.cpp does not"
         )
-    engine_eos = ENGINE_EOS[str(metadata["tokenizer.ggml.model"].data)]
-    if "tokenizer.ggml.eos_token_id" not in metadata and engine_eos < len(texts) and texts[engine_eos] not in ENDS:
-        found.append(
+    engine_eos = DEFAULT_EOS[str(metadata["tokenizer.ggml.model"].data)]
+    if "tokenizer.ggml.eos_token_id" not in metadata and engine_eos < len(texts) and texts[engine_eos] not in EOG_TEXTS:
+        warnings.append(
             f"{checkpoint.directory}: no file says which token ends a text, so engines take token {engine_eos}, "
             f"{quoted(texts[engine_eos])}"
         )
-    return (*found, *template_warnings(checkpoint))
+    return (*warnings, *template_warnings(checkpoint))
 
 
 def _ends(
-    tokens: Mapping[str, str], named: Mapping[str, int], stated: Sequence[int], texts: Sequence[str], engine_eos: int
-) -> Placed:
+    tokens: Mapping[str, str],
+    named: Mapping[str, int],
+    configured: Sequence[int],
+    texts: Sequence[str],
+    engine_eos: int,
+) -> EndKeys:
     """The ends by key: first the one that the tokenizer names, then those of the model's configuration."""
     ids = {text: token for token, text in enumerate(texts)}
     own = {kind: named.get(kind, ids.get(tokens.get(kind, ""))) for kind in ("eos", "eot", "eom")}
-    if not stated and "eos" not in named:
-        engine_knows = engine_eos < len(texts) and texts[engine_eos] in ENDS
+    if not configured and "eos" not in named:
+        engine_knows = engine_eos < len(texts) and texts[engine_eos] in EOG_TEXTS
         eos = own["eos"] if own["eos"] is not None else None if engine_knows else likeliest_end(ids)
-        return Placed({} if eos is None or eos == engine_eos else {"eos": eos}, [])
-    ends = dict.fromkeys(token for token in (own["eos"], *stated, own["eot"], own["eom"]) if token is not None)
-    return placed(list(ends), ids, {kind: named[kind] for kind in ("eot", "eom") if kind in named})
+        return EndKeys({} if eos is None or eos == engine_eos else {"eos": eos}, [])
+    ends = dict.fromkeys(token for token in (own["eos"], *configured, own["eot"], own["eom"]) if token is not None)
+    return assign_end_keys(list(ends), ids, {kind: named[kind] for kind in ("eot", "eom") if kind in named})
 
 
 def _stated_tokens(config: Mapping[str, Any]) -> dict[str, str]:
-    stated = {kind: content(config.get(f"{kind}_token")) for kind in (*_ALWAYS, "cls")}
-    found = {kind: token for kind, token in stated.items() if token}
+    texts = {kind: token_text(config.get(f"{kind}_token")) for kind in (*_ROLES, "cls")}
+    tokens = {kind: token for kind, token in texts.items() if token}
     # Encoders call their ends cls and sep.
     for kind, substitute in (("bos", "cls"), ("eos", "sep")):
-        if kind not in found and substitute in found:
-            found[kind] = found[substitute]
-    return found
+        if kind not in tokens and substitute in tokens:
+            tokens[kind] = tokens[substitute]
+    return tokens
 
 
 def _ids_of(tokens: Mapping[str, str], added: Any, vocabulary: int) -> dict[str, int]:
@@ -137,47 +148,47 @@ def _ids_of(tokens: Mapping[str, str], added: Any, vocabulary: int) -> dict[str,
     ids: dict[str | None, int] = {}
     for entry in entries:
         if type(entry.get("id")) is int and 0 <= entry["id"] < vocabulary:
-            ids.setdefault(content(entry), entry["id"])
+            ids.setdefault(token_text(entry), entry["id"])
     return {kind: ids[token] for kind, token in tokens.items() if token in ids and kind in _ID_KEYS}
 
 
-def _heed_post_processor(processor: Any, findings: _Findings) -> None:
+def _apply_post_processor(processor: Any, special: _SpecialTokens) -> None:
     if not isinstance(processor, dict):
         return
     parts = processor.get("processors", [processor])
     for part in parts if isinstance(parts, list) else []:
         kind = part.get("type") if isinstance(part, dict) else None
         if kind == "ByteLevel":
-            findings.added.setdefault("bos", False)
-            findings.added.setdefault("eos", False)
+            special.added.setdefault("bos", False)
+            special.added.setdefault("eos", False)
         elif kind == "RobertaProcessing":
-            findings.added.update(bos=True, eos=True, sep=True)
+            special.added.update(bos=True, eos=True, sep=True)
         elif kind == "TemplateProcessing":
-            _heed_template(part, findings)
+            _apply_template(part, special)
 
 
-def _heed_template(part: Mapping[str, Any], findings: _Findings) -> None:
+def _apply_template(part: Mapping[str, Any], special: _SpecialTokens) -> None:
     """What a template like `<s> $A </s>` adds at the ends of one text, and between two."""
-    tokens = findings.tokens
+    tokens = special.tokens
     single = list(_entries(part.get("single")))
     first, last = (_marker(single[0]), _marker(single[-1])) if len(single) > 1 else ("", "")
     if first:
         if first not in (tokens.get("bos"), tokens.get("cls")):
             tokens.setdefault("bos", first)
             tokens.setdefault("cls", first)
-        findings.added["bos"] = first in (tokens.get("bos"), tokens.get("cls"))
+        special.added["bos"] = first in (tokens.get("bos"), tokens.get("cls"))
     if last:
         if "eos" in tokens and last != tokens["eos"]:
             # The token that ends a turn is not the one that ends a text; both end generation.
             tokens["eot" if "eot" not in tokens else "eom"] = tokens["eos"]
         tokens["eos"] = last
-        findings.added["eos"] = True
+        special.added["eos"] = True
     between = _between(list(_entries(part.get("pair"))), first, last)
     if between:
         separators = (tokens.get("sep"), tokens.get("eos"))
         leading = between[0] in separators and not last
-        findings.added["sep"] = leading or (len(between) == 2 and between[1] in separators)
-        if findings.added["sep"] and "eos" in tokens:
+        special.added["sep"] = leading or (len(between) == 2 and between[1] in separators)
+        if special.added["sep"] and "eos" in tokens:
             tokens.setdefault("sep", tokens["eos"])
 
 
@@ -208,11 +219,11 @@ def _normalizer(normalizer: Any) -> dict[str, Value]:
     """What the normalizer changes, where GGUF has a key for it."""
     described = normalizer if isinstance(normalizer, dict) else {}
     parts = described.get("normalizers") if described.get("type") == "Sequence" else [described]
-    found: dict[str, Value] = {}
+    keys: dict[str, Value] = {}
     for part in parts if isinstance(parts, list) else []:
         kind = part.get("type") if isinstance(part, dict) else None
         for name, key in (("Lowercase", "lowercase"), ("StripAccents", "strip_accents")):
             truth = kind == name or (part.get(key) if kind == "BertNormalizer" else None)
             if isinstance(truth, bool) and (truth or kind == "BertNormalizer"):
-                found[f"tokenizer.ggml.normalizer.{key}"] = flag(truth)
-    return found
+                keys[f"tokenizer.ggml.normalizer.{key}"] = flag(truth)
+    return keys

@@ -25,7 +25,7 @@ Field = tuple[int, int | bytes]
 """Number and value; a float32 is four bytes."""
 
 
-class StoredPiece(NamedTuple):
+class SentencePiece(NamedTuple):
     """One piece; its type is one of GGUF's, which are SentencePiece's."""
 
     text: str
@@ -34,10 +34,10 @@ class StoredPiece(NamedTuple):
 
 
 @dataclass(frozen=True)
-class PieceModel:
+class SentencePieceModel:
     """What the file says."""
 
-    pieces: tuple[StoredPiece, ...]
+    pieces: tuple[SentencePiece, ...]
     """By id."""
     kind: str
     adds_space: bool
@@ -46,10 +46,10 @@ class PieceModel:
     """Of several spaces one is kept, of those at the ends none."""
 
 
-def read_piece_model(path: Path) -> PieceModel:
+def read_sentencepiece_model(path: Path) -> SentencePieceModel:
     """FormatError when the file is no such message, or has no pieces."""
     data = path.read_bytes()
-    pieces: list[StoredPiece] = []
+    pieces: list[SentencePiece] = []
     kind, normalizer = 1, {_ADDS_PREFIX: 1, _REMOVES_SPACES: 1}
     try:
         for number, value in _fields(data):
@@ -66,10 +66,10 @@ def read_piece_model(path: Path) -> PieceModel:
     if not pieces:
         raise FormatError(f"{path}: not a sentencepiece model of {len(data)} bytes, it has no pieces")
     named = KINDS.get(kind, f"number {kind}")
-    return PieceModel(tuple(pieces), named, bool(normalizer[_ADDS_PREFIX]), bool(normalizer[_REMOVES_SPACES]))
+    return SentencePieceModel(tuple(pieces), named, bool(normalizer[_ADDS_PREFIX]), bool(normalizer[_REMOVES_SPACES]))
 
 
-def stating_prefix(adds_space: bool) -> bytes:
+def dummy_prefix_override(adds_space: bool) -> bytes:
     """Bytes that give a file this `adds_space` when they are put behind it: of a field said twice, the last counts."""
     return bytes([_NORMALIZER << 3 | 2, 2, _ADDS_PREFIX << 3, adds_space])
 
@@ -78,11 +78,11 @@ class _NoMessageError(ValueError):
     """The bytes are no protocol buffer message."""
 
 
-def _piece(data: bytes) -> StoredPiece:
+def _piece(data: bytes) -> SentencePiece:
     size = data[1] if len(data) > 1 else 0
     if data[:1] == b"\n" and size < 0x80 and len(data) == size + 7 and data[size + 2] == _SCORE_TAG:
         # As nearly all are: a text and a score. Thousands of them are read each time.
-        return StoredPiece(data[2 : size + 2].decode(), _FLOAT.unpack_from(data, size + 3)[0], 1)
+        return SentencePiece(data[2 : size + 2].decode(), _FLOAT.unpack_from(data, size + 3)[0], 1)
     text, score, type_ = b"", 0.0, 1
     for number, value in _fields(data):
         if number == _TEXT and isinstance(value, bytes):
@@ -91,7 +91,7 @@ def _piece(data: bytes) -> StoredPiece:
             (score,) = _FLOAT.unpack(value)
         elif number == _TYPE and isinstance(value, int):
             type_ = value
-    return StoredPiece(text.decode(), score, type_)
+    return SentencePiece(text.decode(), score, type_)
 
 
 def _numbers(data: bytes) -> dict[int, int]:
@@ -124,10 +124,10 @@ def _varint(data: bytes, at: int) -> tuple[int, int]:
     """A number of seven bits a byte, the lowest first, and where it ends."""
     if at < len(data) and data[at] < 0x80:
         return data[at], at + 1
-    found = shift = 0
+    number = shift = 0
     while at < len(data) and shift < 70:
-        found |= (data[at] & 0x7F) << shift
+        number |= (data[at] & 0x7F) << shift
         at, shift = at + 1, shift + 7
         if data[at - 1] < 0x80:
-            return found, at
+            return number, at
     raise _NoMessageError

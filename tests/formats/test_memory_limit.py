@@ -9,8 +9,8 @@ import pytest
 from quantize_cli.formats.checkpoint import open_checkpoint
 from quantize_cli.formats.errors import FormatError
 from quantize_cli.formats.gguf.reader import read_gguf
-from quantize_cli.formats.json_object import MOST_NBYTES, parse_object, read_object
-from quantize_cli.formats.room import room_for
+from quantize_cli.formats.json_object import MAX_NBYTES, parse_object, read_object
+from quantize_cli.formats.memory_limit import allowed_memory
 from quantize_cli.formats.safetensors import read_header
 from tests import checkpoints
 from tests.formats import build
@@ -18,7 +18,7 @@ from tests.formats.build import gguf_bytes, string, tensor, value
 
 
 def test_room_is_a_little_and_four_times_the_size() -> None:
-    assert (room_for(0), room_for(1 << 30)) == (64 << 20, (64 << 20) + (4 << 30))
+    assert (allowed_memory(0), allowed_memory(1 << 30)) == (64 << 20, (64 << 20) + (4 << 30))
 
 
 def test_more_tensors_than_a_model_has_are_refused(tmp_path: Path) -> None:
@@ -73,8 +73,8 @@ def test_json_that_takes_many_times_its_size_is_refused(item: bytes) -> None:
 
 def test_a_huge_file_of_settings_is_refused_with_both_numbers(tmp_path: Path) -> None:
     model = checkpoints.build("llama", tmp_path / "model")
-    (model / "config.json").write_bytes(b" " * (MOST_NBYTES + 1))
-    with pytest.raises(FormatError, match=f"config.json: {MOST_NBYTES + 1} bytes, at most {MOST_NBYTES} are read"):
+    (model / "config.json").write_bytes(b" " * (MAX_NBYTES + 1))
+    with pytest.raises(FormatError, match=f"config.json: {MAX_NBYTES + 1} bytes, at most {MAX_NBYTES} are read"):
         open_checkpoint(model)
 
 

@@ -17,17 +17,17 @@ from typing import Any
 from quantize_cli.errors import InputError
 from quantize_cli.formats.checkpoint import Checkpoint
 from quantize_cli.limits import limit_process
-from quantize_cli.tokenizers.vocabulary.growth import MOST_NBYTES, longest
 from quantize_cli.tokenizers.vocabulary.pretokenizer import is_known_pattern
+from quantize_cli.tokenizers.vocabulary.text_growth import MAX_NBYTES, longest_text_nbytes
 
 _FILE = "tokenizer.json"
 _SECONDS = 20
-"""Of processor time that a rehearsal may take; the largest vocabulary takes two."""
+"""Of processor time that a trial run may take; the largest vocabulary takes two."""
 _PATIENCE = 120
 """Seconds until we no longer wait for it."""
 _MEMORY_NBYTES, _MEMORY_TIMES = 512 << 20, 32
 """What it may take, and how often the size of the file besides; most of it are addresses that are never used."""
-_rehearses = False
+_is_trial = False
 """Whether this process is there to be ended."""
 
 
@@ -55,10 +55,10 @@ def first_line(error: BaseException) -> str:
 
 def _refuse(checkpoint: Checkpoint, document: Mapping[str, Any]) -> None:
     where = f"{checkpoint.directory}/{_FILE}"
-    if longest(document) > MOST_NBYTES:
-        raise InputError(f"{where}: its normalizer, cuts or decoder make a short text longer than {MOST_NBYTES} bytes")
-    if not _rehearses and _is_unusual(document):
-        _rehearse(checkpoint, where)
+    if longest_text_nbytes(document) > MAX_NBYTES:
+        raise InputError(f"{where}: its normalizer, cuts or decoder make a short text longer than {MAX_NBYTES} bytes")
+    if not _is_trial and _is_unusual(document):
+        _run_trial(checkpoint, where)
 
 
 def _is_unusual(document: Mapping[str, Any]) -> bool:
@@ -76,13 +76,13 @@ def _is_unusual(document: Mapping[str, Any]) -> bool:
     return False
 
 
-def _rehearse(checkpoint: Checkpoint, where: str) -> None:
+def _run_trial(checkpoint: Checkpoint, where: str) -> None:
     """InputError when a process that opens the checkpoint takes too much, or does not come to an end by itself."""
     opened, nbytes = str(checkpoint.path.absolute()), (checkpoint.directory / _FILE).stat().st_size
     program = (
         f"import sys; sys.path[:] = {sys.path!r}; from quantize_cli.model.source import open_model; "
-        "from quantize_cli.tokenizers.vocabulary.library import rehearse; "
-        f"rehearse(open_model, {opened!r}, {_SECONDS}, {nbytes})"
+        "from quantize_cli.tokenizers.vocabulary.library_guard import trial_run; "
+        f"trial_run(open_model, {opened!r}, {_SECONDS}, {nbytes})"
     )
     command = [sys.executable, "-I", "-c", program]
     try:
@@ -97,10 +97,10 @@ def _rehearse(checkpoint: Checkpoint, where: str) -> None:
         )
 
 
-def rehearse(open_model: Callable[[Path], object], path: str, seconds: int, nbytes: int) -> None:
+def trial_run(open_model: Callable[[Path], object], path: str, seconds: int, nbytes: int) -> None:
     """What the process of its own does; whether and how it fails is for the other to say."""
-    global _rehearses
-    _rehearses = True
+    global _is_trial
+    _is_trial = True
     limit_process(seconds, _MEMORY_NBYTES + _MEMORY_TIMES * nbytes)
     with suppress(Exception):
         open_model(Path(path))

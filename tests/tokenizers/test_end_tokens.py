@@ -9,7 +9,14 @@ import pytest
 from quantize_cli.formats.gguf.layout import Value, ValueType, array, u32
 from quantize_cli.model.source import Model, open_model
 from quantize_cli.tokenizers import load_tokenizer
-from quantize_cli.tokenizers.vocabulary.ends import _INFILL, _NO_ENDS, _SHOWN, ENDS, found_in, placed
+from quantize_cli.tokenizers.vocabulary.end_tokens import (
+    _INFILL,
+    _NO_ENDS,
+    _SHOWN,
+    EOG_TEXTS,
+    assign_end_keys,
+    engine_eog_tokens,
+)
 from tests import checkpoints, oracle, vocabularies
 from tests.tokenizers.converted import convert, write
 
@@ -136,7 +143,7 @@ def test_a_name_beside_sentencepiece_is_an_end(tmp_path: Path) -> None:
 
 def test_an_end_that_llama_cpp_unlearns_is_kept_by_a_key_of_ours() -> None:
     ids = {"<|return|>": 0, "<|call|>": 1, "<|end|>": 2}
-    assert placed([0, 2], ids, {}) == ({"eos": 0}, [2])
+    assert assign_end_keys([0, 2], ids, {}) == ({"eos": 0}, [2])
 
 
 def keyed(model: Model, **keys: int | list[int]) -> Model:
@@ -157,7 +164,11 @@ def assert_ends_are_the_engines(model: Model, path: Path) -> None:
 @pytest.mark.parametrize(
     "specials",
     [
-        [text for text in ENDS if text not in ("<|return|>", "<|call|>", "<|calls|>", "<|flush|>", "<|tool_response>")],
+        [
+            text
+            for text in EOG_TEXTS
+            if text not in ("<|return|>", "<|call|>", "<|calls|>", "<|flush|>", "<|tool_response>")
+        ],
         ["<|return|>", "<|call|>", "<|end|>", "</s>"],
         ["<|calls|>", "<|flush|>", "<|end|>"],
         ["<|return|>", "<|end|>"],
@@ -198,4 +209,4 @@ def test_what_ends_nothing_needs_one_of_each_group() -> None:
                 for chosen in combinations(marks, count):
                     ids = {mark: place for place, mark in enumerate((*chosen, text))}
                     eos = {"eos": 0} if count else {}
-                    assert (ids[text] in found_in(ids, eos).ends) == (count < len(marks))
+                    assert (ids[text] in engine_eog_tokens(ids, eos).ends) == (count < len(marks))
