@@ -1,7 +1,10 @@
-"""The header of a safetensors file, checked in full before a tensor is believed.
+"""The header of a safetensors file, checked in full before any tensor is read.
 
-An eight-byte length, that many bytes of JSON, then the tensors without holes. The checks are those of the format's
-own library (safetensors/src/tensor.rs) and a few it leaves to its JSON parser. Data is read by StoredTensor.
+An eight-byte length, that many bytes of JSON, then the tensors without holes. We check what the format's own library
+checks (safetensors/src/tensor.rs), and what it leaves to its JSON parser: the library says only that an offset is
+invalid, our errors name the tensor and both numbers, and limit the memory before the JSON is parsed. Then the library
+opens the file too: what it refuses, transformers cannot load. Data is read by StoredTensor and not by the library,
+whose slices map the file: a mapped page counts as memory of the process, and a file cut short ends it.
 """
 
 from dataclasses import dataclass
@@ -84,7 +87,18 @@ def read_header(path: Path) -> SafetensorsFile:
     tensors = [_tensor(path, begin, name, entry) for name, entry in entries.items()]
     tensors.sort(key=lambda tensor: (tensor.offset, tensor.nbytes))
     _refuse_holes(path, begin, size, tensors)
+    _refuse_as_the_library(path)
     return SafetensorsFile(path, metadata, tuple(tensors))
+
+
+def _refuse_as_the_library(path: Path) -> None:
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        with safe_open(path, framework="numpy"):
+            pass
+    except (SafetensorError, OSError) as error:
+        raise FormatError(f"{path}: the safetensors library refuses it: {error}") from error
 
 
 def _metadata(path: Path, metadata: Any) -> dict[str, str]:

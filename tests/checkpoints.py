@@ -13,6 +13,7 @@ from typing import Any
 
 import ml_dtypes
 import numpy as np
+from safetensors.numpy import save_file
 
 from tests import vocabularies
 
@@ -91,15 +92,8 @@ def build(
 
 
 def save_safetensors(path: Path, tensors: Mapping[str, np.ndarray]) -> None:
-    """A .safetensors file of these arrays, in their order."""
-    names = {dtype: name for name, dtype in _DTYPES.items()} | {np.dtype("?"): "BOOL", np.dtype("u1"): "U8"}
-    header, end = {}, 0
-    for name, values in tensors.items():
-        begin, end = end, end + values.nbytes
-        header[name] = {"dtype": names[values.dtype], "shape": list(values.shape), "data_offsets": [begin, end]}
-    text = json.dumps(header).encode()
-    text += b" " * (-len(text) % 8)
-    path.write_bytes(len(text).to_bytes(8, "little") + text + b"".join(v.tobytes() for v in tensors.values()))
+    """A .safetensors file of these arrays."""
+    save_file({name: np.asarray(values, order="C") for name, values in tensors.items()}, path)
 
 
 def _write(path: Path, content: Any) -> None:
