@@ -47,7 +47,7 @@ class GgmlType(IntEnum):
 
 
 REMOVED_TYPES = frozenset({4, 5, 31, 32, 33, 36, 37, 38})
-"""Numbers once given to types that no reader accepts any more (Q4_2, Q4_3, Q4_0_4_4, IQ4_NL_4_4 and kin)."""
+"""Numbers of types that ggml removed (Q4_2, Q4_3, Q4_0_4_4, IQ4_NL_4_4 and their variants)."""
 
 FLOAT_TYPES = frozenset({GgmlType.F32, GgmlType.F16, GgmlType.BF16})
 

@@ -26,7 +26,7 @@ def repository_id(directory: Path) -> str | None:
 
 
 def name_of(path: Path) -> str:
-    """What a checkpoint is called: by its repository, not by a commit or a hash, else as the file or directory is."""
+    """A checkpoint's name: that of its repository in a cache, else that of the file or directory."""
     repository = repository_id(path if path.is_dir() else path.parent)
     if repository is not None:
         return repository.rpartition("/")[2]
@@ -35,7 +35,7 @@ def name_of(path: Path) -> str:
 
 
 def snapshot_of(directory: Path) -> Path:
-    """The snapshot meant by a repository's directory in a cache; any other directory is meant itself.
+    """The snapshot to read for a repository's directory in a cache; any other directory as it is.
 
     FormatError naming the snapshots when there are several and refs/main names none.
     """
@@ -63,7 +63,7 @@ def _main(directory: Path) -> str | None:
 
 
 def is_blob(target: Path) -> bool:
-    """Whether this is the content of a file in some repository of a cache, named by its hash."""
+    """Whether this is a file of some repository in a cache, named by its hash."""
     return (
         _BLOB.fullmatch(target.name) is not None
         and target.parent.name == "blobs"
@@ -72,7 +72,7 @@ def is_blob(target: Path) -> bool:
 
 
 def missing(path: Path) -> FormatError:
-    """Why a path that is not there cannot be opened; what looks like a repository's id is told where it is."""
+    """The error for a path that does not exist; for a repository's id the hint says where the model is."""
     message = f"{path}: no such file or directory"
     named = str(path)
     if not _REPOSITORY_ID.fullmatch(named) or named.endswith((".gguf", ".safetensors")):

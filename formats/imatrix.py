@@ -5,8 +5,8 @@
     .dat    i32 entries; per entry i32 name length, name, i32 calls, i32 values, float32 values (a mean times calls);
             then perhaps i32 last chunk, i32 length, name of the calibration text
 
-Ours hold more, which llama.cpp's loader passes over: NAME.in_sum, sums of the activations themselves, and of both sums
-what rounding to float32 left, NAME.in_sum2_rest and NAME.in_sum_rest, so that a run goes on where it stopped.
+Our files hold more, which llama.cpp's loader ignores: NAME.in_sum, sums of the activations themselves, and the
+remainders of both sums after rounding to float32, NAME.in_sum2_rest and NAME.in_sum_rest, so that a run can resume.
 
 Source: common/imatrix-loader.cpp, tools/imatrix/imatrix.cpp.
 """
@@ -37,7 +37,7 @@ _HINT = "an importance matrix is an imatrix.gguf or .dat made by quantize calibr
 
 @dataclass(frozen=True)
 class Entry:
-    """What the matrices of one weight were given to multiply.
+    """The activations that the matrices of one weight were multiplied with.
 
     The .dat format does not say how many matrices a row of values belongs to: there `matrices` is 1 and a stack of
     experts stands in one row.
@@ -46,13 +46,13 @@ class Entry:
     squares: np.ndarray
     """Sums of squares, (matrices, columns) f64."""
     counts: np.ndarray
-    """How many activations each matrix was given, or in a .dat how many chunks: (matrices,) f64, whole numbers."""
+    """Activations that each matrix received, or chunks in a .dat: (matrices,) f64, whole numbers."""
     sums: np.ndarray | None
     """Sums of the activations themselves, (matrices, columns) f64; None where the file has none."""
 
     @property
     def means(self) -> np.ndarray:
-        """Mean squares as llama.cpp computes them, (matrices, columns) f32; ones for a matrix that nothing reached."""
+        """Mean squares as llama.cpp computes them, (matrices, columns) f32; ones for a matrix without activations."""
         squares, counts = self.squares.astype(np.float32), self.counts.astype(np.float32)[:, None]
         safe: np.ndarray = np.where(counts > 0, squares / np.where(counts > 0, counts, 1), np.float32(1))
         return safe
@@ -60,7 +60,7 @@ class Entry:
 
 @dataclass(frozen=True)
 class ImportanceFile:
-    """The entries of a file by weight name, and what it says of their origin."""
+    """The entries of a file by weight name, and their origin."""
 
     entries: dict[str, Entry] = field(repr=False)
     datasets: tuple[str, ...]
@@ -68,11 +68,11 @@ class ImportanceFile:
     context: int = 0
     """Tokens of a chunk; 0 where the file does not say."""
     model: str = ""
-    """SHA-256 by which the model is known again; empty where the file does not say, as is the next."""
+    """SHA-256 of the model; empty where the file does not say, like `tokens`."""
     tokens: str = ""
     """SHA-256 of the tokens of all chunks."""
     counts_chunks: bool = False
-    """The counts are of chunks, and what was summed are means of chunks: the older format."""
+    """Counts are of chunks and sums are of chunk means, as in the older format."""
 
     @property
     def means(self) -> dict[str, np.ndarray]:
@@ -97,7 +97,7 @@ def read_imatrix(path: Path) -> ImportanceFile:
 def imatrix_bytes(file: ImportanceFile) -> bytes:
     """The file in the newer format, entries sorted by name as llama-imatrix sorts them.
 
-    FormatError for sums that do not fit float32. What `as_stored` gives is written without loss.
+    FormatError for sums that do not fit float32. Sums from `as_stored` are written without loss.
     """
     tensors: dict[str, np.ndarray] = {}
     for name in sorted(file.entries):
@@ -110,7 +110,7 @@ def imatrix_bytes(file: ImportanceFile) -> bytes:
     unfit = next((name for name, values in tensors.items() if not np.isfinite(values).all()), None)
     if unfit is not None:
         raise FormatError(f"{quoted(unfit)} holds what does not fit float32")
-    # A single matrix has a vector of sums, as ggml drops what is one at the end of a shape.
+    # A single matrix has a vector of sums, as ggml drops trailing dimensions of one.
     shapes = {name: values.shape if len(values) > 1 else values.shape[1:] for name, values in tensors.items()}
     layout = lay_out(_metadata(file), [TensorInfo(name, shape, GgmlType.F32) for name, shape in shapes.items()])
     content = bytearray(layout.header.ljust(layout.nbytes, b"\0"))
@@ -120,7 +120,7 @@ def imatrix_bytes(file: ImportanceFile) -> bytes:
 
 
 def as_stored(sums: np.ndarray) -> np.ndarray:
-    """Sums f64 as a file gives them back: to 48 bits. Those that do not fit float32 become nan."""
+    """Sums f64 rounded to the 48 bits that a file keeps; nan for those that do not fit float32."""
     nearest, rest = _split_in_float32(sums)
     with np.errstate(invalid="ignore"):
         restored: np.ndarray = nearest.astype(np.float64) + rest
@@ -128,7 +128,7 @@ def as_stored(sums: np.ndarray) -> np.ndarray:
 
 
 def _split_in_float32(sums: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """The nearest float32, and what is left of it as another."""
+    """The nearest float32, and the remainder as another."""
     with np.errstate(over="ignore", invalid="ignore"):
         nearest = sums.astype(np.float32)
         return nearest, (sums - nearest).astype(np.float32)
@@ -185,7 +185,7 @@ def _finite(path: Path, name: str, sums: np.ndarray) -> np.ndarray:
 
 
 def _full_precision(path: Path, stored: dict[str, StoredTensor], tensor: StoredTensor) -> np.ndarray:
-    """Sums f64 of the nearest float32 and, where there is one, the rest."""
+    """Sums f64: the stored float32 and, where the file has one, its remainder."""
     nearest, rest = tensor.rows(0, tensor.row_count), stored.get(tensor.name + _REST)
     if rest is None:
         return _as_float64(nearest)
@@ -198,7 +198,7 @@ def _full_precision(path: Path, stored: dict[str, StoredTensor], tensor: StoredT
 
 
 def _as_float64(values: np.ndarray) -> np.ndarray:
-    """As float64. A NaN that signals is refused later, with the others, and no reason to warn."""
+    """Without the warning for a signaling NaN, which is refused later with the others."""
     with np.errstate(invalid="ignore"):
         return values.astype(np.float64)
 

@@ -13,15 +13,15 @@ from quantize_cli.formats.quoted import quoted
 from quantize_cli.formats.source import open_input, size_of
 
 MAX_NBYTES = 8 << 20
-"""Of a file of settings: eight times the largest seen, which lists every token that was added."""
+"""Of a settings file: eight times the largest seen, which lists all added tokens."""
 _MOST_OF = {"tokenizer.json": 64 << 20}
 _MOST_OF_INDEX = 64 << 20
 _VOCABULARY_TIMES = 24
-"""As `MEMORY_PER_BYTE`, of tokenizer.json alone: half a million merges are a million strings, most of a few letters."""
+"""`MEMORY_PER_BYTE` of tokenizer.json: half a million merges are a million strings of a few letters."""
 _MEMORY_NBYTES = {b"{": 240, b"[": 100, b",": 90, b":": 60}
-"""What an object, an array, a value and a key take at most, by the character that each needs one of."""
+"""What an object, an array, a value and a key take at most, by the character that marks each."""
 _TEXT_TIMES = {True: 2, False: 8}
-"""What a text and a string in it take as a multiple of its bytes, by whether it is ASCII."""
+"""What a text and its strings take as a multiple of its bytes, by whether it is ASCII."""
 
 _SURROGATE_ESCAPE = re.compile(rb"\\u[dD][89a-fA-F]")
 
@@ -81,7 +81,7 @@ def parse_object(
 
 
 def _refuse_lone_surrogates(source: str, document: dict[str, Any]) -> None:
-    """FormatError when a string holds half of a surrogate pair, as an escape spells it, which no text can hold."""
+    """FormatError when a string holds an escaped half of a surrogate pair, which UTF-8 cannot encode."""
     try:
         json.dumps(document, ensure_ascii=False).encode()
     except UnicodeEncodeError as error:

@@ -1,4 +1,4 @@
-"""Unfinished files: what they are called, who holds them, and the end of those whose process was killed."""
+"""Unfinished output files: their names, their locks, and the removal of those whose process was killed."""
 
 import fcntl
 import os
@@ -11,7 +11,7 @@ from pathlib import Path
 from stat import S_ISDIR, S_ISREG
 
 _LONGEST_STEM_NBYTES = 200
-"""Of the name it will have: file systems take 255 bytes."""
+"""Of the final name: file systems take 255 bytes."""
 _NAME = re.compile(r"\..+\.[0-9a-f]{8}\.unfinished", re.DOTALL)
 
 
@@ -22,18 +22,18 @@ def unfinished_name(path: Path) -> Path:
 
 
 def create(unfinished: Path) -> int:
-    """The descriptor of a new file, held for as long as it is open."""
+    """The descriptor of a new file, locked while it is open."""
     while True:
         descriptor = os.open(unfinished, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o666)
         _hold(descriptor)
-        if os.fstat(descriptor).st_nlink:  # or it was swept before it was held
+        if os.fstat(descriptor).st_nlink:  # else it was swept before it was locked
             return descriptor
         os.close(descriptor)
 
 
 @contextmanager
 def new_directory(path: Path) -> Iterator[Path]:
-    """A new unfinished directory beside `path`, held in the block and removed after it with all that is in it."""
+    """A new unfinished directory beside `path`, locked in the block and removed after it with its content."""
     unfinished, descriptor = unfinished_name(path), None
     unfinished.mkdir()
     try:
@@ -47,13 +47,13 @@ def new_directory(path: Path) -> Iterator[Path]:
 
 
 def _hold(descriptor: int) -> None:
-    """Lock an open file for as long as it is open; where a file system has no locks, what is left there stays."""
+    """Lock an open file while it is open; where a file system has no locks, unfinished files are never removed."""
     with suppress(OSError):
         fcntl.flock(descriptor, fcntl.LOCK_EX)
 
 
 def sweep(directory: Path) -> list[Path]:
-    """Remove from a directory what processes that are gone left unfinished; gives what was removed."""
+    """Remove the unfinished files of dead processes from a directory; gives their paths."""
     try:
         names = sorted(name for name in os.listdir(directory) if _NAME.fullmatch(name))  # noqa: PTH208
     except OSError:
@@ -62,7 +62,7 @@ def sweep(directory: Path) -> list[Path]:
 
 
 def _removed(path: Path) -> bool:
-    """Remove it unless a process holds it, or the system does not let us find out."""
+    """Remove it unless a process locks it, or the system does not let us see."""
     try:
         mode = path.lstat().st_mode
         if not S_ISREG(mode) and not S_ISDIR(mode):

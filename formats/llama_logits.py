@@ -1,12 +1,12 @@
 """Base model predictions as llama-perplexity saves them with --kl-divergence-base (tools/perplexity/perplexity.cpp).
 
-    header   8s "_logits_", u32 context, i32 vocabulary, i32 chunks, i32 tokens (chunks, context), without the tokens
-             that are put in front of a chunk
+    header   8s "_logits_", u32 context, i32 vocabulary, i32 chunks, i32 tokens (chunks, context), without the BOS
+             token of each chunk
     row      f32 step, f32 low, u16 code[vocabulary], one more if that is odd: ln p = low + code * step; one row for
-             each position context // 2 and on, but not the last
+             each position from context // 2 on, without the last
 
-A token less than e**-16 times as likely as the likeliest has code 0, whatever its probability was, so nothing bounds
-the error of what is computed from the file; and a text's perplexity comes out too low where such a token came.
+A token less than e**-16 times as likely as the top token has code 0, whatever its probability. So the error of what is
+computed from the file has no bound, and a perplexity comes out too low where such a token was observed.
 """
 
 import struct
@@ -21,20 +21,20 @@ from quantize_cli.formats.source import open_input, size_of
 MAGIC = b"_logits_"
 _FIXED = struct.Struct("<8sIii")
 _IGNORED = np.float32(-16)
-"""llama-perplexity adds nothing up for tokens of no larger ln p."""
+"""llama-perplexity does not sum tokens whose ln p is no larger."""
 _NOTHING = np.float32(-1e4)
-"""Stands for their ln p: finite, so that its product with a probability of zero is zero."""
+"""Replaces their ln p: finite, so that its product with a probability of zero is zero."""
 
 
 class LlamaLogits:
-    """A file of predictions whose counts and size are right; chunks are read when asked for."""
+    """A file of predictions whose counts and size were checked; chunks are read on request."""
 
     def __init__(self, path: Path, header: ReferenceHeader, start: int) -> None:
         self.path, self.header = path, header
         self._start = start
 
     def rows(self, chunk: int) -> Rows:
-        """What was predicted in a chunk, as llama-perplexity takes it; FormatError when it is no number."""
+        """The predictions of a chunk, as llama-perplexity reads them; FormatError when they are not numbers."""
         vocabulary, scored = self.header.vocabulary, self.header.scored
         type_ = _row_type(vocabulary)
         nbytes = scored * type_.itemsize
@@ -61,7 +61,7 @@ def _row_type(vocabulary: int) -> np.dtype:
 
 
 def read_llama_logits(path: Path) -> LlamaLogits:
-    """The predictions at `path`; FormatError when the counts are not those of the file."""
+    """The predictions at `path`; FormatError when the counts do not match the file."""
     with open_input(path) as file:
         size = size_of(file)
         head = file.read(_FIXED.size)

@@ -1,4 +1,4 @@
-"""Files that are something else than their name says: pointers, error pages, pickles; told by their first bytes."""
+"""Tells pointers, error pages and pickles from model files by their first bytes."""
 
 from pathlib import Path
 
@@ -6,7 +6,7 @@ from quantize_cli.formats.errors import FormatError
 from quantize_cli.formats.source import open_input
 
 HEAD_NBYTES = 512
-"""As much of a file as is looked at."""
+"""The part of a file that is examined."""
 
 _AGAIN = "download the file anew, logged in if the model is gated (hf auth login)"
 _KINDS = (
@@ -21,11 +21,11 @@ _KINDS = (
      "save the model as safetensors: a pickle can run code, so none is ever loaded"),
     ((b"\x1f\x8b\x08", b"\x28\xb5\x2f\xfd", b"\xfd7zxz\x00"), "a compressed file", "unpack it first"),
 )  # fmt: skip
-"""What a file begins with (white space aside, in small letters), what it is then, and what to do."""
+"""First bytes (without white space, in lower case), the kind of file they mean, and what to do."""
 
 
 def refuse_mistaken(path: Path, head: bytes | None = None) -> None:
-    """FormatError when the file at `path`, which begins with `head`, is of a kind that no model file is."""
+    """FormatError when `head`, the first bytes of the file at `path`, shows that it is no model file."""
     if head is None:
         with open_input(path) as file:
             head = file.read(HEAD_NBYTES)
@@ -36,7 +36,7 @@ def refuse_mistaken(path: Path, head: bytes | None = None) -> None:
 
 
 def encoding_of(text: bytes) -> tuple[str, str] | None:
-    """The encoding other than UTF-8 that a byte order mark or zeros between letters betray, and how to change it."""
+    """The encoding, if a byte order mark or zeros between letters show another than UTF-8, and how to change it."""
     for name, marks, width in (
         ("utf-32", (b"\xff\xfe\0\0", b"\0\0\xfe\xff"), 4),
         ("utf-16", (b"\xff\xfe", b"\xfe\xff"), 2),

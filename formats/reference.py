@@ -1,17 +1,17 @@
-"""What a model predicted on a text, saved: the reference that others are compared with.
+"""Saved predictions of a model on a text: the reference that others are compared with.
 
     header   8s "QUANTREF", u32 version (1), u32 context, u32 vocabulary, u32 chunks, u32 texts, u32 exact;
              32 bytes SHA-256 of the vocabulary; the model's name; per text u32 chunks and its name;
              i32 tokens (chunks, context); 32 bytes SHA-256 of all the bytes before
     chunk    u32 CRC-32 of its rows; context - context // 2 - 1 rows, one for each scored position context // 2 and on
-    row      f32 nll         -ln p of the token that came
+    row      f32 nll         -ln p of the observed token
              f32 low, step   of the codes
-             f32 tail        ln of the probability of all tokens that are not among the exact
-             u32 token[exact], f32 log_probability[exact]    the likeliest tokens, exact
-             u16 code[vocabulary]                            ln p = low + code * step, all moved so as to make `tail`
+             f32 tail        ln of the probability of all tokens but the exact ones
+             u32 token[exact], f32 log_probability[exact]    the most likely tokens, exact
+             u16 code[vocabulary]                            ln p = low + code * step, shifted to sum to `tail`
 
-Names are u32 length and UTF-8. Integers and floats are little endian. No ln p behind the exact
-ones is off by more than half a step before the tail is moved to its sum, which bounds the error of a divergence.
+Names are u32 length and UTF-8. Integers and floats are little endian. Before the shift no coded ln p is off by more
+than half a step, which bounds the error of a divergence.
 """
 
 import hashlib
@@ -32,14 +32,14 @@ _FIXED = struct.Struct("<8s6I32s")
 _EXACT = 64
 _CODES = 65535
 MAX_VOCABULARY = 1 << 24
-"""Sixty times the largest vocabulary there is; rows of it can still be described."""
+"""Sixty times the largest known vocabulary; numpy can still describe its rows."""
 LEAST_CONTEXT = 5
 """As for texts: two tokens of such a chunk are scored."""
 
 
 @dataclass(frozen=True)
 class ReferenceHeader:
-    """What a saved reference is about."""
+    """The header of a saved reference."""
 
     model: str
     vocabulary: int
@@ -48,7 +48,7 @@ class ReferenceHeader:
     texts: tuple[tuple[str, int], ...]
     """Names of the texts in order, each with its number of chunks."""
     tokens: np.ndarray
-    """(chunks, context) i32, as they were run."""
+    """(chunks, context) i32, as the model read them."""
 
     @property
     def context(self) -> int:
@@ -62,22 +62,22 @@ class ReferenceHeader:
 
 @dataclass(frozen=True)
 class Rows:
-    """What a model predicted at consecutive positions."""
+    """Predictions of a model at consecutive positions."""
 
     logits: np.ndarray
-    """(n, vocabulary) f32; only differences within a row count, unless `are_log_probabilities`."""
+    """(n, vocabulary) f32; a constant per row has no meaning, unless `are_log_probabilities`."""
     are_log_probabilities: bool = False
-    """Whether they are ln p as they stand, though they may not add up to one."""
+    """Whether they are ln p themselves, though their probabilities may not sum to one."""
     nll: np.ndarray | None = None
-    """(n,) f64: -ln p of the tokens that came, where it is known better than the logits say it."""
+    """(n,) f64: -ln p of the observed tokens, where it is stored more precisely than the logits."""
     half_steps: np.ndarray | None = None
-    """(n,) f64: how far ln p of a token that is not among the exact ones may be off; None where nothing bounds it."""
+    """(n,) f64: the largest error of ln p of a token that is not exact; None where it has no bound."""
     exact: np.ndarray | None = None
     """(n, exact) tokens whose ln p is exact."""
 
 
 def row_type(vocabulary: int) -> np.dtype:
-    """How a row is stored."""
+    """The numpy type of a stored row."""
     exact = min(_EXACT, vocabulary - 1)
     return np.dtype([
         ("nll", "<f4"), ("low", "<f4"), ("step", "<f4"), ("tail", "<f4"),
@@ -86,7 +86,7 @@ def row_type(vocabulary: int) -> np.dtype:
 
 
 def encode_header(header: ReferenceHeader) -> bytes:
-    """All that stands in front of the first chunk."""
+    """All bytes before the first chunk."""
     chunks, context = header.tokens.shape
     exact = min(_EXACT, header.vocabulary - 1)
     numbers = (VERSION, context, header.vocabulary, chunks, len(header.texts), exact)
@@ -108,7 +108,7 @@ def chunk_nbytes(header: ReferenceHeader) -> int:
 
 
 def encode_chunk(logits: np.ndarray, tokens: np.ndarray) -> bytes:
-    """A chunk's logits (n, vocabulary) f32, finite, and the tokens (n,) that came, as the file has them."""
+    """The stored bytes of a chunk with finite logits (n, vocabulary) f32 and the observed tokens (n,)."""
     count, vocabulary = logits.shape
     rows = np.zeros(count, row_type(vocabulary))
     exact = rows["token"].shape[1]
@@ -130,14 +130,14 @@ def encode_chunk(logits: np.ndarray, tokens: np.ndarray) -> bytes:
 
 
 class ReferenceFile:
-    """A saved reference whose header has been read and whose size is right; chunks are read when asked for."""
+    """A saved reference whose header and size were checked; chunks are read on request."""
 
     def __init__(self, path: Path, header: ReferenceHeader, start: int) -> None:
         self.path, self.header = path, header
         self._start = start
 
     def rows(self, chunk: int) -> Rows:
-        """What was predicted in a chunk; FormatError when the bytes are damaged or make no sense."""
+        """The predictions of a chunk; FormatError when the bytes are damaged or make no sense."""
         nbytes = chunk_nbytes(self.header)
         with open_input(self.path) as file:
             file.seek(self._start + chunk * nbytes)
@@ -156,7 +156,7 @@ class ReferenceFile:
             _decode_row(row, into)
         exact = stored["token"].astype(np.int64)
         nll = stored["nll"].astype(np.float64)
-        # A hundredth more for the step being a float32, and some for the logits being that again.
+        # One percent more for the rounding of the step to float32, and a little for that of the logits.
         half_steps = stored["step"] * 0.505 + np.abs(stored["low"]) * 2.0**-23
         return Rows(logits, False, nll, half_steps.astype(np.float64), exact)
 
@@ -174,7 +174,7 @@ class ReferenceFile:
 
 
 def _decode_row(row: np.void, into: np.ndarray) -> None:
-    """One stored row as ln p, (vocabulary,); computed in float64, of which there need be no more than a row."""
+    """One stored row as ln p, (vocabulary,). Row by row, so that only one row is in float64."""
     values = np.float64(row["low"]) + np.float64(row["step"]) * row["code"]
     values[row["token"]] = -np.inf
     high = values.max()
@@ -184,13 +184,13 @@ def _decode_row(row: np.void, into: np.ndarray) -> None:
 
 
 def read_reference(path: Path) -> ReferenceFile:
-    """The saved reference at `path`; FormatError when its header, counts or size are not what the format promises."""
+    """The saved reference at `path`; FormatError when its header, counts or size are wrong."""
     with open_input(path) as file:
         return _Reader(path, file).read()
 
 
 class _Reader:
-    """Reads a header; every length is held against the file before anything is made of it."""
+    """Reads a header, and compares every length with the file before it is used."""
 
     def __init__(self, path: Path, file: BinaryIO) -> None:
         self._path, self._file = path, file

@@ -25,7 +25,7 @@ from quantize_cli.formats.stored import StoredTensor
 
 MAX_HEADER_NBYTES = 100_000_000
 MAX_DIMENSIONS = 32
-"""As many as every numpy can hold; a million dimensions would be a product that takes for ever."""
+"""As many as every numpy can hold. The product of a million dimensions would take for ever."""
 
 _LENGTH_NBYTES = 8
 _CUT_SHORT = "its download was cut short: download it anew"
@@ -52,7 +52,7 @@ _ELEMENT = {
 
 @dataclass(frozen=True)
 class SafetensorsFile:
-    """What the header of one file says."""
+    """The header of one file."""
 
     path: Path
     metadata: dict[str, str]
@@ -62,7 +62,7 @@ class SafetensorsFile:
 
 
 def read_header(path: Path) -> SafetensorsFile:
-    """The tensors of a file, described; FormatError at the first thing the format does not allow."""
+    """Descriptions of a file's tensors; FormatError for whatever the format does not allow."""
     with open_input(path) as file:
         size = size_of(file)
         head = file.read(HEAD_NBYTES)
@@ -112,7 +112,7 @@ def _metadata(path: Path, metadata: Any) -> dict[str, str]:
 
 
 def _tensor(path: Path, begin: int, name: str, entry: Any) -> StoredTensor:
-    """One entry of the header as a tensor whose data lies after `begin`."""
+    """One entry of the header as a tensor; the data of the file begins at byte `begin`."""
     where = f"{path}: tensor {quoted(name)}"
     if not isinstance(entry, dict) or entry.keys() != _ENTRY_KEYS:
         keys = sorted(entry) if isinstance(entry, dict) else type(entry).__name__
@@ -135,12 +135,12 @@ def _tensor(path: Path, begin: int, name: str, entry: Any) -> StoredTensor:
 
 
 def _are_counts(values: Any) -> bool:
-    """Whether this is a list of non-negative integers; to JSON's reader `true` is one, to us it is not."""
+    """Whether this is a list of non-negative integers, which `true` is not, though Python counts it as one."""
     return isinstance(values, list) and all(type(item) is int and item >= 0 for item in values)
 
 
 def _refuse_holes(path: Path, begin: int, size: int, tensors: list[StoredTensor]) -> None:
-    """Every byte of the file belongs to exactly one tensor: room for a second meaning is room for an attack."""
+    """FormatError unless every byte of the data belongs to exactly one tensor; other bytes could hide an attack."""
     end = begin
     for tensor in tensors:
         if tensor.offset != end:

@@ -1,6 +1,6 @@
-"""A SentencePiece model: its pieces, and what it does to a text before it cuts it (sentencepiece_model.proto).
+"""A SentencePiece model: its pieces, and the space it puts before a text (sentencepiece_model.proto).
 
-The file is one protocol buffer message. Only the fields that are asked for here are read, the others passed over.
+The file is one protocol buffer message. Only the fields that we use are read.
 """
 
 import struct
@@ -18,7 +18,7 @@ _PIECES, _TRAINER, _NORMALIZER = 1, 2, 3
 _TEXT, _SCORE, _TYPE = 1, 2, 3
 _SCORE_TAG = _SCORE << 3 | 5
 _MODEL_TYPE = 3
-_ADDS_PREFIX, _REMOVES_SPACES = 3, 4
+_ADDS_PREFIX = 3
 _FLOAT = struct.Struct("<f")
 
 Field = tuple[int, int | bytes]
@@ -26,7 +26,7 @@ Field = tuple[int, int | bytes]
 
 
 class SentencePiece(NamedTuple):
-    """One piece; its type is one of GGUF's, which are SentencePiece's."""
+    """One piece; GGUF's token types are SentencePiece's."""
 
     text: str
     score: float
@@ -35,22 +35,20 @@ class SentencePiece(NamedTuple):
 
 @dataclass(frozen=True)
 class SentencePieceModel:
-    """What the file says."""
+    """The content of the file."""
 
     pieces: tuple[SentencePiece, ...]
     """By id."""
     kind: str
     adds_space: bool
     """A space goes before every text."""
-    removes_spaces: bool
-    """Of several spaces one is kept, of those at the ends none."""
 
 
 def read_sentencepiece_model(path: Path) -> SentencePieceModel:
-    """FormatError when the file is no such message, or has no pieces."""
+    """The model at `path`; FormatError when it is not such a message, or has no pieces."""
     data = path.read_bytes()
     pieces: list[SentencePiece] = []
-    kind, normalizer = 1, {_ADDS_PREFIX: 1, _REMOVES_SPACES: 1}
+    kind, normalizer = 1, {_ADDS_PREFIX: 1}
     try:
         for number, value in _fields(data):
             if number == _PIECES and isinstance(value, bytes):
@@ -66,11 +64,11 @@ def read_sentencepiece_model(path: Path) -> SentencePieceModel:
     if not pieces:
         raise FormatError(f"{path}: not a sentencepiece model of {len(data)} bytes, it has no pieces")
     named = KINDS.get(kind, f"number {kind}")
-    return SentencePieceModel(tuple(pieces), named, bool(normalizer[_ADDS_PREFIX]), bool(normalizer[_REMOVES_SPACES]))
+    return SentencePieceModel(tuple(pieces), named, bool(normalizer[_ADDS_PREFIX]))
 
 
 def dummy_prefix_override(adds_space: bool) -> bytes:
-    """Bytes that give a file this `adds_space` when they are put behind it: of a field said twice, the last counts."""
+    """Bytes to append to a file so that it has this `adds_space`: the last of two equal fields counts."""
     return bytes([_NORMALIZER << 3 | 2, 2, _ADDS_PREFIX << 3, adds_space])
 
 
@@ -81,7 +79,7 @@ class _NoMessageError(ValueError):
 def _piece(data: bytes) -> SentencePiece:
     size = data[1] if len(data) > 1 else 0
     if data[:1] == b"\n" and size < 0x80 and len(data) == size + 7 and data[size + 2] == _SCORE_TAG:
-        # As nearly all are: a text and a score. Thousands of them are read each time.
+        # Nearly all are a text and a score, and thousands are read each time.
         return SentencePiece(data[2 : size + 2].decode(), _FLOAT.unpack_from(data, size + 3)[0], 1)
     text, score, type_ = b"", 0.0, 1
     for number, value in _fields(data):

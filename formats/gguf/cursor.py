@@ -13,11 +13,11 @@ from quantize_cli.formats.memory_limit import refuse_too_many
 
 _LENGTH = struct.Struct("<Q")
 _STRING_MEMORY_NBYTES = 160
-"""A short one as Python has it, and what is made of it when it is a token or a merge."""
+"""A short string in Python, and what a tokenizer makes of it."""
 
 
 class Cursor:
-    """A place in a mapped file that moves forward; `what` in each method names the bytes wanted, for messages."""
+    """A position in a mapped file that moves forward. In each method `what` names the bytes, for messages."""
 
     def __init__(self, path: Path, data: mmap.mmap) -> None:
         self.path = path
@@ -32,7 +32,7 @@ class Cursor:
 
     @property
     def remaining(self) -> int:
-        """Bytes between here and the end of the file."""
+        """Bytes from here to the end of the file."""
         return self.size - self.position
 
     def take(self, nbytes: int, what: str) -> bytes:
@@ -44,12 +44,12 @@ class Cursor:
         return self._data[begin : self.position]
 
     def number(self, letter: str, what: str) -> Any:
-        """A number of the type `struct` calls `letter`."""
+        """A number of the type that `struct` calls `letter`."""
         packed = struct.Struct("<" + letter)
         return packed.unpack(self.take(packed.size, what))[0]
 
     def numbers(self, letter: str, count: int, what: str) -> np.ndarray:
-        """`count` numbers of one type, read-only; nothing is allocated before their bytes are known to be there."""
+        """`count` numbers of one type, read-only. Nothing is allocated before the file is seen to hold their bytes."""
         dtype = np.dtype("<" + letter)
         return np.frombuffer(self.take(count * dtype.itemsize, what), dtype)
 
@@ -57,7 +57,7 @@ class Cursor:
         return self.strings(1, what)[0]
 
     def strings(self, count: int, what: str) -> list[str]:
-        """`count` strings, each a length and UTF-8. One flat loop: a vocabulary has half a million."""
+        """`count` strings, each a length and UTF-8. One flat loop, as a vocabulary has half a million."""
         if count * _LENGTH.size > self.remaining:
             raise self._short(f"{what}, {count} strings,", count * _LENGTH.size, self.position)
         self._string_count += count

@@ -12,7 +12,7 @@ MAGIC = b"GGUF"
 VERSION = 3
 DEFAULT_ALIGNMENT = 32
 MAX_NAME_NBYTES = 63
-"""A tensor name is kept by llama.cpp in 64 bytes, the last one zero (GGML_MAX_NAME)."""
+"""llama.cpp keeps a tensor name in 64 bytes, the last of which is zero (GGML_MAX_NAME)."""
 MAX_DIMENSIONS = 4
 
 
@@ -68,7 +68,7 @@ def array(element: ValueType, items: Sequence[Any]) -> Value:
 
 @dataclass(frozen=True)
 class TensorInfo:
-    """A tensor as the file's table of contents lists it; `shape` is row-major, the file stores it reversed."""
+    """A tensor in the file's table of contents. `shape` is row-major; the file stores it reversed."""
 
     name: str
     shape: tuple[int, ...]

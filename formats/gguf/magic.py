@@ -1,4 +1,4 @@
-"""Whether a file is GGUF by what it begins with: names say little, Ollama calls its files by their hashes."""
+"""Tells GGUF files by their first bytes, as Ollama names its files by their hashes."""
 
 from pathlib import Path
 
@@ -9,9 +9,9 @@ SUFFIX = ".gguf"
 
 
 def is_gguf(path: Path) -> bool:
-    """Whether to read `path` as GGUF: a file that begins as one, or is called one though it is none.
+    """Whether to read `path` as GGUF: it begins with the magic bytes, or its name ends in .gguf.
 
-    So a .gguf file that is damaged or something else is told so by the reader. FormatError when it cannot be opened.
+    A damaged .gguf file is thus refused by the GGUF reader. FormatError when it cannot be opened.
     """
     if path.is_dir():
         return False

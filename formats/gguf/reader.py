@@ -1,6 +1,6 @@
-"""What a GGUF file says: its metadata, and its tensors described (ggml/docs/gguf.md). Trusts nothing.
+"""The header of a GGUF file: metadata, and descriptions of the tensors (ggml/docs/gguf.md). Trusts nothing.
 
-Everything llama.cpp's reader refuses is refused here (ggml/src/gguf.cpp), each with a message that names the place.
+It refuses whatever llama.cpp's reader refuses (ggml/src/gguf.cpp), and each message names the byte.
 """
 
 import mmap
@@ -37,7 +37,7 @@ _SMALLEST_FILE_NBYTES = 24
 _PARTS_HINT = "a later part of a file that was cut into pieces is joined to the first: cat PART-a PART-b > WHOLE.gguf"
 _CUT_HINT = "its download was cut short, or it is the first of several pieces to be joined by cat"
 _SMALLEST_VALUE_NBYTES = 14
-"""A key of one letter, a type, and one byte."""
+"""A key of one letter, a type and one byte."""
 _SMALLEST_TENSOR_NBYTES = 24
 """An empty name, no dimensions, a type and an offset."""
 
@@ -59,23 +59,23 @@ _ELEMENT = {
 
 @dataclass(frozen=True)
 class GgufFile:
-    """What the header of one file says."""
+    """The header of one file."""
 
     path: Path
     version: int
     metadata: dict[str, Value]
     """In the file's order. Arrays of numbers are read-only numpy arrays, arrays of strings are lists."""
     tensors: tuple[StoredTensor, ...]
-    """In the file's order, which is that of their data."""
+    """In the file's order, which is the order of their data."""
     alignment: int
     data_offset: int
     """Where the first tensor begins, from the start of the file."""
 
 
 def read_gguf(path: Path) -> GgufFile:
-    """The header of a file; FormatError at the first thing llama.cpp would refuse. No tensor data is touched.
+    """The header of a file; no tensor data is read. FormatError for whatever llama.cpp would refuse.
 
-    One file of several (`split.count`) is read like any other: it holds the tensors it says it holds.
+    One file of several (`split.count`) is read like any other.
     """
     with open_input(path) as file:
         size = size_of(file)
@@ -127,7 +127,7 @@ def _metadata(cursor: Cursor, count: int) -> dict[str, Value]:
 
 
 def _refuse_count(cursor: Cursor, count: int, what: str, smallest: int) -> None:
-    """A count is believed only if the bytes left could hold so many."""
+    """FormatError for a count of items that the remaining bytes cannot hold."""
     if count * smallest > cursor.remaining:
         raise FormatError(
             f"{cursor.path}: {count} {what} need at least {count * smallest} bytes at {cursor.position}, "
@@ -180,7 +180,7 @@ def _truths(cursor: Cursor, count: int, what: str) -> np.ndarray:
 
 
 def _infos(cursor: Cursor, count: int) -> list[tuple[TensorInfo, int]]:
-    """The table of contents: each tensor with the offset it claims."""
+    """The table of contents: each tensor with its stored offset."""
     _refuse_count(cursor, count, "tensors", _SMALLEST_TENSOR_NBYTES)
     refuse_too_many(f"{cursor.path}: ", count, "tensors", TENSOR_MEMORY_NBYTES, cursor.size)
     infos: dict[str, tuple[TensorInfo, int]] = {}
@@ -213,7 +213,7 @@ def _info(cursor: Cursor, index: int) -> TensorInfo:
 def _stored(
     cursor: Cursor, infos: list[tuple[TensorInfo, int]], data_offset: int, alignment: int
 ) -> tuple[StoredTensor, ...]:
-    """The tensors where they lie: one after the other, each padded to the alignment, all within the file."""
+    """The tensors with their positions: one after the other, each padded to the alignment, all within the file."""
     source = f"{cursor.path}: "
     expected = 0
     tensors = []

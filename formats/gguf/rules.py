@@ -1,4 +1,4 @@
-"""What makes a GGUF file valid, where reader and writer must agree (ggml/src/gguf.cpp).
+"""The rules of a valid GGUF file that reader and writer share (ggml/src/gguf.cpp).
 
 `source` begins the message of each FormatError: the file and ": " when reading, nothing when writing.
 """
@@ -21,7 +21,7 @@ ALIGNMENT_KEY = "general.alignment"
 MAX_STRING_NBYTES = 1 << 30
 MAX_ARRAY_ITEMS = 1 << 30
 MAX_ALIGNMENT = 1 << 20
-"""Larger than any page of memory; a file's header is filled up to it."""
+"""Larger than any page of memory. The header is padded to it."""
 
 NUMBER = {
     ValueType.UINT8: "B",
@@ -35,7 +35,7 @@ NUMBER = {
     ValueType.INT64: "q",
     ValueType.FLOAT64: "d",
 }
-"""Number types by the letter that both `struct` and numpy call them, after a "<"."""
+"""The letter of each number type in `struct` and numpy, behind a "<"."""
 
 
 def padded(nbytes: int, alignment: int) -> int:
@@ -44,7 +44,7 @@ def padded(nbytes: int, alignment: int) -> int:
 
 
 def alignment_of(source: str, metadata: Mapping[str, Value]) -> int:
-    """What every tensor's offset is a multiple of."""
+    """The number that divides every tensor's offset."""
     value = metadata.get(ALIGNMENT_KEY)
     if value is None:
         return DEFAULT_ALIGNMENT
@@ -64,7 +64,7 @@ def check_key(source: str, key: str) -> None:
 
 
 def check_name(source: str, name: str, nbytes: int) -> None:
-    """A tensor name as llama.cpp can hold it: it would cut one at a zero byte, and two could become one."""
+    """FormatError for a name that llama.cpp cannot hold. It cuts names at a zero byte, so two could become one."""
     if nbytes > MAX_NAME_NBYTES:
         raise FormatError(f"{source}tensor name {quoted(name)} has {nbytes} bytes, at most {MAX_NAME_NBYTES} fit")
     if "\0" in name:
@@ -77,7 +77,7 @@ def check_dimension_count(source: str, name: str, count: int) -> None:
 
 
 def checked_nbytes(source: str, info: TensorInfo) -> int:
-    """Bytes of the tensor's data; FormatError when the dimensions multiply beyond 63 bits or leave a block unfilled."""
+    """Bytes of the tensor's data; FormatError when these do not fit 63 bits, or a row does not fill its blocks."""
     where = f"{source}tensor {quoted(info.name)}"
     if any(n < 0 for n in info.shape) or prod(int(n) or 1 for n in info.shape) >= 1 << 63:
         raise FormatError(f"{where} has shape {list(info.shape)}, its element count does not fit 63 bits")

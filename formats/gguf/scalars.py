@@ -1,17 +1,18 @@
-"""One metadata value as the kind and range that a reader expects: nothing else reads keys that should be scalars.
+"""Metadata values that must be scalars, read with the type and range that the caller expects.
 
-Each function gives the value under a key, or `default` where there is none. FormatError names the key and what was
-found, or that it is missing where there is no default; `source` begins the message: the file and ": ".
+Each function gives the value of a key, or `default` where the key is missing. FormatError for a missing key without
+a default, and for another type or range; `source` begins its message: the file and ": ".
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from typing import Any
 
 from quantize_cli.formats.errors import FormatError
 from quantize_cli.formats.gguf.layout import Value, ValueType
 from quantize_cli.formats.quoted import quoted
 
 LARGEST_WHOLE = (1 << 31) - 1
-"""llama.cpp keeps sizes and counts in 32 bits; none that a file can fill comes near."""
+"""llama.cpp keeps sizes and counts in 32 bits, which is far more than any file needs."""
 LARGEST_REAL = 1e30
 """Within float32, with room for a product."""
 
@@ -23,13 +24,8 @@ def whole(
     lowest: int = 0, highest: int = LARGEST_WHOLE,
 ) -> int:  # fmt: skip
     """A whole number from `lowest` to `highest`."""
-    if key not in metadata and default is not None:
-        return default
-    value = _required(source, metadata, key)
-    data = value.data
-    if not isinstance(data, int) or isinstance(data, bool) or not lowest <= data <= highest:
-        raise _refused(source, key, value, f"a whole number from {lowest} to {highest}")
-    return data
+    expected = f"a whole number from {lowest} to {highest}"
+    return int(_value(source, metadata, key, default, (_is(int, lowest, highest), expected)))
 
 
 def real(
@@ -37,33 +33,34 @@ def real(
     lowest: float = -LARGEST_REAL, highest: float = LARGEST_REAL,
 ) -> float:  # fmt: skip
     """A number from `lowest` to `highest`, which NaN never is."""
-    if key not in metadata and default is not None:
-        return default
-    value = _required(source, metadata, key)
-    data = value.data
-    if not isinstance(data, int | float) or isinstance(data, bool) or not lowest <= data <= highest:
-        raise _refused(source, key, value, f"a number from {lowest:g} to {highest:g}")
-    return float(data)
+    expected = f"a number from {lowest:g} to {highest:g}"
+    return float(_value(source, metadata, key, default, (_is(int | float, lowest, highest), expected)))
 
 
 def words(source: str, metadata: Metadata, key: str, default: str | None = None) -> str:
     """A text."""
-    if key not in metadata and default is not None:
-        return default
-    value = _required(source, metadata, key)
-    if value.type is not ValueType.STRING:
-        raise _refused(source, key, value, "a string")
-    return str(value.data)
+    return str(_value(source, metadata, key, default, (lambda data: isinstance(data, str), "a string")))
 
 
 def truth(source: str, metadata: Metadata, key: str, default: bool | None = None) -> bool:
     """True or false."""
-    if key not in metadata and default is not None:
-        return default
-    value = _required(source, metadata, key)
-    if value.type is not ValueType.BOOL:
-        raise _refused(source, key, value, "true or false")
-    return bool(value.data)
+    return bool(_value(source, metadata, key, default, (lambda data: isinstance(data, bool), "true or false")))
+
+
+def _is(type_: Any, lowest: float, highest: float) -> Callable[[Any], bool]:
+    return lambda data: isinstance(data, type_) and not isinstance(data, bool) and lowest <= data <= highest
+
+
+def _value(source: str, metadata: Metadata, key: str, default: Any, expected: tuple[Callable[[Any], bool], str]) -> Any:
+    """`expected` tells whether a value is allowed, and says in words which are."""
+    if key not in metadata:
+        if default is not None:
+            return default
+        raise FormatError(f"{source}metadata key '{key}' is missing")
+    value, (is_allowed, words_for_it) = metadata[key], expected
+    if not is_allowed(value.data):
+        raise FormatError(f"{source}metadata key '{key}' is {shown(value)}, not {words_for_it}")
+    return value.data
 
 
 def shown(value: Value) -> str:
@@ -73,13 +70,3 @@ def shown(value: Value) -> str:
     if value.type is ValueType.STRING:
         return quoted(value.data)
     return str(value.data).lower()
-
-
-def _refused(source: str, key: str, value: Value, expected: str) -> FormatError:
-    return FormatError(f"{source}metadata key '{key}' is {shown(value)}, not {expected}")
-
-
-def _required(source: str, metadata: Metadata, key: str) -> Value:
-    if key not in metadata:
-        raise FormatError(f"{source}metadata key '{key}' is missing")
-    return metadata[key]

@@ -21,7 +21,7 @@ NUMBER, COUNT, TENSORS = "split.no", "split.count", "split.tensors.count"
 KEYS = (NUMBER, COUNT, TENSORS)
 
 _MOST_FILES = 99_999
-"""As many as the names have digits for."""
+"""The names have five digits."""
 _NAME = re.compile(r"(?P<stem>.+)-(?P<number>\d{5})-of-(?P<count>\d{5})\.gguf")
 
 
@@ -31,7 +31,7 @@ def shard_path(path: Path, number: int, count: int) -> Path:
 
 
 def marks(number: int, count: int, tensors: int) -> dict[str, Value]:
-    """The metadata that says which part of a model a file is."""
+    """The metadata that numbers one file of a split model."""
     return {
         NUMBER: Value(ValueType.UINT16, number),
         COUNT: Value(ValueType.UINT16, count),
@@ -40,7 +40,7 @@ def marks(number: int, count: int, tensors: int) -> dict[str, Value]:
 
 
 def read_model(path: Path) -> tuple[GgufFile, tuple[StoredTensor, ...]]:
-    """The file that holds a model's metadata, and the tensors of all its files; `path` is any one of them.
+    """The file with a model's metadata, and the tensors of all its files; `path` is any of them.
 
     FormatError for a shard that is missing or belongs elsewhere, and for a tensor that two of them hold.
     """
@@ -63,7 +63,7 @@ def read_model(path: Path) -> tuple[GgufFile, tuple[StoredTensor, ...]]:
 
 
 def refuse_joined(file: GgufFile) -> None:
-    """FormatError when another GGUF file follows in the same file: shards are whole files, which cat does not merge."""
+    """FormatError when a second GGUF file follows in the same file: cat does not merge shards."""
     end = max((tensor.offset + tensor.nbytes for tensor in file.tensors), default=file.data_offset)
     with open_input(file.path) as stored:
         for begin in (end, padded(end, file.alignment)):

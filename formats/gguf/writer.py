@@ -1,4 +1,4 @@
-"""The header of a GGUF file, complete, before a byte of a tensor is made: offsets first (ggml/docs/gguf.md)."""
+"""The complete header of a GGUF file, offsets included, before any tensor is made (ggml/docs/gguf.md)."""
 
 import struct
 from collections.abc import Callable, Mapping, Sequence
@@ -28,18 +28,18 @@ _U64 = struct.Struct("<Q").pack
 
 @dataclass(frozen=True)
 class FileLayout:
-    """Where everything goes. Any worker can write any tensor at its offset; what lies between is zeros."""
+    """Where everything goes. Any worker can write any tensor at its offset; the bytes between are zeros."""
 
     header: bytes
     """From the magic to the padding before the first tensor."""
     offsets: tuple[int, ...]
-    """Of each tensor in the order given, from the start of the file."""
+    """From the start of the file, in the order of the tensors."""
     nbytes: int
     """Of the file: the last tensor is padded like the others."""
 
 
 def lay_out(metadata: Mapping[str, Value], tensors: Sequence[TensorInfo]) -> FileLayout:
-    """The file that holds these, in these orders; FormatError for what a reader would refuse.
+    """The layout of a file with these, in their order; FormatError for what a reader would refuse.
 
     Tensors are aligned to the metadata's `general.alignment`, or to 32.
     """
@@ -67,7 +67,7 @@ def lay_out(metadata: Mapping[str, Value], tensors: Sequence[TensorInfo]) -> Fil
 
 
 def _entry(info: TensorInfo, offset: int) -> bytes:
-    """A tensor's line in the table of contents; dimensions are stored with the row first."""
+    """A tensor's entry in the table of contents; the row length is stored first."""
     name = _string(info.name, f"tensor name {quoted(info.name)}")
     check_name("", info.name, len(name) - len(_U64(0)))
     check_dimension_count("", info.name, len(info.shape))
@@ -76,7 +76,7 @@ def _entry(info: TensorInfo, offset: int) -> bytes:
 
 
 def _encode(value: Value, what: str) -> bytes:
-    """A value as it follows its type."""
+    """A value's bytes, without its type."""
     if value.type is not ValueType.ARRAY:
         return _items(value.type, [value.data], what)
     if value.element is None or value.element is ValueType.ARRAY:
@@ -103,7 +103,7 @@ def _items(type_: ValueType, items: Sequence[Any] | np.ndarray, what: str) -> by
 
 
 def _strings(items: Sequence[str] | np.ndarray, what: str) -> bytes:
-    """Each a length and UTF-8. One flat loop: a vocabulary has half a million."""
+    """Each a length and UTF-8. One flat loop, as a vocabulary has half a million."""
     _require(items, what, "text", lambda item: isinstance(item, str))
     parts = []
     for item in items:

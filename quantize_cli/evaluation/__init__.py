@@ -1,1 +1,1 @@
-"""What a quantization cost: perplexity, divergence from a reference, and how far to trust either."""
+"""The loss of a quantization: perplexity, divergence from a reference, and their intervals."""

@@ -1,9 +1,9 @@
-"""Intervals by block bootstrap: chunks are drawn anew, with replacement, as tokens of one chunk are not independent.
+"""Intervals by block bootstrap: chunks are resampled with replacement, as tokens of one chunk are not independent.
 
-Of several texts each keeps its number of chunks, and counts as much as the others (a macro average). Percentile
-intervals of few blocks come out too narrow; they are widened about the estimate by what Student's t adds to the normal
-distribution, and by n / (n - 1) for the variance, as Hesterberg proposes (What Teachers Should Know About the
-Bootstrap, 2015, section 4.1).
+Each of several texts keeps its number of chunks, and counts as much as the others (a macro average). Percentile
+intervals of few blocks are too narrow. They are widened about the estimate by the ratio of Student's t to the normal
+distribution, and by n / (n - 1) for the variance (Hesterberg, What Teachers Should Know About the Bootstrap, 2015,
+section 4.1).
 """
 
 import sys
@@ -21,19 +21,19 @@ _SEED = 20
 _ENDS = (0.025, 0.975)
 _NORMAL = 1.959964
 _STUDENT = {1: 12.7062, 2: 4.3027, 3: 3.1824, 4: 2.7764}
-"""The 97.5 % point of Student's t, where the expansion below is not good enough yet."""
+"""The 97.5 % point of Student's t where the expansion below is too inexact."""
 
 
 @dataclass(frozen=True)
 class Estimate:
-    """A number and its 95 % interval, which is None where there are too few chunks to tell."""
+    """A number and its 95 % interval, which is None with too few chunks."""
 
     value: float
     interval: tuple[float, float] | None = None
 
 
 class BlockBootstrap:
-    """Which chunks are drawn: the same for every statistic, so that what is compared is compared on the same draws."""
+    """Resamples of the chunks: the same for every statistic, so that all figures compare."""
 
     def __init__(self, chunks: Sequence[int], scored: int) -> None:
         """`chunks` of each text, in order, of `scored` tokens each."""
@@ -45,7 +45,7 @@ class BlockBootstrap:
         self._widening = _widening(chunks) if min(chunks) > 1 else None
 
     def mean(self, values: np.ndarray, ends: tuple[float, float] = (-np.inf, np.inf)) -> Estimate:
-        """Of values (chunks, scored); the interval is kept within `ends`."""
+        """The mean of values (chunks, scored); its interval is kept within `ends`."""
         means = values.mean(axis=1, dtype=np.float64)
         return self._estimate(float((self._plain * means).sum()), (self._drawn * means).sum(axis=1), ends)
 
@@ -61,7 +61,7 @@ class BlockBootstrap:
         return self._estimate(value, np.sqrt((self._drawn * squares).sum(axis=1)), (0, np.inf))
 
     def quantiles(self, values: np.ndarray, fractions: Sequence[float]) -> list[Estimate]:
-        """For each fraction the value that so many do not exceed, interpolated as NumPy and llama-perplexity do."""
+        """The quantile of each fraction, interpolated as in NumPy and llama-perplexity."""
         order = np.argsort(values, axis=None)
         ascending, chunk = values.ravel()[order], order // self._scored
         weight = self._plain[chunk]
@@ -96,7 +96,7 @@ def exponential(logarithm: float) -> float:
 
 
 def _widening(chunks: Sequence[int]) -> float:
-    """By how much an interval of percentiles is too narrow: the blocks of a text vary about the text's own mean."""
+    """The factor by which a percentile interval is too narrow: the blocks of a text vary about its own mean."""
     freedom = sum(chunks) - len(chunks)
     return _student(freedom) / _NORMAL * sqrt(sum(chunks) / freedom)
 

@@ -1,4 +1,4 @@
-"""A text file as the chunks of tokens a perplexity is measured on, cut as llama-perplexity cuts it."""
+"""A text file as chunks of tokens, cut as llama-perplexity cuts it."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -11,11 +11,11 @@ from quantize_cli.errors import InputError, UsageError
 from quantize_cli.evaluation.letters import HasSpecialTokens, is_full, markers_in, notice
 
 LEAST_CONTEXT = 5
-"""The shortest context of which two tokens are scored, so that even one chunk has a spread."""
+"""The shortest context with two scored tokens, so that even one chunk has a variance."""
 
 
 class Encoder(HasSpecialTokens, Protocol):
-    """What is needed of a tokenizer."""
+    """The parts of a tokenizer that we use."""
 
     @property
     def bos_id(self) -> int | None: ...
@@ -30,7 +30,7 @@ class Encoder(HasSpecialTokens, Protocol):
 
 
 def _unheard(message: str) -> None:
-    """What is said to nobody."""
+    """Ignore the notice."""
 
 
 @dataclass(frozen=True)
@@ -38,16 +38,16 @@ class Reading:
     """How a text becomes tokens."""
 
     special: bool = False
-    """Control tokens in it are read as such, rather than as letters."""
+    """Control tokens in the text are read as tokens, not as letters."""
     notice: Callable[[str], None] = _unheard
-    """Told of what a person should know of the text."""
+    """Called with a message about the text."""
 
 
 AS_LETTERS = Reading()
 
 
 def read_text(path: Path) -> str:
-    """The file's text, without one newline at its end, which llama.cpp's tools drop too; InputError if unreadable."""
+    """The file's text without one newline at its end, as in llama.cpp's tools; InputError if unreadable."""
     try:
         raw = path.read_bytes()
     except OSError as error:
@@ -62,11 +62,11 @@ def read_text(path: Path) -> str:
 def read_chunks(
     path: Path, tokenizer: Encoder, context: int = 512, limit: int | None = None, reading: Reading = AS_LETTERS
 ) -> np.ndarray:
-    """The text's tokens as whole chunks, (chunks, context) int32, the first `limit` of them.
+    """The first `limit` whole chunks of the text's tokens, (chunks, context) int32.
 
-    Where the vocabulary puts a token in front of a text, that token takes the place of each chunk's first. Tokens
-    behind the last whole chunk are dropped. InputError when the text does not fill two chunks, which llama-perplexity
-    asks for, however few are wanted, and for a vocabulary that ends texts with a token, which it refuses too.
+    If the vocabulary adds BOS, it replaces the first token of each chunk. Tokens after the last whole chunk are
+    dropped. InputError, as in llama-perplexity, when the text does not fill two chunks, whatever the limit, and for a
+    vocabulary that adds EOS.
     """
     if context < LEAST_CONTEXT:
         raise UsageError(f"a context of {context} tokens is too short to score, at least {LEAST_CONTEXT} are needed")
@@ -103,9 +103,9 @@ def read_texts(
     limit: int | None = None,
     reading: Reading = AS_LETTERS,
 ) -> tuple[np.ndarray, tuple[tuple[str, int], ...]]:
-    """The chunks of several texts one after the other, and each text's name with the number of its own.
+    """The chunks of all texts in order, and the name of each text with its number of chunks.
 
-    `limit` is for each text. UsageError when one is given twice, as it would count twice.
+    `limit` holds for each text. UsageError when a text is named twice, as it would count twice.
     """
     names = [str(path) for path in paths]
     twice = next((name for index, name in enumerate(names) if name in names[:index]), None)

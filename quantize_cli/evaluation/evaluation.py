@@ -1,4 +1,4 @@
-"""An evaluation from its request to its figures: models opened and checked, texts cut, everything run and summed up."""
+"""An evaluation, from its request to its figures: opens the models, tokenizes the texts, measures and summarizes."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
@@ -29,38 +29,34 @@ _FEW_CHUNKS = 20
 
 @dataclass(frozen=True)
 class Request:
-    """What is to be measured, and on what."""
+    """The models and texts of an evaluation."""
 
     models: tuple[Path, ...]
     texts: tuple[Path, ...]
-    """May be empty where the reference is a file of predictions, which holds its tokens."""
+    """May be empty if the reference is a file of predictions, which holds its tokens."""
     context: int | None = None
-    """Tokens of a chunk; None for the usual number, 0 for what the models were trained on."""
+    """Tokens of a chunk; None for the default, 0 for the context of the models' training."""
     limit: int | None = None
     """Chunks of each text."""
     reference: Path | None = None
     save: Path | None = None
-    """Where to save what the first model predicts."""
+    """Where to save the predictions of the first model."""
     special: bool = False
-    """Control tokens in the texts are read as such."""
+    """Control tokens in the texts are read as tokens."""
     guard: Guard = ANY_FILE
     """Of `save`."""
 
 
 @dataclass(frozen=True)
 class Prepared:
-    """A request whose files are there and fit together."""
+    """A request whose files exist and fit together."""
 
+    request: Request
     subjects: tuple[Subject, ...]
-    """The models asked for, and behind them the reference if it is another one."""
-    requested: int
-    """How many were asked for."""
+    """The models of the request, then the reference if it is another model."""
     chunks: np.ndarray = field(repr=False)
     texts: tuple[tuple[str, int], ...]
     reference: Reference
-    reference_name: str | None
-    save: Path | None
-    guard: Guard
     warnings: tuple[str, ...]
 
 
@@ -71,26 +67,26 @@ class Measured:
     subject: Subject
     scores: Scores = field(repr=False)
     overall: Summary
-    """On all texts, each of which counts as much as the others."""
+    """On all texts, each of which has the same weight."""
     by_text: tuple[Summary, ...]
     is_reference: bool
 
 
 @dataclass(frozen=True)
 class Evaluation:
-    """All that was found out."""
+    """The figures of all models."""
 
     texts: tuple[tuple[str, int], ...]
     context: int
     reference_name: str | None
     models: tuple[Measured, ...]
-    """Those asked for, in order."""
+    """The models of the request, in order."""
 
 
 def prepare(request: Request, note: Callable[[str], None]) -> Prepared:
-    """Open everything, telling `note` of what takes long.
+    """Open all files; `note` is called before slow work.
 
-    QuantizeError or FormatError for what is missing, damaged, or does not fit together.
+    QuantizeError or FormatError for files that are missing, damaged, or do not fit together.
     """
     if request.limit is not None and request.limit < 1:
         raise UsageError(f"cannot measure {request.limit} chunks, at least 1 is needed")
@@ -101,7 +97,7 @@ def prepare(request: Request, note: Callable[[str], None]) -> Prepared:
         raise UsageError("--special: there is no text to read", hint="a saved reference holds its tokens")
     subjects = [open_subject(path) for path in request.models]
     for subject in subjects[1:]:
-        refuse_other_vocabulary(subjects[0], subject)
+        refuse_other_vocabulary(subjects[0], subject.path, subject.vocabulary, subject.digest)
     if request.context == 0:
         request = replace(request, context=contexts.chosen(0, [subject.model for subject in subjects]))
     tokenizer, notices = load_tokenizer(subjects[0].model.metadata), list[str]()
@@ -119,27 +115,24 @@ def prepare(request: Request, note: Callable[[str], None]) -> Prepared:
     models = [subject.model for subject in subjects]
     warnings = [warning for model in models for warning in model.warnings]
     warnings += [*contexts.beyond(chunks.shape[1], models), *notices]
-    name = None if request.reference is None else str(request.reference)
-    return Prepared(
-        tuple(subjects), len(request.models), chunks, texts, reference, name, request.save,
-        request.guard, tuple(warnings),
-    )  # fmt: skip
+    return Prepared(request, tuple(subjects), chunks, texts, reference, tuple(warnings))
 
 
 def _index_of(path: Path, subjects: list[Subject]) -> int:
-    """Where the reference stands among the models; added behind them if it is not there."""
+    """The index of the reference among the models; it is appended if it is not there."""
     for index, subject in enumerate(subjects):
         if subject.path == path:
             return index
-    subjects.append(open_subject(path))
-    refuse_other_vocabulary(subjects[0], subjects[-1])
+    subject = open_subject(path)
+    refuse_other_vocabulary(subjects[0], path, subject.vocabulary, subject.digest)
+    subjects.append(subject)
     return len(subjects) - 1
 
 
 def _of_saved(
     request: Request, saved: SavedReference, tokenizer: Encoder, reading: Reading
 ) -> tuple[np.ndarray, tuple[tuple[str, int], ...]]:
-    """The tokens of a saved reference, which those of the texts must be if any are named."""
+    """The tokens of a saved reference; InputError if the texts of the request have others."""
     context = saved.tokens.shape[1]
     if request.context not in (None, context):
         raise InputError(f"{request.reference}: was made with a context of {context} tokens, not {request.context}")
@@ -156,15 +149,16 @@ def _of_saved(
 
 
 def run(prepared: Prepared, advance: Callable[[int], None]) -> Evaluation:
-    """Measure what was prepared; `advance` is told of each chunk done."""
-    with saving_reference(prepared.save, prepared.subjects[0], prepared.chunks, prepared.texts, prepared.guard) as save:
+    """Measure what was prepared; `advance` is called with 1 after each chunk."""
+    request, chunks = prepared.request, prepared.chunks
+    with saving_reference(request.save, prepared.subjects[0], chunks, prepared.texts, request.guard) as save:
 
         def on_chunk(index: int, logits: np.ndarray, tokens: np.ndarray) -> None:
             save(index, logits, tokens)
             advance(1)
 
         models = [subject.transformer for subject in prepared.subjects]
-        scores = measure(models, prepared.chunks, prepared.reference, on_chunk)
+        scores = measure(models, chunks, prepared.reference, on_chunk)
         for subject in prepared.subjects:
             refuse_changed(subject.model.files)
     counts = [count for _, count in prepared.texts]
@@ -172,8 +166,8 @@ def run(prepared: Prepared, advance: Callable[[int], None]) -> Evaluation:
         _sum_up(subject, of_model, counts, index == prepared.reference)
         for index, (subject, of_model) in enumerate(zip(prepared.subjects, scores, strict=True))
     ]
-    context = prepared.chunks.shape[1]
-    return Evaluation(prepared.texts, context, prepared.reference_name, tuple(results[: prepared.requested]))
+    name = None if request.reference is None else str(request.reference)
+    return Evaluation(prepared.texts, chunks.shape[1], name, tuple(results[: len(request.models)]))
 
 
 def _sum_up(subject: Subject, scores: Scores, counts: Sequence[int], is_reference: bool) -> Measured:
@@ -185,7 +179,7 @@ def _sum_up(subject: Subject, scores: Scores, counts: Sequence[int], is_referenc
 
 
 def evaluated(request: Request, report: Report) -> Evaluation:
-    """The request's answer; tells what of it deserves less trust than the rest."""
+    """Prepare and run; notes and warnings go to `report`."""
     prepared = prepare(request, report.note)
     for warning in prepared.warnings:
         report.warn(warning)
@@ -201,7 +195,7 @@ def evaluated(request: Request, report: Report) -> Evaluation:
 
 
 def _tell_error(comparison: Comparison, path: Path, report: Report) -> None:
-    """What the coding of a saved reference does to the figures."""
+    """Report how the coding of a saved reference changes the figures."""
     if np.isfinite(comparison.kld_error):
         report.note(f"{path}: its coding changes the mean KLD by at most {comparison.kld_error:.1e}")
     else:

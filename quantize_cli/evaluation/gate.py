@@ -1,8 +1,8 @@
-"""Limits that a quantization must keep, for a build that fails when it does not.
+"""Limits for a quantization, so that a build can fail when one is broken.
 
-A limit is kept, or broken, when the whole 95 % interval lies on one side of it; where the interval crosses it the
-measurement decides nothing, and says so. Where there are too few chunks for an interval the figure decides alone,
-which is not enough for those who are strict. What is not a finite number breaks every limit.
+A limit is kept or broken when the whole 95 % interval lies on one side of it. If the interval crosses it, the
+measurement is inconclusive. With too few chunks for an interval the figure alone decides, but cannot pass if `strict`.
+A figure that is not finite breaks every limit.
 """
 
 from collections.abc import Mapping
@@ -16,7 +16,7 @@ from quantize_cli.evaluation.summary import Comparison
 
 
 class Verdict(Enum):
-    """What a measurement says of a limit."""
+    """The result of a measurement for a limit."""
 
     PASS = "pass"
     FAIL = "fail"
@@ -28,14 +28,14 @@ class Gate:
     """One limit."""
 
     option: str
-    """As the user typed it, without its value: "--max-kld"."""
+    """Without its value: "--max-kld"."""
     figure: str
-    """The field of Comparison it is on."""
+    """The field of Comparison that it limits."""
     limit: float
     is_least: bool = False
-    """Whether the figure must reach the limit, rather than stay below it."""
+    """Whether the limit is a minimum, not a maximum."""
     doubt: str = ""
-    """Why it may not be the limit that was meant."""
+    """Why the user may have meant another limit."""
 
 
 @dataclass(frozen=True)
@@ -49,7 +49,7 @@ class Outcome:
 
 
 def gates(max_ppl_increase: str | None, max_kld: str | None, min_top1: str | None) -> list[Gate]:
-    """The limits wanted; UsageError for what is no number, or makes no sense as a limit."""
+    """The limits of the options; UsageError for a value that is not a number, or makes no sense as a limit."""
     limits = []
     if max_ppl_increase is not None:
         increase = _number(max_ppl_increase, "--max-ppl-increase")
@@ -77,7 +77,7 @@ def _number(text: str, option: str) -> float:
 
 
 def _doubt(text: str) -> str:
-    """Of an increase as it was said: whoever forgets the sign of percent gets a limit that nothing breaks."""
+    """A warning for an increase of 1 or more without a percent sign, which hardly any model exceeds."""
     if text.endswith("%") or float(text) < 1:
         return ""
     return f"--max-ppl-increase {text} allows {100 * float(text):g} % more perplexity; {text}% is written with its sign"
@@ -94,7 +94,7 @@ def judge(limits: list[Gate], measured: Mapping[str, Comparison], strict: bool =
 
 
 def verdict(gate: Gate, estimate: Estimate, strict: bool = False) -> Verdict:
-    """By the interval; without one by the figure, which, if `strict`, cannot pass."""
+    """By the interval; without one by the figure, which cannot pass if `strict`."""
     low, high = estimate.interval or (estimate.value, estimate.value)
     if not isfinite(estimate.value) or isnan(low) or isnan(high):
         return Verdict.FAIL
@@ -106,10 +106,10 @@ def verdict(gate: Gate, estimate: Estimate, strict: bool = False) -> Verdict:
 
 
 def is_broken(outcome: Outcome, strict: bool) -> bool:
-    """Whether the limit is broken or, if `strict`, left undecided."""
+    """Whether the limit is broken or, if `strict`, inconclusive."""
     return outcome.verdict is Verdict.FAIL or (strict and outcome.verdict is Verdict.INCONCLUSIVE)
 
 
 def is_passed(outcomes: list[Outcome], strict: bool) -> bool:
-    """Whether no limit is broken, nor, if `strict`, left undecided."""
+    """Whether no limit is broken or, if `strict`, inconclusive."""
     return not any(is_broken(outcome, strict) for outcome in outcomes)

@@ -1,4 +1,4 @@
-"""Markers of a vocabulary that stand in a text, such as <|im_end|>, which is read as letters unless told otherwise."""
+"""Special tokens in a text, such as <|im_end|>, which are read as letters unless `--special` is set."""
 
 from typing import Protocol
 
@@ -10,7 +10,7 @@ _SHOWN = 3
 
 
 class HasSpecialTokens(Protocol):
-    """What is needed of a tokenizer."""
+    """The parts of a tokenizer that we use."""
 
     @property
     def special_tokens(self) -> tuple[tuple[str, int], ...]: ...
@@ -20,9 +20,9 @@ class HasSpecialTokens(Protocol):
 
 
 def markers_in(text: str, tokenizer: HasSpecialTokens) -> dict[str, int]:
-    """How often each control token stands in `text`, by its name; of those that overlap the longest counts."""
+    """How often each control token occurs in `text`, by name; of overlapping ones the longest counts."""
     control_tokens = [marker for marker, token in tokenizer.special_tokens if token in tokenizer.control_ids]
-    # Thousands of unused tokens begin alike, and few texts have what they begin with.
+    # Thousands of unused tokens share a prefix, which few texts have.
     met = {prefix for prefix in {marker[:_PREFIX] for marker in control_tokens} if prefix in text}
     counts: dict[str, int] = {}
     for marker in control_tokens:
@@ -33,12 +33,12 @@ def markers_in(text: str, tokenizer: HasSpecialTokens) -> dict[str, int]:
 
 
 def is_full(counts: dict[str, int], tokens: int) -> bool:
-    """Whether a text of so many tokens has enough markers for its reader to mean them."""
+    """Whether a text of so many tokens has so many special tokens that they are probably meant as such."""
     return sum(counts.values()) >= min(_MANY, max(1, tokens // _PER_TOKENS))
 
 
 def notice(origin: str, counts: dict[str, int]) -> str:
-    """One line on the markers found in what `origin` names."""
+    """One line on the special tokens in the text that `origin` names."""
     often = sorted(counts.items(), key=lambda item: -item[1])
     listed = [f"{quoted(marker)} {count} time{'s' * (count > 1)}" for marker, count in often[:_SHOWN]]
     more = f" and {len(often) - _SHOWN} more" if len(often) > _SHOWN else ""

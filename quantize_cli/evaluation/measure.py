@@ -1,6 +1,6 @@
-"""Runs models over the same chunks side by side and scores them, with the logits of one chunk and two models in memory.
+"""Runs models over the same chunks and scores them, with the logits of one chunk and two models in memory.
 
-Models take turns by batches of chunks, so that whatever else the machine does slows each of them alike.
+Models take turns by batches of chunks, so that other load on the machine slows all of them equally.
 """
 
 import time
@@ -16,28 +16,28 @@ from quantize_cli.formats.reference import Rows
 from quantize_cli.runtime.transformer import Transformer
 
 _BATCH = 2048
-"""Tokens run at once, as whole chunks, so that a matrix too large to hold is decoded once for several of them."""
+"""Tokens run at once, as whole chunks, so that a matrix too large to keep is decoded once for several chunks."""
 
 
 class SavedPredictions(Protocol):
-    """Predictions that were made before."""
+    """Predictions of a file."""
 
     def rows(self, chunk: int) -> Rows: ...
 
 
 @dataclass(frozen=True)
 class Scores:
-    """What one model predicted of a text."""
+    """The scores of one model on a text."""
 
     nll: np.ndarray
     """-ln p of each scored token, (chunks, scored) f64."""
     against: TokenComparison | None
-    """The same shape, against the reference; None without one, and for the reference itself."""
+    """The same shape, compared with the reference; None without one, and for the reference itself."""
     tokens_per_second: tuple[float, ...]
-    """Of each batch of chunks, all their tokens counted."""
+    """For each batch of chunks; all tokens count."""
 
     def of_chunks(self, start: int, stop: int) -> "Scores":
-        """Of the chunks [start, stop)."""
+        """The scores of chunks [start, stop)."""
         against = self.against
         if against is not None:
             part = slice(start, stop)
@@ -47,13 +47,13 @@ class Scores:
 
 
 Reference = int | SavedPredictions | None
-"""Which of the models the others are compared with, or what was saved, or nothing."""
+"""The index of the model that the others are compared with, or saved predictions, or None."""
 OnChunk = Callable[[int, np.ndarray, np.ndarray], None]
-"""Called for each chunk with its number, the first model's logits (scored, vocabulary), and the tokens that came."""
+"""Called for each chunk with its number, the first model's logits (scored, vocabulary), and the observed tokens."""
 
 
 def scored_tokens(chunks: np.ndarray) -> np.ndarray:
-    """Tokens (chunks, context) -> those predicted: behind the first half, and not the first there."""
+    """The scored tokens of (chunks, context): those of the second half, without its first."""
     return chunks[:, chunks.shape[1] // 2 + 1 :]
 
 
@@ -63,7 +63,7 @@ def measure(
     reference: Reference = None,
     on_chunk: OnChunk = lambda index, logits, tokens: None,
 ) -> list[Scores]:
-    """The scores of each model on `chunks` (count, context) of tokens, each run on its own from position zero."""
+    """The scores of each model on `chunks` (count, context) of tokens, each run from position zero."""
     builders = [_ScoreBuilder(isinstance(reference, int) and reference == position) for position in range(len(models))]
     together = max(1, _BATCH // chunks.shape[1])
     for start in range(0, len(chunks), together):
@@ -78,7 +78,7 @@ def measure(
 
 
 def _hidden(model: Transformer, chunks: np.ndarray) -> np.ndarray:
-    """What predicts the scored tokens: (chunks, scored, width)."""
+    """The hidden states that predict the scored tokens: (chunks, scored, width)."""
     return model.hidden(chunks)[:, chunks.shape[1] // 2 : -1]
 
 
@@ -86,7 +86,7 @@ def _score_chunk(
     models: Sequence[Transformer], states: Sequence[np.ndarray], builders: Sequence["_ScoreBuilder"],
     reference: Reference, index: int, tokens: np.ndarray, on_chunk: OnChunk,
 ) -> None:  # fmt: skip
-    """Project and score one chunk, the reference first as the others need it."""
+    """Compute logits and scores of one chunk, the reference's first, as the others need them."""
     base: Rows | None = None
     order = sorted(range(len(models)), key=lambda position: position != reference)
     if reference is not None and not isinstance(reference, int):

@@ -1,4 +1,4 @@
-"""The memory a model takes: measured in a process of its own, that does nothing but run it once."""
+"""The memory of a model, measured in a process that only runs it once."""
 
 import resource
 import sys
@@ -14,13 +14,13 @@ import numpy as np
 def peak_nbytes(path: Path, chunk: np.ndarray) -> int | None:
     """The largest resident size of a process that opens the model and runs `chunk` (1, context) through it.
 
-    None when that process ended without an answer, as one does that the system killed for its memory.
+    None when that process ended without a result, for example because the system killed it for its memory.
     """
     return peak_of(_run, path, chunk)
 
 
 def peak_of(work: Callable[..., None], *arguments: Any) -> int | None:
-    """The largest resident size of a process that does nothing but `work`, a function of a module; None as above."""
+    """The largest resident size of a process that only calls `work`, a function of a module; None as above."""
     context = get_context("spawn")
     receiver, sender = context.Pipe(duplex=False)
     process = context.Process(target=_do, args=(sender, work, arguments), daemon=True)
@@ -50,7 +50,7 @@ def _run(path: Path, chunk: np.ndarray) -> None:
 
 
 def _largest_resident() -> int:
-    """Of this process since it became this program; getrusage counts what it was forked from on Linux."""
+    """Of this process since its exec; on Linux getrusage includes the process it was forked from."""
     status = Path("/proc/self/status")
     if status.exists():
         line = next(line for line in status.read_text().splitlines() if line.startswith("VmHWM:"))

@@ -1,4 +1,4 @@
-"""Predictions that were made before and stand in a file: opened, held against the model, chosen from, written."""
+"""Predictions in a file: opens them, checks them against the model, selects chunks, and saves new ones."""
 
 import shutil
 from collections.abc import Callable, Iterator, Sequence
@@ -11,7 +11,7 @@ import numpy as np
 from quantize_cli.errors import InputError, OutputError, not_written
 from quantize_cli.evaluation.corpus import Encoder
 from quantize_cli.evaluation.measure import OnChunk
-from quantize_cli.evaluation.subject import Subject
+from quantize_cli.evaluation.subject import Subject, refuse_other_vocabulary
 from quantize_cli.formats import llama_logits, reference
 from quantize_cli.formats.llama_logits import LlamaLogits, read_llama_logits
 from quantize_cli.formats.output import ANY_FILE, Guard, replacing
@@ -24,13 +24,13 @@ _READERS: dict[bytes, _Reader] = {reference.MAGIC: read_reference, llama_logits.
 
 @dataclass(frozen=True)
 class SavedReference:
-    """Some chunks of a file of predictions."""
+    """Selected chunks of a file of predictions."""
 
     file: ReferenceFile | LlamaLogits
     chunk_numbers: np.ndarray
-    """Which chunks of the file, in order."""
+    """Their numbers in the file, in order."""
     tokens: np.ndarray
-    """(chunks, context) i32 as they were run."""
+    """(chunks, context) i32, as the model read them."""
     texts: tuple[tuple[str, int], ...]
 
     def rows(self, chunk: int) -> Rows:
@@ -38,7 +38,7 @@ class SavedReference:
 
 
 def open_saved_reference(path: Path) -> ReferenceFile | LlamaLogits | None:
-    """The file of predictions at `path`, of either kind; None when it is none, and so perhaps a model."""
+    """The file of predictions at `path`, of either format; None for any other file, which may be a model."""
     if path.is_dir():
         return None
     with open_input(path) as file:
@@ -49,15 +49,9 @@ def open_saved_reference(path: Path) -> ReferenceFile | LlamaLogits | None:
 def select_chunks(
     file: ReferenceFile | LlamaLogits, subject: Subject, tokenizer: Encoder, limit: int | None
 ) -> SavedReference:
-    """The first `limit` chunks of each of its texts; InputError when it is of another vocabulary than the model."""
+    """The first `limit` chunks of each text; InputError when the model has another vocabulary."""
     header = file.header
-    if header.vocabulary != subject.vocabulary:
-        raise InputError(
-            f"{file.path}: predicts {header.vocabulary} tokens, {subject.path} {subject.vocabulary}: "
-            "they cannot be compared"
-        )
-    if header.digest and header.digest != subject.digest:
-        raise InputError(f"{file.path} and {subject.path} have different vocabularies: they cannot be compared")
+    refuse_other_vocabulary(subject, file.path, header.vocabulary, header.digest)
     texts = tuple((name, count if limit is None else min(count, limit)) for name, count in header.texts)
     starts = np.cumsum([0, *(count for _, count in header.texts)])
     chunk_numbers = np.concatenate([start + np.arange(count) for start, (_, count) in zip(starts, texts, strict=False)])
@@ -76,7 +70,7 @@ def saving_reference(
     texts: Sequence[tuple[str, int]],
     guard: Guard = ANY_FILE,
 ) -> Iterator[OnChunk]:
-    """What to call with each chunk's logits, so that they are in `path` when the block ends well; nothing if None."""
+    """A function to call with each chunk's logits; `path` appears when the block succeeds. Does nothing for None."""
     if path is None:
         yield lambda index, logits, tokens: None
         return
@@ -85,7 +79,7 @@ def saving_reference(
     nbytes = len(start) + len(chunks) * step
     try:
         free = shutil.disk_usage(path.parent).free
-        if free < nbytes:  # said before the work, not after it
+        if free < nbytes:  # before the work, not after it
             raise OutputError(f"{path}: needs {nbytes} bytes, its disk has {free} free")
         with replacing(path, nbytes, guard) as output:
             output.write(start, 0)

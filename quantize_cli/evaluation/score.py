@@ -1,7 +1,7 @@
-"""What predictions say of the tokens that came, and of one another, position by position.
+"""Scores predictions on the observed tokens, and against those of a reference, position by position.
 
-The exponentials are float32, sixteen at once; all sums over a vocabulary are float64. A
-divergence comes out to about 3e-8 of what float64 throughout gives.
+The exponentials are float32, sixteen at once; all sums over a vocabulary are float64. A divergence is within about
+3e-8 of one in float64 throughout.
 """
 
 from dataclasses import dataclass
@@ -14,34 +14,34 @@ from quantize_cli.jit.elementary import exponential, logarithm
 from quantize_cli.runtime.kernels.exponential import exponentials
 
 _LOGITS = 1 << 18
-"""Worked on at once, 1 MiB, which stays in a core's cache over the passes; 255 rows of 32,000 take 30 ms a pair."""
+"""Computed at once: 1 MiB, which stays in a core's cache. 255 rows of 32,000 take 30 ms per pair of models."""
 
 
 @dataclass(frozen=True)
 class TokenComparison:
-    """One model's predictions held against the reference's, at positions (n,) or (chunks, n)."""
+    """One model's predictions compared with the reference's, at positions (n,) or (chunks, n)."""
 
     nll: np.ndarray
-    """-ln p of the token that came, by the reference; f64."""
+    """-ln p of the observed token, by the reference; f64."""
     divergence: np.ndarray
     """Kullback-Leibler divergence of the model from the reference: sum of p (ln p - ln q) over the vocabulary, f64."""
     same_top_token: np.ndarray
-    """Whether both hold the same token for the likeliest; bool."""
+    """Whether both have the same most likely token; bool."""
     divergence_error: np.ndarray
-    """How far the divergence may be off as the reference is stored in few bits; f64, NaN where nothing bounds it."""
+    """Bound of the divergence's error, as the reference is stored in few bits; f64, NaN without a bound."""
 
 
 class _Normalized(NamedTuple):
     shifted: np.ndarray
-    """(n, vocabulary) f32, the largest of a row being zero."""
+    """(n, vocabulary) f32; the largest of a row is zero."""
     exp_shifted: np.ndarray
     """exp of `shifted`."""
     log_sum: np.ndarray
-    """(n,) f64: what makes probabilities of them."""
+    """(n,) f64: ln of the sum of `exp_shifted`."""
 
 
 def nlls(logits: np.ndarray, tokens: np.ndarray) -> np.ndarray:
-    """Logits (n, vocabulary) f32 and the tokens (n,) that came -> -ln p of each, (n,) f64."""
+    """-ln p (n,) f64 of the observed tokens (n,), from logits (n, vocabulary) f32."""
     step = max(1, _LOGITS // logits.shape[1])
     with np.errstate(invalid="ignore", over="ignore"):
         return np.concatenate([
@@ -51,7 +51,7 @@ def nlls(logits: np.ndarray, tokens: np.ndarray) -> np.ndarray:
 
 
 def compare(logits: np.ndarray, reference: Rows, tokens: np.ndarray) -> tuple[np.ndarray, TokenComparison]:
-    """The model's surprise at the tokens (n,) that came, (n,) f64, and its predictions against the reference's."""
+    """-ln p (n,) f64 of the observed tokens (n,), and the model's predictions compared with the reference's."""
     step = max(1, _LOGITS // logits.shape[1])
     parts = []
     with np.errstate(invalid="ignore", over="ignore"):
@@ -112,6 +112,6 @@ def _nll(rows: _Normalized, tokens: np.ndarray) -> np.ndarray:
 
 
 def _dot(left: np.ndarray, right: np.ndarray) -> np.ndarray:
-    """Row by row, added up in float64."""
+    """Dot products of rows, summed in float64."""
     sums: np.ndarray = np.einsum("ij,ij->i", left, right, dtype=np.float64)
     return sums

@@ -1,4 +1,4 @@
-"""A model that is measured: opened, its vocabulary known, its size counted."""
+"""A model that is evaluated, with its vocabulary and size."""
 
 import hashlib
 import struct
@@ -13,7 +13,7 @@ from quantize_cli.runtime.transformer import Transformer, from_model
 
 @dataclass(frozen=True)
 class Subject:
-    """A model ready to be measured."""
+    """A model that is ready for an evaluation."""
 
     path: Path
     model: Model = field(repr=False)
@@ -25,7 +25,7 @@ class Subject:
 
     @property
     def digest(self) -> bytes:
-        """SHA-256 of all tokens in order: models with the same one predict the same things."""
+        """SHA-256 of all tokens in order: models with equal digests predict the same tokens."""
         texts = self.model.metadata["tokenizer.ggml.tokens"].data
         digest = hashlib.sha256()
         for text in texts:
@@ -35,7 +35,7 @@ class Subject:
 
     @property
     def types(self) -> dict[str, int]:
-        """Bytes of the tensors of each type, most first."""
+        """Bytes of the tensors by type, the largest first."""
         nbytes_of: dict[str, int] = {}
         for tensor in self.model.tensors:
             nbytes = tensor.row_count * row_nbytes(tensor.type, tensor.columns)
@@ -44,7 +44,7 @@ class Subject:
 
     @property
     def nbytes(self) -> int:
-        """Of its file; of its tensors alone where it is a directory, or lies in several files."""
+        """Bytes of its file; of its tensors if it is a directory or several files."""
         tensors = sum(self.types.values())
         return max(tensors, self.path.stat().st_size) if self.path.is_file() else tensors
 
@@ -54,7 +54,7 @@ class Subject:
 
 
 def open_subject(path: Path) -> Subject:
-    """The model at `path`; InputError when the runtime cannot run it, or it has no vocabulary to tell others by."""
+    """The model at `path`; InputError when the runtime cannot run it, or it has no vocabulary."""
     model = open_model(path)
     tokens = model.metadata.get("tokenizer.ggml.tokens")
     if tokens is None or not isinstance(tokens.data, list):
@@ -62,12 +62,14 @@ def open_subject(path: Path) -> Subject:
     return Subject(path, model, from_model(model))
 
 
-def refuse_other_vocabulary(subject: Subject, other: Subject) -> None:
-    """InputError naming both when two models do not predict the same tokens."""
-    if subject.vocabulary != other.vocabulary:
+def refuse_other_vocabulary(subject: Subject, path: Path, vocabulary: int, digest: bytes) -> None:
+    """InputError naming both files when those at `path` are not the tokens that the model predicts.
+
+    An empty digest is not compared.
+    """
+    if subject.vocabulary != vocabulary:
         raise InputError(
-            f"{subject.path} predicts {subject.vocabulary} tokens, {other.path} {other.vocabulary}: "
-            "they cannot be compared"
+            f"{subject.path} predicts {subject.vocabulary} tokens, {path} {vocabulary}: they cannot be compared"
         )
-    if subject.digest != other.digest:
-        raise InputError(f"{subject.path} and {other.path} have different vocabularies: they cannot be compared")
+    if digest and subject.digest != digest:
+        raise InputError(f"{subject.path} and {path} have different vocabularies: they cannot be compared")

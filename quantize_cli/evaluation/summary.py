@@ -1,4 +1,4 @@
-"""The figures by which a model is judged, from the scores of its tokens: those of llama-perplexity, with intervals."""
+"""Figures of a model from the scores of its tokens: those of llama-perplexity, with intervals."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -18,7 +18,7 @@ _FRACTIONS = (0.5, 0.9, 0.95, 0.99, 0.999)
 
 @dataclass(frozen=True)
 class Comparison:
-    """What a model lost against its reference."""
+    """The loss of a model against its reference."""
 
     reference_perplexity: float
     reference_perplexity_stderr: float
@@ -37,20 +37,20 @@ class Comparison:
     kld_p999: Estimate
     kld_max: float
     top1: Estimate
-    """How often both hold the same token for the likeliest."""
+    """How often both have the same most likely token."""
     rms_delta_p: Estimate
-    """Root of the mean square of what the probability of the token that came changed by."""
+    """Root mean square of the change in the observed token's probability."""
     kld_error: float
-    """How far `kld_mean` may be off as the reference is stored in few bits; NaN where nothing bounds it."""
+    """Bound of the error of `kld_mean`, as the reference is stored in few bits; NaN without a bound."""
 
 
 @dataclass(frozen=True)
 class Summary:
-    """A model on a text, or on several of which each counts as much as the others."""
+    """The figures of a model on a text, or on several texts with equal weights."""
 
     perplexity: Estimate
     perplexity_stderr: float
-    """Of the mean over tokens, taken as independent, as llama-perplexity has it."""
+    """Of the mean over tokens, taken as independent, as in llama-perplexity."""
     tokens: int
     chunks: int
     comparison: Comparison | None
@@ -113,7 +113,7 @@ def _correlation(left: np.ndarray, right: np.ndarray) -> float:
 
 
 def by_position(values: np.ndarray, bins: int) -> tuple[np.ndarray, np.ndarray]:
-    """Values (chunks, scored) -> middles of at most `bins` groups of positions in the scored half, and their means."""
+    """The middles of at most `bins` groups of scored positions, and the means of values (chunks, scored) there."""
     groups = np.array_split(np.arange(values.shape[1]), min(bins, values.shape[1]))
     middles = np.array([group.mean() for group in groups])
     return middles, np.array([values[:, group].mean() for group in groups])

@@ -1,11 +1,11 @@
-"""What a model card says of its model: the YAML between two lines of dashes at the head of README.md."""
+"""The front matter of a model card: the YAML between two lines of dashes at the head of README.md."""
 
 from typing import Any
 
 import yaml
 
 MAX_NBYTES = 1 << 20
-"""A card's front matter is at most this long, which is several times the longest with all its benchmark results."""
+"""The longest front matter that is read: several times the longest known, with all its benchmark results."""
 _MAX_NODES = 30_000
 _MAX_DEPTH = 32
 _MARK_OF_UTF8 = b"\xef\xbb\xbf"
@@ -14,15 +14,15 @@ _KNOWN_TAGS = "tag:yaml.org,2002:"
 
 
 class CardError(ValueError):
-    """The card's front matter is not YAML that can be read."""
+    """The front matter cannot be read."""
 
 
 def front_matter(readme: bytes) -> dict[str, Any]:
     """The card's keys, {} when there are none; CardError when they cannot be read.
 
-    Everything is text, a list or a dict: Norway's `no` stays a language and version 1.10 is not 1.1, which
-    llama.cpp's converter takes for a number. A tab counts as two spaces, as it does there. `readme` may lack what
-    follows the front matter; only the front matter need be UTF-8.
+    Every value is text, a list or a dict. So the language `no` is not false, and version 1.10 is not 1.1, as it is in
+    llama.cpp's converter. A tab counts as two spaces, as it does there. `readme` may end after the front matter, and
+    only the front matter must be UTF-8.
     """
     lines = readme[: MAX_NBYTES + 1].removeprefix(_MARK_OF_UTF8).splitlines()
     if not lines or lines[0] != b"---":
@@ -42,7 +42,7 @@ def front_matter(readme: bytes) -> dict[str, Any]:
 
 
 class _Composer(yaml.SafeLoader):
-    """YAML's nodes, as many as a card can have: no aliases, with which a line makes a million, and no deep nests."""
+    """Composes YAML with limits: no aliases, which turn a line into a million values, and no deep nesting."""
 
     def __init__(self, text: str) -> None:
         super().__init__(text)
@@ -61,11 +61,11 @@ class _Composer(yaml.SafeLoader):
 
 
 def _plain(node: yaml.Node) -> Any:
-    """A node as text, None, a list or a dict; nothing is constructed from what a tag says."""
+    """A node as text, None, a list or a dict; no tag constructs an object."""
     if not node.tag.startswith(_KNOWN_TAGS) or ":python" in node.tag:
         raise CardError(f"it has the tag {node.tag[:40]!r}")
     if isinstance(node, yaml.ScalarNode):
-        # YAML can spell half a character, which no file can hold.
+        # YAML can escape half of a surrogate pair, which no file can hold.
         node.value.encode()
         return None if node.tag == _NULL else node.value
     if isinstance(node, yaml.SequenceNode):

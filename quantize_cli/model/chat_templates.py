@@ -1,9 +1,9 @@
-"""A model's chat template, rendered where it can do no harm.
+"""Renders a model's chat template safely.
 
-A template is a program out of a file. It runs in Jinja's sandbox, without a loader, in a process of its own that may
-take only so much processor time, memory and output: nothing inside one process ends a loop over loops or a string that
-doubles. What starting the process takes is not counted, nor that a machine is slow or busy.
-What a template may use is what `transformers` offers (apply_chat_template in utils/chat_template_utils.py).
+A template is a program from a file. It runs in Jinja's sandbox, without a loader, in a process of its own with limits
+of processor time, memory and output, as nothing inside a process can end nested loops or a string that doubles. The
+limits do not count the start of the process, and a slow or busy machine does not change them.
+A template may use what `transformers` offers (apply_chat_template in utils/chat_template_utils.py).
 """
 
 import json
@@ -30,21 +30,21 @@ KEY = "tokenizer.chat_template"
 _SECONDS = 5
 """Of processor time."""
 _PATIENCE = 120
-"""Seconds until we no longer wait, for a process that is held up, or where no system counts processor time."""
+"""Seconds of waiting for a stalled process, or where the system cannot limit processor time."""
 _MEMORY_NBYTES = 512 << 20
 _CHARACTERS = 4 << 20
-"""The longest result: more than any context holds."""
+"""The longest result, more than any context holds."""
 
 
 def render(template: str, messages: Sequence[Mapping[str, str]], tokens: Mapping[str, str]) -> str:
-    """The text of a conversation up to where the assistant is to speak.
+    """The text of a conversation up to the assistant's next message.
 
-    Each message has a `role` and a `content`; `tokens` are those a template may name, as `bos_token`. InputError when
-    the template refuses the messages, is no template, or takes too long or too much.
+    Each message has a `role` and a `content`; `tokens` are the special tokens that a template may name, such as
+    `bos_token`. InputError when the template refuses the messages, is invalid, or exceeds a limit.
     """
     plain_messages = [dict(message) for message in messages]
     job = json.dumps({"template": template, "messages": plain_messages, "tokens": dict(tokens), "seconds": _SECONDS})
-    # Modules are looked for where ours were, and nowhere else: not in the current directory, which may hold anything.
+    # Modules come from where ours did, and not from the current directory, which may hold anything.
     program = f"import sys; sys.path[:] = {sys.path!r}; from quantize_cli.model.chat_templates import answer; answer()"
     command = [sys.executable, "-I", "-c", program]
     try:
@@ -63,7 +63,7 @@ def render(template: str, messages: Sequence[Mapping[str, str]], tokens: Mapping
 
 
 def chat_template(metadata: Mapping[str, Value], path: object) -> str:
-    """The template a file states; InputError when it states none."""
+    """The template of a file; InputError when it has none."""
     template = metadata.get(KEY)
     if template is None or not isinstance(template.data, str):
         raise InputError(
@@ -73,7 +73,7 @@ def chat_template(metadata: Mapping[str, Value], path: object) -> str:
 
 
 def answer() -> None:
-    """What the child does: a job from its input, the result or what failed to its output, as JSON."""
+    """The child process: reads a job from its input, and writes the result or the error to its output, as JSON."""
     job = json.load(sys.stdin.buffer)
     limit_process(job["seconds"], _MEMORY_NBYTES)
     try:
@@ -106,12 +106,12 @@ def _rendered(template: str, messages: list[dict[str, str]], tokens: dict[str, s
 def _tojson(
     value: Any, ensure_ascii: bool = False, indent: Any = None, separators: Any = None, sort_keys: bool = False
 ) -> str:
-    """JSON as it is, not made safe for HTML as Jinja's own filter makes it."""
+    """Plain JSON; Jinja's own filter escapes it for HTML."""
     return json.dumps(value, ensure_ascii=ensure_ascii, indent=indent, separators=separators, sort_keys=sort_keys)
 
 
 class _Generation(Extension):
-    """`{% generation %}`: marks for training what an assistant said, and is nothing here but what it encloses."""
+    """`{% generation %}` marks an assistant's text for training; here only its content counts."""
 
     tags = {"generation"}  # noqa: RUF012 - as Jinja declares it
 

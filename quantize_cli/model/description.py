@@ -1,4 +1,4 @@
-"""What a model file says, as one dictionary: metadata, and each tensor's type, shape, size and offset."""
+"""A model file as one dictionary: metadata, and each tensor's type, shape, size and offset."""
 
 from collections.abc import Sequence
 from math import prod
@@ -19,7 +19,7 @@ from quantize_cli.formats.gguf.shards import refuse_joined
 def describe(path: Path) -> dict[str, Any]:
     """The header of a .gguf or .safetensors file, or of a checkpoint directory; no weight is read.
 
-    FormatError when the file is not what it promises. The keys are those of `quantize inspect --json`.
+    FormatError when the file is invalid. The keys are those of `quantize inspect --json`.
     """
     return _gguf(path) if is_gguf(path) else _checkpoint(path)
 
@@ -32,7 +32,7 @@ def _gguf(path: Path) -> dict[str, Any]:
 
 
 def _claims(file: Any) -> dict[str, Any] | None:
-    """What the file's certificate states, by its keys; None without a certificate, or with a malformed one."""
+    """The keys of the file's certificate; None without one, or when it is malformed."""
     try:
         return statement.read(str(file.path), file.metadata).stated()
     except InputError:
@@ -40,7 +40,7 @@ def _claims(file: Any) -> dict[str, Any] | None:
 
 
 def _plain(value: Any) -> Any:
-    """A metadata value as its writer spelled it: 1e-05, not the double next to the float32 that is stored."""
+    """A metadata value as people write it: 1e-05, not the double nearest to the stored float32."""
     return float(str(float32(value.data))) if value.type is ValueType.FLOAT32 else value.data
 
 

@@ -1,4 +1,4 @@
-"""Which tensors llama.cpp loads of each architecture: it refuses a file that holds any other.
+"""The tensors that llama.cpp loads of each architecture. It refuses a file with any other.
 
 From its src/models/*.cpp (`load_arch_tensors`) and `llama_model_base::create_tensor_qkv`.
 """
@@ -8,7 +8,7 @@ from re import compile as regex
 
 _LAYER = regex(r"blk\.(0|[1-9]\d{0,8})\.(.+)")
 _SCALES = (".scale", ".input_scale")
-"""What every product may have besides its weight: numbers of NVFP4."""
+"""Scales of NVFP4 that every product may have beside its weight."""
 
 _WHOLE = ("token_embd.weight", "output_norm.weight", "output.weight")
 _ATTENTION = (
@@ -46,13 +46,13 @@ LOADED: Mapping[str, tuple[Collection[str], Collection[str]]] = {
     "qwen3": ((*_WHOLE, "cls.output.weight"), (*_ATTENTION, *_HEAD_NORMS, *_FEED_FORWARD)),
     "qwen3moe": (_WHOLE, (*_ATTENTION, *_HEAD_NORMS, *_EXPERTS)),
 }  # fmt: skip
-"""By architecture: the names of the whole model, and those of each layer after "blk.<number>."."""
+"""By architecture: names outside of the layers, and names within each layer after "blk.<number>."."""
 
 
 def not_loaded(architecture: str, names: Iterable[str], layers: int | None = None) -> list[str]:
-    """The tensors among `names` that llama.cpp does not load; none are known of other architectures.
+    """The tensors among `names` that llama.cpp does not load; none for an architecture that we do not list.
 
-    `layers` is how many the file says the model has.
+    `layers` is the number of layers in the metadata.
     """
     if architecture not in LOADED:
         return []

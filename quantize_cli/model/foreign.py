@@ -1,4 +1,4 @@
-"""Checkpoints of other quantizers and adapters: told by what their files state, or by the names of their tensors."""
+"""Tells quantized checkpoints and adapters by their configuration files, or by the names of their tensors."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -9,7 +9,7 @@ from quantize_cli.formats.quoted import quoted
 
 _HINT = "convert the original checkpoint in f32, f16 or bf16: a second rounding would add to the first"
 _FILES = ("quantize_config.json", "quant_config.json", "hf_quant_config.json")
-"""Where GPTQ, AWQ and ModelOpt state it beside config.json."""
+"""Files of GPTQ, AWQ and ModelOpt beside config.json."""
 _NAME_ENDINGS = (
     (".g_idx", "gptq"), (".qweight", "gptq or awq"), (".weight_packed", "compressed-tensors"),
     (".weight_scale_2", "modelopt"), (".weight_scale_inv", "fp8"), (".SCB", "bitsandbytes"),
@@ -17,21 +17,21 @@ _NAME_ENDINGS = (
     (".quant_state.bitsandbytes__fp4", "bitsandbytes"), (".W_q", "hqq"), ("_blocks", "mxfp4"),
     ("._weight_qdata", "torchao"), (".weight._data", "quanto"), (".weight_scale", "compressed-tensors or modelopt"),
 )  # fmt: skip
-"""How names end that only one of them writes, the most telling first."""
+"""Endings of tensor names that only one method writes, the clearest first."""
 _CODES = frozenset(("I8", "U8", "I32", "F8_E4M3", "F8_E5M2"))
 _LORA = (".lora_A.", ".lora_B.", ".lora_embedding_A", ".lora_embedding_B", ".lora_magnitude_vector")
 
 
 def refuse_adapter(checkpoint: Checkpoint) -> None:
-    """FormatError when the tensors are those of a LoRA adapter, alone or beside the model they were trained on."""
+    """FormatError when there are tensors of a LoRA adapter, alone or beside those of their model."""
     if any(part in tensor.name for tensor in checkpoint.tensors for part in _LORA):
         raise adapter(checkpoint.path, checkpoint.directory)
 
 
 def refuse_quantized(checkpoint: Checkpoint) -> tuple[str, ...]:
-    """InputError naming the method when the weights are codes of another quantizer; a warning when it is only stated.
+    """InputError naming the method when the weights are quantized; a warning when only the configuration says so.
 
-    A merge saved in floats often keeps the statement.
+    A merged model in floats often keeps the configuration.
     """
     where, settings = _quantization_config(checkpoint)
     telltale = _telltale(checkpoint)
@@ -64,7 +64,7 @@ def _quantization_config(checkpoint: Checkpoint) -> tuple[str, Mapping[str, Any]
 
 
 def _telltale(checkpoint: Checkpoint) -> tuple[str, str] | None:
-    """The tensor that tells a method by its name or dtype, and the method."""
+    """A tensor whose name or dtype shows a method, and the method."""
     for ending, kind in _NAME_ENDINGS:
         name = next((tensor.name for tensor in checkpoint.tensors if tensor.name.endswith(ending)), None)
         if name is not None:

@@ -1,4 +1,4 @@
-"""The `general.*` keys: who made the model, what it is called, how large it is, how to sample from it."""
+"""The `general.*` keys: author, name, size and sampling defaults of a model."""
 
 import re
 from collections.abc import Iterable
@@ -27,7 +27,7 @@ _CARD_KEYS = {
     "source.uuid": ("uuid", "model_uuid"),
     "source.repo_url": ("repo_url", "model_repo_url"),
 }
-"""A key's value is the first of these that the card states."""
+"""Each key takes the first of these that the card has."""
 _IDENTITY_KEYS = ("name", "organization", "basename", "finetune", "version", "size_label")
 _ORIGINS = (
     ("base_model", ("base_model", "base_models", "base_model_sources")),
@@ -39,7 +39,7 @@ _HUB_ID = re.compile(r"https?://huggingface\.co/([^/]+/[^/]+)")
 
 
 def metadata(checkpoint: Checkpoint, card: dict[str, Any], parameter_count: int) -> dict[str, Value]:
-    """The `general.*` keys that the card, the other files and the directory's name give (gguf-py's `Metadata`).
+    """The `general.*` keys from the card, the other files and the directory's name (gguf-py's `Metadata`).
 
     FormatError when a file cannot be read.
     """
@@ -62,7 +62,7 @@ def metadata(checkpoint: Checkpoint, card: dict[str, Any], parameter_count: int)
 
 
 def size_label(parameter_count: int) -> str:
-    """A count in two digits or more: 260032 is "260K", 7241732096 is "7.2B"."""
+    """A count with at least two digits: 260032 is "260K", 7241732096 is "7.2B"."""
     units = ((1e12, 1e-12, "T"), (1e9, 1e-9, "B"), (1e6, 1e-6, "M"), (-1, 1e-3, "K"))
     scale, suffix = next((scale, suffix) for limit, scale, suffix in units if parameter_count > limit)
     scaled = parameter_count * scale
@@ -71,16 +71,16 @@ def size_label(parameter_count: int) -> str:
 
 
 def _named(checkpoint: Checkpoint, card: dict[str, Any], parameter_count: int) -> dict[str, Any]:
-    """What the card states; where it is silent, what the config's name for the model says, then the directory's.
+    """Keys from the card, else from the model's name in the config, else from the directory's name.
 
-    A snapshot in huggingface_hub's cache is called after its repository. Of its directory's name, which is a commit,
-    llama.cpp's converter makes the name and the finetune.
+    A snapshot in huggingface_hub's cache takes the name of its repository. llama.cpp's converter takes the name of its
+    directory, which is a commit.
     """
     named = {key: _first(card, sources) for key, sources in _CARD_KEYS.items()}
     directory = hub.repository_id(checkpoint.directory) or checkpoint.directory.absolute().name
     origin = (checkpoint.config or {}).get("_name_or_path")
     ids = [directory]
-    # More than one slash is a path on someone's machine.
+    # A name with more than one slash is a local path.
     if isinstance(origin, str) and origin.count("/") <= 1 and len(origin) <= LONGEST and origin.isprintable():
         ids.insert(0, origin)
     for identity in (identify(model, parameter_count) for model in ids):
@@ -107,7 +107,7 @@ def _listed(value: Any) -> list[Any]:
 
 
 def _origins(kind: str, entries: list[Any], parameter_count: int) -> dict[str, Value]:
-    """`general.base_model.*` or `general.dataset.*`: a count, and what is known of each."""
+    """`general.base_model.*` or `general.dataset.*`: a count, and the fields of each."""
     general = {f"general.{kind}.count": u32(len(entries))}
     for index, entry in enumerate(entries):
         described = entry if isinstance(entry, dict) else _described(entry, parameter_count)
@@ -118,7 +118,7 @@ def _origins(kind: str, entries: list[Any], parameter_count: int) -> dict[str, V
 
 
 def _described(entry: Any, parameter_count: int) -> dict[str, str | None]:
-    """A model or dataset named by its Hugging Face id, or by an address."""
+    """The fields of a model or dataset that is named by its Hugging Face id or its URL."""
     if not isinstance(entry, str):
         return {}
     model: str | None = entry

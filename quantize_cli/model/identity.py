@@ -1,4 +1,4 @@
-"""What a model's name says: "org/Base-7B-Chat-v1.2" is organization, basename, size, finetune and version."""
+"""The parts of a model's name: "org/Base-7B-Chat-v1.2" has organization, basename, size, finetune and version."""
 
 import re
 from dataclasses import dataclass
@@ -8,13 +8,13 @@ _NUMBER_TYPE = re.compile(r"i?q\d(_\w)*|b?fp?(16|32)", re.IGNORECASE)
 _SIZE = re.compile(r"((A|\d+x)?\d+([._]\d+)?[KMBT]\d?|small|mini|medium|large|x?xl)", re.IGNORECASE)
 _FINETUNE = re.compile(r"chat|instruct|vision|lora", re.IGNORECASE)
 LONGEST = 255
-"""Characters of a name that is taken apart, which no directory's exceeds; more is a text that someone put there."""
+"""Characters of the longest name that is split: no directory has a longer one."""
 _KEEPS_CASE = re.compile(r"(v\d+(?:\.\d+)*|\d.*)")
 
 
 @dataclass(frozen=True)
 class Identity:
-    """The parts of a model's name; None for those it does not have."""
+    """The parts of a model's name; None for a missing part."""
 
     name: str | None = None
     organization: str | None = None
@@ -25,7 +25,7 @@ class Identity:
 
 
 def title(name: str) -> str:
-    """A name as a heading: tiny-llama-1b-v1 is "Tiny Llama 1b v1", as versions and sizes keep their case."""
+    """A name as a heading: tiny-llama-1b-v1 is "Tiny Llama 1b v1". Versions and sizes keep their case."""
     words = name.strip().replace("-", " ").split()
     return " ".join(w.title() if w.islower() and not _KEEPS_CASE.fullmatch(w) else w for w in words)
 
@@ -33,8 +33,8 @@ def title(name: str) -> str:
 def identify(model: str, parameter_count: int) -> Identity:
     """The parts of a Hugging Face id or a directory's name (gguf-py's `Metadata.get_model_id_components`).
 
-    A size far from `parameter_count` is taken for a context length, which belongs to the finetune's name. What is
-    longer than any id is a name as a whole.
+    A size far from `parameter_count` is a context length, which belongs to the finetune's name. A text longer than any
+    id is not split.
     """
     if " " in model or len(model) > LONGEST:
         return Identity(name=model)
@@ -53,7 +53,7 @@ def identify(model: str, parameter_count: int) -> Identity:
 
 
 def _kind(word: str, position: int, parameter_count: int) -> tuple[str, str]:
-    """One word in its usual spelling, and what it is: version, type, size_label, finetune, or "" for unknown."""
+    """One word in its usual spelling, and its kind: version, type, size_label, finetune, or "" for unknown."""
     if _VERSION.fullmatch(word):
         return word, "version"
     if _NUMBER_TYPE.fullmatch(word):
@@ -83,7 +83,7 @@ def _size(word: str, parameter_count: int) -> tuple[str, str]:
 
 
 def _drop_worded_sizes(words: list[str], kinds: list[set[str]]) -> None:
-    """A number says more than "large": beside one, worded sizes are no sizes."""
+    """Beside a size with a number, words such as "large" are no sizes."""
     sizes = [word for word, kind in zip(words, kinds, strict=True) if "size_label" in kind]
     if any(character.isdecimal() for word in sizes for character in word):
         for word, kind in zip(words, kinds, strict=True):
@@ -92,7 +92,7 @@ def _drop_worded_sizes(words: list[str], kinds: list[set[str]]) -> None:
 
 
 def _find_basename(words: list[str], kinds: list[set[str]]) -> None:
-    """The leading words and versions are the basename; a version at its end is only the version."""
+    """The leading words and versions are the basename, without the versions at its end."""
     leading = True
     for word, kind in zip(words, kinds, strict=True):
         leading = leading and ((not kind and word[0].isalpha()) or "version" in kind)
@@ -112,6 +112,6 @@ def _assemble(name: str, organization: str | None, words: list[str], kinds: list
         return "-".join(dict.fromkeys(selected) if part == "size_label" else selected) or None
 
     finetune, version, size_label = joined("finetune"), joined("version", unless="basename"), joined("size_label")
-    # A name with nothing but a basename says too little to split it.
+    # A name without any other part is not split.
     basename = joined("basename") if finetune or version or size_label else None
     return Identity(name, organization, basename, finetune, version, size_label)

@@ -1,4 +1,4 @@
-"""The `general.sampling.*` keys: how a model is best sampled, as its generation_config.json says."""
+"""The `general.sampling.*` keys: sampling defaults from generation_config.json."""
 
 import math
 from typing import Any
@@ -28,12 +28,12 @@ _LARGEST = {ValueType.INT32: (1 << 31) - 1, ValueType.FLOAT32: float(np.finfo(np
 
 
 def sampling_metadata(checkpoint: Checkpoint) -> dict[str, Value]:
-    """What the file states, in numbers that a GGUF file's types hold; FormatError when it cannot be read."""
+    """The file's settings as GGUF values; FormatError when it cannot be read."""
     return _read(checkpoint)[0]
 
 
 def sampling_warnings(checkpoint: Checkpoint) -> tuple[str, ...]:
-    """What the file states that is passed over."""
+    """Warnings of settings that are ignored."""
     return tuple(_read(checkpoint)[1])
 
 
@@ -48,17 +48,17 @@ def _read(checkpoint: Checkpoint) -> tuple[dict[str, Value], list[str]]:
         elif config.get(source) not in (None, ""):
             shown = quoted(str(config[source]))
             problem = "no text" if type_ is ValueType.STRING else "no number that fits"
-            passed_over.append(f"{checkpoint.directory}/{_FILE}: {source} is {shown}, {problem}, and is passed over")
+            passed_over.append(f"{checkpoint.directory}/{_FILE}: {source} is {shown}, {problem}, and is ignored")
     return metadata, passed_over
 
 
 def _value(setting: Any, type_: ValueType) -> Value | None:
-    """None for what is of another type, or beyond what the type holds."""
+    """None for a setting of another type, or beyond the range of the type."""
     if type_ is ValueType.STRING:
         return text(setting) if isinstance(setting, str) and setting else None
     if isinstance(setting, bool) or not isinstance(setting, int | float):
         return None
-    # Compared before it is converted, as an int may be beyond every float; nan compares with nothing.
+    # Compared before it is converted, as an int may exceed every float; nan fails every comparison.
     if not -_LARGEST[type_] <= setting <= _LARGEST[type_]:
         return None
     return Value(type_, math.trunc(setting) if type_ is ValueType.INT32 else float(setting))

@@ -1,4 +1,4 @@
-"""Metadata a user sets by hand: `KEY=VALUE`, or `KEY=TYPE:VALUE` for a key that is not there yet."""
+"""Metadata from `--set`: `KEY=VALUE`, or `KEY=TYPE:VALUE` for a new key."""
 
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
@@ -27,7 +27,7 @@ _OF_THE_RECIPE = ("general.file_type", "general.quantization_version")
 
 
 def apply(metadata: Mapping[str, Value], settings: Iterable[str]) -> dict[str, Value]:
-    """The metadata with each `KEY=VALUE` of `settings` in it; UsageError for one that makes no sense."""
+    """The metadata changed by each `KEY=VALUE` of `settings`; UsageError for an invalid one."""
     changed = dict(metadata)
     for text in settings:
         key, value = _parse(text, changed)

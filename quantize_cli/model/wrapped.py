@@ -1,4 +1,4 @@
-"""Names that a wrapper changed: torch.compile, DistributedDataParallel, FSDP, DeepSpeed, PEFT, Lightning."""
+"""Removes what training wrappers add to names: torch.compile, DDP, FSDP, DeepSpeed, PEFT, Lightning."""
 
 from collections.abc import Sequence
 
@@ -6,13 +6,13 @@ from quantize_cli.model.tensor import Tensor
 
 _OUTER = ("module.", "base_model.", "_forward_module.", "model.")
 _INNER = ("_orig_mod.", "_fsdp_wrapped_module.", "_checkpoint_wrapped_module.")
-"""Put in front of every name of what is wrapped, which may be a part of the model; no model uses these itself."""
+"""Added to every name within a wrapped part of the model; no model uses these itself."""
 _TWICE = ("model.model.", "model.lm_head.", "model.transformer.")
-"""A name of a whole model after one "model." too many: its own names begin with "model." too, so one alone stays."""
+"""Beginnings of names with one "model." too many; a single "model." belongs to the model."""
 
 
 def unwrapped(stored: Sequence[Tensor]) -> tuple[list[Tensor], str]:
-    """The tensors under the names they had before they were wrapped, and what the wrappers added, "" for nothing."""
+    """The tensors under their names without wrappers, and what the wrappers added, "" for nothing."""
     names = [tensor.name for tensor in stored]
     added = [part for part in _INNER if any(part in name for name in names)]
     for part in added:

@@ -18,7 +18,7 @@ from quantize_cli.tokenizers.vocabulary.tokenizer import Tokenizer
 __all__ = ["Tokenizer", "careful", "checkpoint_tokenizer", "load_tokenizer", "special_warnings"]
 
 _KINDS = {"llama": "spm", "gpt2": "bpe"}
-"""`tokenizer.ggml.model` -> the file that knows it."""
+"""`tokenizer.ggml.model` -> the file that reads it."""
 _FILES = {"spm": "tokenizer.model", "bpe": "tokenizer.json"}
 
 
@@ -32,10 +32,10 @@ class TokenizerMetadata(NamedTuple):
 def checkpoint_tokenizer(
     checkpoint: Checkpoint, config: Mapping[str, Any], kinds: Iterable[str], more: Mapping[str, Value]
 ) -> TokenizerMetadata:
-    """The `tokenizer.*` keys of the first of the kinds that the checkpoint has, and `more` that depend on the model.
+    """The `tokenizer.*` keys of the first of the kinds that the checkpoint has, and `more` keys of the model.
 
-    `config["vocab_size"]` is the number of the embedding's rows. What the keys say is compared with the checkpoint's
-    own tokenizer. InputError when none of the kinds is there, or it cannot be said in these keys.
+    `config["vocab_size"]` is the number of the embedding's rows. The tokens by these keys are compared with those of
+    the checkpoint's own tokenizer. InputError when the checkpoint has none of the kinds, or GGUF cannot describe it.
     """
     kinds = tuple(kinds)
     for kind in kinds:
@@ -50,7 +50,7 @@ def checkpoint_tokenizer(
 
 
 def load_tokenizer(metadata: Mapping[str, Value]) -> Tokenizer:
-    """The tokenizer a GGUF file describes; InputError when it describes none, or one we cannot follow."""
+    """The tokenizer that a GGUF file describes; InputError without one, or when it is not supported."""
     model = model_of(metadata)
     if model is None:
         raise InputError("the file has no tokenizer: key 'tokenizer.ggml.model' is missing")

@@ -1,4 +1,4 @@
-"""Byte-level BPE: GPT-2's letters for bytes, a pre-tokenizer that cuts, and merges in order."""
+"""Byte-level BPE: GPT-2's letters for bytes, a pre-tokenizer that splits the text, and merges in order."""
 
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -19,20 +19,21 @@ from quantize_cli.tokenizers.vocabulary.byte_level_bpe import BYTE_LETTERS, toke
 from quantize_cli.tokenizers.vocabulary.checkpoint_tokenizer import CheckpointTokenizer, model_of, model_type
 from quantize_cli.tokenizers.vocabulary.embedding_rows import TokenEntry, fit_to_embedding, required_tokens, row_texts
 from quantize_cli.tokenizers.vocabulary.end_tokens import DEFAULT_EOS
+from quantize_cli.tokenizers.vocabulary.gguf_keys import CONTROL, NORMAL, USER_DEFINED, vocabulary
 from quantize_cli.tokenizers.vocabulary.nearest_pretokenizer import name_by_texts, sequence
 from quantize_cli.tokenizers.vocabulary.pretokenizer import ENGINE, Pretokenizer, known_name, name_by_structure
 from quantize_cli.tokenizers.vocabulary.special_tokens import looks_special, special_metadata
-from quantize_cli.tokenizers.vocabulary.tokenizer import CONTROL, NORMAL, USER_DEFINED, Tokenizer, build, vocabulary
+from quantize_cli.tokenizers.vocabulary.tokenizer import Tokenizer, build
 
 _MODEL = "gpt2"
 _BOS_ID = 11
-"""What llama.cpp takes when a file says nothing: Falcon's."""
+"""llama.cpp's default: Falcon's."""
 
 
 def from_checkpoint(checkpoint: Checkpoint, config: Mapping[str, Any]) -> CheckpointTokenizer | None:
     """From tokenizer.json; None when there is none, or it holds another kind.
 
-    FormatError or InputError when the file is not what it promises, or cuts text in a way llama.cpp has no name for.
+    FormatError or InputError when the file is invalid, or llama.cpp has no name for its pre-tokenizer.
     """
     document = checkpoint.json("tokenizer.json")
     model = model_of(document)
@@ -55,7 +56,7 @@ def from_checkpoint(checkpoint: Checkpoint, config: Mapping[str, Any]) -> Checkp
         "tokenizer.ggml.pre": text(name),
         "tokenizer.ggml.tokens": array(ValueType.STRING, [piece.text for piece in pieces]),
         "tokenizer.ggml.token_type": array(ValueType.INT32, [piece.type for piece in pieces]),
-        # Written though it be empty: without the key llama.cpp does not load the file.
+        # Written even if empty: without the key llama.cpp does not load the file.
         "tokenizer.ggml.merges": array(ValueType.STRING, _merges(model["merges"])),
         **special,
     }
@@ -64,9 +65,9 @@ def from_checkpoint(checkpoint: Checkpoint, config: Mapping[str, Any]) -> Checkp
 
 
 def _loader(tokenizer: Backend) -> Callable[[Mapping[str, Value]], Tokenizer] | None:
-    """What `from_gguf` makes of metadata of this vocabulary and these merges, which are not built a second time.
+    """`from_gguf` for metadata of this vocabulary and these merges, which are not built again.
 
-    None where the vocabulary lacks bytes, which llama.cpp passes by in a way of its own.
+    None where the vocabulary lacks bytes, which llama.cpp skips in its own way.
     """
     if any(tokenizer.token_to_id(letter) is None for letter in BYTE_LETTERS.values()):
         return None
@@ -84,7 +85,7 @@ def _loader(tokenizer: Backend) -> Callable[[Mapping[str, Value]], Tokenizer] | 
 
 
 def _pieces(checkpoint: Checkpoint, tokenizer: Backend) -> dict[int, TokenEntry]:
-    """By id, the texts and types of all tokens."""
+    """All tokens by id."""
     added = tokenizer.get_added_tokens_decoder()
     entries = {token: TokenEntry(name, 0.0, NORMAL) for name, token in tokenizer.get_vocab().items()}
     for token, entry in added.items():
@@ -99,14 +100,14 @@ def _pieces(checkpoint: Checkpoint, tokenizer: Backend) -> dict[int, TokenEntry]
 
 
 def _merges(merges: Any) -> list[str]:
-    """Merges as "left right", from either spelling; a space inside a part is spelled as its byte's letter."""
+    """Merges as "left right", from either format; a space inside a part becomes its byte's letter."""
     if not isinstance(merges, list):
         raise InputError(f"tokenizer.json: 'merges' is a {type(merges).__name__}, not a list")
     return [merge if isinstance(merge, str) else " ".join(part.replace(" ", "Ġ") for part in merge) for merge in merges]
 
 
 def from_gguf(metadata: Mapping[str, Value]) -> Tokenizer:
-    """The tokenizer a GGUF file of this kind describes; InputError when its pre-tokenizer is none we can follow."""
+    """The tokenizer that a GGUF file of this kind describes; InputError for a pre-tokenizer without support."""
     vocab = vocabulary(metadata)
     name = vocab.text("pre", "default")
     if name not in ENGINE:
@@ -127,5 +128,5 @@ _SPELLING = {ord(letter): byte for byte, letter in BYTE_LETTERS.items()}
 
 
 def _spelled(name: str) -> bytes:
-    """What `token_bytes` gives, in a fifth of the time, of tokens that hold no other letters."""
+    """`token_bytes` in a fifth of the time, for tokens with no other letters."""
     return name.translate(_SPELLING).encode("latin-1", errors="replace")

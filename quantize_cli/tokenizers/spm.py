@@ -1,4 +1,4 @@
-"""SentencePiece: pieces with scores over raw text, spaces spelled "▁", and bytes for what no piece spells."""
+"""SentencePiece: pieces with scores, "▁" for a space, and byte tokens for text without a piece."""
 
 from collections.abc import Iterable, Iterator, Mapping
 from itertools import islice
@@ -9,11 +9,12 @@ from quantize_cli.formats.gguf.layout import Value, ValueType, array, flag, text
 from quantize_cli.tokenizers.vocabulary.checkpoint_tokenizer import CheckpointTokenizer
 from quantize_cli.tokenizers.vocabulary.embedding_rows import TokenEntry, fit_to_embedding, required_tokens, row_texts
 from quantize_cli.tokenizers.vocabulary.end_tokens import DEFAULT_EOS
+from quantize_cli.tokenizers.vocabulary.gguf_keys import NORMAL, vocabulary
 from quantize_cli.tokenizers.vocabulary.merge_scores import UNREACHED_SCORE
 from quantize_cli.tokenizers.vocabulary.sentencepiece_bpe import word_encoder
 from quantize_cli.tokenizers.vocabulary.sentencepiece_vocabulary import read_vocabulary
 from quantize_cli.tokenizers.vocabulary.special_tokens import special_metadata
-from quantize_cli.tokenizers.vocabulary.tokenizer import NORMAL, Tokenizer, build, vocabulary
+from quantize_cli.tokenizers.vocabulary.tokenizer import Tokenizer, build
 
 _MODEL = "llama"
 _DEFAULTS = {"bos_id": 1, "eos_id": DEFAULT_EOS[_MODEL], "add_bos_token": True, "add_space_prefix": True}
@@ -24,7 +25,7 @@ _SPACE = "tokenizer.ggml.add_space_prefix"
 def from_checkpoint(checkpoint: Checkpoint, config: Mapping[str, Any]) -> CheckpointTokenizer | None:
     """From tokenizer.model, or from a tokenizer.json with byte fallback; None without either.
 
-    FormatError or InputError when a file is not what it promises.
+    FormatError or InputError when a file is invalid.
     """
     source_vocabulary = read_vocabulary(checkpoint)
     if source_vocabulary is None:
@@ -42,7 +43,7 @@ def from_checkpoint(checkpoint: Checkpoint, config: Mapping[str, Any]) -> Checkp
         "tokenizer.ggml.token_type": array(ValueType.INT32, [piece.type for piece in pieces]),
         **special,
     }
-    # Left out where it is what llama.cpp does anyway.
+    # Left out where it is llama.cpp's default.
     space = {} if source_vocabulary.adds_space else {_SPACE: flag(False)}
     overrides = {_SPACE: flag(source_vocabulary.adds_space)} if source_vocabulary.overrides_others else {}
     return CheckpointTokenizer(
@@ -56,7 +57,7 @@ def from_checkpoint(checkpoint: Checkpoint, config: Mapping[str, Any]) -> Checkp
 
 
 def _unreached(pieces: Iterable[TokenEntry]) -> Iterator[str]:
-    """Pieces that no merge makes, and llama.cpp may."""
+    """Pieces that no merge makes, but llama.cpp may."""
     texts = (piece.text.replace("▁", " ") for piece in pieces if piece[1:] == (UNREACHED_SCORE, NORMAL))
     return islice(texts, _TRIED)
 
@@ -70,6 +71,6 @@ def _missing_bytes(pieces: Iterable[TokenEntry], source: str) -> list[str]:
 
 
 def from_gguf(metadata: Mapping[str, Value]) -> Tokenizer:
-    """The tokenizer a GGUF file of this kind describes; InputError when its arrays do not match."""
+    """The tokenizer that a GGUF file of this kind describes; InputError when its arrays do not match."""
     vocab = vocabulary(metadata)
     return build(vocab, lambda piece: piece.replace("▁", " ").encode(), word_encoder(vocab), _DEFAULTS)

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from quantize_cli.model.source import open_model
-from quantize_cli.tokenizers.vocabulary.tokenizer import CONTROL, NORMAL, USER_DEFINED
+from quantize_cli.tokenizers.vocabulary.gguf_keys import CONTROL, NORMAL, USER_DEFINED
 from tests import checkpoints
 from tests.tokenizers import trained
 

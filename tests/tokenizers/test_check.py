@@ -34,7 +34,7 @@ def test_a_marker_that_takes_spaces_with_it_is_told(tmp_path: Path) -> None:
     document["added_tokens"][-1]["rstrip"] = True
     (warning,) = open_model(build(tmp_path, document)).warnings
     assert "tokenizer.json: llama.cpp cuts 2 of " in warning
-    assert "built-in texts otherwise, of added tokens: 'one <|user|> two' becomes [" in warning
+    assert "built-in texts differently, of added tokens: 'one <|user|> two' becomes [" in warning
     assert "it knows no flags of added tokens" in warning
 
 
@@ -55,7 +55,7 @@ def test_a_text_without_its_spaces_is_told(tmp_path: Path) -> None:
 def test_other_tokens_of_most_texts_are_refused(tmp_path: Path) -> None:
     # Spaces are not spelled at all.
     build(tmp_path, changed(normalizer=None))
-    with pytest.raises(InputError, match=r"of \d+ built-in texts otherwise, of ordinary text, ") as caught:
+    with pytest.raises(InputError, match=r"of \d+ built-in texts differently, of ordinary text, ") as caught:
         open_model(tmp_path)
     assert caught.value.hint is not None
     assert str(caught.value).isprintable()

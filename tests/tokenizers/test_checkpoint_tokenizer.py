@@ -56,7 +56,7 @@ def test_a_tokenizer_json_without_a_model_is_none(tmp_path: Path) -> None:
 def test_pieces_without_a_spelling_for_the_rest_are_refused(tmp_path: Path) -> None:
     backend = Tokenizer(models.BPE(WORDS, [("a", "b")], unk_token="<unk>"))
     error = refused(tmp_path, tokenizer__json=backend.to_str(), tokenizer_config__json={})
-    assert "BPE that spells neither all text in bytes nor what has no piece" in str(error)
+    assert "a BPE model that is neither byte-level nor has byte fallback" in str(error)
 
 
 def test_a_unigram_model_is_named(tmp_path: Path) -> None:

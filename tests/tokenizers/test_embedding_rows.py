@@ -8,7 +8,7 @@ import pytest
 from quantize_cli.errors import InputError
 from quantize_cli.model.source import Model, open_model
 from quantize_cli.tokenizers.vocabulary.embedding_rows import RequiredTokens, TokenEntry, fit_to_embedding
-from quantize_cli.tokenizers.vocabulary.tokenizer import CONTROL, NORMAL, UNUSED, USER_DEFINED
+from quantize_cli.tokenizers.vocabulary.gguf_keys import CONTROL, NORMAL, UNUSED, USER_DEFINED
 from tests import checkpoints, oracle, vocabularies
 from tests.tokenizers.converted import convert
 

@@ -118,7 +118,7 @@ def test_what_is_no_end_is_told(file: str, stated: Any, shown: str, tmp_path: Pa
     told = [warning for warning in model.warnings if "eos_token_id" in warning]
     assert told == [
         f"{tmp_path}/{file}.json: eos_token_id holds {shown}, no id of a vocabulary of {FIRST + 1} tokens, "
-        "which is passed over"
+        "which is ignored"
     ]
     assert ends_of(model) == {"eos_token_id": 0}
 

@@ -80,7 +80,7 @@ BOMBS: dict[str, Callable[[], dict[str, Any]]] = {
 @pytest.mark.parametrize("name", BOMBS)
 def test_what_makes_texts_long_is_refused_unread(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("tokenizers.Tokenizer.from_str", None)
-    with pytest.raises(InputError, match=rf"make a short text longer than {MAX_NBYTES} bytes"):
+    with pytest.raises(InputError, match=rf"make texts longer than {MAX_NBYTES} bytes"):
         open_model(checkpoint(tmp_path, **BOMBS[name]()))
 
 

@@ -8,8 +8,8 @@ import pytest
 from tokenizers import Tokenizer as Backend
 
 from quantize_cli.model.source import Model, open_model
+from quantize_cli.tokenizers.vocabulary.gguf_keys import BYTE, UNKNOWN
 from quantize_cli.tokenizers.vocabulary.merge_scores import puts_space_first
-from quantize_cli.tokenizers.vocabulary.tokenizer import BYTE, UNKNOWN
 from tests import checkpoints, vocabularies
 from tests.tokenizers import trained
 

@@ -10,8 +10,8 @@ from quantize_cli.formats.errors import FormatError
 from quantize_cli.formats.gguf.layout import Value, ValueType, array, flag, text, u32
 from quantize_cli.model.source import open_model
 from quantize_cli.tokenizers import load_tokenizer
+from quantize_cli.tokenizers.vocabulary.gguf_keys import BYTE, CONTROL, NORMAL, UNKNOWN
 from quantize_cli.tokenizers.vocabulary.sentencepiece_bpe import merge_symbols
-from quantize_cli.tokenizers.vocabulary.tokenizer import BYTE, CONTROL, NORMAL, UNKNOWN
 from tests import checkpoints
 
 

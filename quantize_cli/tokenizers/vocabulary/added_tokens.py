@@ -1,4 +1,4 @@
-"""The tokens that files add to a vocabulary, and tokenizer.json with all of them."""
+"""Added tokens of a checkpoint's files, and tokenizer.json with all of them."""
 
 import re
 from collections.abc import Mapping
@@ -12,8 +12,9 @@ from quantize_cli.formats.checkpoint import Checkpoint
 from quantize_cli.formats.quoted import quoted
 from quantize_cli.tokenizers.vocabulary.checkpoint_tokenizer import Encode
 from quantize_cli.tokenizers.vocabulary.embedding_rows import TokenEntry
+from quantize_cli.tokenizers.vocabulary.gguf_keys import CONTROL, USER_DEFINED
+from quantize_cli.tokenizers.vocabulary.library_guard import first_line
 from quantize_cli.tokenizers.vocabulary.special_tokens import looks_special, token_text
-from quantize_cli.tokenizers.vocabulary.tokenizer import CONTROL, USER_DEFINED
 
 ADDED_SCORE = -1000.0
 _NAMED = ("bos_token", "eos_token", "unk_token", "sep_token", "pad_token", "cls_token", "mask_token")
@@ -23,13 +24,13 @@ _MORE = ("additional_special_tokens", "extra_special_tokens")
 def backend_with_added_tokens(checkpoint: Checkpoint) -> Backend:
     """tokenizer.json with the tokens of tokenizer_config.json, which transformers adds in this order.
 
-    InputError when the file is no tokenizer.
+    InputError when the file is not a tokenizer.
     """
     try:
         tokenizer = Backend.from_str(checkpoint.text("tokenizer.json") or "")
     except Exception as error:
         # The library raises nothing narrower.
-        raise InputError(f"{checkpoint.directory}/tokenizer.json: {_first_line(error)}") from error
+        raise InputError(f"{checkpoint.directory}/tokenizer.json: {first_line(error)}") from error
     # Both would change what the test text encodes to.
     tokenizer.no_truncation()
     tokenizer.no_padding()
@@ -43,7 +44,7 @@ def backend_with_added_tokens(checkpoint: Checkpoint) -> Backend:
 
 
 def renumbered_warnings(document: Mapping[str, Any], tokenizer: Backend, source: str) -> tuple[str, ...]:
-    """A warning of added tokens for which `tokenizers` has another id than the one they are stored with."""
+    """A warning when `tokenizers` gives added tokens other ids than the stored ones."""
     listed = document.get("added_tokens")
     mismatches = []
     for entry in listed if isinstance(listed, list) else []:
@@ -55,11 +56,11 @@ def renumbered_warnings(document: Mapping[str, Any], tokenizer: Backend, source:
     if not mismatches:
         return ()
     more = f", and {len(mismatches) - 1} more" if len(mismatches) > 1 else ""
-    return (f"{source}: added token {mismatches[0]}{more}, as the ids before it have holes",)
+    return (f"{source}: added token {mismatches[0]}{more}, as the ids before it have gaps",)
 
 
 def backend_encode(backend: Backend) -> Encode:
-    """The ids of a text by tokenizer.json."""
+    """A function from text to the ids of tokenizer.json."""
 
     def encode(text: str) -> list[int]:
         ids: list[int] = backend.encode(text, add_special_tokens=False).ids
@@ -69,7 +70,7 @@ def backend_encode(backend: Backend) -> Encode:
 
 
 def special_texts(checkpoint: Checkpoint) -> tuple[str, ...]:
-    """The texts of the tokens that a role is stated for: those that begin, end, pad, ..., as transformers adds them."""
+    """The texts of the tokens with a role (BOS, EOS, padding, ...), in the order in which transformers adds them."""
     config = checkpoint.json("tokenizer_config.json") or {}
     if "added_tokens_decoder" not in config:
         config = {**config, **(checkpoint.json("special_tokens_map.json") or {})}
@@ -81,7 +82,7 @@ def special_texts(checkpoint: Checkpoint) -> tuple[str, ...]:
 
 
 def added_tokens_json(checkpoint: Checkpoint) -> dict[int, TokenEntry]:
-    """The tokens of added_tokens.json, which says only their texts and ids."""
+    """The tokens of added_tokens.json, which holds only texts and ids."""
     ids = checkpoint.json("added_tokens.json") or {}
     specials = special_texts(checkpoint)
     return {
@@ -124,7 +125,3 @@ def _added(described: Any) -> AddedToken:
 
 def _as_id(key: str) -> int:
     return int(key) if key.isascii() and key.isdecimal() and len(key) < 10 else 1 << 32
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).splitlines() or ["not a tokenizer"])[0]

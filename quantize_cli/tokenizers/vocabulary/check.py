@@ -1,4 +1,4 @@
-"""Whether the tokens of the file are the checkpoint's own: both cut the same texts."""
+"""Compares the tokens of the GGUF file with those of the checkpoint, on the same texts."""
 
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple, TypeVar
@@ -12,15 +12,15 @@ from quantize_cli.tokenizers.vocabulary.tokenizer import Tokenizer
 _Item = TypeVar("_Item")
 
 _MARKERS = 12
-"""How many of the vocabulary's markers are tried, ..."""
+"""How many of the vocabulary's special tokens are tried, ..."""
 _OWN_TOKENS = 48
 """... and how many of its other tokens."""
 _SHOWN = 5
-"""Tokens, from the first that differs on."""
+"""Tokens in a message, from the first difference on."""
 
 
 class Difference(NamedTuple):
-    """A text that is cut in two ways."""
+    """A text with two encodings."""
 
     group: str
     text: str
@@ -29,9 +29,9 @@ class Difference(NamedTuple):
 
 
 def compare_encodings(stored: CheckpointTokenizer, own: Encode, tokenizer: Tokenizer) -> tuple[str, ...]:
-    """What to warn of: texts that llama.cpp, as `tokenizer`, cuts otherwise than `own`, the checkpoint's tokenizer.
+    """A warning when `tokenizer`, which is as llama.cpp's, and `own`, the checkpoint's, encode texts differently.
 
-    InputError where it would read most of ordinary text with other tokens than the model was trained on.
+    InputError when most ordinary texts differ: the model was trained on other tokens.
     """
     texts = [*_texts(tokenizer), *((OWN_TOKENS, text) for text in stored.texts)]
     differences = [
@@ -43,7 +43,7 @@ def compare_encodings(stored: CheckpointTokenizer, own: Encode, tokenizer: Token
     if not differences:
         return ()
     message = (
-        f"{stored.source}: llama.cpp cuts {len(differences)} of {len(texts)} built-in texts otherwise, "
+        f"{stored.source}: llama.cpp splits {len(differences)} of {len(texts)} built-in texts differently, "
         f"{_shown(differences, tokenizer)}"
     )
     ordinary = sum(difference.group == ORDINARY for difference in differences)
@@ -72,7 +72,7 @@ def _texts(tokenizer: Tokenizer) -> Iterator[tuple[str, str]]:
 
 
 def _spread(items: Sequence[_Item], count: int) -> Sequence[_Item]:
-    """So many of the items, from all over them."""
+    """`count` of the items, evenly spaced."""
     return items[:: max(1, len(items) // count)][:count]
 
 
@@ -90,14 +90,14 @@ def _shown(differences: list[Difference], tokenizer: Tokenizer) -> str:
 
 
 def _pieces(ids: list[int], at: int, tokenizer: Tokenizer) -> str:
-    """The tokens from one on."""
+    """The tokens from position `at` on."""
     start = at if at > 1 else 0
     named = [_name(token, tokenizer) for token in ids[start : start + _SHOWN]]
     return f"[{'... ' if start else ''}{' '.join(named)}{' ...' if len(ids) > start + _SHOWN else ''}]"
 
 
 def _name(token: int, tokenizer: Tokenizer) -> str:
-    """What a token says, or its id where that is no text."""
+    """A token's text, or its id where it is not UTF-8."""
     try:
         return repr(tokenizer.pieces[token].decode())
     except (UnicodeDecodeError, IndexError):

@@ -1,4 +1,4 @@
-"""What a checkpoint's tokenizer files say: metadata for the file, and the tokens they make of a text themselves."""
+"""A checkpoint's tokenizer as its files describe it: metadata for GGUF, and its own encoding of a text."""
 
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
@@ -10,28 +10,28 @@ from quantize_cli.formats.quoted import quoted
 from quantize_cli.tokenizers.vocabulary.tokenizer import Tokenizer
 
 Encode = Callable[[str], list[int]]
-"""A text's ids, with markers read out of it and nothing put before or after it."""
+"""From text to ids: special tokens in the text are read as such, and none are added at its ends."""
 
 
 class CheckpointTokenizer(NamedTuple):
-    """A tokenizer as it is stored."""
+    """A tokenizer that a checkpoint stores."""
 
     metadata: dict[str, Value]
     """The `tokenizer.*` keys."""
     source: str
-    """The path of the file that is believed."""
+    """The path of the file that counts."""
     encode: Encode | None
-    """What that file makes of a text; None where we cannot follow what llama.cpp will make of it."""
+    """The encoding by that file; None where we cannot compute llama.cpp's."""
     warnings: tuple[str, ...] = ()
     overrides: Mapping[str, Value] = {}
-    """Those keys that no other file of the checkpoint overrules."""
+    """Keys that override those of any other file of the checkpoint."""
     texts: tuple[str, ...] = ()
-    """Which llama.cpp may cut otherwise, to be tried beside the built-in ones."""
+    """Texts that llama.cpp may encode differently, to be compared beside the built-in ones."""
     load: Callable[[Mapping[str, Value]], Tokenizer] | None = None
-    """What `load_tokenizer` gives, at less cost: the tokens' own bytes are not needed."""
+    """`load_tokenizer` at less cost, as the bytes of the tokens are not needed."""
 
 
-SUPPORTED = "supported are byte-level BPE (that of GPT-2) and SentencePiece's BPE, which falls back to bytes"
+SUPPORTED = "supported are byte-level BPE (as in GPT-2) and SentencePiece BPE with byte fallback"
 _KNOWN = {
     "Unigram": "Unigram (that of T5, XLNet and ALBERT)",
     "WordPiece": "WordPiece (that of BERT)",
@@ -44,11 +44,11 @@ _SLOW = {
     ("spiece.model",): "spiece.model",
     ("tokenizer.model.v3",): "tokenizer.model.v3",
 }
-"""Files that hold a tokenizer for some programs, and not for us."""
+"""Tokenizer files of other programs, which we do not read."""
 
 
 def unsupported_tokenizer(checkpoint: Checkpoint, files: str) -> InputError:
-    """Why a checkpoint has no tokenizer that we know; `files` are those that could have been one."""
+    """The error for a checkpoint without a supported tokenizer; `files` are those that could hold one."""
     model = model_of(checkpoint.json("tokenizer.json"))
     if model:
         kind = model_type(model)
@@ -69,13 +69,13 @@ def unsupported_tokenizer(checkpoint: Checkpoint, files: str) -> InputError:
 
 
 def model_of(document: Mapping[str, Any] | None) -> dict[str, Any]:
-    """The `model` of a tokenizer.json, or an empty object."""
+    """The `model` of a tokenizer.json, or an empty dictionary."""
     model = (document or {}).get("model")
     return model if isinstance(model, dict) else {}
 
 
 def model_type(model: Mapping[str, Any]) -> str:
-    """Its type, which old files leave to be seen from its keys."""
+    """The model's type; old files only show it by their keys."""
     if isinstance(model.get("type"), str):
         return str(model["type"])
     if "merges" in model:

@@ -1,4 +1,4 @@
-"""Token ids as the configuration files of a checkpoint state them: one, a list of ends, or nonsense that is told."""
+"""Token ids in the configuration files of a checkpoint, with warnings for invalid ones."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -9,30 +9,30 @@ from quantize_cli.formats.quoted import quoted
 
 _FILES = ("config.json", "generation_config.json")
 _INNER = "text_config"
-"""Where models of more than text keep what concerns text."""
+"""Multimodal models keep the settings of their text model here."""
 
 
 @dataclass
 class ConfiguredIds:
-    """What the files say, and which of it cannot be."""
+    """Valid ids, and warnings for the others."""
 
     first: dict[str, int] = field(default_factory=dict)
-    """By kind, config.json's id, or the first of its list."""
+    """By kind, the id in config.json, or the first of its list."""
     ends: list[int] = field(default_factory=list)
-    """Every id that any file ends a text with, in the order stated."""
+    """All ids of end tokens in any file, in their order."""
     warnings: list[str] = field(default_factory=list)
 
 
 def configured_ids(checkpoint: Checkpoint, kinds: Sequence[str], vocabulary: int) -> ConfiguredIds:
-    """The ids of special tokens of these kinds, of which "eos" may be a list, in a vocabulary of that size."""
+    """The ids of special tokens of these kinds in a vocabulary of that size; "eos" may be a list."""
     configured = ConfiguredIds()
     for file, config in _configs(checkpoint):
-        # How to generate is no matter of other tokens than the ends.
+        # generation_config.json decides only the end tokens.
         for kind in kinds if file == _FILES[0] else ("eos",):
             ids, problem = _ids(config.get(f"{kind}_token_id"), vocabulary)
             if problem:
                 where = f"{checkpoint.directory}/{file}: {kind}_token_id"
-                configured.warnings.append(f"{where} {problem}, which is passed over")
+                configured.warnings.append(f"{where} {problem}, which is ignored")
             if ids and file == _FILES[0]:
                 configured.first.setdefault(kind, ids[0])
             if kind == "eos":
@@ -49,7 +49,7 @@ def _configs(checkpoint: Checkpoint) -> Iterator[tuple[str, Mapping[str, Any]]]:
 
 
 def _ids(value: Any, vocabulary: int) -> tuple[list[int], str]:
-    """The ids among what is stated, each once, and what is wrong with the first that is none."""
+    """The valid ids, each once, and what is wrong with the first invalid one."""
     problem = ""
     ids: dict[int, None] = {}
     for number in value if isinstance(value, list) else [] if value is None else [value]:

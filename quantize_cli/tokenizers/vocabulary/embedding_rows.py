@@ -1,4 +1,4 @@
-"""One token for each row of the embedding, whatever the tokenizer's kind; llama.cpp loads no file that has others."""
+"""One token for each row of the embedding, for every kind of tokenizer: llama.cpp refuses any other number."""
 
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
@@ -8,8 +8,8 @@ from quantize_cli.errors import InputError
 from quantize_cli.formats.checkpoint import Checkpoint
 from quantize_cli.formats.gguf.layout import Value
 from quantize_cli.formats.quoted import quoted
+from quantize_cli.tokenizers.vocabulary.gguf_keys import CONTROL, UNUSED, USER_DEFINED
 from quantize_cli.tokenizers.vocabulary.special_tokens import token_text
-from quantize_cli.tokenizers.vocabulary.tokenizer import CONTROL, UNUSED, USER_DEFINED
 
 PADDING_SCORE = -10000.0
 _SHOWN = 3
@@ -26,7 +26,7 @@ class TokenEntry(NamedTuple):
 
 @dataclass(frozen=True)
 class RequiredTokens:
-    """What a file cannot be without: tokens that begin and end its texts, and the markers of its chat templates."""
+    """Tokens that a file must have: those that begin and end its texts, and those in its chat templates."""
 
     texts: frozenset[str]
     ids: frozenset[int]
@@ -41,7 +41,7 @@ class RequiredTokens:
 
 
 def required_tokens(checkpoint: Checkpoint, special: Mapping[str, Value]) -> RequiredTokens:
-    """Of a checkpoint whose special tokens and chat templates are `special`."""
+    """Those of a checkpoint; `special` are the keys of its special tokens and chat templates."""
     config = checkpoint.json("tokenizer_config.json") or {}
     configured = {**(checkpoint.json("special_tokens_map.json") or {}), **config}
     begins = special.get("tokenizer.ggml.add_bos_token")
@@ -58,7 +58,7 @@ def _numbers(value: Any) -> list[int]:
 
 
 def row_texts(pieces: Mapping[int, TokenEntry], rows: int) -> list[str]:
-    """The text of each row's token; a padding token's where the row has none, or its text is another token's."""
+    """The text of each row's token; that of a padding token for a row without a token, or with a repeated text."""
     second = _second_of_a_text(pieces)
     return [pieces[token].text if token in pieces and token not in second else f"[PAD{token}]" for token in range(rows)]
 
@@ -66,10 +66,10 @@ def row_texts(pieces: Mapping[int, TokenEntry], rows: int) -> list[str]:
 def fit_to_embedding(
     pieces: Mapping[int, TokenEntry], rows: int, required: RequiredTokens, where: str
 ) -> tuple[list[TokenEntry], tuple[str, ...]]:
-    """The token of each row, and what to say of those that are left out.
+    """The token of each row, and warnings of tokens that are left out.
 
-    A row without a token gets a padding token, and so does one whose text another token has: a text is one token's.
-    A token without a row is left out. InputError when that one is needed.
+    A row without a token gets a padding token, and so does one whose text another token has. A token without a row is
+    left out; InputError when it is required.
     """
     beyond = [token for token in sorted(pieces) if token >= rows]
     for token in beyond:
@@ -89,7 +89,7 @@ def fit_to_embedding(
 
 
 def _second_of_a_text(pieces: Mapping[int, TokenEntry]) -> set[int]:
-    """Tokens whose text is another's; markers go before others, then the first."""
+    """Tokens that repeat another's text. Special tokens keep theirs before others, then the first."""
     if len({piece.text for piece in pieces.values()}) == len(pieces):
         return set()
     owners: dict[str, int] = {}

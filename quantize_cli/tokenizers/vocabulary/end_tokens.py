@@ -1,8 +1,8 @@
-"""Tokens that end a generation: those llama.cpp finds by key and by text, and the keys that hold a checkpoint's own.
+"""Tokens that end a generation (EOG): those that llama.cpp knows by key or by text, and the keys for the others.
 
-A GGUF file has one key each for the end of a text (eos), of a turn (eot) and of a message (eom). llama.cpp also ends at
-tokens whose text it knows, whatever a file says (llama-vocab.cpp). Ends beyond these go under a key of our own,
-`tokenizer.ggml.eog_token_ids`: our runtime ends there, llama.cpp passes the key over.
+A GGUF file has one key each for the end of a text (eos), of a turn (eot) and of a message (eom). llama.cpp also stops
+at tokens with certain texts, whatever the file says (llama-vocab.cpp). Further end tokens go under our own key
+`tokenizer.ggml.eog_token_ids`: our runtime stops there, llama.cpp ignores the key.
 """
 
 from collections.abc import Mapping, Sequence
@@ -12,7 +12,7 @@ from quantize_cli.tokenizers.vocabulary.gguf_keys import CONTROL, NORMAL, USER_D
 
 EOG_IDS_KEY = "eog_token_ids"
 DEFAULT_EOS = {"llama": 2, "gpt2": 11}
-"""By kind of tokenizer, what llama.cpp takes for the end of a text when a file says nothing."""
+"""By kind of tokenizer, llama.cpp's default for the end of a text."""
 
 _TURN_ENDS = (
     *("<|eot_id|>", "<|im_end|>", "<|end|>", "<end_of_turn>", "<|endoftext|>", "<|end_of_text|>"),
@@ -23,9 +23,9 @@ EOG_TEXTS = (
     *(*_TURN_ENDS, *_MESSAGE_ENDS, "</s>", "[EOS]", "<eos>", "<｜end▁of▁sentence｜>", "[e~[", "<|tool_response>"),
     *("<|return|>", "<|call|>", "<|flush|>", "<|calls|>"),
 )
-"""Texts that end a generation, whatever type the file gives them."""
+"""Texts of tokens that end a generation, whatever their type in the file."""
 _TEXT_ENDS = ("<|endoftext|>", "<|end_of_text|>", "</s>", "<eos>", "[EOS]", "<｜end▁of▁sentence｜>", *_TURN_ENDS)
-"""Those that may end a text where no file of a checkpoint says what does, the likeliest first."""
+"""Texts that may end a text where no file names the EOS token, the most likely first."""
 
 _INFILL = {
     "fim_pre": (
@@ -44,32 +44,32 @@ _INFILL = {
     "fim_rep": ("<|fim_repo|>", "<|repo_name|>", "<fim-repo>", "<REPO>", "<reponame>"),
     "fim_sep": ("<|file_sep|>",),
 }
-"""Markers of infilling, each by its key, or where the file lacks that, by its text."""
+"""Tokens of infilling (FIM): llama.cpp finds each by its key or, without the key, by these texts."""
 _INFILL_ENDS = ("fim_pad", "fim_rep", "fim_sep")
 _SHOWN = ("<|channel|>", "<|message|>", "<|start|>", "<|constrain|>")
-"""Markers within a message of gpt-oss, which are said aloud whatever type the file gives them."""
+"""Tokens within a message of gpt-oss, which are printed whatever their type in the file."""
 _RETURN, _CALL, _FLUSH = ("<|return|>",), ("<|call|>", "<|calls|>"), ("<|flush|>",)
 _NO_ENDS = (
     ("<|end|>", USER_DEFINED, ((_RETURN, _CALL), (_CALL, _FLUSH))),
     ("</s>", NORMAL, ((("<|tool_response>", "<|plamo:eos|>"),),)),
 )
-"""A text that ends nothing, and its type, beside one of some others out of each group of any of these lists."""
+"""A text, its type, and lists of groups: it ends nothing if each group of any list has an end token."""
 
 
 ROLES = ("eos", "eot", "eom", *_INFILL)
-"""Those whose keys matter for where a generation ends."""
+"""Roles whose keys decide where a generation ends."""
 
 
 class EogTokens(NamedTuple):
-    """What llama.cpp makes of a vocabulary."""
+    """The end tokens that llama.cpp finds in a vocabulary."""
 
     retyped: dict[int, int]
-    """By token, the type it has whatever the file says."""
+    """By token, the type that llama.cpp gives it, whatever the file says."""
     ends: frozenset[int]
 
 
 def engine_eog_tokens(ids: Mapping[str, int], keyed: Mapping[str, int]) -> EogTokens:
-    """What llama.cpp finds in a vocabulary with these ids by text, and under the keys of these roles."""
+    """The end tokens of a vocabulary: `ids` by text, and `keyed` ids by role."""
     control = {ids[text] for text in EOG_TEXTS if text in ids}
     ends = control | {keyed[role] for role in ("eos", "eot", "eom") if role in keyed}
     for role, texts in _INFILL.items():
@@ -87,23 +87,23 @@ def engine_eog_tokens(ids: Mapping[str, int], keyed: Mapping[str, int]) -> EogTo
 
 
 def likeliest_end(ids: Mapping[str, int]) -> int | None:
-    """The token that ends a text by its name; None when none has such a name."""
+    """The token whose text usually ends a text; None without one."""
     return next((ids[text] for text in _TEXT_ENDS if text in ids), None)
 
 
 class EndKeys(NamedTuple):
-    """A checkpoint's ends by the keys that hold them."""
+    """The end tokens of a checkpoint and their keys."""
 
     roles: dict[str, int]
-    """The end of a text ("eos"), of a turn ("eot") and of a message ("eom"), those there are."""
+    """The end of a text ("eos"), of a turn ("eot") and of a message ("eom"), as far as they exist."""
     more: list[int]
-    """Those llama.cpp does not end at: no key is left for them, and it does not know their texts, or not as ends."""
+    """Tokens at which llama.cpp does not stop: no key is left for them, and it does not know their texts as ends."""
 
 
 def assign_end_keys(ends: Sequence[int], ids: Mapping[str, int], taken_roles: Mapping[str, int]) -> EndKeys:
-    """Where to put ends, the first of which ends a text; `taken_roles` are keys that are taken.
+    """The keys of end tokens, the first of which is EOS; `taken_roles` are keys already in use.
 
-    Ends that llama.cpp finds by their texts have keys only as long as all others have, in the order given.
+    Tokens that llama.cpp finds by their texts get a key only when all others have one.
     """
     recognized = engine_eog_tokens(ids, {"eos": ends[0]}).ends
     in_vain = [ids[text] for text, _, _ in _NO_ENDS if text in ids and ids[text] not in recognized]

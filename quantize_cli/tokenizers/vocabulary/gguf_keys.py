@@ -1,4 +1,4 @@
-"""What a GGUF file says of its tokens, read without trust: each key has the type llama.cpp asks for, or is refused."""
+"""The `tokenizer.ggml.*` keys of a GGUF file. Each key has the type that llama.cpp requires, or is refused."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -21,7 +21,7 @@ _NAMES = {_FLAG: "bool", _TEXT: "string", _WHOLE: "whole number", _NUMBER: "numb
 
 @dataclass(frozen=True)
 class Vocabulary:
-    """Tokens by id, and what else `tokenizer.ggml.*` says."""
+    """Tokens by id, and the other `tokenizer.ggml.*` keys."""
 
     texts: tuple[str, ...]
     types: tuple[int, ...]
@@ -35,24 +35,24 @@ class Vocabulary:
         return str(_scalar(self.metadata, key, _TEXT, default))
 
     def list_of_texts(self, key: str) -> Sequence[str]:
-        """Empty where the file has no such key."""
+        """Empty without the key."""
         texts: Sequence[str] = _array(self.metadata, key, _TEXT, [])
         return texts
 
     def token(self, role: str, default: int | None = None) -> int | None:
-        """A special token's id; ids beyond the vocabulary count as unsaid, as in llama.cpp."""
+        """A special token's id; ids beyond the vocabulary are ignored, as in llama.cpp."""
         for number in (_scalar(self.metadata, f"{role}_token_id", _WHOLE, default), default):
             if number is not None and 0 <= number < len(self.texts):
                 return int(number)
         return None
 
     def tokens(self, key: str) -> list[int]:
-        """The ids that an array lists, without those beyond the vocabulary."""
+        """The ids of an array, without those beyond the vocabulary."""
         return [int(number) for number in _array(self.metadata, key, _WHOLE, []) if 0 <= number < len(self.texts)]
 
 
 def vocabulary(metadata: Mapping[str, Value]) -> Vocabulary:
-    """The tokens a GGUF file lists; InputError when its arrays are missing, of other types, or do not match."""
+    """The tokens of a GGUF file; InputError when its arrays are missing, of other types, or differ in length."""
     texts: Sequence[str] = _array(metadata, "tokens", _TEXT, None)
     types = _array(metadata, "token_type", _WHOLE, [NORMAL] * len(texts))
     scores = _array(metadata, "scores", _NUMBER, [0.0] * len(texts))
@@ -68,7 +68,7 @@ def vocabulary(metadata: Mapping[str, Value]) -> Vocabulary:
 
 
 def model_of(metadata: Mapping[str, Value]) -> str | None:
-    """The kind of tokenizer, as llama.cpp calls it; None when the file names none."""
+    """llama.cpp's name for the kind of tokenizer; None without the key."""
     name: str | None = _scalar(metadata, "model", _TEXT, None)
     return name
 
@@ -94,7 +94,7 @@ def _array(metadata: Mapping[str, Value], name: str, types: frozenset[ValueType]
 
 
 def _spelled(value: Value) -> str:
-    """A value's type, as gguf.md spells it."""
+    """A value's type, in the words of gguf.md."""
     if value.element is None:
         return value.type.name.lower()
     return f"array of {value.element.name.lower()}, {len(value.data)} of them"

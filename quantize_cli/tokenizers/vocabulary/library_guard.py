@@ -1,8 +1,8 @@
-"""The libraries that read tokenizer files, kept from taking a process down with them.
+"""Protects the process from the libraries that read tokenizer files.
 
-`tokenizers` is written in Rust: on files that no one expected it panics, which Python sees as an exception beside all
-others, or takes time and memory without end. What makes texts long is refused before the library sees it. A file with
-a regular expression that we do not know is read in a process of its own first, which may take only so much.
+`tokenizers` is written in Rust: hostile files make it panic, which is no `Exception` in Python, or take time and memory
+without end. A file that makes texts long is refused before the library reads it. A file with an unknown regular
+expression is first read in another process, with limits of time and memory.
 """
 
 import os
@@ -24,16 +24,16 @@ _FILE = "tokenizer.json"
 _SECONDS = 20
 """Of processor time that a trial run may take; the largest vocabulary takes two."""
 _PATIENCE = 120
-"""Seconds until we no longer wait for it."""
+"""Seconds until we stop waiting for it."""
 _MEMORY_NBYTES, _MEMORY_TIMES = 512 << 20, 32
-"""What it may take, and how often the size of the file besides; most of it are addresses that are never used."""
+"""Its limit of memory, and a multiple of the file's size besides; most of it is address space without use."""
 _is_trial = False
-"""Whether this process is there to be ended."""
+"""Whether this process is the trial run."""
 
 
 @contextmanager
 def careful(checkpoint: Checkpoint) -> Iterator[None]:
-    """Around what reads a checkpoint's tokenizer: the libraries fail with InputError, and say nothing besides."""
+    """Around the reading of a tokenizer: errors of the libraries become InputError, their output is dropped."""
     document = checkpoint.json(_FILE)
     if document is not None:
         _refuse(checkpoint, document)
@@ -43,7 +43,7 @@ def careful(checkpoint: Checkpoint) -> Iterator[None]:
     except UnicodeError as error:
         raise InputError(f"{checkpoint.directory}: a token of the tokenizer is no text: {error}") from error
     except BaseException as error:
-        # A panic is no Exception, and its class has no name to import; the library's other errors are bare Exceptions.
+        # A panic is no Exception and its class cannot be imported; the other errors are bare Exceptions.
         if type(error).__name__ != "PanicException" and type(error) is not Exception:
             raise
         raise InputError(f"{checkpoint.directory}/{_FILE}: {first_line(error)}") from error
@@ -56,13 +56,15 @@ def first_line(error: BaseException) -> str:
 def _refuse(checkpoint: Checkpoint, document: Mapping[str, Any]) -> None:
     where = f"{checkpoint.directory}/{_FILE}"
     if longest_text_nbytes(document) > MAX_NBYTES:
-        raise InputError(f"{where}: its normalizer, cuts or decoder make a short text longer than {MAX_NBYTES} bytes")
+        raise InputError(
+            f"{where}: its normalizer, pre-tokenizer or decoder make texts longer than {MAX_NBYTES} bytes"
+        )
     if not _is_trial and _is_unusual(document):
         _run_trial(checkpoint, where)
 
 
 def _is_unusual(document: Mapping[str, Any]) -> bool:
-    """Whether a part has a regular expression that we do not know, or a table that says what becomes of a text."""
+    """Whether a part has an unknown regular expression, or a precompiled table of replacements."""
     waiting: list[Any] = [part for name, part in document.items() if name not in ("model", "added_tokens")]
     while waiting:
         part = waiting.pop()
@@ -77,7 +79,7 @@ def _is_unusual(document: Mapping[str, Any]) -> bool:
 
 
 def _run_trial(checkpoint: Checkpoint, where: str) -> None:
-    """InputError when a process that opens the checkpoint takes too much, or does not come to an end by itself."""
+    """InputError when a process that opens the checkpoint exceeds a limit, or is killed by a signal."""
     opened, nbytes = str(checkpoint.path.absolute()), (checkpoint.directory / _FILE).stat().st_size
     program = (
         f"import sys; sys.path[:] = {sys.path!r}; from quantize_cli.model.source import open_model; "
@@ -98,7 +100,7 @@ def _run_trial(checkpoint: Checkpoint, where: str) -> None:
 
 
 def trial_run(open_model: Callable[[Path], object], path: str, seconds: int, nbytes: int) -> None:
-    """What the process of its own does; whether and how it fails is for the other to say."""
+    """The other process: opens the model. Its parent reports errors, so none are raised here."""
     global _is_trial
     _is_trial = True
     limit_process(seconds, _MEMORY_NBYTES + _MEMORY_TIMES * nbytes)
@@ -108,11 +110,11 @@ def trial_run(open_model: Callable[[Path], object], path: str, seconds: int, nby
 
 @contextmanager
 def _silence() -> Iterator[None]:
-    """What libraries write to the standard error stream, which is for people, goes nowhere."""
+    """Discard what libraries write to the standard error stream."""
     try:
         kept = os.dup(2)
     except OSError:
-        # There is none to write to.
+        # The process has no such stream.
         yield
         return
     try:

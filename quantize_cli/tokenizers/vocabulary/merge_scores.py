@@ -1,9 +1,9 @@
-"""Scores out of merges: a tokenizer.json of BPE keeps the order of merging, llama.cpp asks for a score of each piece.
+"""Scores from merges: a tokenizer.json of BPE keeps the order of merging, llama.cpp needs a score for each piece.
 
 llama.cpp joins the two neighbours whose piece has the best score, of equals the leftmost; `tokenizers` joins the pair
-that was learned first. The two are one where a piece's score falls with the rank of the first merge that makes it, as
-long as every way to split a piece into two others is a merge: so it is in files that were made from a tokenizer.model.
-SentencePiece writes the same scores when it trains: for the n-th piece it makes, -n; single letters go on from there.
+that was learned first. Both give the same result if a piece's score falls with the rank of the first merge that makes
+it, and every split of a piece into two others is a merge, as in files made from a tokenizer.model. SentencePiece's
+training writes the same scores: -n for the n-th piece, and lower ones for single letters.
 """
 
 import re
@@ -18,16 +18,16 @@ from tokenizers import Tokenizer as Backend
 from quantize_cli.errors import InputError
 from quantize_cli.tokenizers.vocabulary.added_tokens import ADDED_SCORE
 from quantize_cli.tokenizers.vocabulary.embedding_rows import TokenEntry
+from quantize_cli.tokenizers.vocabulary.gguf_keys import BYTE, CONTROL, NORMAL, UNKNOWN, USER_DEFINED
 from quantize_cli.tokenizers.vocabulary.special_tokens import looks_special
-from quantize_cli.tokenizers.vocabulary.tokenizer import BYTE, CONTROL, NORMAL, UNKNOWN, USER_DEFINED
 
 UNREACHED_SCORE = -1e9
-"""Of a piece that no merge makes: llama.cpp cannot be kept from making it, but then nothing else is left to do."""
+"""Of a piece that no merge makes: llama.cpp may still make it, but only when no other merge is left."""
 _BYTE = re.compile("<0x[0-9A-F]{2}>")
 
 
 def merged_pieces(model: Mapping[str, Any], backend: Backend, specials: Collection[str]) -> dict[int, TokenEntry]:
-    """The pieces of a tokenizer.json by id; `model` is its model, `backend` the whole of it with all added tokens."""
+    """The pieces of a tokenizer.json by id; `model` is its model, `backend` the whole file with all added tokens."""
     base = backend.get_vocab(with_added_tokens=False)
     added = backend.get_added_tokens_decoder()
     ranks = ranks_of(model.get("merges"), base)
@@ -42,7 +42,7 @@ def merged_pieces(model: Mapping[str, Any], backend: Backend, specials: Collecti
         else:
             type_ = BYTE if _BYTE.fullmatch(name) else _type(name, added.get(token), specials)
         if type_ == USER_DEFINED and "▁" in name and name in ranks:
-            # Found by merging, as spaces are spelled otherwise where added tokens are looked for.
+            # Merging makes it; the search for added tokens does not, as its text has another spelling of spaces.
             type_ = NORMAL
         if name in ranks:
             score = float(-ranks[name])
@@ -60,7 +60,7 @@ def merged_pieces(model: Mapping[str, Any], backend: Backend, specials: Collecti
 
 
 def ranks_of(merges: Any, base: Mapping[str, int]) -> dict[str, int]:
-    """By piece, how many others are made before it, in that order."""
+    """By piece, the number of pieces that merge before it, in that order."""
     ranks: dict[str, int] = {}
     for left, right in _pairs(merges):
         joined = left + right
@@ -70,7 +70,7 @@ def ranks_of(merges: Any, base: Mapping[str, int]) -> dict[str, int]:
 
 
 def _pairs(merges: Any) -> Iterator[tuple[str, str]]:
-    """Merges in either spelling."""
+    """Merges from either format."""
     if not isinstance(merges, list):
         raise InputError(f"tokenizer.json: 'merges' is a {type(merges).__name__}, not a list")
     for merge in merges:
@@ -86,7 +86,7 @@ def _type(name: str, added: AddedToken | None, specials: Collection[str]) -> int
 
 
 def can_be_joined(name: str, base: Collection[str]) -> bool:
-    """Whether two pieces of a vocabulary, or letters, make the piece: then llama.cpp does not pass them by."""
+    """Whether two other pieces of a vocabulary, or letters, make this piece, so that llama.cpp may merge them."""
     splits = ((name[:at], name[at:]) for at in range(1, len(name)))
     return any(all(len(part) == 1 or part in base for part in parts) for parts in splits)
 

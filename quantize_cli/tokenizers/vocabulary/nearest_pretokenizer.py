@@ -1,4 +1,4 @@
-"""A pre-tokenizer that llama.cpp has no name for, under a name whose cuts give the same tokens for all texts we try."""
+"""A name for a pre-tokenizer that llama.cpp does not know: of another that gives the same tokens for our texts."""
 
 from collections.abc import Iterator, Mapping
 from typing import Any
@@ -13,17 +13,17 @@ from quantize_cli.tokenizers.vocabulary.pretokenizer import ENGINE, Pretokenizer
 from quantize_cli.tokenizers.vocabulary.sample_texts import TEXTS
 
 _CANDIDATES = ("gpt-2", "llama-bpe", "smaug-bpe", "qwen2", "smollm", "tekken", "gpt-4o", "qwen35")
-"""One name for each way of cutting; the first that fits is taken."""
+"""One name for each way of splitting; the first that fits is used."""
 _OWN_TOKENS = 200
 
 
 def name_by_texts(document: Mapping[str, Any], tokenizer: Backend, source: str) -> tuple[str, str]:
-    """The name, and what to warn of; `document` is the tokenizer.json that `tokenizer` was made of.
+    """The name, and a warning; `document` is the tokenizer.json of `tokenizer`.
 
-    InputError where no name fits, or the vocabulary is not spelled in GPT-2's letters for bytes.
+    InputError when no name fits, or the vocabulary does not use GPT-2's letters for bytes.
     """
     if not any("ByteLevel" in str(document.get(part)) for part in ("pre_tokenizer", "decoder")):
-        raise InputError(f"{source}: BPE that spells neither all text in bytes nor what has no piece", hint=SUPPORTED)
+        raise InputError(f"{source}: a BPE model that is neither byte-level nor has byte fallback", hint=SUPPORTED)
     description = _described(document.get("pre_tokenizer"))
     own = _plain(tokenizer)
     own.pre_tokenizer = tokenizer.pre_tokenizer
@@ -35,7 +35,7 @@ def name_by_texts(document: Mapping[str, Any], tokenizer: Backend, source: str) 
         raise InputError(
             f"{source}: llama.cpp has no name for this pre-tokenizer, which {description}",
             hint=f"known are those of GPT-2, Llama 3, Qwen 2, SmolLM, Mistral Nemo, and GPT-4o; the nearest is "
-            f"{best}, which cuts {differing[best]} of {len(texts)} built-in texts otherwise",
+            f"{best}, which splits {differing[best]} of {len(texts)} built-in texts differently",
         )
     warning = (
         f"{source}: llama.cpp has no name for this pre-tokenizer, which {description}; it is called {best}, "
@@ -45,14 +45,14 @@ def name_by_texts(document: Mapping[str, Any], tokenizer: Backend, source: str) 
 
 
 def _described(pretokenizer: Any) -> str:
-    """What it does, for a message."""
+    """What the pre-tokenizer does, for a message."""
     cuts = " then ".join(quoted(cut) for cut in cuts_of(pretokenizer))
     first = "puts a space first and " if "'add_prefix_space': True" in str(pretokenizer) else ""
     return f"{first}cuts by {cuts}" if cuts else f"{first}does not cut"
 
 
 def _differing(name: str, tokenizer: Backend, texts: tuple[str, ...], expected: list[list[int]]) -> int:
-    """How many of the texts have other tokens under this name."""
+    """How many texts have other tokens with the pre-tokenizer of this name."""
     if ENGINE[name].ignores_merges != tokenizer.model.ignore_merges:
         return len(texts)
     other = _plain(tokenizer)
@@ -61,7 +61,7 @@ def _differing(name: str, tokenizer: Backend, texts: tuple[str, ...], expected: 
 
 
 def _plain(tokenizer: Backend) -> Backend:
-    """The same vocabulary and merges, without what cuts a text; what changes it first is not the pre-tokenizer's."""
+    """The same vocabulary, merges and normalizer, without a pre-tokenizer."""
     backend = Backend(tokenizer.model)
     if tokenizer.normalizer is not None:
         backend.normalizer = tokenizer.normalizer
@@ -82,6 +82,6 @@ def _texts(tokenizer: Backend) -> Iterator[str]:
 
 
 def sequence(cuts: Pretokenizer) -> pre_tokenizers.PreTokenizer:
-    """llama.cpp's cuts, and GPT-2's letters for bytes."""
+    """llama.cpp's splits, then GPT-2's letters for bytes."""
     splits = [pre_tokenizers.Split(Regex(pattern), "isolated") for pattern in cuts.splits]
     return pre_tokenizers.Sequence([*splits, pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)])

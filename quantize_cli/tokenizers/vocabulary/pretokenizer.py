@@ -1,8 +1,8 @@
-"""Pre-tokenizers: how byte-level BPE cuts a text before it merges, and the names llama.cpp knows the cuts by.
+"""Pre-tokenizers: how byte-level BPE splits a text before it merges, and llama.cpp's names for the ways of splitting.
 
-A GGUF file names the pre-tokenizer (`tokenizer.ggml.pre`). llama.cpp's converter finds the name by hashing the
-tokens of one test text, which knows every vocabulary it has met and no other; where the hash is unknown we look
-at what tokenizer.json says it does, so a fine-tune that adds tokens still converts.
+A GGUF file names the pre-tokenizer (`tokenizer.ggml.pre`). llama.cpp's converter finds the name by the hash of the
+tokens of one test text, and knows only the vocabularies in its list. For an unknown hash we compare the patterns in
+tokenizer.json, so that a fine-tune with added tokens still converts.
 """
 
 import hashlib
@@ -14,7 +14,7 @@ _GPT2 = rf"{_CONTRACTIONS}| ?\p{{L}}+| ?\p{{N}}+| ?[^\s\p{{L}}\p{{N}}]+|\s+(?!\S
 
 
 def _modern(digits: str, letters: str = r"\p{L}", punctuation: str = r"[^\s\p{L}\p{N}]+[\r\n]*") -> str:
-    """GPT-4's pattern as its descendants vary it."""
+    """GPT-4's pattern and its variants."""
     return rf"(?i:{_CONTRACTIONS})|[^\r\n\p{{L}}\p{{N}}]?{letters}+|{digits}| ?{punctuation}|{_WHITESPACE}"
 
 
@@ -24,7 +24,7 @@ _QWEN35 = _modern(r"\p{N}", r"[\p{L}\p{M}]", r"[^\s\p{L}\p{M}\p{N}]+[\r\n]*")
 
 
 def _cased(upper: str, lower: str, ending: str, digits: str) -> str:
-    """GPT-4o's pattern: a word may begin with capitals and go on in small letters, but not turn back."""
+    """GPT-4o's pattern: a word may begin with capitals and continue in lower case, but not return to capitals."""
     lead = r"[^\r\n\p{L}\p{N}]?"
     words = f"{lead}{upper}*{lower}+{ending}|{lead}{upper}+{lower}*{ending}"
     return rf"{words}|{digits}| ?[^\s\p{{L}}\p{{N}}]+[\r\n/]*|{_WHITESPACE}"
@@ -33,7 +33,7 @@ def _cased(upper: str, lower: str, ending: str, digits: str) -> str:
 _UPPER, _LOWER = r"[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]", r"[\p{Ll}\p{Lm}\p{Lo}\p{M}]"
 _TEKKEN = _cased(_UPPER, _LOWER, "", r"\p{N}")
 _GPT4O = _cased(_UPPER, _LOWER, f"(?i:{_CONTRACTIONS})?", r"\p{N}{1,3}")
-# llama.cpp's engine knows no \p{Lu}: any letter but a-z passes for a capital, any but A-Z for a small one.
+# llama.cpp has no \p{Lu}: any letter but a-z counts as upper case, any but A-Z as lower case.
 _ENGINE_UPPER, _ENGINE_LOWER = r"(?:(?=\p{L})[^a-z])", r"(?:(?=\p{L})[^A-Z])"
 _ENGINE_TEKKEN = _cased(_ENGINE_UPPER, _ENGINE_LOWER, "", r"\p{N}")
 _ENGINE_GPT4O = _cased(_ENGINE_UPPER, _ENGINE_LOWER, f"(?i:{_CONTRACTIONS})?", r"\p{N}{1,3}")
@@ -43,9 +43,9 @@ class Pretokenizer(NamedTuple):
     """What llama.cpp does under one name (llama-words.cpp)."""
 
     splits: tuple[str, ...]
-    """Patterns, each of which cuts the pieces of the one before; what it does not match is a piece too."""
+    """Patterns, each of which splits the parts of the one before; text between its matches is a part too."""
     ignores_merges: bool = False
-    """A piece that is a token as a whole is that token, though no merges lead to it."""
+    """A part that is a token is that token, though no merges make it."""
     adds_bos: bool = False
     """Unless the file says otherwise."""
 
@@ -96,7 +96,7 @@ _KNOWN = {
     "32d85c31273f8019248f2559fed492d929ea28b17e51d81d3bb36fff23ca72b3": "stablelm2",
     "ccc2ef013c104be7bae2965776d611e1d7a8a2a9c547dd93a682c9a9fc80352e": "gpt-4o",
     "d30d75d9059f1aa2c19359de71047b3ae408c70875e8a3ccf8c5fba56c9d8af4": "qwen35",
-    # Names for cuts that only llama.cpp need know: we write them, and do not encode with them.
+    # Only llama.cpp knows how these split: we write the names, and do not encode with them.
     "049ecf7629871e3041641907f3de7c733e4dbfdc736f57d882ba0b0845599754": "deepseek-llm",
     "347715f544604f9118bb75ed199f68779f423cabb20db6de6f31b908d04d7821": "deepseek-coder",
     "877081d19cf6996e2c4ff0e1236341e9b7bde288f5311a56a937f0afbbb3aeb5": "deepseek-v3",
@@ -119,20 +119,20 @@ _STRUCTURES = {
 
 
 def known_name(encode: Any) -> str | None:
-    """The name by the hash of what `encode(text) -> ids` makes of the test text; None when no one has met it."""
+    """The name by the hash of the ids that `encode(text)` gives for the test text; None for an unknown hash."""
     return _KNOWN.get(hashlib.sha256(str(encode(_TEST_TEXT)).encode()).hexdigest())
 
 
 def is_known_pattern(pattern: str) -> bool:
-    """Whether a regular expression is one that tokenizers are known to cut by, none of which takes without end."""
+    """Whether a regular expression is a known one, none of which takes exponential time."""
     return any(pattern in cuts for cuts in _STRUCTURES)
 
 
 def name_by_structure(document: dict[str, Any]) -> str | None:
-    """The name of what a tokenizer.json says it does; None when it is nothing we know."""
+    """The name by the patterns in a tokenizer.json; None for unknown patterns."""
     model = document.get("model") or {}
     if document.get("pre_tokenizer") is None and not model.get("merges"):
-        # All tokens are added ones, and nothing is ever cut or merged.
+        # All tokens are added ones, and nothing is ever split or merged.
         return "gpt-2"
     cuts, byte_level = _cuts(document.get("pre_tokenizer"))
     name = _STRUCTURES.get(cuts) if byte_level else None
@@ -142,12 +142,12 @@ def name_by_structure(document: dict[str, Any]) -> str | None:
 
 
 def cuts_of(pretokenizer: Any) -> tuple[str, ...]:
-    """The patterns by which a pre-tokenizer cuts, the names of kinds that have none among them."""
+    """The patterns by which a pre-tokenizer splits; the name of its kind where it has none."""
     return _cuts(pretokenizer)[0]
 
 
 def _cuts(pretokenizer: Any) -> tuple[tuple[str, ...], bool]:
-    """The patterns by which a pre-tokenizer cuts, and whether it maps bytes to letters as GPT-2 does."""
+    """The patterns by which a pre-tokenizer splits, and whether it maps bytes to GPT-2's letters."""
     described = pretokenizer if isinstance(pretokenizer, dict) else {}
     kind = described.get("type")
     if kind == "Sequence" and isinstance(described.get("pretokenizers"), list):

@@ -1,4 +1,4 @@
-"""Texts that tokenizers are compared on, by what is unusual about them."""
+"""Texts for comparing tokenizers, by what is unusual about them."""
 
 ORDINARY = "ordinary text"
 MARKERS = "added tokens"
@@ -16,7 +16,7 @@ KNOWN = {
     MARKERS: "it knows no flags of added tokens, and puts a space after them where it puts one before a text",
     STAND_INS: "it reads them as what they stand for",
 }
-"""What llama.cpp is known to do otherwise, whatever the file says."""
+"""Known differences of llama.cpp, whatever the file says."""
 
 TEXTS = {
     ORDINARY: (
@@ -96,9 +96,9 @@ TEXTS = {
     ),
     STAND_INS: ("▁", "a▁b ▁▁", "ĠĊ Ġthe", "<0x0A> <0xFF>"),
 }
-"""Short, as they are encoded each time a checkpoint is opened."""
+"""Short, as they are encoded whenever a checkpoint is opened."""
 
 
 def around(marker: str) -> tuple[str, ...]:
-    """Texts with a marker in them."""
+    """Texts with a special token in them."""
     return (marker, f"one{marker}two", f"one {marker} two", f"{marker}\none{marker}{marker}")

@@ -1,4 +1,4 @@
-"""The pieces of a SentencePiece vocabulary as a checkpoint stores them, by id: in tokenizer.model or tokenizer.json."""
+"""The pieces of a SentencePiece vocabulary by id, from tokenizer.model or tokenizer.json."""
 
 import re
 from collections.abc import Mapping
@@ -24,20 +24,20 @@ from quantize_cli.tokenizers.vocabulary.added_tokens import (
 )
 from quantize_cli.tokenizers.vocabulary.checkpoint_tokenizer import Encode, model_of, model_type
 from quantize_cli.tokenizers.vocabulary.embedding_rows import TokenEntry
+from quantize_cli.tokenizers.vocabulary.gguf_keys import CONTROL, NORMAL, UNKNOWN, UNUSED, USER_DEFINED
 from quantize_cli.tokenizers.vocabulary.merge_scores import can_be_joined, merged_pieces, puts_space_first, ranks_of
-from quantize_cli.tokenizers.vocabulary.tokenizer import CONTROL, NORMAL, UNKNOWN, UNUSED, USER_DEFINED
 
 _MODEL, _JSON = "tokenizer.model", "tokenizer.json"
 
 
 class SentencePieceVocabulary(NamedTuple):
-    """A vocabulary, the file that is believed, and what that file does to a text."""
+    """A vocabulary, the file that counts, and how that file encodes a text."""
 
     by_id: dict[int, TokenEntry]
     source: str
     adds_space: bool
     overrides_others: bool
-    """Whether `adds_space` is what the file does, or only what it was made with."""
+    """Whether the file decides `adds_space`, or only its training did."""
     encode: Encode
     warnings: tuple[str, ...] = ()
 
@@ -45,9 +45,8 @@ class SentencePieceVocabulary(NamedTuple):
 def read_vocabulary(checkpoint: Checkpoint) -> SentencePieceVocabulary | None:
     """From tokenizer.model and tokenizer.json; None when neither holds a vocabulary of this kind.
 
-    Where both are there and hold the same vocabulary, scores are those of the first, and added tokens those of both.
-    Where they hold different ones, tokenizer.json is believed, which is what transformers reads; llama.cpp's converter
-    reads the first alone.
+    If both hold the same vocabulary, scores are those of the first, and added tokens those of both. If they differ,
+    tokenizer.json counts, as in transformers; llama.cpp's converter reads the first alone.
     """
     document = checkpoint.json(_JSON)
     model = model_of(document)
@@ -55,7 +54,7 @@ def read_vocabulary(checkpoint: Checkpoint) -> SentencePieceVocabulary | None:
     if model_type(model) != "BPE" or not model:
         return None if path is None else _from_model(checkpoint, read_pieces(path))
     if not model.get("byte_fallback"):
-        # Byte-level, or without a way to spell what no piece spells; what lies beside it is not used.
+        # Byte-level, or without byte fallback; a tokenizer.model beside it is not used.
         return None
     if path is None:
         return _from_json(checkpoint, backend_with_added_tokens(checkpoint))
@@ -73,7 +72,7 @@ def read_vocabulary(checkpoint: Checkpoint) -> SentencePieceVocabulary | None:
 def _agreed(
     checkpoint: Checkpoint, path: Path, trained: SentencePieceModel, backend: Backend
 ) -> SentencePieceVocabulary:
-    """Of both files where they hold one vocabulary and one order of joining, else of tokenizer.json."""
+    """From both files where they have the same vocabulary and order of merging, else from tokenizer.json."""
     base = backend.get_vocab(with_added_tokens=False)
     same = sum(base.get(piece.text) == token for token, piece in enumerate(trained.pieces))
     if same < max(len(trained.pieces), max(base.values(), default=0) + 1):
@@ -92,7 +91,7 @@ def _merges(checkpoint: Checkpoint) -> Any:
 
 
 def read_pieces(path: Path) -> SentencePieceModel:
-    """A tokenizer.model whose pieces are found by merging; InputError when they are found otherwise."""
+    """A tokenizer.model of kind BPE; InputError for another kind."""
     model = read_sentencepiece_model(path)
     if model.kind != "BPE":
         raise InputError(
@@ -121,7 +120,7 @@ def _from_model(checkpoint: Checkpoint, trained: SentencePieceModel) -> Sentence
 
 
 def _listed(checkpoint: Checkpoint) -> dict[int, TokenEntry]:
-    """The added tokens that a tokenizer.json of another kind lists."""
+    """The added tokens of a tokenizer.json of another kind."""
     listed = (checkpoint.json(_JSON) or {}).get("added_tokens")
     entries = {}
     for entry in listed if isinstance(listed, list) else []:
@@ -134,8 +133,8 @@ def _listed(checkpoint: Checkpoint) -> dict[int, TokenEntry]:
 def _trained(model: SentencePieceModel) -> dict[int, TokenEntry]:
     """The pieces as llama.cpp finds them.
 
-    A user's own are cut out before anything is merged. llama.cpp cuts such tokens out of the text as it is written and
-    puts a space after each; where merging finds them as well, it is left to do so.
+    User-defined pieces are split off before any merging. llama.cpp does so on the original text, and puts a space after
+    each. Where merging finds them too, they become normal pieces.
     """
     names = {piece.text for piece in model.pieces}
     entries = {}
@@ -150,7 +149,7 @@ def _trained(model: SentencePieceModel) -> dict[int, TokenEntry]:
 def _from_both(checkpoint: Checkpoint, trained: SentencePieceModel, backend: Backend) -> SentencePieceVocabulary:
     pieces, id_of = _trained(trained), backend.token_to_id
     if any(piece.type == USER_DEFINED for piece in trained.pieces):
-        # tokenizer.json finds them by rules of its own.
+        # tokenizer.json finds them by other rules.
         from_json = merged_pieces(model_of(checkpoint.json(_JSON)), backend, special_texts(checkpoint))
         pieces |= {token: from_json[token] for token in pieces if trained.pieces[token].type == USER_DEFINED}
     for token, piece in {**missing_added_tokens(checkpoint, backend), **config_added_tokens(checkpoint)}.items():
@@ -168,7 +167,7 @@ def _from_both(checkpoint: Checkpoint, trained: SentencePieceModel, backend: Bac
 
 
 def _believed(checkpoint: Checkpoint, backend: Backend, reason: str) -> SentencePieceVocabulary:
-    """tokenizer.json though there is a tokenizer.model."""
+    """The vocabulary of tokenizer.json, with a warning why tokenizer.model does not count."""
     vocabulary = _from_json(checkpoint, backend)
     return vocabulary._replace(warnings=(f"{reason}; tokens are those of {_JSON}", *vocabulary.warnings))
 
@@ -183,7 +182,7 @@ def _from_json(checkpoint: Checkpoint, backend: Backend) -> SentencePieceVocabul
 
 
 def _encoder(source: str, pieces: Mapping[int, TokenEntry], adds_space: bool) -> Encode:
-    """The ids of a text by tokenizer.model, with the tokens beside it cut out first, as transformers does it."""
+    """The encoding by tokenizer.model, with added tokens split off first, as in transformers."""
     processor = SentencePieceProcessor()
     try:
         processor.LoadFromSerializedProto(Path(source).read_bytes() + dummy_prefix_override(adds_space))

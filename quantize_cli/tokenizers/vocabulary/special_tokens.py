@@ -1,8 +1,8 @@
-"""Special tokens: which ids they have, which are added to a text, and the chat templates that use them.
+"""Special tokens: their ids, whether they are added to a text, and the chat templates that use them.
 
-What the files say, in the order llama.cpp's converter believes them (gguf-py's `SpecialVocab`): the
-post-processor of tokenizer.json, then tokenizer_config.json, then config.json. Of what ends a text it believes only the
-first; we keep what all of them say, and what generation_config.json adds.
+Files count in the order of llama.cpp's converter (gguf-py's `SpecialVocab`): the post-processor of tokenizer.json, then
+tokenizer_config.json, then config.json. The converter writes only the first end token; we keep those of all files, and
+of generation_config.json.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -40,23 +40,23 @@ _SHOWN_ENDS = 4
 
 @dataclass
 class _SpecialTokens:
-    """What is known so far; the post-processor may correct what tokenizer_config.json states."""
+    """Texts and flags; the post-processor may correct those of tokenizer_config.json."""
 
     tokens: dict[str, str]
     """By kind, the token's text."""
     added: dict[str, bool] = field(default_factory=dict)
-    """By kind, whether encoding a text adds it."""
+    """By kind, whether encoding adds it to a text."""
 
 
 def token_text(entry: Any) -> str | None:
-    """A token's text, stated as text or as an object with flags."""
+    """A token's text, from a string or from an object with flags."""
     if isinstance(entry, Mapping):
         entry = entry.get("content")
     return entry if isinstance(entry, str) else None
 
 
 def looks_special(token: str) -> bool:
-    """Whether a token is a marker by its looks: some models forget to say so (command-r, deepseek-coder, gemma)."""
+    """Whether a token looks special: some models do not mark them (command-r, deepseek-coder, gemma)."""
     return (
         token in ("<pad>", "<mask>", "<2mass>", "[@BOS@]")
         or (token.startswith("<|") and token.endswith("|>"))
@@ -68,8 +68,8 @@ def looks_special(token: str) -> bool:
 def special_metadata(checkpoint: Checkpoint, texts: Sequence[str], model: str) -> dict[str, Value]:
     """The `tokenizer.ggml.*_token_id`, `add_*_token` and `tokenizer.chat_template*` keys of a vocabulary, by id.
 
-    `model` is llama.cpp's name for the kind of tokenizer. Unlike its converter we write every end that a file states,
-    and no id beyond the vocabulary. FormatError when a file is not what it promises.
+    `model` is llama.cpp's name for the kind of tokenizer. Unlike its converter we write the end tokens of all files,
+    and no id beyond the vocabulary. FormatError when a file is invalid.
     """
     document = checkpoint.json("tokenizer.json") or {}
     config = checkpoint.json("tokenizer_config.json")
@@ -94,7 +94,7 @@ def special_metadata(checkpoint: Checkpoint, texts: Sequence[str], model: str) -
 
 
 def special_warnings(checkpoint: Checkpoint, metadata: Mapping[str, Value]) -> tuple[str, ...]:
-    """What a person should know of the special tokens of a checkpoint, and of what `special_metadata` made of them."""
+    """Warnings about the special tokens of a checkpoint, and about the keys that `special_metadata` wrote."""
     texts: Sequence[str] = metadata["tokenizer.ggml.tokens"].data
     warnings = configured_ids(checkpoint, _ROLES, len(texts)).warnings
     more = metadata.get(f"tokenizer.ggml.{EOG_IDS_KEY}")
@@ -121,7 +121,7 @@ def _ends(
     texts: Sequence[str],
     engine_eos: int,
 ) -> EndKeys:
-    """The ends by key: first the one that the tokenizer names, then those of the model's configuration."""
+    """The end tokens by key: first that of the tokenizer, then those of the model's configuration."""
     ids = {text: token for token, text in enumerate(texts)}
     own = {kind: named.get(kind, ids.get(tokens.get(kind, ""))) for kind in ("eos", "eot", "eom")}
     if not configured and "eos" not in named:
@@ -135,7 +135,7 @@ def _ends(
 def _stated_tokens(config: Mapping[str, Any]) -> dict[str, str]:
     texts = {kind: token_text(config.get(f"{kind}_token")) for kind in (*_ROLES, "cls")}
     tokens = {kind: token for kind, token in texts.items() if token}
-    # Encoders call their ends cls and sep.
+    # Encoders call their first and last token cls and sep.
     for kind, substitute in (("bos", "cls"), ("eos", "sep")):
         if kind not in tokens and substitute in tokens:
             tokens[kind] = tokens[substitute]
@@ -143,7 +143,7 @@ def _stated_tokens(config: Mapping[str, Any]) -> dict[str, str]:
 
 
 def _ids_of(tokens: Mapping[str, str], added: Any, vocabulary: int) -> dict[str, int]:
-    """Ids by kind of those tokens that tokenizer.json adds to its vocabulary."""
+    """By kind, the ids of those tokens that tokenizer.json lists as added."""
     entries = [entry for entry in added if isinstance(entry, dict)] if isinstance(added, list) else []
     ids: dict[str | None, int] = {}
     for entry in entries:
@@ -168,7 +168,7 @@ def _apply_post_processor(processor: Any, special: _SpecialTokens) -> None:
 
 
 def _apply_template(part: Mapping[str, Any], special: _SpecialTokens) -> None:
-    """What a template like `<s> $A </s>` adds at the ends of one text, and between two."""
+    """The tokens that a template like `<s> $A </s>` adds around one text, and between two."""
     tokens = special.tokens
     single = list(_entries(part.get("single")))
     first, last = (_marker(single[0]), _marker(single[-1])) if len(single) > 1 else ("", "")
@@ -201,7 +201,7 @@ def _entries(template: Any) -> Iterator[tuple[str, str]]:
 
 
 def _between(pair: list[tuple[str, str]], first: str, last: str) -> list[str]:
-    """The tokens a template puts between two texts, once what it puts at the ends is taken away."""
+    """The tokens between two texts, without those that the template puts at the ends."""
     if pair and first and pair[0] == ("SpecialToken", first):
         pair = pair[1:]
     if pair and last and pair[-1] == ("SpecialToken", last):
@@ -216,7 +216,7 @@ def _marker(entry: tuple[str, str]) -> str:
 
 
 def _normalizer(normalizer: Any) -> dict[str, Value]:
-    """What the normalizer changes, where GGUF has a key for it."""
+    """The normalizer's changes for which GGUF has a key."""
     described = normalizer if isinstance(normalizer, dict) else {}
     parts = described.get("normalizers") if described.get("type") == "Sequence" else [described]
     keys: dict[str, Value] = {}

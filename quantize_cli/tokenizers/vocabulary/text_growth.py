@@ -1,15 +1,15 @@
-"""How much longer a tokenizer.json makes a text: ten thousand bytes of it can spell a memory full of letters."""
+"""How long a tokenizer.json makes a text: ten thousand bytes of it can fill the memory."""
 
 from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
 
 _TEXT_NBYTES = 1000
-"""Of the longest text that is tried."""
+"""Of the longest text that we encode with it."""
 MAX_NBYTES = 1 << 20
-"""That a text may become: the library takes some fifty times as much. Honest ones grow threefold, few tenfold."""
+"""The longest result that is allowed; the library takes fifty times as much. Usual files grow a text threefold."""
 _LETTER_NBYTES = 4
 _TIMES = {"ByteLevel": 2, "NFC": 3, "NFD": 4, "NFKC": 11, "NFKD": 11, "BertNormalizer": 4, "Lowercase": 2}
-"""What these make of one byte at most; Metaspace and Replace follow from what they put in."""
+"""The most bytes that these make of one; that of Metaspace and Replace follows from what they insert."""
 _PARTS = ("normalizers", "pretokenizers", "decoders")
 
 
@@ -21,8 +21,9 @@ class GrowthStep(NamedTuple):
 
 
 def longest_text_nbytes(document: Mapping[str, Any]) -> int:
-    """How many bytes a text, or a token that is added, may become by the steps of a tokenizer.json; no more is counted
-    than a byte beyond the most.
+    """The bytes that a text, or an added token, may become by the steps of a tokenizer.json.
+
+    The count stops at one byte above the maximum.
     """
     added = document.get("added_tokens")
     contents = [entry.get("content") for entry in added if isinstance(entry, dict)] if isinstance(added, list) else []
@@ -39,12 +40,12 @@ def _grown(nbytes: int, steps: list[GrowthStep]) -> int:
 
 
 def _steps(part: Any) -> list[GrowthStep]:
-    """The steps of a normalizer, pre-tokenizer or decoder, and of those it is made of."""
+    """The steps of a normalizer, pre-tokenizer or decoder, and of its parts."""
     return [_step(described) for described in _flat(part)]
 
 
 def _flat(part: Any) -> Iterator[Mapping[str, Any]]:
-    """A part and, one after the other, those inside it; what is none is left out, as it makes nothing longer."""
+    """A part and, in order, the parts inside it; anything else makes no text longer and is left out."""
     waiting = [part]
     while waiting:
         described = waiting.pop()

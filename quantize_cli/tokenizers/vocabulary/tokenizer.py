@@ -1,4 +1,4 @@
-"""Text to tokens and back, as llama.cpp does it; the kinds differ in what they do between markers."""
+"""Text to tokens and back, as in llama.cpp; the kinds differ only in the text between special tokens."""
 
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -13,29 +13,14 @@ from quantize_cli.tokenizers.vocabulary.gguf_keys import (
     CONTROL,
     NORMAL,
     UNKNOWN,
-    UNUSED,
     USER_DEFINED,
     Vocabulary,
-    vocabulary,
 )
-
-__all__ = [
-    "BYTE",
-    "CONTROL",
-    "NORMAL",
-    "UNKNOWN",
-    "UNUSED",
-    "USER_DEFINED",
-    "Tokenizer",
-    "Vocabulary",
-    "build",
-    "vocabulary",
-]
 
 _BYTE = re.compile("<0x[0-9A-Fa-f]{2}>")
 _HALVES = re.compile("[\ud800-\udc7f\udd00-\udfff]")
 _SHIELD = "\ufdd0"
-"""A code point that no text has: Unicode keeps it for use within a program."""
+"""A code point that Unicode reserves for use within a program, so no text has it."""
 
 
 @dataclass(frozen=True)
@@ -43,13 +28,13 @@ class Tokenizer:
     """A text's tokens and a token's bytes."""
 
     pieces: tuple[bytes, ...] = field(repr=False)
-    """By id, what the token says; markers say their own name."""
+    """By id, the bytes of the token; those of a special token are its name."""
     control_ids: frozenset[int] = field(repr=False)
-    """Control and unknown tokens: found in a text only on request, and left out of what is decoded."""
+    """Control and unknown tokens: read in a text only on request, and left out when decoding."""
     special_tokens: tuple[tuple[str, int], ...] = field(repr=False)
-    """Texts that are tokens before anything else is cut, longest first."""
+    """Texts and ids of tokens that are split off before anything else, longest first."""
     encode_words: Callable[[str], list[int]] = field(repr=False)
-    """The ids of a text between markers."""
+    """The ids of a text between special tokens."""
     bos_id: int | None
     eos_id: int | None
     end_ids: frozenset[int]
@@ -57,10 +42,10 @@ class Tokenizer:
     adds_bos: bool
     adds_eos: bool
     adds_space: bool
-    """A space goes before a text that begins, or follows a marker."""
+    """A space goes before the text, and before text after a special token."""
 
     def shielded(self, text: str) -> str:
-        """`text` for `encode_shielded`, which reads no control token out of it."""
+        """`text` with its control tokens escaped, so that `encode_shielded` reads them as text."""
         text = text.replace(_SHIELD, "")
         for marker, token in self.special_tokens:
             if token in self.control_ids:
@@ -68,17 +53,16 @@ class Tokenizer:
         return text
 
     def encode_shielded(self, text: str) -> list[int]:
-        """The ids of a text with control tokens, except in what was `shielded` when it went into the text."""
+        """The ids of a text with control tokens, except in the parts that `shielded` made."""
         plain = replace(self, encode_words=lambda words: self.encode_words(words.replace(_SHIELD, "")))
         return plain.encode(text, add_special=False, parse_special=True)
 
     def encode(self, text: str, add_special: bool = True, parse_special: bool = False) -> list[int]:
         """The ids of `text`, as llama_tokenize gives them.
 
-        `add_special` adds the tokens that begin and end a text, where the model has them; `parse_special` reads
-        control tokens out of the text, which is for templates and never for what a user wrote. Bytes that are no
-        UTF-8, which a command line may have, come as `surrogateescape` decodes them and are read as llama.cpp reads
-        them; any other half of a surrogate pair is read as "?".
+        `add_special` adds the tokens that begin and end a text, where the model has them. `parse_special` reads control
+        tokens in the text, which is for templates and never for a user's text. Invalid UTF-8 comes as `surrogateescape`
+        decodes it and is read as in llama.cpp; any other half of a surrogate pair is read as "?".
         """
         text = _HALVES.sub("?", text)
         ids = [self.bos_id] if add_special and self.adds_bos and self.bos_id is not None else []
@@ -94,16 +78,16 @@ class Tokenizer:
         return ids
 
     def decode(self, ids: Sequence[int]) -> str:
-        """The text of the ids, without the space that encoding put first; bytes that are no UTF-8 become U+FFFD."""
+        """The text of the ids, without the space that encoding adds; invalid UTF-8 becomes U+FFFD."""
         raw = self.decode_bytes(ids)
         return (raw.removeprefix(b" ") if self.adds_space else raw).decode("utf-8", errors="replace")
 
     def decode_bytes(self, ids: Sequence[int]) -> bytes:
-        """What the ids say, one after the other; a character may be cut between two tokens."""
+        """The bytes of the ids; a character may be split between two tokens."""
         return b"".join(self.pieces[token] for token in ids if token not in self.control_ids)
 
     def _fragments(self, text: str, parse_special: bool) -> Iterator[str | int]:
-        """The text cut at its markers, each of which is cut out everywhere before a shorter one is looked for."""
+        """The text split at its special tokens; all occurrences of one are split off before a shorter one."""
         fragments: list[str | int] = [text] if text else []
         for marker, token in self.special_tokens:
             if marker in text and (parse_special or token not in self.control_ids):
@@ -128,9 +112,9 @@ def build(
     encode_words: Callable[[str], list[int]],
     defaults: Mapping[str, Any],
 ) -> Tokenizer:
-    """A tokenizer of a file's vocabulary; `token_bytes` gives a normal token's bytes.
+    """The tokenizer of a file's vocabulary; `token_bytes` gives the bytes of a normal token.
 
-    `defaults` are what its kind does unless the file says otherwise: bos_id, eos_id, add_bos_token, add_space_prefix.
+    `defaults` are those of its kind: bos_id, eos_id, add_bos_token, add_space_prefix.
     """
     ids = {text: token for token, text in enumerate(vocab.texts)}
     keyed = {role: token for role in ROLES if (token := vocab.token(role)) is not None}
@@ -163,7 +147,7 @@ def _piece(text: str, type_: int, token_bytes: Callable[[str], bytes]) -> bytes:
 
 
 def byte_of(text: str) -> bytes:
-    """The byte a token like <0x0A> stands for; InputError when it is spelled otherwise."""
+    """The byte of a token like <0x0A>; InputError for another spelling."""
     if not _BYTE.fullmatch(text):
         raise InputError(f"byte token {quoted(text)} is not spelled like '<0x0A>'")
     return bytes.fromhex(text[3:5])
