@@ -34,7 +34,7 @@ _CODES = 65535
 MAX_VOCABULARY = 1 << 24
 """Sixty times the largest known vocabulary; numpy can still describe its rows."""
 LEAST_CONTEXT = 5
-"""As for texts: two tokens of such a chunk are scored."""
+"""The shortest context with two scored tokens, so that even one chunk has a variance."""
 
 
 @dataclass(frozen=True)

@@ -54,7 +54,7 @@ MAY_IMPORT = {
         "model.wrapped", "families", "tokenizers", "certificate.statement",
     },
     "families": WORDS | {"model.tensor"},
-    "limits": set(),
+    "limits": {"errors"},
     "progress": set(),
     "units": WORDS,
     "tokenizers": WORDS | {"plugins", "limits"},

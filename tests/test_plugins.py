@@ -28,7 +28,7 @@ def test_names_are_the_files_without_an_underscore(package: str) -> None:
 @pytest.mark.parametrize("package", PACKAGES)
 def test_every_file_loads_and_has_what_its_package_promises(package: str) -> None:
     promised = {
-        "quants": {"QUANT"}, "families": {"ARCHITECTURE"}, "tokenizers": {"stored"}, "cli": {"command"},
+        "quants": {"QUANT"}, "families": {"ARCHITECTURE"}, "tokenizers": {"from_checkpoint", "from_gguf"}, "cli": {"command"},
         "calibration": {"importance", "fold", "round_rows", "encode"},
     }  # fmt: skip
     for name in plugins.names(package):

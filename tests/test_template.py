@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from quantize_cli import limits
 from quantize_cli.errors import InputError
 from quantize_cli.formats.gguf.layout import text, u32
 from quantize_cli.model import chat_templates
@@ -121,7 +122,7 @@ def test_processor_time_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_a_process_that_is_held_up_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(chat_templates, "_PATIENCE", 0.01)
+    monkeypatch.setattr(limits, "_PATIENCE", 0.01)
     with pytest.raises(InputError, match=r"takes more than 0\.01 s"):
         render("fine", USER, TOKENS)
 

@@ -13,18 +13,9 @@ import numpy as np
 
 from quantize_cli.formats.errors import FormatError
 from quantize_cli.formats.ggml import REMOVED_TYPES, GgmlType
+from quantize_cli.formats.gguf import rules
 from quantize_cli.formats.gguf.cursor import Cursor
 from quantize_cli.formats.gguf.layout import MAGIC, TensorInfo, Value, ValueType
-from quantize_cli.formats.gguf.rules import (
-    MAX_ARRAY_ITEMS,
-    NUMBER,
-    alignment_of,
-    check_dimension_count,
-    check_key,
-    check_name,
-    checked_nbytes,
-    padded,
-)
 from quantize_cli.formats.memory_limit import TENSOR_MEMORY_NBYTES, refuse_too_many
 from quantize_cli.formats.mistaken import refuse_mistaken
 from quantize_cli.formats.quoted import quoted
@@ -91,9 +82,9 @@ def _read(cursor: Cursor) -> GgufFile:
     tensor_count = cursor.number("Q", "tensor count")
     value_count = cursor.number("Q", "metadata count")
     metadata = _metadata(cursor, value_count)
-    alignment = alignment_of(source, metadata)
+    alignment = rules.alignment_of(source, metadata)
     infos = _infos(cursor, tensor_count)
-    data_offset = padded(cursor.position, alignment)
+    data_offset = rules.padded(cursor.position, alignment)
     tensors = _stored(cursor, infos, data_offset, alignment)
     return GgufFile(cursor.path, version, metadata, tensors, alignment, data_offset)
 
@@ -119,7 +110,7 @@ def _metadata(cursor: Cursor, count: int) -> dict[str, Value]:
     metadata: dict[str, Value] = {}
     for index in range(count):
         key = cursor.string(f"metadata key {index}")
-        check_key(f"{cursor.path}: ", key)
+        rules.check_key(f"{cursor.path}: ", key)
         if key in metadata:
             raise FormatError(f"{cursor.path}: metadata key {quoted(key)} occurs again as number {index}")
         metadata[key] = _value(cursor, f"metadata {quoted(key)}")
@@ -143,8 +134,8 @@ def _value(cursor: Cursor, what: str) -> Value:
     if element is ValueType.ARRAY:
         raise FormatError(f"{cursor.path}: {what} is an array of arrays")
     count = cursor.number("Q", what)
-    if count > MAX_ARRAY_ITEMS:
-        raise FormatError(f"{cursor.path}: {what} has {count} items, at most {MAX_ARRAY_ITEMS} are allowed")
+    if count > rules.MAX_ARRAY_ITEMS:
+        raise FormatError(f"{cursor.path}: {what} has {count} items, at most {rules.MAX_ARRAY_ITEMS} are allowed")
     return Value(type_, _items(cursor, element, count, what), element)
 
 
@@ -161,7 +152,7 @@ def _scalar(cursor: Cursor, type_: ValueType, what: str) -> Any:
         return cursor.string(what)
     if type_ is ValueType.BOOL:
         return bool(_truths(cursor, 1, what)[0])
-    return cursor.number(NUMBER[type_], what)
+    return cursor.number(rules.NUMBER[type_], what)
 
 
 def _items(cursor: Cursor, element: ValueType, count: int, what: str) -> list[str] | np.ndarray:
@@ -169,7 +160,7 @@ def _items(cursor: Cursor, element: ValueType, count: int, what: str) -> list[st
         return cursor.strings(count, what)
     if element is ValueType.BOOL:
         return _truths(cursor, count, what)
-    return cursor.numbers(NUMBER[element], count, what)
+    return cursor.numbers(rules.NUMBER[element], count, what)
 
 
 def _truths(cursor: Cursor, count: int, what: str) -> np.ndarray:
@@ -195,10 +186,10 @@ def _infos(cursor: Cursor, count: int) -> list[tuple[TensorInfo, int]]:
 def _info(cursor: Cursor, index: int) -> TensorInfo:
     source = f"{cursor.path}: "
     name = cursor.string(f"name of tensor {index}")
-    check_name(source, name, len(name.encode()))
+    rules.check_name(source, name, len(name.encode()))
     what = f"tensor {quoted(name)}"
     dimension_count = cursor.number("I", what)
-    check_dimension_count(source, name, dimension_count)
+    rules.check_dimension_count(source, name, dimension_count)
     stored_shape = cursor.numbers("Q", dimension_count, what).tolist()
     number = cursor.number("I", what)
     if number in REMOVED_TYPES:
@@ -218,7 +209,7 @@ def _stored(
     expected = 0
     tensors = []
     for info, offset in infos:
-        nbytes = checked_nbytes(source, info)
+        nbytes = rules.checked_nbytes(source, info)
         if offset != expected:
             raise FormatError(f"{source}tensor {quoted(info.name)} begins at {offset} of the data, expected {expected}")
         begin = data_offset + offset
@@ -227,5 +218,5 @@ def _stored(
             raise FormatError(f"{source}tensor {quoted(info.name)} {ends}", hint=_CUT_HINT)
         element = _ELEMENT.get(info.type, _BLOCK_BYTES)
         tensors.append(StoredTensor(info.name, info.shape, info.type.name, cursor.path, begin, nbytes, element))
-        expected += padded(nbytes, alignment)
+        expected += rules.padded(nbytes, alignment)
     return tuple(tensors)

@@ -8,18 +8,8 @@ from typing import Any
 import numpy as np
 
 from quantize_cli.formats.errors import FormatError
+from quantize_cli.formats.gguf import rules
 from quantize_cli.formats.gguf.layout import MAGIC, VERSION, TensorInfo, Value, ValueType
-from quantize_cli.formats.gguf.rules import (
-    MAX_ARRAY_ITEMS,
-    MAX_STRING_NBYTES,
-    NUMBER,
-    alignment_of,
-    check_dimension_count,
-    check_key,
-    check_name,
-    checked_nbytes,
-    padded,
-)
 from quantize_cli.formats.quoted import quoted
 
 _U32 = struct.Struct("<I").pack
@@ -43,10 +33,10 @@ def lay_out(metadata: Mapping[str, Value], tensors: Sequence[TensorInfo]) -> Fil
 
     Tensors are aligned to the metadata's `general.alignment`, or to 32.
     """
-    alignment = alignment_of("", metadata)
+    alignment = rules.alignment_of("", metadata)
     parts = [MAGIC, _U32(VERSION), _U64(len(tensors)), _U64(len(metadata))]
     for key, value in metadata.items():
-        check_key("", key)
+        rules.check_key("", key)
         what = f"metadata {quoted(key)}"
         parts += [_string(key, what), _U32(value.type), _encode(value, what)]
     nbytes = 0
@@ -57,10 +47,10 @@ def lay_out(metadata: Mapping[str, Value], tensors: Sequence[TensorInfo]) -> Fil
             raise FormatError(f"tensor name {quoted(info.name)} occurs again as number {len(begins)}")
         names.add(info.name)
         begins.append(nbytes)
-        nbytes += padded(checked_nbytes("", info), alignment)
+        nbytes += rules.padded(rules.checked_nbytes("", info), alignment)
         parts.append(_entry(info, begins[-1]))
     header = b"".join(parts)
-    data_offset = padded(len(header), alignment)
+    data_offset = rules.padded(len(header), alignment)
     if data_offset + nbytes >= 1 << 63:
         raise FormatError(f"the file would have {data_offset + nbytes} bytes, a size must fit 63 bits")
     return FileLayout(header.ljust(data_offset, b"\0"), tuple(data_offset + b for b in begins), data_offset + nbytes)
@@ -69,8 +59,8 @@ def lay_out(metadata: Mapping[str, Value], tensors: Sequence[TensorInfo]) -> Fil
 def _entry(info: TensorInfo, offset: int) -> bytes:
     """A tensor's entry in the table of contents; the row length is stored first."""
     name = _string(info.name, f"tensor name {quoted(info.name)}")
-    check_name("", info.name, len(name) - len(_U64(0)))
-    check_dimension_count("", info.name, len(info.shape))
+    rules.check_name("", info.name, len(name) - len(_U64(0)))
+    rules.check_dimension_count("", info.name, len(info.shape))
     dimensions = struct.pack(f"<{len(info.shape)}Q", *reversed(info.shape))
     return name + _U32(len(info.shape)) + dimensions + _U32(info.type) + _U64(offset)
 
@@ -81,8 +71,8 @@ def _encode(value: Value, what: str) -> bytes:
         return _items(value.type, [value.data], what)
     if value.element is None or value.element is ValueType.ARRAY:
         raise FormatError(f"{what} is an array of {'arrays' if value.element else 'no type'}")
-    if len(value.data) > MAX_ARRAY_ITEMS:
-        raise FormatError(f"{what} has {len(value.data)} items, at most {MAX_ARRAY_ITEMS} are allowed")
+    if len(value.data) > rules.MAX_ARRAY_ITEMS:
+        raise FormatError(f"{what} has {len(value.data)} items, at most {rules.MAX_ARRAY_ITEMS} are allowed")
     return _U32(value.element) + _U64(len(value.data)) + _items(value.element, value.data, what)
 
 
@@ -93,11 +83,11 @@ def _items(type_: ValueType, items: Sequence[Any] | np.ndarray, what: str) -> by
         _require(items, what, "true or false", lambda item: isinstance(item, (bool, np.bool_)))
         return bytes(map(int, items))
     if isinstance(items, np.ndarray):
-        if items.dtype == np.dtype("<" + NUMBER[type_]):
+        if items.dtype == np.dtype("<" + rules.NUMBER[type_]):
             return items.tobytes()
         items = items.tolist()
     try:
-        return struct.pack(f"<{len(items)}{NUMBER[type_]}", *items)
+        return struct.pack(f"<{len(items)}{rules.NUMBER[type_]}", *items)
     except (struct.error, OverflowError) as error:
         raise FormatError(f"{what} holds what does not fit {type_.name.lower()}: {error}") from error
 
@@ -111,8 +101,8 @@ def _strings(items: Sequence[str] | np.ndarray, what: str) -> bytes:
             encoded = item.encode()
         except UnicodeEncodeError as error:
             raise FormatError(f"{what} holds {quoted(item)}, no unicode at character {error.start}") from error
-        if len(encoded) > MAX_STRING_NBYTES:
-            raise FormatError(f"{what} has {len(encoded)} bytes, at most {MAX_STRING_NBYTES} are allowed")
+        if len(encoded) > rules.MAX_STRING_NBYTES:
+            raise FormatError(f"{what} has {len(encoded)} bytes, at most {rules.MAX_STRING_NBYTES} are allowed")
         parts += [_U64(len(encoded)), encoded]
     return b"".join(parts)
 

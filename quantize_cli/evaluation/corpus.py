@@ -3,30 +3,13 @@
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
 
 import numpy as np
 
 from quantize_cli.errors import InputError, UsageError
-from quantize_cli.evaluation.letters import HasSpecialTokens, is_full, markers_in, notice
-
-LEAST_CONTEXT = 5
-"""The shortest context with two scored tokens, so that even one chunk has a variance."""
-
-
-class Encoder(HasSpecialTokens, Protocol):
-    """The parts of a tokenizer that we use."""
-
-    @property
-    def bos_id(self) -> int | None: ...
-
-    @property
-    def adds_bos(self) -> bool: ...
-
-    @property
-    def adds_eos(self) -> bool: ...
-
-    def encode(self, text: str, add_special: bool = True, parse_special: bool = False) -> list[int]: ...
+from quantize_cli.evaluation.letters import is_full, markers_in, notice
+from quantize_cli.formats.reference import LEAST_CONTEXT
+from quantize_cli.tokenizers import Tokenizer
 
 
 def _unheard(message: str) -> None:
@@ -60,7 +43,7 @@ def read_text(path: Path) -> str:
 
 
 def read_chunks(
-    path: Path, tokenizer: Encoder, context: int = 512, limit: int | None = None, reading: Reading = AS_LETTERS
+    path: Path, tokenizer: Tokenizer, context: int = 512, limit: int | None = None, reading: Reading = AS_LETTERS
 ) -> np.ndarray:
     """The first `limit` whole chunks of the text's tokens, (chunks, context) int32.
 
@@ -87,7 +70,7 @@ def read_chunks(
     return chunks
 
 
-def _tokens(path: Path, tokenizer: Encoder, reading: Reading) -> list[int]:
+def _tokens(path: Path, tokenizer: Tokenizer, reading: Reading) -> list[int]:
     text = read_text(path)
     tokens = tokenizer.encode(text, parse_special=reading.special)
     counts = {} if reading.special else markers_in(text, tokenizer)
@@ -98,7 +81,7 @@ def _tokens(path: Path, tokenizer: Encoder, reading: Reading) -> list[int]:
 
 def read_texts(
     paths: Sequence[Path],
-    tokenizer: Encoder,
+    tokenizer: Tokenizer,
     context: int = 512,
     limit: int | None = None,
     reading: Reading = AS_LETTERS,

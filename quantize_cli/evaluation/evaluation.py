@@ -8,7 +8,7 @@ import numpy as np
 
 from quantize_cli.errors import InputError, UsageError
 from quantize_cli.evaluation import context as contexts
-from quantize_cli.evaluation.corpus import Encoder, Reading, read_texts
+from quantize_cli.evaluation.corpus import Reading, read_texts
 from quantize_cli.evaluation.measure import Reference, Scores, measure
 from quantize_cli.evaluation.saved_reference import (
     SavedReference,
@@ -21,7 +21,7 @@ from quantize_cli.evaluation.summary import Comparison, Summary, summarize
 from quantize_cli.formats.output import ANY_FILE, Guard
 from quantize_cli.formats.source import refuse_changed
 from quantize_cli.progress import Report
-from quantize_cli.tokenizers import load_tokenizer
+from quantize_cli.tokenizers import Tokenizer, load_tokenizer
 
 _FEW_CHUNKS = 20
 """With fewer, intervals are rough."""
@@ -130,7 +130,7 @@ def _index_of(path: Path, subjects: list[Subject]) -> int:
 
 
 def _of_saved(
-    request: Request, saved: SavedReference, tokenizer: Encoder, reading: Reading
+    request: Request, saved: SavedReference, tokenizer: Tokenizer, reading: Reading
 ) -> tuple[np.ndarray, tuple[tuple[str, int], ...]]:
     """The tokens of a saved reference; InputError if the texts of the request have others."""
     context = saved.tokens.shape[1]

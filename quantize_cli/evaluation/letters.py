@@ -1,25 +1,14 @@
 """Special tokens in a text, such as <|im_end|>, which are read as letters unless `--special` is set."""
 
-from typing import Protocol
-
 from quantize_cli.formats.quoted import quoted
+from quantize_cli.tokenizers import Tokenizer
 
 _MANY, _PER_TOKENS = 10, 1000
 _PREFIX = 3
 _SHOWN = 3
 
 
-class HasSpecialTokens(Protocol):
-    """The parts of a tokenizer that we use."""
-
-    @property
-    def special_tokens(self) -> tuple[tuple[str, int], ...]: ...
-
-    @property
-    def control_ids(self) -> frozenset[int]: ...
-
-
-def markers_in(text: str, tokenizer: HasSpecialTokens) -> dict[str, int]:
+def markers_in(text: str, tokenizer: Tokenizer) -> dict[str, int]:
     """How often each control token occurs in `text`, by name; of overlapping ones the longest counts."""
     control_tokens = [marker for marker, token in tokenizer.special_tokens if token in tokenizer.control_ids]
     # Thousands of unused tokens share a prefix, which few texts have.

@@ -9,7 +9,6 @@ from pathlib import Path
 import numpy as np
 
 from quantize_cli.errors import InputError, OutputError, not_written
-from quantize_cli.evaluation.corpus import Encoder
 from quantize_cli.evaluation.measure import OnChunk
 from quantize_cli.evaluation.subject import Subject, refuse_other_vocabulary
 from quantize_cli.formats import llama_logits, reference
@@ -17,6 +16,7 @@ from quantize_cli.formats.llama_logits import LlamaLogits, read_llama_logits
 from quantize_cli.formats.output import ANY_FILE, Guard, replacing
 from quantize_cli.formats.reference import ReferenceFile, ReferenceHeader, Rows, read_reference
 from quantize_cli.formats.source import open_input
+from quantize_cli.tokenizers import Tokenizer
 
 _Reader = Callable[[Path], ReferenceFile | LlamaLogits]
 _READERS: dict[bytes, _Reader] = {reference.MAGIC: read_reference, llama_logits.MAGIC: read_llama_logits}
@@ -47,7 +47,7 @@ def open_saved_reference(path: Path) -> ReferenceFile | LlamaLogits | None:
 
 
 def select_chunks(
-    file: ReferenceFile | LlamaLogits, subject: Subject, tokenizer: Encoder, limit: int | None
+    file: ReferenceFile | LlamaLogits, subject: Subject, tokenizer: Tokenizer, limit: int | None
 ) -> SavedReference:
     """The first `limit` chunks of each text; InputError when the model has another vocabulary."""
     header = file.header

@@ -8,8 +8,6 @@ A template may use what `transformers` offers (apply_chat_template in utils/chat
 
 import json
 import os
-import signal
-import subprocess
 import sys
 from collections.abc import Mapping, Sequence
 from datetime import datetime
@@ -24,13 +22,11 @@ from jinja2.sandbox import ImmutableSandboxedEnvironment
 from quantize_cli.errors import InputError
 from quantize_cli.formats.gguf.layout import Value
 from quantize_cli.formats.quoted import quoted
-from quantize_cli.limits import limit_process
+from quantize_cli.limits import limit_process, run_limited
 
 KEY = "tokenizer.chat_template"
 _SECONDS = 5
 """Of processor time."""
-_PATIENCE = 120
-"""Seconds of waiting for a stalled process, or where the system cannot limit processor time."""
 _MEMORY_NBYTES = 512 << 20
 _CHARACTERS = 4 << 20
 """The longest result, more than any context holds."""
@@ -44,17 +40,10 @@ def render(template: str, messages: Sequence[Mapping[str, str]], tokens: Mapping
     """
     plain_messages = [dict(message) for message in messages]
     job = json.dumps({"template": template, "messages": plain_messages, "tokens": dict(tokens), "seconds": _SECONDS})
-    # Modules come from where ours did, and not from the current directory, which may hold anything.
-    program = f"import sys; sys.path[:] = {sys.path!r}; from quantize_cli.model.chat_templates import answer; answer()"
-    command = [sys.executable, "-I", "-c", program]
-    try:
-        child = subprocess.run(command, input=job.encode(), capture_output=True, timeout=_PATIENCE, check=False)
-    except subprocess.TimeoutExpired:
-        raise InputError(f"the chat template takes more than {_PATIENCE} s") from None
+    statement = "from quantize_cli.model.chat_templates import answer; answer()"
+    child = run_limited(statement, _SECONDS, "the chat template", job.encode())
     if child.returncode:
-        of_time = child.returncode == -getattr(signal, "SIGXCPU", 0)
-        limit = f"{_SECONDS} s of processor time" if of_time else "its share of memory"
-        raise InputError(f"the chat template takes more than {limit}")
+        raise InputError("the chat template takes more than its share of memory")
     reply = json.loads(child.stdout)
     if "error" in reply:
         raise InputError(f"the chat template fails: {reply['error']}")

@@ -17,12 +17,12 @@ from quantize_cli.tokenizers.vocabulary.added_tokens import (
 )
 from quantize_cli.tokenizers.vocabulary.byte_level_bpe import BYTE_LETTERS, token_bytes, word_encoder
 from quantize_cli.tokenizers.vocabulary.checkpoint_tokenizer import CheckpointTokenizer, model_of, model_type
-from quantize_cli.tokenizers.vocabulary.embedding_rows import TokenEntry, fit_to_embedding, required_tokens, row_texts
+from quantize_cli.tokenizers.vocabulary.embedding_rows import TokenEntry, embedding_tokens
 from quantize_cli.tokenizers.vocabulary.end_tokens import DEFAULT_EOS
 from quantize_cli.tokenizers.vocabulary.gguf_keys import CONTROL, NORMAL, USER_DEFINED, vocabulary
 from quantize_cli.tokenizers.vocabulary.nearest_pretokenizer import name_by_texts, sequence
 from quantize_cli.tokenizers.vocabulary.pretokenizer import ENGINE, Pretokenizer, known_name, name_by_structure
-from quantize_cli.tokenizers.vocabulary.special_tokens import looks_special, special_metadata
+from quantize_cli.tokenizers.vocabulary.special_tokens import looks_special
 from quantize_cli.tokenizers.vocabulary.tokenizer import Tokenizer, build
 
 _MODEL = "gpt2"
@@ -49,8 +49,7 @@ def from_checkpoint(checkpoint: Checkpoint, config: Mapping[str, Any]) -> Checkp
         name, warning = name_by_texts(document, tokenizer, source)
         warnings = (*warnings, warning)
     entries = _pieces(checkpoint, tokenizer)
-    special = special_metadata(checkpoint, row_texts(entries, config["vocab_size"]), _MODEL)
-    pieces, row_warnings = fit_to_embedding(entries, config["vocab_size"], required_tokens(checkpoint, special), source)
+    pieces, special, row_warnings = embedding_tokens(checkpoint, entries, config["vocab_size"], _MODEL, source)
     metadata = {
         "tokenizer.ggml.model": text(_MODEL),
         "tokenizer.ggml.pre": text(name),

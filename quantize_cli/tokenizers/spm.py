@@ -7,13 +7,12 @@ from typing import Any
 from quantize_cli.formats.checkpoint import Checkpoint
 from quantize_cli.formats.gguf.layout import Value, ValueType, array, flag, text
 from quantize_cli.tokenizers.vocabulary.checkpoint_tokenizer import CheckpointTokenizer
-from quantize_cli.tokenizers.vocabulary.embedding_rows import TokenEntry, fit_to_embedding, required_tokens, row_texts
+from quantize_cli.tokenizers.vocabulary.embedding_rows import TokenEntry, embedding_tokens
 from quantize_cli.tokenizers.vocabulary.end_tokens import DEFAULT_EOS
 from quantize_cli.tokenizers.vocabulary.gguf_keys import NORMAL, vocabulary
 from quantize_cli.tokenizers.vocabulary.merge_scores import UNREACHED_SCORE
 from quantize_cli.tokenizers.vocabulary.sentencepiece_bpe import word_encoder
 from quantize_cli.tokenizers.vocabulary.sentencepiece_vocabulary import read_vocabulary
-from quantize_cli.tokenizers.vocabulary.special_tokens import special_metadata
 from quantize_cli.tokenizers.vocabulary.tokenizer import Tokenizer, build
 
 _MODEL = "llama"
@@ -27,14 +26,10 @@ def from_checkpoint(checkpoint: Checkpoint, config: Mapping[str, Any]) -> Checkp
 
     FormatError or InputError when a file is invalid.
     """
-    source_vocabulary = read_vocabulary(checkpoint)
-    if source_vocabulary is None:
+    vocab = read_vocabulary(checkpoint)
+    if vocab is None:
         return None
-    rows = config["vocab_size"]
-    special = special_metadata(checkpoint, row_texts(source_vocabulary.by_id, rows), _MODEL)
-    pieces, warnings = fit_to_embedding(
-        source_vocabulary.by_id, rows, required_tokens(checkpoint, special), source_vocabulary.source
-    )
+    pieces, special, warnings = embedding_tokens(checkpoint, vocab.by_id, config["vocab_size"], _MODEL, vocab.source)
     metadata = {
         "tokenizer.ggml.model": text(_MODEL),
         "tokenizer.ggml.pre": text("default"),
@@ -44,13 +39,13 @@ def from_checkpoint(checkpoint: Checkpoint, config: Mapping[str, Any]) -> Checkp
         **special,
     }
     # Left out where it is llama.cpp's default.
-    space = {} if source_vocabulary.adds_space else {_SPACE: flag(False)}
-    overrides = {_SPACE: flag(source_vocabulary.adds_space)} if source_vocabulary.overrides_others else {}
+    space = {} if vocab.adds_space else {_SPACE: flag(False)}
+    overrides = {_SPACE: flag(vocab.adds_space)} if vocab.overrides_others else {}
     return CheckpointTokenizer(
         {**metadata, **space},
-        source_vocabulary.source,
-        source_vocabulary.encode,
-        (*source_vocabulary.warnings, *warnings, *_missing_bytes(pieces, source_vocabulary.source)),
+        vocab.source,
+        vocab.encode,
+        (*vocab.warnings, *warnings, *_missing_bytes(pieces, vocab.source)),
         overrides,
         texts=tuple(_unreached(pieces)),
     )

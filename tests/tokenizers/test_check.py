@@ -33,7 +33,7 @@ def test_a_marker_that_takes_spaces_with_it_is_told(tmp_path: Path) -> None:
     document = changed()
     document["added_tokens"][-1]["rstrip"] = True
     (warning,) = open_model(build(tmp_path, document)).warnings
-    assert "tokenizer.json: llama.cpp cuts 2 of " in warning
+    assert "tokenizer.json: llama.cpp splits 2 of " in warning
     assert "built-in texts differently, of added tokens: 'one <|user|> two' becomes [" in warning
     assert "it knows no flags of added tokens" in warning
 
@@ -48,7 +48,7 @@ def test_a_text_without_its_spaces_is_told(tmp_path: Path) -> None:
     stored = trained.model(remove_extra_whitespaces=True)
     files = {"tokenizer.model": stored, "tokenizer_config.json": CONFIG}
     (warning,) = open_model(checkpoints.build("llama", tmp_path, config={"vocab_size": 800}, files=files)).warnings
-    assert "tokenizer.model: llama.cpp cuts" in warning
+    assert "tokenizer.model: llama.cpp splits" in warning
     assert "of spaces" in warning
 
 

@@ -86,7 +86,7 @@ def test_merges_in_another_order_than_the_scores_are_believed(tmp_path: Path) ->
     document = trained.document(stored, "prepended")
     document["model"]["merges"].reverse()
     (warning,) = opened(tmp_path, document, stored).warnings
-    assert "tokenizer.model: its pieces are joined in another order than in tokenizer.json" in warning
+    assert "tokenizer.model: its pieces merge in another order than those of tokenizer.json" in warning
 
 
 def test_a_tokenizer_json_of_another_vocabulary_is_believed(tmp_path: Path) -> None:

@@ -12,10 +12,11 @@ from quantize_cli.calibration.statistics.merge import Other, added, file_name, f
 from quantize_cli.calibration.statistics.thinness import doubts
 from quantize_cli.errors import InputError, UsageError, not_written
 from quantize_cli.evaluation import context as contexts
-from quantize_cli.evaluation.corpus import LEAST_CONTEXT, Reading, read_texts
+from quantize_cli.evaluation.corpus import Reading, read_texts
 from quantize_cli.evaluation.subject import Subject, open_subject
 from quantize_cli.formats.imatrix import ImportanceFile, imatrix_bytes, read_imatrix
 from quantize_cli.formats.output import ANY_FILE, Guard, replacing
+from quantize_cli.formats.reference import LEAST_CONTEXT
 from quantize_cli.formats.source import refuse_changed
 from quantize_cli.tokenizers import load_tokenizer
 

@@ -9,7 +9,7 @@ from quantize_cli.formats.checkpoint import Checkpoint
 from quantize_cli.formats.gguf.layout import Value
 from quantize_cli.formats.quoted import quoted
 from quantize_cli.tokenizers.vocabulary.gguf_keys import CONTROL, UNUSED, USER_DEFINED
-from quantize_cli.tokenizers.vocabulary.special_tokens import token_text
+from quantize_cli.tokenizers.vocabulary.special_tokens import special_metadata, token_text
 
 PADDING_SCORE = -10000.0
 _SHOWN = 3
@@ -38,6 +38,15 @@ class RequiredTokens:
         if piece.type in (CONTROL, USER_DEFINED) and piece.text in self.templates:
             return "the chat template uses it"
         return None
+
+
+def embedding_tokens(
+    checkpoint: Checkpoint, entries: Mapping[int, TokenEntry], rows: int, model: str, source: str
+) -> tuple[list[TokenEntry], dict[str, Value], tuple[str, ...]]:
+    """The token of each row, the keys of the special tokens, and warnings of tokens that are left out."""
+    special = special_metadata(checkpoint, row_texts(entries, rows), model)
+    tokens, warnings = fit_to_embedding(entries, rows, required_tokens(checkpoint, special), source)
+    return tokens, special, warnings
 
 
 def required_tokens(checkpoint: Checkpoint, special: Mapping[str, Value]) -> RequiredTokens:

@@ -6,9 +6,6 @@ expression is first read in another process, with limits of time and memory.
 """
 
 import os
-import signal
-import subprocess
-import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -16,15 +13,13 @@ from typing import Any
 
 from quantize_cli.errors import InputError
 from quantize_cli.formats.checkpoint import Checkpoint
-from quantize_cli.limits import limit_process
+from quantize_cli.limits import limit_process, run_limited
 from quantize_cli.tokenizers.vocabulary.pretokenizer import is_known_pattern
 from quantize_cli.tokenizers.vocabulary.text_growth import MAX_NBYTES, longest_text_nbytes
 
 _FILE = "tokenizer.json"
 _SECONDS = 20
 """Of processor time that a trial run may take; the largest vocabulary takes two."""
-_PATIENCE = 120
-"""Seconds until we stop waiting for it."""
 _MEMORY_NBYTES, _MEMORY_TIMES = 512 << 20, 32
 """Its limit of memory, and a multiple of the file's size besides; most of it is address space without use."""
 _is_trial = False
@@ -56,9 +51,7 @@ def first_line(error: BaseException) -> str:
 def _refuse(checkpoint: Checkpoint, document: Mapping[str, Any]) -> None:
     where = f"{checkpoint.directory}/{_FILE}"
     if longest_text_nbytes(document) > MAX_NBYTES:
-        raise InputError(
-            f"{where}: its normalizer, pre-tokenizer or decoder make texts longer than {MAX_NBYTES} bytes"
-        )
+        raise InputError(f"{where}: its normalizer, pre-tokenizer or decoder make texts longer than {MAX_NBYTES} bytes")
     if not _is_trial and _is_unusual(document):
         _run_trial(checkpoint, where)
 
@@ -81,18 +74,12 @@ def _is_unusual(document: Mapping[str, Any]) -> bool:
 def _run_trial(checkpoint: Checkpoint, where: str) -> None:
     """InputError when a process that opens the checkpoint exceeds a limit, or is killed by a signal."""
     opened, nbytes = str(checkpoint.path.absolute()), (checkpoint.directory / _FILE).stat().st_size
-    program = (
-        f"import sys; sys.path[:] = {sys.path!r}; from quantize_cli.model.source import open_model; "
+    statement = (
+        "from quantize_cli.model.source import open_model; "
         "from quantize_cli.tokenizers.vocabulary.library_guard import trial_run; "
         f"trial_run(open_model, {opened!r}, {_SECONDS}, {nbytes})"
     )
-    command = [sys.executable, "-I", "-c", program]
-    try:
-        child = subprocess.run(command, capture_output=True, timeout=_PATIENCE, check=False)
-    except subprocess.TimeoutExpired:
-        raise InputError(f"{where}: reading it takes more than {_PATIENCE} s") from None
-    if child.returncode == -getattr(signal, "SIGXCPU", sys.maxsize):
-        raise InputError(f"{where}: reading it takes more than {_SECONDS} s of processor time")
+    child = run_limited(statement, _SECONDS, f"{where}: reading it")
     if child.returncode < 0:
         raise InputError(
             f"{where}: reading it ends the process by signal {-child.returncode}, or takes too much memory"

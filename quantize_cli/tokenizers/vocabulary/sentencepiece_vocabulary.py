@@ -12,16 +12,7 @@ from quantize_cli.errors import InputError
 from quantize_cli.formats.checkpoint import Checkpoint
 from quantize_cli.formats.errors import FormatError
 from quantize_cli.formats.sentencepiece_model import SentencePieceModel, dummy_prefix_override, read_sentencepiece_model
-from quantize_cli.tokenizers.vocabulary.added_tokens import (
-    added_token,
-    added_tokens_json,
-    backend_encode,
-    backend_with_added_tokens,
-    config_added_tokens,
-    missing_added_tokens,
-    renumbered_warnings,
-    special_texts,
-)
+from quantize_cli.tokenizers.vocabulary import added_tokens
 from quantize_cli.tokenizers.vocabulary.checkpoint_tokenizer import Encode, model_of, model_type
 from quantize_cli.tokenizers.vocabulary.embedding_rows import TokenEntry
 from quantize_cli.tokenizers.vocabulary.gguf_keys import CONTROL, NORMAL, UNKNOWN, UNUSED, USER_DEFINED
@@ -57,19 +48,19 @@ def read_vocabulary(checkpoint: Checkpoint) -> SentencePieceVocabulary | None:
         # Byte-level, or without byte fallback; a tokenizer.model beside it is not used.
         return None
     if path is None:
-        return _from_json(checkpoint, backend_with_added_tokens(checkpoint))
+        return _from_json(checkpoint, added_tokens.backend_with_added_tokens(checkpoint))
     try:
-        backend = backend_with_added_tokens(checkpoint)
+        backend = added_tokens.backend_with_added_tokens(checkpoint)
     except InputError as error:
         return _from_model(checkpoint, read_pieces(path))._replace(warnings=(f"{error}; tokens are those of {_MODEL}",))
     try:
         trained = read_pieces(path)
     except (FormatError, InputError) as error:
-        return _believed(checkpoint, backend, str(error))
-    return _agreed(checkpoint, path, trained, backend)
+        return _prefer_json(checkpoint, backend, str(error))
+    return _combined(checkpoint, path, trained, backend)
 
 
-def _agreed(
+def _combined(
     checkpoint: Checkpoint, path: Path, trained: SentencePieceModel, backend: Backend
 ) -> SentencePieceVocabulary:
     """From both files where they have the same vocabulary and order of merging, else from tokenizer.json."""
@@ -79,10 +70,10 @@ def _agreed(
         others = (
             f"{path}: {same} of its {len(trained.pieces)} pieces are those of tokenizer.json, which has {len(base)}"
         )
-        return _believed(checkpoint, backend, others)
+        return _prefer_json(checkpoint, backend, others)
     scores = [trained.pieces[base[name]].score for name in ranks_of(_merges(checkpoint), base)]
     if scores != sorted(scores, reverse=True):
-        return _believed(checkpoint, backend, f"{path}: its pieces are joined in another order than in tokenizer.json")
+        return _prefer_json(checkpoint, backend, f"{path}: its pieces merge in another order than those of {_JSON}")
     return _from_both(checkpoint, trained, backend)
 
 
@@ -105,12 +96,12 @@ def _from_model(checkpoint: Checkpoint, trained: SentencePieceModel) -> Sentence
     source = f"{checkpoint.directory}/{_MODEL}"
     pieces = _trained(trained)
     base = dict(pieces)
-    pieces.update(added_tokens_json(checkpoint))
+    pieces.update(added_tokens.added_tokens_json(checkpoint))
     pieces.update(_listed(checkpoint))
-    pieces.update(config_added_tokens(checkpoint))
+    pieces.update(added_tokens.config_added_tokens(checkpoint))
     texts = {piece.text for piece in pieces.values()}
-    missing = [name for name in special_texts(checkpoint) if name not in texts]
-    pieces.update(enumerate((added_token(name, special=True) for name in missing), max(pieces) + 1))
+    missing = [name for name in added_tokens.special_texts(checkpoint) if name not in texts]
+    pieces.update(enumerate((added_tokens.added_token(name, special=True) for name in missing), max(pieces) + 1))
     add_prefix_space = (checkpoint.json("tokenizer_config.json") or {}).get("add_prefix_space")
     adds_space = add_prefix_space if isinstance(add_prefix_space, bool) else trained.adds_space
     own = {
@@ -126,7 +117,7 @@ def _listed(checkpoint: Checkpoint) -> dict[int, TokenEntry]:
     for entry in listed if isinstance(listed, list) else []:
         name, token = (entry.get("content"), entry.get("id")) if isinstance(entry, dict) else (None, None)
         if isinstance(name, str) and isinstance(token, int):
-            entries[token] = added_token(name, bool(entry.get("special")))
+            entries[token] = added_tokens.added_token(name, bool(entry.get("special")))
     return entries
 
 
@@ -150,9 +141,12 @@ def _from_both(checkpoint: Checkpoint, trained: SentencePieceModel, backend: Bac
     pieces, id_of = _trained(trained), backend.token_to_id
     if any(piece.type == USER_DEFINED for piece in trained.pieces):
         # tokenizer.json finds them by other rules.
-        from_json = merged_pieces(model_of(checkpoint.json(_JSON)), backend, special_texts(checkpoint))
+        from_json = merged_pieces(model_of(checkpoint.json(_JSON)), backend, added_tokens.special_texts(checkpoint))
         pieces |= {token: from_json[token] for token in pieces if trained.pieces[token].type == USER_DEFINED}
-    for token, piece in {**missing_added_tokens(checkpoint, backend), **config_added_tokens(checkpoint)}.items():
+    for token, piece in {
+        **added_tokens.missing_added_tokens(checkpoint, backend),
+        **added_tokens.config_added_tokens(checkpoint),
+    }.items():
         if id_of(piece.text) in (None, token):
             pieces[token] = piece
     for token, added in backend.get_added_tokens_decoder().items():
@@ -160,13 +154,13 @@ def _from_both(checkpoint: Checkpoint, trained: SentencePieceModel, backend: Bac
         if token < len(trained.pieces) and trained.pieces[token].type == USER_DEFINED:
             continue
         if held is None or held.type in (NORMAL, UNUSED) or held.text.replace(" ", "▁") != added.content:
-            pieces[token] = added_token(added.content, added.special)
+            pieces[token] = added_tokens.added_token(added.content, added.special)
     return SentencePieceVocabulary(
-        pieces, f"{checkpoint.directory}/{_JSON}", puts_space_first(backend), True, backend_encode(backend)
+        pieces, f"{checkpoint.directory}/{_JSON}", puts_space_first(backend), True, added_tokens.backend_encode(backend)
     )
 
 
-def _believed(checkpoint: Checkpoint, backend: Backend, reason: str) -> SentencePieceVocabulary:
+def _prefer_json(checkpoint: Checkpoint, backend: Backend, reason: str) -> SentencePieceVocabulary:
     """The vocabulary of tokenizer.json, with a warning why tokenizer.model does not count."""
     vocabulary = _from_json(checkpoint, backend)
     return vocabulary._replace(warnings=(f"{reason}; tokens are those of {_JSON}", *vocabulary.warnings))
@@ -174,11 +168,13 @@ def _believed(checkpoint: Checkpoint, backend: Backend, reason: str) -> Sentence
 
 def _from_json(checkpoint: Checkpoint, backend: Backend) -> SentencePieceVocabulary:
     document = checkpoint.json(_JSON) or {}
-    pieces = merged_pieces(model_of(document), backend, special_texts(checkpoint))
-    pieces = {**missing_added_tokens(checkpoint, backend), **pieces}
+    pieces = merged_pieces(model_of(document), backend, added_tokens.special_texts(checkpoint))
+    pieces = {**added_tokens.missing_added_tokens(checkpoint, backend), **pieces}
     source = f"{checkpoint.directory}/{_JSON}"
-    warnings = renumbered_warnings(document, backend, source)
-    return SentencePieceVocabulary(pieces, source, puts_space_first(backend), True, backend_encode(backend), warnings)
+    warnings = added_tokens.renumbered_warnings(document, backend, source)
+    return SentencePieceVocabulary(
+        pieces, source, puts_space_first(backend), True, added_tokens.backend_encode(backend), warnings
+    )
 
 
 def _encoder(source: str, pieces: Mapping[int, TokenEntry], adds_space: bool) -> Encode:

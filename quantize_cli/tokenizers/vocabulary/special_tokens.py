@@ -12,16 +12,9 @@ from typing import Any
 from quantize_cli.formats.checkpoint import Checkpoint
 from quantize_cli.formats.gguf.layout import Value, ValueType, array, flag, u32
 from quantize_cli.formats.quoted import quoted
+from quantize_cli.tokenizers.vocabulary import end_tokens
 from quantize_cli.tokenizers.vocabulary.chat_template_files import chat_templates, template_warnings
 from quantize_cli.tokenizers.vocabulary.configured_ids import configured_ids
-from quantize_cli.tokenizers.vocabulary.end_tokens import (
-    DEFAULT_EOS,
-    EOG_IDS_KEY,
-    EOG_TEXTS,
-    EndKeys,
-    assign_end_keys,
-    likeliest_end,
-)
 
 _ID_KEYS = {
     "bos": "bos_token_id",
@@ -73,7 +66,7 @@ def special_metadata(checkpoint: Checkpoint, texts: Sequence[str], model: str) -
     """
     document = checkpoint.json("tokenizer.json") or {}
     config = checkpoint.json("tokenizer_config.json")
-    special = _SpecialTokens(_stated_tokens(config or {}))
+    special = _SpecialTokens(_tokens_of(config or {}))
     if document:
         _apply_post_processor(document.get("post_processor"), special)
     named: dict[str, int] = {}
@@ -83,11 +76,11 @@ def special_metadata(checkpoint: Checkpoint, texts: Sequence[str], model: str) -
             if isinstance(config.get(f"add_{kind}_token"), bool):
                 special.added.setdefault(kind, config[f"add_{kind}_token"])
     configured = configured_ids(checkpoint, _ROLES, len(texts))
-    ends = _ends(special.tokens, named, configured.ends, texts, DEFAULT_EOS[model])
+    ends = _ends(special.tokens, named, configured.ends, texts, end_tokens.DEFAULT_EOS[model])
     ids = {**configured.first, **named, **ends.roles}
     keys = {f"tokenizer.ggml.{key}": u32(ids[kind]) for kind, key in _ID_KEYS.items() if kind in ids}
     if ends.more:
-        keys[f"tokenizer.ggml.{EOG_IDS_KEY}"] = array(ValueType.UINT32, ends.more)
+        keys[f"tokenizer.ggml.{end_tokens.EOG_IDS_KEY}"] = array(ValueType.UINT32, ends.more)
     for kind, truth in special.added.items():
         keys[f"tokenizer.ggml.add_{kind}_token"] = flag(truth)
     return {**keys, **chat_templates(checkpoint), **_normalizer(document.get("normalizer"))}
@@ -97,7 +90,7 @@ def special_warnings(checkpoint: Checkpoint, metadata: Mapping[str, Value]) -> t
     """Warnings about the special tokens of a checkpoint, and about the keys that `special_metadata` wrote."""
     texts: Sequence[str] = metadata["tokenizer.ggml.tokens"].data
     warnings = configured_ids(checkpoint, _ROLES, len(texts)).warnings
-    more = metadata.get(f"tokenizer.ggml.{EOG_IDS_KEY}")
+    more = metadata.get(f"tokenizer.ggml.{end_tokens.EOG_IDS_KEY}")
     if more is not None:
         named = ", ".join(f"{token} {quoted(texts[token])}" for token in more.data[:_SHOWN_ENDS])
         others = f" and {len(more.data) - _SHOWN_ENDS} more" if len(more.data) > _SHOWN_ENDS else ""
@@ -105,34 +98,31 @@ def special_warnings(checkpoint: Checkpoint, metadata: Mapping[str, Value]) -> t
             f"{checkpoint.directory}: a gguf file has no key for the end tokens {named}{others}: "
             "quantize ends texts there, llama.cpp does not"
         )
-    engine_eos = DEFAULT_EOS[str(metadata["tokenizer.ggml.model"].data)]
-    if "tokenizer.ggml.eos_token_id" not in metadata and engine_eos < len(texts) and texts[engine_eos] not in EOG_TEXTS:
+    eos = end_tokens.DEFAULT_EOS[str(metadata["tokenizer.ggml.model"].data)]
+    is_known = eos >= len(texts) or texts[eos] in end_tokens.EOG_TEXTS
+    if "tokenizer.ggml.eos_token_id" not in metadata and not is_known:
         warnings.append(
-            f"{checkpoint.directory}: no file says which token ends a text, so engines take token {engine_eos}, "
-            f"{quoted(texts[engine_eos])}"
+            f"{checkpoint.directory}: no file says which token ends a text, so engines take token {eos}, "
+            f"{quoted(texts[eos])}"
         )
     return (*warnings, *template_warnings(checkpoint))
 
 
 def _ends(
-    tokens: Mapping[str, str],
-    named: Mapping[str, int],
-    configured: Sequence[int],
-    texts: Sequence[str],
-    engine_eos: int,
-) -> EndKeys:
+    tokens: Mapping[str, str], named: Mapping[str, int], listed: Sequence[int], texts: Sequence[str], engine_eos: int
+) -> end_tokens.EndKeys:
     """The end tokens by key: first that of the tokenizer, then those of the model's configuration."""
     ids = {text: token for token, text in enumerate(texts)}
     own = {kind: named.get(kind, ids.get(tokens.get(kind, ""))) for kind in ("eos", "eot", "eom")}
-    if not configured and "eos" not in named:
-        engine_knows = engine_eos < len(texts) and texts[engine_eos] in EOG_TEXTS
-        eos = own["eos"] if own["eos"] is not None else None if engine_knows else likeliest_end(ids)
-        return EndKeys({} if eos is None or eos == engine_eos else {"eos": eos}, [])
-    ends = dict.fromkeys(token for token in (own["eos"], *configured, own["eot"], own["eom"]) if token is not None)
-    return assign_end_keys(list(ends), ids, {kind: named[kind] for kind in ("eot", "eom") if kind in named})
+    if not listed and "eos" not in named:
+        engine_knows = engine_eos < len(texts) and texts[engine_eos] in end_tokens.EOG_TEXTS
+        eos = own["eos"] if own["eos"] is not None else None if engine_knows else end_tokens.likeliest_end(ids)
+        return end_tokens.EndKeys({} if eos is None or eos == engine_eos else {"eos": eos}, [])
+    ends = dict.fromkeys(token for token in (own["eos"], *listed, own["eot"], own["eom"]) if token is not None)
+    return end_tokens.assign_end_keys(list(ends), ids, {kind: named[kind] for kind in ("eot", "eom") if kind in named})
 
 
-def _stated_tokens(config: Mapping[str, Any]) -> dict[str, str]:
+def _tokens_of(config: Mapping[str, Any]) -> dict[str, str]:
     texts = {kind: token_text(config.get(f"{kind}_token")) for kind in (*_ROLES, "cls")}
     tokens = {kind: token for kind, token in texts.items() if token}
     # Encoders call their first and last token cls and sep.
