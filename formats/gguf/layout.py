@@ -10,10 +10,6 @@ from quantize_cli.formats.ggml import GgmlType, row_nbytes
 
 MAGIC = b"GGUF"
 VERSION = 3
-DEFAULT_ALIGNMENT = 32
-MAX_NAME_NBYTES = 63
-"""llama.cpp keeps a tensor name in 64 bytes, the last of which is zero (GGML_MAX_NAME)."""
-MAX_DIMENSIONS = 4
 
 
 class ValueType(IntEnum):

@@ -7,17 +7,14 @@ from collections.abc import Mapping
 from math import prod
 
 from quantize_cli.formats.errors import FormatError
-from quantize_cli.formats.gguf.layout import (
-    DEFAULT_ALIGNMENT,
-    MAX_DIMENSIONS,
-    MAX_NAME_NBYTES,
-    TensorInfo,
-    Value,
-    ValueType,
-)
+from quantize_cli.formats.gguf.layout import TensorInfo, Value, ValueType
 from quantize_cli.formats.quoted import quoted
 
 ALIGNMENT_KEY = "general.alignment"
+DEFAULT_ALIGNMENT = 32
+MAX_NAME_NBYTES = 63
+"""llama.cpp keeps a tensor name in 64 bytes, the last of which is zero (GGML_MAX_NAME)."""
+MAX_DIMENSIONS = 4
 MAX_STRING_NBYTES = 1 << 30
 MAX_ARRAY_ITEMS = 1 << 30
 MAX_ALIGNMENT = 1 << 20

@@ -12,17 +12,13 @@ from quantize_cli.formats.reference import LEAST_CONTEXT
 from quantize_cli.tokenizers import Tokenizer
 
 
-def _unheard(message: str) -> None:
-    """Ignore the notice."""
-
-
 @dataclass(frozen=True)
 class Reading:
     """How a text becomes tokens."""
 
     special: bool = False
     """Control tokens in the text are read as tokens, not as letters."""
-    notice: Callable[[str], None] = _unheard
+    notice: Callable[[str], None] = lambda message: None
     """Called with a message about the text."""
 
 

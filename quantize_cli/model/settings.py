@@ -9,19 +9,10 @@ from quantize_cli.formats.gguf.layout import Value, ValueType
 from quantize_cli.formats.quoted import quoted
 
 _NAMES = {
-    "u8": ValueType.UINT8,
-    "i8": ValueType.INT8,
-    "u16": ValueType.UINT16,
-    "i16": ValueType.INT16,
-    "u32": ValueType.UINT32,
-    "i32": ValueType.INT32,
-    "u64": ValueType.UINT64,
-    "i64": ValueType.INT64,
-    "f32": ValueType.FLOAT32,
-    "f64": ValueType.FLOAT64,
-    "bool": ValueType.BOOL,
-    "str": ValueType.STRING,
-}
+    **{f"{letter}{bits}": ValueType[f"{name}{bits}"]
+       for bits in (8, 16, 32, 64) for letter, name in (("u", "UINT"), ("i", "INT"))},
+    "f32": ValueType.FLOAT32, "f64": ValueType.FLOAT64, "bool": ValueType.BOOL, "str": ValueType.STRING,
+}  # fmt: skip
 _TRUTHS = {"true": True, "false": False}
 _OF_THE_RECIPE = ("general.file_type", "general.quantization_version")
 

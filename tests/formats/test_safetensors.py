@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from safetensors import safe_open
+from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 
 from quantize_cli.formats.errors import FormatError
@@ -153,6 +153,15 @@ def test_file_of_the_library_reads_the_same(tmp_path: Path) -> None:
             assert arrays[tensor.name].tobytes() == tensor.rows(0, 4).tobytes()
             if tensor.dtype != "BOOL":
                 assert tensor.element == arrays[tensor.name].dtype
+
+
+def test_what_only_the_library_refuses_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(path: Path, framework: str) -> None:
+        raise SafetensorError("a rule of tomorrow")
+
+    monkeypatch.setattr("safetensors.safe_open", refuse)
+    with pytest.raises(FormatError, match="the safetensors library refuses it: a rule of tomorrow"):
+        read_bytes(tmp_path, VALID)
 
 
 def library_refuses(path: Path) -> bool:

@@ -16,17 +16,9 @@ from quantize_cli.tokenizers.vocabulary import end_tokens
 from quantize_cli.tokenizers.vocabulary.chat_template_files import chat_templates, template_warnings
 from quantize_cli.tokenizers.vocabulary.configured_ids import configured_ids
 
-_ID_KEYS = {
-    "bos": "bos_token_id",
-    "eos": "eos_token_id",
-    "unk": "unknown_token_id",
-    "sep": "seperator_token_id",
-    "pad": "padding_token_id",
-    "mask": "mask_token_id",
-    "eot": "eot_token_id",
-    "eom": "eom_token_id",
-}
 _ROLES = ("bos", "eos", "unk", "sep", "pad", "mask")
+_KEY_NAMES = {"unk": "unknown", "sep": "seperator", "pad": "padding"}
+_ID_KEYS = {role: f"{_KEY_NAMES.get(role, role)}_token_id" for role in (*_ROLES, "eot", "eom")}
 _ADDABLE = ("bos", "eos", "sep")
 _SHOWN_ENDS = 4
 
