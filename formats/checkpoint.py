@@ -45,9 +45,9 @@ class Checkpoint:
     _parsed: dict[tuple[Path, str], dict[str, Any] | None] = field(default_factory=dict, repr=False, compare=False)
 
     def file(self, name: str) -> Path | None:
-        """A file of the checkpoint, or None when it has no such.
+        """A file of the checkpoint, or None when there is none.
 
-        FormatError when the name leads elsewhere, and for what only stands for a file: a pointer, an error page.
+        FormatError when the name leads out of the directory, and for a Git LFS pointer or an error page.
         """
         path = _find(self.directory, name)
         if path is not None and path.is_file():
@@ -220,7 +220,7 @@ def _is_part(name: str) -> bool:
 
 
 def _no_weights(directory: Path, names: list[str]) -> FormatError:
-    """Why a directory is no checkpoint, with what to do about it."""
+    """The error for a directory without weights that we read, with a hint."""
     if _ADAPTER in names or any(name.startswith("adapter_model.") for name in names):
         return adapter(directory, directory)
     for suffixes, what, hint in (
@@ -235,7 +235,7 @@ def _no_weights(directory: Path, names: list[str]) -> FormatError:
 
 
 def adapter(path: Path, directory: Path) -> FormatError:
-    """What to say of a file or directory that holds an adapter where a model is wanted."""
+    """The error for a file or directory that holds an adapter instead of a model."""
     stated = _object(directory, _ADAPTER) or {}
     kind, base = stated.get("peft_type"), stated.get("base_model_name_or_path")
     what = f" ({quoted(kind)})" if isinstance(kind, str) else ""

@@ -1,4 +1,4 @@
-"""Files that appear whole or not at all: written beside their final names, synced, then given these."""
+"""Files that appear whole or not at all: written beside their final names, synced, then renamed into place."""
 
 import errno
 import os
@@ -22,17 +22,17 @@ _KINDS = {
 
 @dataclass(frozen=True)
 class Guard:
-    """What a file that appears must not replace."""
+    """The files that an output must not replace."""
 
     force: bool = True
     """Whether it may replace a regular file."""
     inputs: frozenset[tuple[int, int]] = frozenset()
     """Device and number of files that are read, which it never may."""
     own: tuple[int, int] | None = None
-    """A file it may replace even without force, as the same work has written it."""
+    """A file it may replace even without force, as the same run has written it."""
 
     def obstacle(self, path: Path) -> str | None:
-        """What stands in the way at `path`, or None; OSError where that cannot be seen."""
+        """Why the file at `path` must not be replaced, or None; OSError where that cannot be seen."""
         try:
             status = path.lstat()
         except FileNotFoundError:
@@ -59,7 +59,7 @@ class Output:
 
     @property
     def place(self) -> tuple[int, int]:
-        """Device and number, which stay when it gets its name."""
+        """Device and number, which stay when it is renamed."""
         return identity_of(self._descriptor).place
 
     def write(self, data: bytes | np.ndarray, offset: int) -> None:
@@ -137,7 +137,7 @@ def patch(path: Path, data: bytes, offset: int) -> None:
 
 
 def _name(places: Mapping[Path, Path], guard: Guard) -> None:
-    """Give finished files their names: all of them, or none if something new stands in the way of one."""
+    """Rename finished files into place: all of them, or none if the guard forbids one."""
     for path in places:
         if reason := guard.obstacle(path):
             raise FileExistsError(errno.EEXIST, reason, str(path))

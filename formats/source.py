@@ -1,4 +1,4 @@
-"""How an input file is opened, and what tells that it is no longer the file that was opened."""
+"""Opens input files, and detects files that changed while they were read."""
 
 import os
 from collections.abc import Iterator, Mapping
@@ -12,7 +12,7 @@ from quantize_cli.formats.errors import FormatError
 
 
 class Identity(NamedTuple):
-    """What changes when a file is rewritten, or another gets its name."""
+    """Properties that change when a file is rewritten or replaced."""
 
     device: int
     number: int
@@ -21,7 +21,7 @@ class Identity(NamedTuple):
 
     @property
     def place(self) -> tuple[int, int]:
-        """What stays when it is rewritten."""
+        """The properties that stay when it is rewritten."""
         return self.device, self.number
 
 
@@ -70,7 +70,7 @@ def recording() -> Iterator[Identities]:
 
 
 def refuse_changed(files: Identities) -> None:
-    """FormatError for a file that is not what it was: what was made of it may be a mixture of two."""
+    """FormatError for a file that has changed since, as a result may mix two versions."""
     for path, before in files.items():
         try:
             now = identity_of(path)

@@ -1,4 +1,4 @@
-"""A tensor as it lies in a file: described, not read."""
+"""The description of a tensor in a file, which reads its rows on request."""
 
 from dataclasses import dataclass
 from math import prod
@@ -32,7 +32,7 @@ class StoredTensor:
 
     @property
     def row_count(self) -> int:
-        """None when rows are empty: a hostile header can claim 2**60 of those in a file of no bytes."""
+        """Zero when rows are empty: a hostile header can claim 2**60 empty rows in a small file."""
         return prod(self.shape[:-1]) if self.nbytes else 0
 
     def rows(self, start: int, stop: int) -> np.ndarray:
