@@ -20,8 +20,8 @@ from quantize_cli.tokenizers.vocabulary.checkpoint_tokenizer import CheckpointTo
 from quantize_cli.tokenizers.vocabulary.embedding_rows import TokenEntry, embedding_tokens
 from quantize_cli.tokenizers.vocabulary.end_tokens import DEFAULT_EOS
 from quantize_cli.tokenizers.vocabulary.gguf_keys import CONTROL, NORMAL, USER_DEFINED, vocabulary
-from quantize_cli.tokenizers.vocabulary.nearest_pretokenizer import name_by_texts, sequence
-from quantize_cli.tokenizers.vocabulary.pretokenizer import ENGINE, Pretokenizer, known_name, name_by_structure
+from quantize_cli.tokenizers.vocabulary.nearest_pretokenizer import backend_pretokenizer, name_by_texts
+from quantize_cli.tokenizers.vocabulary.pretokenizer import LLAMA_CPP, Pretokenizer, name_by_hash, name_by_structure
 from quantize_cli.tokenizers.vocabulary.special_tokens import looks_special
 from quantize_cli.tokenizers.vocabulary.tokenizer import Tokenizer, build
 
@@ -43,7 +43,7 @@ def from_checkpoint(checkpoint: Checkpoint, config: Mapping[str, Any]) -> Checkp
     if "merges" not in model:
         raise InputError(f"{source}: a BPE model without 'merges'")
     tokenizer = backend_with_added_tokens(checkpoint)
-    name = known_name(lambda test: tokenizer.encode(test).ids) or name_by_structure(document)
+    name = name_by_hash(lambda test: tokenizer.encode(test).ids) or name_by_structure(document)
     warnings = renumbered_warnings(document, tokenizer, source)
     if name is None:
         name, warning = name_by_texts(document, tokenizer, source)
@@ -59,7 +59,7 @@ def from_checkpoint(checkpoint: Checkpoint, config: Mapping[str, Any]) -> Checkp
         "tokenizer.ggml.merges": array(ValueType.STRING, _merges(model["merges"])),
         **special,
     }
-    encode = backend_encode(tokenizer) if name in ENGINE else None
+    encode = backend_encode(tokenizer) if name in LLAMA_CPP else None
     return CheckpointTokenizer(metadata, source, encode, (*warnings, *row_warnings), load=_loader(tokenizer))
 
 
@@ -73,11 +73,11 @@ def _loader(tokenizer: Backend) -> Callable[[Mapping[str, Value]], Tokenizer] | 
 
     def load(metadata: Mapping[str, Value]) -> Tokenizer:
         vocab = vocabulary(metadata)
-        cuts = ENGINE[vocab.text("pre", "default")]
+        cuts = LLAMA_CPP[vocab.text("pre", "default")]
         if cuts.ignores_merges != tokenizer.model.ignore_merges:
             return from_gguf(metadata)
         backend = Backend(tokenizer.model)
-        backend.pre_tokenizer = sequence(cuts)
+        backend.pre_tokenizer = backend_pretokenizer(cuts)
         return build(vocab, _spelled, backend_encode(backend), _defaults(cuts))
 
     return load
@@ -109,9 +109,9 @@ def from_gguf(metadata: Mapping[str, Value]) -> Tokenizer:
     """The tokenizer that a GGUF file of this kind describes; InputError for a pre-tokenizer without support."""
     vocab = vocabulary(metadata)
     name = vocab.text("pre", "default")
-    if name not in ENGINE:
-        raise InputError(f"pre-tokenizer {quoted(name)} is not supported", hint="known: " + ", ".join(ENGINE))
-    return build(vocab, token_bytes, word_encoder(vocab, ENGINE[name]), _defaults(ENGINE[name]))
+    if name not in LLAMA_CPP:
+        raise InputError(f"pre-tokenizer {quoted(name)} is not supported", hint="known: " + ", ".join(LLAMA_CPP))
+    return build(vocab, token_bytes, word_encoder(vocab, LLAMA_CPP[name]), _defaults(LLAMA_CPP[name]))
 
 
 def _defaults(cuts: Pretokenizer) -> dict[str, Any]:

@@ -47,11 +47,11 @@ def from_checkpoint(checkpoint: Checkpoint, config: Mapping[str, Any]) -> Checkp
         vocab.encode,
         (*vocab.warnings, *warnings, *_missing_bytes(pieces, vocab.source)),
         overrides,
-        texts=tuple(_unreached(pieces)),
+        texts=tuple(_pieces_without_merges(pieces)),
     )
 
 
-def _unreached(pieces: Iterable[TokenEntry]) -> Iterator[str]:
+def _pieces_without_merges(pieces: Iterable[TokenEntry]) -> Iterator[str]:
     """Pieces that no merge makes, but llama.cpp may."""
     texts = (piece.text.replace("▁", " ") for piece in pieces if piece[1:] == (UNREACHED_SCORE, NORMAL))
     return islice(texts, _TRIED)

@@ -11,7 +11,7 @@ from quantize_cli.formats.gguf.layout import ValueType, array, text
 from quantize_cli.model.source import open_model
 from quantize_cli.tokenizers import load_tokenizer
 from quantize_cli.tokenizers.vocabulary import pretokenizer
-from quantize_cli.tokenizers.vocabulary.pretokenizer import known_name, name_by_structure
+from quantize_cli.tokenizers.vocabulary.pretokenizer import name_by_hash, name_by_structure
 from tests import checkpoints, vocabularies
 
 
@@ -22,8 +22,8 @@ def test_a_pretokenizer_is_known_by_what_it_does(name: str) -> None:
 
 def test_a_known_hash_goes_before_the_structure(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(pretokenizer._KNOWN, hashlib.sha256(b"[1, 2]").hexdigest(), "deepseek-r1-qwen")
-    assert known_name(lambda test: [1, 2] if "Български" in test else []) == "deepseek-r1-qwen"
-    assert known_name(lambda test: [2, 1]) is None
+    assert name_by_hash(lambda test: [1, 2] if "Български" in test else []) == "deepseek-r1-qwen"
+    assert name_by_hash(lambda test: [2, 1]) is None
 
 
 @pytest.mark.parametrize(

@@ -15,7 +15,7 @@ from quantize_cli.tokenizers.vocabulary.end_tokens import (
     _SHOWN,
     EOG_TEXTS,
     assign_end_keys,
-    engine_eog_tokens,
+    llama_cpp_eog_tokens,
 )
 from tests import checkpoints, oracle, vocabularies
 from tests.tokenizers.converted import convert, write
@@ -209,4 +209,4 @@ def test_what_ends_nothing_needs_one_of_each_group() -> None:
                 for chosen in combinations(marks, count):
                     ids = {mark: place for place, mark in enumerate((*chosen, text))}
                     eos = {"eos": 0} if count else {}
-                    assert (ids[text] in engine_eog_tokens(ids, eos).ends) == (count < len(marks))
+                    assert (ids[text] in llama_cpp_eog_tokens(ids, eos).ends) == (count < len(marks))

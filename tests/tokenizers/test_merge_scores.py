@@ -9,7 +9,7 @@ from tokenizers import Tokenizer as Backend
 
 from quantize_cli.model.source import Model, open_model
 from quantize_cli.tokenizers.vocabulary.gguf_keys import BYTE, UNKNOWN
-from quantize_cli.tokenizers.vocabulary.merge_scores import puts_space_first
+from quantize_cli.tokenizers.vocabulary.merge_scores import adds_space_prefix
 from tests import checkpoints, vocabularies
 from tests.tokenizers import trained
 
@@ -59,7 +59,7 @@ def test_a_piece_that_no_merge_makes_is_joined_last(tmp_path: Path) -> None:
 @pytest.mark.parametrize(("style", "expected"), [("prepended", True), ("metaspace", True), ("spaces kept", False)])
 def test_a_space_goes_first_where_the_file_puts_one(style: str, expected: bool, tmp_path: Path) -> None:
     document = trained.document(trained.model(), style)
-    assert puts_space_first(Backend.from_str(json.dumps(document))) is expected
+    assert adds_space_prefix(Backend.from_str(json.dumps(document))) is expected
     key = "tokenizer.ggml.add_space_prefix"
     # What the config was made with does not change what the file does.
     assert opened(tmp_path, document, add_prefix_space=not expected).metadata[key].data is expected
@@ -69,7 +69,7 @@ def test_a_space_goes_first_where_the_file_puts_one(style: str, expected: bool, 
 def test_each_scheme_of_a_metaspace_is_known(scheme: str, expected: bool) -> None:
     document = trained.document(trained.model(), "metaspace")
     document["pre_tokenizer"]["prepend_scheme"] = scheme
-    assert puts_space_first(Backend.from_str(json.dumps(document))) is expected
+    assert adds_space_prefix(Backend.from_str(json.dumps(document))) is expected
 
 
 @pytest.mark.parametrize("stated", [None, True, False])

@@ -26,7 +26,7 @@ _CODED = re.compile(
 def word_encoder(vocab: Vocabulary, cuts: Pretokenizer) -> Callable[[str], list[int]]:
     """A function from text to ids, which remembers words. Invalid UTF-8 comes as `surrogateescape` decodes it."""
     ids = {text: token for token, text in enumerate(vocab.texts)}
-    model, spelled = _model(ids, len(vocab.texts), vocab.list_of_texts("merges"))
+    model, spelled = _model(ids, len(vocab.texts), vocab.strings("merges"))
     cutter = pre_tokenizers.Sequence([pre_tokenizers.Split(Regex(pattern), "isolated") for pattern in cuts.splits])
 
     @lru_cache(_REMEMBERED_WORDS)
@@ -40,7 +40,7 @@ def word_encoder(vocab: Vocabulary, cuts: Pretokenizer) -> Callable[[str], list[
     def encode(text: str) -> list[int]:
         if _is_whole(text):
             return [token for word, _ in cutter.pre_tokenize_str(text) for token in encode_word(word)]
-        text = _as_the_engine_reads(text)
+        text = _decode_like_llama_cpp(text)
         places = cutter.pre_tokenize_str(_HALVES.sub(_STAND_IN, text))
         return [token for _, (start, end) in places for token in encode_word(text[start:end])]
 
@@ -71,7 +71,7 @@ def _is_whole(text: str) -> bool:
     return True
 
 
-def _as_the_engine_reads(text: str) -> str:
+def _decode_like_llama_cpp(text: str) -> str:
     """Invalid UTF-8 as llama.cpp reads it: overlong encodings and half a surrogate pair are characters.
 
     Any other byte is U+FFFD, as are those of code points beyond Unicode, at which llama.cpp aborts.

@@ -5,8 +5,8 @@ from typing import NamedTuple, TypeVar
 
 from quantize_cli.errors import InputError
 from quantize_cli.formats.quoted import quoted
+from quantize_cli.tokenizers.vocabulary import sample_texts
 from quantize_cli.tokenizers.vocabulary.checkpoint_tokenizer import CheckpointTokenizer, Encode
-from quantize_cli.tokenizers.vocabulary.sample_texts import KNOWN, MARKERS, ORDINARY, OWN_TOKENS, TEXTS, around
 from quantize_cli.tokenizers.vocabulary.tokenizer import Tokenizer
 
 _Item = TypeVar("_Item")
@@ -33,7 +33,7 @@ def compare_encodings(stored: CheckpointTokenizer, own: Encode, tokenizer: Token
 
     InputError when most ordinary texts differ: the model was trained on other tokens.
     """
-    texts = [*_texts(tokenizer), *((OWN_TOKENS, text) for text in stored.texts)]
+    texts = [*_texts(tokenizer), *((sample_texts.OWN_TOKENS, text) for text in stored.texts)]
     differences = [
         Difference(group, text, expected, actual)
         for group, text in texts
@@ -46,8 +46,8 @@ def compare_encodings(stored: CheckpointTokenizer, own: Encode, tokenizer: Token
         f"{stored.source}: llama.cpp splits {len(differences)} of {len(texts)} built-in texts differently, "
         f"{_shown(differences, tokenizer)}"
     )
-    ordinary = sum(difference.group == ORDINARY for difference in differences)
-    if 2 * ordinary > len(TEXTS[ORDINARY]):
+    ordinary = sum(difference.group == sample_texts.ORDINARY for difference in differences)
+    if 2 * ordinary > len(sample_texts.TEXTS[sample_texts.ORDINARY]):
         raise InputError(
             message,
             hint="the file would read other tokens than the model was trained on: llama.cpp has no such tokenizer",
@@ -57,21 +57,21 @@ def compare_encodings(stored: CheckpointTokenizer, own: Encode, tokenizer: Token
 
 def _texts(tokenizer: Tokenizer) -> Iterator[tuple[str, str]]:
     """Group and text."""
-    for group, texts in TEXTS.items():
+    for group, texts in sample_texts.TEXTS.items():
         for text in texts:
             yield group, text
-    for marker in _spread([text for text, _ in tokenizer.special_tokens if text.strip()], _MARKERS):
-        for text in around(marker):
-            yield MARKERS, text
+    for marker in _evenly_spaced([text for text, _ in tokenizer.special_tokens if text.strip()], _MARKERS):
+        for text in sample_texts.with_token(marker):
+            yield sample_texts.MARKERS, text
     marked = {token for _, token in tokenizer.special_tokens}
     plain = range(len(tokenizer.pieces))
-    for token in _spread([token for token in plain if token not in marked], _OWN_TOKENS):
+    for token in _evenly_spaced([token for token in plain if token not in marked], _OWN_TOKENS):
         piece_text = tokenizer.pieces[token].decode(errors="ignore")
         if piece_text:
-            yield OWN_TOKENS, f"a{piece_text}"
+            yield sample_texts.OWN_TOKENS, f"a{piece_text}"
 
 
-def _spread(items: Sequence[_Item], count: int) -> Sequence[_Item]:
+def _evenly_spaced(items: Sequence[_Item], count: int) -> Sequence[_Item]:
     """`count` of the items, evenly spaced."""
     return items[:: max(1, len(items) // count)][:count]
 
@@ -84,7 +84,11 @@ def _shown(differences: list[Difference], tokenizer: Tokenizer) -> str:
     expected, actual = (_pieces(ids, at - 1, tokenizer) for ids in (first.expected, first.actual))
     bare = {marker for marker, _ in tokenizer.special_tokens}
     lost = any(difference.text in bare for difference in differences)
-    reasons = [KNOWN[group] for group in groups if group in KNOWN and not lost]
+    reasons = [
+        sample_texts.KNOWN_DIFFERENCES[group]
+        for group in groups
+        if group in sample_texts.KNOWN_DIFFERENCES and not lost
+    ]
     explanation = f" ({'; '.join(reasons)})" if len(reasons) == len(groups) else ""
     return f"of {', '.join(groups)}: {quoted(first.text)} becomes {actual}, not {expected}{explanation}"
 

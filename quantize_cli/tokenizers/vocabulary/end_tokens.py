@@ -68,7 +68,7 @@ class EogTokens(NamedTuple):
     ends: frozenset[int]
 
 
-def engine_eog_tokens(ids: Mapping[str, int], keyed: Mapping[str, int]) -> EogTokens:
+def llama_cpp_eog_tokens(ids: Mapping[str, int], keyed: Mapping[str, int]) -> EogTokens:
     """The end tokens of a vocabulary: `ids` by text, and `keyed` ids by role."""
     control = {ids[text] for text in EOG_TEXTS if text in ids}
     ends = control | {keyed[role] for role in ("eos", "eot", "eom") if role in keyed}
@@ -105,7 +105,7 @@ def assign_end_keys(ends: Sequence[int], ids: Mapping[str, int], taken_roles: Ma
 
     Tokens that llama.cpp finds by their texts get a key only when all others have one.
     """
-    recognized = engine_eog_tokens(ids, {"eos": ends[0]}).ends
+    recognized = llama_cpp_eog_tokens(ids, {"eos": ends[0]}).ends
     in_vain = [ids[text] for text, _, _ in _NO_ENDS if text in ids and ids[text] not in recognized]
     roles = {"eos": ends[0], **taken_roles}
     rest = [token for token in ends if token not in roles.values()]

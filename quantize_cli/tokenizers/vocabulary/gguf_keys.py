@@ -34,7 +34,7 @@ class Vocabulary:
     def text(self, key: str, default: str) -> str:
         return str(_scalar(self.metadata, key, _TEXT, default))
 
-    def list_of_texts(self, key: str) -> Sequence[str]:
+    def strings(self, key: str) -> Sequence[str]:
         """Empty without the key."""
         texts: Sequence[str] = _array(self.metadata, key, _TEXT, [])
         return texts

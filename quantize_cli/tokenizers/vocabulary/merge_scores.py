@@ -91,7 +91,7 @@ def can_be_joined(name: str, base: Collection[str]) -> bool:
     return any(all(len(part) == 1 or part in base for part in parts) for parts in splits)
 
 
-def puts_space_first(backend: Backend) -> bool:
+def adds_space_prefix(backend: Backend) -> bool:
     """Whether the normalizer or the pre-tokenizer puts a space before a text."""
     text = "a" if backend.normalizer is None else backend.normalizer.normalize_str("a")
     pieces = [text]

@@ -9,7 +9,7 @@ from tokenizers import Tokenizer as Backend
 from quantize_cli.errors import InputError
 from quantize_cli.formats.quoted import quoted
 from quantize_cli.tokenizers.vocabulary.checkpoint_tokenizer import SUPPORTED
-from quantize_cli.tokenizers.vocabulary.pretokenizer import ENGINE, Pretokenizer, cuts_of
+from quantize_cli.tokenizers.vocabulary.pretokenizer import LLAMA_CPP, Pretokenizer, patterns_of
 from quantize_cli.tokenizers.vocabulary.sample_texts import TEXTS
 
 _CANDIDATES = ("gpt-2", "llama-bpe", "smaug-bpe", "qwen2", "smollm", "tekken", "gpt-4o", "qwen35")
@@ -46,17 +46,17 @@ def name_by_texts(document: Mapping[str, Any], tokenizer: Backend, source: str) 
 
 def _described(pretokenizer: Any) -> str:
     """What the pre-tokenizer does, for a message."""
-    cuts = " then ".join(quoted(cut) for cut in cuts_of(pretokenizer))
+    cuts = " then ".join(quoted(cut) for cut in patterns_of(pretokenizer))
     first = "puts a space first and " if "'add_prefix_space': True" in str(pretokenizer) else ""
     return f"{first}cuts by {cuts}" if cuts else f"{first}does not cut"
 
 
 def _differing(name: str, tokenizer: Backend, texts: tuple[str, ...], expected: list[list[int]]) -> int:
     """How many texts have other tokens with the pre-tokenizer of this name."""
-    if ENGINE[name].ignores_merges != tokenizer.model.ignore_merges:
+    if LLAMA_CPP[name].ignores_merges != tokenizer.model.ignore_merges:
         return len(texts)
     other = _plain(tokenizer)
-    other.pre_tokenizer = sequence(ENGINE[name])
+    other.pre_tokenizer = backend_pretokenizer(LLAMA_CPP[name])
     return sum(_ids(other, text) != ids for text, ids in zip(texts, expected, strict=True))
 
 
@@ -81,7 +81,7 @@ def _texts(tokenizer: Backend) -> Iterator[str]:
         yield "It is" + tokenizer.decode([token])
 
 
-def sequence(cuts: Pretokenizer) -> pre_tokenizers.PreTokenizer:
+def backend_pretokenizer(cuts: Pretokenizer) -> pre_tokenizers.PreTokenizer:
     """llama.cpp's splits, then GPT-2's letters for bytes."""
     splits = [pre_tokenizers.Split(Regex(pattern), "isolated") for pattern in cuts.splits]
     return pre_tokenizers.Sequence([*splits, pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)])

@@ -34,9 +34,9 @@ _UPPER, _LOWER = r"[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]", r"[\p{Ll}\p{Lm}\p{Lo}\p{M}]
 _TEKKEN = _cased(_UPPER, _LOWER, "", r"\p{N}")
 _GPT4O = _cased(_UPPER, _LOWER, f"(?i:{_CONTRACTIONS})?", r"\p{N}{1,3}")
 # llama.cpp has no \p{Lu}: any letter but a-z counts as upper case, any but A-Z as lower case.
-_ENGINE_UPPER, _ENGINE_LOWER = r"(?:(?=\p{L})[^a-z])", r"(?:(?=\p{L})[^A-Z])"
-_ENGINE_TEKKEN = _cased(_ENGINE_UPPER, _ENGINE_LOWER, "", r"\p{N}")
-_ENGINE_GPT4O = _cased(_ENGINE_UPPER, _ENGINE_LOWER, f"(?i:{_CONTRACTIONS})?", r"\p{N}{1,3}")
+_LLAMA_CPP_UPPER, _LLAMA_CPP_LOWER = r"(?:(?=\p{L})[^a-z])", r"(?:(?=\p{L})[^A-Z])"
+_LLAMA_CPP_TEKKEN = _cased(_LLAMA_CPP_UPPER, _LLAMA_CPP_LOWER, "", r"\p{N}")
+_LLAMA_CPP_GPT4O = _cased(_LLAMA_CPP_UPPER, _LLAMA_CPP_LOWER, f"(?i:{_CONTRACTIONS})?", r"\p{N}{1,3}")
 
 
 class Pretokenizer(NamedTuple):
@@ -50,7 +50,7 @@ class Pretokenizer(NamedTuple):
     """Unless the file says otherwise."""
 
 
-ENGINE: dict[str, Pretokenizer] = {
+LLAMA_CPP: dict[str, Pretokenizer] = {
     "default": Pretokenizer((r"[\p{P}\$\+<=>\^~\|]+", _GPT2, r"\p{N}+", "[0-9][0-9][0-9]")),
     **dict.fromkeys(("gpt-2", "phi-2", "gigachat", "a.x-4.0", "mellum", "exaone4"), Pretokenizer((_GPT2,))),
     **dict.fromkeys(("mpt", "olmo", "jais", "trillion"), Pretokenizer((_GPT2,))),
@@ -60,8 +60,8 @@ ENGINE: dict[str, Pretokenizer] = {
     **dict.fromkeys(("smaug-bpe", "dbrx"), Pretokenizer((_LLAMA3,))),
     **dict.fromkeys(("qwen2", "deepseek-r1-qwen", "megrez", "kormo", "f2llmv2", "stablelm2"), Pretokenizer((_QWEN2,))),
     "qwen35": Pretokenizer((_QWEN35,)),
-    "tekken": Pretokenizer((_ENGINE_TEKKEN,), True, True),
-    "gpt-4o": Pretokenizer((_ENGINE_GPT4O,)),
+    "tekken": Pretokenizer((_LLAMA_CPP_TEKKEN,), True, True),
+    "gpt-4o": Pretokenizer((_LLAMA_CPP_GPT4O,)),
 }
 
 _TEST_TEXT = (
@@ -118,7 +118,7 @@ _STRUCTURES = {
 }
 
 
-def known_name(encode: Any) -> str | None:
+def name_by_hash(encode: Any) -> str | None:
     """The name by the hash of the ids that `encode(text)` gives for the test text; None for an unknown hash."""
     return _KNOWN.get(hashlib.sha256(str(encode(_TEST_TEXT)).encode()).hexdigest())
 
@@ -141,7 +141,7 @@ def name_by_structure(document: dict[str, Any]) -> str | None:
     return name
 
 
-def cuts_of(pretokenizer: Any) -> tuple[str, ...]:
+def patterns_of(pretokenizer: Any) -> tuple[str, ...]:
     """The patterns by which a pre-tokenizer splits; the name of its kind where it has none."""
     return _cuts(pretokenizer)[0]
 

@@ -10,7 +10,7 @@ SPACES, LINE_ENDS, COMBINING, STAND_INS = (
     "letters that stand for spaces and bytes",
 )
 
-KNOWN = {
+KNOWN_DIFFERENCES = {
     COMBINING: "it composes no letters",
     SPACES: "it keeps all spaces, and puts one first also where there is one",
     MARKERS: "it knows no flags of added tokens, and puts a space after them where it puts one before a text",
@@ -99,6 +99,6 @@ TEXTS = {
 """Short, as they are encoded whenever a checkpoint is opened."""
 
 
-def around(marker: str) -> tuple[str, ...]:
+def with_token(marker: str) -> tuple[str, ...]:
     """Texts with a special token in them."""
     return (marker, f"one{marker}two", f"one {marker} two", f"{marker}\none{marker}{marker}")

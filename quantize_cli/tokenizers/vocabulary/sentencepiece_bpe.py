@@ -38,7 +38,7 @@ def word_encoder(vocab: Vocabulary) -> Callable[[str], list[int]]:
     def encode(text: str) -> list[int]:
         spaced = text.replace(" ", "▁")
         if _ESCAPED.search(spaced):
-            symbols = merge_symbols(_as_the_engine_cuts(spaced), ids, vocab.scores)
+            symbols = merge_symbols(_symbols_by_first_byte(spaced), ids, vocab.scores)
             return [token for symbol in symbols for token in spell(symbol)]
         return [token for word in ([spaced] if whole else _WORD.findall(spaced)) for token in encode_word(word)]
 
@@ -50,7 +50,7 @@ def _words_are_independent(ids: dict[str, int]) -> bool:
     return not any(re.search("[^▁]▁", text) and can_be_joined(text, ids) for text in ids)
 
 
-def _as_the_engine_cuts(text: str) -> list[str]:
+def _symbols_by_first_byte(text: str) -> list[str]:
     """Symbols of as many bytes as the first byte of each announces, whether the others belong to it or not."""
     raw, symbols = text.encode(errors="surrogateescape"), []
     at = 0

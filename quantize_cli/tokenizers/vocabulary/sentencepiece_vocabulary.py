@@ -16,7 +16,7 @@ from quantize_cli.tokenizers.vocabulary import added_tokens
 from quantize_cli.tokenizers.vocabulary.checkpoint_tokenizer import Encode, model_of, model_type
 from quantize_cli.tokenizers.vocabulary.embedding_rows import TokenEntry
 from quantize_cli.tokenizers.vocabulary.gguf_keys import CONTROL, NORMAL, UNKNOWN, UNUSED, USER_DEFINED
-from quantize_cli.tokenizers.vocabulary.merge_scores import can_be_joined, merged_pieces, puts_space_first, ranks_of
+from quantize_cli.tokenizers.vocabulary.merge_scores import adds_space_prefix, can_be_joined, merged_pieces, ranks_of
 
 _MODEL, _JSON = "tokenizer.model", "tokenizer.json"
 
@@ -155,9 +155,8 @@ def _from_both(checkpoint: Checkpoint, trained: SentencePieceModel, backend: Bac
             continue
         if held is None or held.type in (NORMAL, UNUSED) or held.text.replace(" ", "▁") != added.content:
             pieces[token] = added_tokens.added_token(added.content, added.special)
-    return SentencePieceVocabulary(
-        pieces, f"{checkpoint.directory}/{_JSON}", puts_space_first(backend), True, added_tokens.backend_encode(backend)
-    )
+    source, encode = f"{checkpoint.directory}/{_JSON}", added_tokens.backend_encode(backend)
+    return SentencePieceVocabulary(pieces, source, adds_space_prefix(backend), True, encode)
 
 
 def _prefer_json(checkpoint: Checkpoint, backend: Backend, reason: str) -> SentencePieceVocabulary:
@@ -171,10 +170,8 @@ def _from_json(checkpoint: Checkpoint, backend: Backend) -> SentencePieceVocabul
     pieces = merged_pieces(model_of(document), backend, added_tokens.special_texts(checkpoint))
     pieces = {**added_tokens.missing_added_tokens(checkpoint, backend), **pieces}
     source = f"{checkpoint.directory}/{_JSON}"
-    warnings = added_tokens.renumbered_warnings(document, backend, source)
-    return SentencePieceVocabulary(
-        pieces, source, puts_space_first(backend), True, added_tokens.backend_encode(backend), warnings
-    )
+    warnings, encode = added_tokens.renumbered_warnings(document, backend, source), added_tokens.backend_encode(backend)
+    return SentencePieceVocabulary(pieces, source, adds_space_prefix(backend), True, encode, warnings)
 
 
 def _encoder(source: str, pieces: Mapping[int, TokenEntry], adds_space: bool) -> Encode:

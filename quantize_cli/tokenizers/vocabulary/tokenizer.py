@@ -7,7 +7,7 @@ from typing import Any
 
 from quantize_cli.errors import InputError
 from quantize_cli.formats.quoted import quoted
-from quantize_cli.tokenizers.vocabulary.end_tokens import EOG_IDS_KEY, ROLES, engine_eog_tokens
+from quantize_cli.tokenizers.vocabulary.end_tokens import EOG_IDS_KEY, ROLES, llama_cpp_eog_tokens
 from quantize_cli.tokenizers.vocabulary.gguf_keys import (
     BYTE,
     CONTROL,
@@ -119,7 +119,7 @@ def build(
     ids = {text: token for token, text in enumerate(vocab.texts)}
     keyed = {role: token for role in ROLES if (token := vocab.token(role)) is not None}
     eos = vocab.token("eos", defaults["eos_id"])
-    eog = engine_eog_tokens(ids, keyed if eos is None else {**keyed, "eos": eos})
+    eog = llama_cpp_eog_tokens(ids, keyed if eos is None else {**keyed, "eos": eos})
     types = tuple(eog.retyped.get(token, type_) for token, type_ in enumerate(vocab.types))
     control_ids = {token for token, type_ in enumerate(types) if type_ in (CONTROL, UNKNOWN)}
     special_tokens = control_ids | {token for token, type_ in enumerate(types) if type_ == USER_DEFINED}
