@@ -43,7 +43,7 @@ def overlap(model: Path) -> tuple[str, ...]:
     length = int.from_bytes(content[:8], "little")
     header = json.loads(content[8 : 8 + length])
     header["model.norm.weight"]["data_offsets"] = [offset - 4 for offset in header["model.norm.weight"]["data_offsets"]]
-    text = json.dumps(header).encode().ljust(length)
+    text = json.dumps(header, separators=(",", ":")).encode().ljust(length)
     weights.write_bytes(content[:8] + text[:length] + content[8 + length :])
     return "model.safetensors: tensor 'model.norm.weight' begins at byte", "overlaps"
 

@@ -84,11 +84,9 @@ def _shown(differences: list[Difference], tokenizer: Tokenizer) -> str:
     expected, actual = (_pieces(ids, at - 1, tokenizer) for ids in (first.expected, first.actual))
     bare = {marker for marker, _ in tokenizer.special_tokens}
     lost = any(difference.text in bare for difference in differences)
-    reasons = [
-        sample_texts.KNOWN_DIFFERENCES[group]
-        for group in groups
-        if group in sample_texts.KNOWN_DIFFERENCES and not lost
-    ]
+    reasons = (
+        [] if lost else [sample_texts.KNOWN_DIFFERENCES[it] for it in groups if it in sample_texts.KNOWN_DIFFERENCES]
+    )
     explanation = f" ({'; '.join(reasons)})" if len(reasons) == len(groups) else ""
     return f"of {', '.join(groups)}: {quoted(first.text)} becomes {actual}, not {expected}{explanation}"
 
