@@ -59,12 +59,6 @@ def row_unpacker(function: Callable[..., None]) -> Callback:
 
 
 @merged
-def row_address(array, row):
-    """The address of a row of an array (rows, columns), whose rows are contiguous."""
-    return array.ctypes.data + row * (array.shape[1] * array.itemsize)
-
-
-@merged
 def share(count, thread, threads):
     """The part [start, stop) of `count` equal pieces of work that is this thread's."""
     return count * thread // threads, count * (thread + 1) // threads

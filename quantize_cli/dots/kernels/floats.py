@@ -9,11 +9,11 @@ from typing import Any
 import numpy as np
 
 from quantize_cli.dots.interface.dot import FLOAT_ROWS, FloatDot
-from quantize_cli.dots.kernels.tiles import TOKENS, add_column, empty_tile, put_tile, transpose
+from quantize_cli.dots.kernels.tiles import TOKENS, add_column, copy_corner, empty_tile, store_tile, transpose
 from quantize_cli.jit.arguments import Arguments, f32_array, number, u8_array
 from quantize_cli.jit.kernel import merged
-from quantize_cli.jit.operation import claim, claim_part, operation, row_address, row_unpacker, share, unpack_row
-from quantize_cli.jit.simd import multiply_add, splat, total
+from quantize_cli.jit.operation import claim, claim_part, operation, row_unpacker, share, unpack_row
+from quantize_cli.jit.simd import multiply_add, row_address, splat, total
 from quantize_cli.jit.simd.addresses import fetch_ahead, float_at, load_floats, set_float, store_bytes
 
 _ROWS, _PANELS = 16, 2
@@ -123,10 +123,14 @@ def _apply(args, start, stop, columns, panels, panel_nbytes, corner):
     """Unpacked panels times all activations."""
     out = args.out
     for tile in range(args.tiles.shape[0]):
-        panel = panels
+        panel, count = panels, min(TOKENS, out.shape[0] - tile * TOKENS)
         for row in range(start, stop, _ROWS):
             x, sums = row_address(args.tiles, tile), empty_tile()
             for column in range(columns):
                 sums = add_column(sums, x + column * 4 * TOKENS, 4, panel + column * 64)
-            put_tile(sums, out, tile * TOKENS, row, stop, corner)
+            if row + _ROWS <= stop:
+                store_tile(sums, row_address(out, tile * TOKENS) + 4 * row, 4 * out.shape[1], count)
+            else:
+                store_tile(sums, corner, 4 * _ROWS, count)
+                copy_corner(corner, out, tile * TOKENS, count, row, stop)
             panel += panel_nbytes

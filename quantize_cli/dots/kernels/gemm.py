@@ -5,10 +5,11 @@ scale and an offset per group of columns (groups, 16) f32. Activations come in t
 _activations.py). A panel times a tile is 128 sums, which stay in registers.
 """
 
-from quantize_cli.dots.kernels.tiles import TOKENS, add_group, empty_tile, put_tile, transpose
+from quantize_cli.dots.kernels.tiles import TOKENS, add_group, copy_corner, empty_tile, store_tile, transpose
 from quantize_cli.jit.arguments import Arguments, f32_array, i32_array, number, u8_array
 from quantize_cli.jit.kernel import merged
-from quantize_cli.jit.operation import claim, operation, row_address, unpack_row
+from quantize_cli.jit.operation import claim, operation, unpack_row
+from quantize_cli.jit.simd import row_address
 from quantize_cli.jit.simd.addresses import load_floats
 
 _ARGUMENTS = Arguments(
@@ -87,21 +88,25 @@ def _unpack(args, first, count, columns, group, scratch, panel):
 @merged
 def _apply(args, start, stop, group, panels, corner, add):
     """Unpacked panels times all activations."""
-    columns = args.codes.shape[1] * 4 // TOKENS
+    codes, scales, sums, out = args.codes, args.scales, args.sums, args.out
+    columns = codes.shape[1] * 4 // TOKENS
     padded, groups = _padded(columns, group)
-    for tile in range(args.codes.shape[0]):
-        x, x_scales = row_address(args.codes, tile), row_address(args.scales, tile)
-        x_sums = row_address(args.sums, tile)
-        panel = panels
+    for tile in range(codes.shape[0]):
+        x, x_scales, x_sums = row_address(codes, tile), row_address(scales, tile), row_address(sums, tile)
+        panel, count = panels, min(TOKENS, out.shape[0] - tile * TOKENS)
         for row in range(start, stop, _ROWS):
             scale = panel + _ROWS * padded
             offset = scale + 4 * _ROWS * groups
-            sums = empty_tile()
+            total = empty_tile()
             for index in range(columns // group):
-                sums = add(
-                    sums, panel + index * group * _ROWS, x + index * group * TOKENS,
+                total = add(
+                    total, panel + index * group * _ROWS, x + index * group * TOKENS,
                     load_floats(scale + index * 64), load_floats(offset + index * 64),
                     x_scales + index * group // 32 * 4 * TOKENS, x_sums + index * 4 * TOKENS,
                 )  # fmt: skip
-            put_tile(sums, args.out, tile * TOKENS, row, stop, corner)
+            if row + _ROWS <= stop:
+                store_tile(total, row_address(out, tile * TOKENS) + 4 * row, 4 * out.shape[1], count)
+            else:
+                store_tile(total, corner, 4 * _ROWS, count)
+                copy_corner(corner, out, tile * TOKENS, count, row, stop)
             panel += _ROWS * (padded + 8 * groups)

@@ -8,7 +8,6 @@ from numba.extending import intrinsic
 
 from quantize_cli.dots.kernels.products import DOT4, instructions
 from quantize_cli.jit.kernel import merged
-from quantize_cli.jit.operation import row_address
 from quantize_cli.jit.simd.addresses import float_at, load_from, spread_from
 from quantize_cli.jit.simd.fused import emit_fused
 from quantize_cli.jit.simd.tile import tile_of
@@ -60,7 +59,7 @@ def add_group(steps: int) -> Any:
 
 
 @intrinsic
-def _store_tile(typing: Any, sums: Any, address: Any, stride: Any, count: Any) -> Any:
+def store_tile(typing: Any, sums: Any, address: Any, stride: Any, count: Any) -> Any:
     """The first `count` rows of a tile to `address` and every `stride` bytes behind it."""
 
     def codegen(context: Any, builder: ir.IRBuilder, sig: Any, args: Any) -> ir.Value:
@@ -103,13 +102,8 @@ def transpose(typing: Any, source: Any, stride: Any, target: Any) -> Any:
 
 
 @merged
-def put_tile(sums, out, token, row, stop, corner):
-    """A tile to out (n, rows) from [token, row] on; of rows that end at `stop` before it does, through scratch."""
-    count = min(TOKENS, out.shape[0] - token)
-    if row + LANES <= stop:
-        _store_tile(sums, row_address(out, token) + 4 * row, 4 * out.shape[1], count)
-    else:
-        _store_tile(sums, corner, 4 * LANES, count)
-        for index in range(count):
-            for lane in range(stop - row):
-                out[token + index, row + lane] = float_at(corner + 4 * (index * LANES + lane))
+def copy_corner(corner, out, token, count, row, stop):
+    """From a tile in scratch to out (n, rows), the rows of weights that exist: `row` up to `stop`."""
+    for index in range(count):
+        for lane in range(stop - row):
+            out[token + index, row + lane] = float_at(corner + 4 * (index * LANES + lane))

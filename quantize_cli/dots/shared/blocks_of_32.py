@@ -12,8 +12,8 @@ import numpy as np
 from quantize_cli.dots.interface.dot import ROWS, Dot, offsets
 from quantize_cli.dots.kernels.products import dot4
 from quantize_cli.jit.kernel import merged
-from quantize_cli.jit.operation import claim_part, operation, row_address, row_unpacker
-from quantize_cli.jit.simd import multiply_add, splat, to_float, total
+from quantize_cli.jit.operation import claim_part, operation, row_unpacker
+from quantize_cli.jit.simd import multiply_add, row_address, splat, to_float, total
 from quantize_cli.jit.simd.addresses import (
     fetch_ahead,
     halves_at,

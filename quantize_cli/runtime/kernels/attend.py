@@ -11,7 +11,7 @@ import numpy as np
 
 from quantize_cli.jit.arguments import Arguments, f32_array, f32_number, i64_array, number
 from quantize_cli.jit.kernel import merged
-from quantize_cli.jit.operation import claim, operation, row_address
+from quantize_cli.jit.operation import claim, operation
 from quantize_cli.jit.simd import (
     fetch_line,
     floats,
@@ -20,6 +20,7 @@ from quantize_cli.jit.simd import (
     load,
     load_some,
     maximum,
+    row_address,
     select,
     splat,
     store,
