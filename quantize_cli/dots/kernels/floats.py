@@ -1,7 +1,7 @@
 """Products with weights stored as floats, by float activations.
 
 A type says how sixteen weights are loaded, `load_of(address)`, and how one is, `one_of(address)`. Sixteen rows opened
-into float32 are a panel (columns, 16), and activations come in tiles (columns, TOKENS) f32; see _gemm.py.
+into float32 are a panel (columns, 16), and activations come in tiles (columns, TOKENS) f32; see gemm.py.
 """
 
 from typing import Any

@@ -2,7 +2,7 @@
 
 Sixteen opened rows are a panel: codes (columns / 4, 16, 4) u8, so that 64 bytes hold four columns of every row, and a
 scale and an offset per group of columns (groups, 16) f32. Activations come in tiles of TOKENS rows (see
-_activations.py). A panel times a tile is 128 sums, which stay in registers.
+activations.py). A panel times a tile is 128 sums, which stay in registers.
 """
 
 from quantize_cli.dots.kernels.tiles import TOKENS, add_group, copy_corner, empty_tile, store_tile, transpose
