@@ -220,10 +220,10 @@ class Transformer:
         if turns:
             turn = turns[layer.window > 0]
             turned = rotate.rotate_adjacent if turn.rotary.adjacent_pairs else rotate.rotate_halves
-            turning = {"cosines": turn.cosines, "sines": turn.sines, "width": width}
+            turning: dict[str, Any] = {"cosines": turn.cosines, "sines": turn.sines, "width": width}
             tape.add(turned, vectors=queries, **turning)
             tape.add(turned, vectors=keys, **turning, beside=True)
-        stored = {"all_keys": cache.keys[place], "all_values": cache.values[place], "stored": cache.cell}
+        stored: dict[str, Any] = {"all_keys": cache.keys[place], "all_values": cache.values[place], "stored": cache.cell}
         tape.add(keep.keep, keys=keys, values=values, **stored)
         out = tape.array(*queries.shape)
         scratch = tape.array(tape.threads.count, attend.scratch_columns(cache.keys.shape[2], width))

@@ -46,4 +46,5 @@ class FloatDot:
 def offsets(block: np.dtype) -> Any:
     """Where the fields of a block begin, in bytes, as a tuple with their names."""
     assert block.fields is not None
-    return namedtuple("Offsets", block.fields)(*(offset for _, offset in block.fields.values()))  # type: ignore[misc]
+    named: Any = namedtuple("Offsets", block.fields)  # type: ignore[misc]
+    return named(*(offset for _, offset in block.fields.values()))

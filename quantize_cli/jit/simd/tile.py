@@ -63,7 +63,7 @@ def tile_of(line: Vector, rows: int, lines: int) -> Tile:
     def load(typing: Any, address: Any, row_distance: Any, line_distance: Any) -> Any:
         def codegen(context: Any, builder: ir.IRBuilder, sig: Any, args: Any) -> ir.Value:
             sums = ir.Constant(context.get_value_type(kind), ir.Undefined)
-            for at, address in enumerate(_addresses(builder, *args, rows, lines)):
+            for at, address in enumerate(_addresses(builder, args, rows, lines)):
                 sums = builder.insert_value(sums, load_from(builder, address, line.llvm, nbytes), at)
             return sums
 
@@ -72,7 +72,7 @@ def tile_of(line: Vector, rows: int, lines: int) -> Tile:
     @intrinsic
     def store(typing: Any, sums: Any, address: Any, row_distance: Any, line_distance: Any) -> Any:
         def codegen(context: Any, builder: ir.IRBuilder, sig: Any, args: Any) -> ir.Value:
-            for at, address in enumerate(_addresses(builder, *args[1:], rows, lines)):
+            for at, address in enumerate(_addresses(builder, args[1:], rows, lines)):
                 pointer = builder.inttoptr(address, line.llvm.as_pointer())
                 builder.store(builder.extract_value(args[0], at), pointer).align = nbytes
             return context.get_dummy_value()
@@ -89,9 +89,9 @@ def _behind(builder: ir.IRBuilder, address: ir.Value, distance: ir.Value | int, 
     return builder.add(address, builder.mul(distance, ir.Constant(distance.type, count)))
 
 
-def _addresses(
-    builder: ir.IRBuilder, address: ir.Value, row_distance: ir.Value, line_distance: ir.Value, rows: int, lines: int
-) -> list[ir.Value]:
+def _addresses(builder: ir.IRBuilder, args: Any, rows: int, lines: int) -> list[ir.Value]:
+    """Of the lines of each row, from (address, row distance, line distance)."""
+    address, row_distance, line_distance = args
     starts = [_behind(builder, address, row_distance, row) for row in range(rows)]
     return [_behind(builder, start, line_distance, line) for start in starts for line in range(lines)]
 
