@@ -223,7 +223,8 @@ class Transformer:
             turning: dict[str, Any] = {"cosines": turn.cosines, "sines": turn.sines, "width": width}
             tape.add(turned, vectors=queries, **turning)
             tape.add(turned, vectors=keys, **turning, beside=True)
-        stored: dict[str, Any] = {"all_keys": cache.keys[place], "all_values": cache.values[place], "stored": cache.cell}
+        stored: dict[str, Any] = {"all_keys": cache.keys[place], "all_values": cache.values[place]}
+        stored["stored"] = cache.cell
         tape.add(keep.keep, keys=keys, values=values, **stored)
         out = tape.array(*queries.shape)
         scratch = tape.array(tape.threads.count, attend.scratch_columns(cache.keys.shape[2], width))

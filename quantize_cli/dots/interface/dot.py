@@ -47,4 +47,4 @@ def offsets(block: np.dtype) -> Any:
     """Where the fields of a block begin, in bytes, as a tuple with their names."""
     assert block.fields is not None
     named: Any = namedtuple("Offsets", block.fields)  # type: ignore[misc]
-    return named(*(offset for _, offset in block.fields.values()))
+    return named(*(field[1] for field in block.fields.values()))
