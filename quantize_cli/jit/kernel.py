@@ -6,6 +6,7 @@ import platform
 import re
 import warnings
 from collections.abc import Callable
+from types import FunctionType
 from typing import Any
 
 import llvmlite
@@ -28,6 +29,10 @@ def kernel(function: Callable[..., Any]) -> Callable[..., Any]:
 
 def cached(compiler: Any, function: Callable[..., Any]) -> Any:
     """The same dispatcher or callback of numba, told to keep its machine code where ours is kept."""
+    if function.__closure__:
+        # Functions of one factory share their name, and numba tells symbols of one name apart by a count that begins
+        # anew in every process: loaded from the disk, one could be taken for another.
+        function.__qualname__ += f"_{hashlib.sha256(repr(_identity(function)).encode()).hexdigest()[:16]}"
     compiler._cache = _Cache(function)
     return compiler
 
@@ -83,9 +88,22 @@ class _Cache:
 
     def _name(self, signature: Any, codegen: Any) -> str:
         """A file name that differs wherever the machine code may."""
+        key = (str(signature), codegen.magic_tuple(), _identity(self._function), _VERSIONS)
         function = self._function
-        cells = tuple(cell.cell_contents for cell in function.__closure__ or ())
-        code = function.__code__
-        key = (str(signature), codegen.magic_tuple(), code.co_firstlineno, code.co_code, dumps(cells), _VERSIONS)
         called = re.sub(r"\W+", "_", f"{function.__module__}.{function.__qualname__}".removeprefix("quantize_cli."))
         return f"{called}-{hashlib.sha256(repr(key).encode()).hexdigest()[:32]}.nbc"
+
+
+def _identity(value: Any) -> Any:
+    """What tells a function, or a value that one closes over, from others, alike in every process.
+
+    Compiled functions and intrinsics hold numbers drawn anew in each process: pickling them will not do.
+    """
+    if isinstance(value, tuple):
+        return tuple(map(_identity, value))
+    function = getattr(value, "py_func", None) or getattr(value, "_defn", value)
+    if not isinstance(function, FunctionType):
+        return dumps(value)
+    cells = tuple(cell.cell_contents for cell in function.__closure__ or ())
+    code = function.__code__
+    return function.__module__, code.co_name, code.co_firstlineno, code.co_code, _identity(cells)

@@ -2,9 +2,9 @@
 
     byte   0    2                 18
            | d  | 16 x nibbles    |
-    d: f16. Nibbles: see _nibbles.py.
+    d: f16. Nibbles: see packing/nibbles.py.
 
-    weight = d * LEVELS[code]        code in 0..15; see _nonlinear.py
+    weight = d * LEVELS[code]        code in 0..15; see shared/nonlinear.py
 
 Source: block_iq4_nl, quantize_row_iq4_nl_impl, dequantize_row_iq4_nl.
 """

@@ -3,9 +3,9 @@
     byte   0    2      4      8                        136
            | d  | high | low  |  nibbles               |
     d: f16. Scales, as codes 0..63 for -32..31: nibble i of `low` holds the low four bits of scale i, the pair of bits i
-    of `high`, a u16, its high two. Nibbles: each group as _nibbles.py has it.
+    of `high`, a u16, its high two. Nibbles: each group as packing/nibbles.py has it.
 
-    weight = d * scale_code * LEVELS[code]        code in 0..15, scale_code in -32..31; see _nonlinear.py
+    weight = d * scale_code * LEVELS[code]        code in 0..15, scale_code in -32..31; see shared/nonlinear.py
 
 Source: block_iq4_xs, quantize_row_iq4_nl_impl, dequantize_row_iq4_xs.
 """

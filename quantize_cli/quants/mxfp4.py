@@ -2,9 +2,9 @@
 
     byte   0           1                 17
            | exponent  | 16 x nibbles    |
-    Nibbles: see _nibbles.py.
+    Nibbles: see packing/nibbles.py.
 
-    weight = 2**(exponent - 128) * LEVELS[code]        code in 0..15; see _e2m1.py
+    weight = 2**(exponent - 128) * LEVELS[code]        code in 0..15; see shared/e2m1.py
 
 The exponent is floor(log2(largest magnitude)) - 2 + 127 in one byte, 0 for a block of zeros. Importance changes
 nothing. Source: block_mxfp4, quantize_row_mxfp4_ref, dequantize_row_mxfp4; OCP Microscaling Formats 1.0.

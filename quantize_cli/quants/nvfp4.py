@@ -5,7 +5,7 @@
     scales: 4 x UE4M3, four bits of exponent (less 7) over three of mantissa; the smallest exponent has no leading one.
     Nibbles: byte 8 * k + i, i = 0..7, holds code 16 * k + i low and code 16 * k + 8 + i high.
 
-    weight = scale / 2 * LEVELS[code]        scale = largest magnitude of the group / 6, to the nearest; see _e2m1.py
+    weight = scale / 2 * LEVELS[code]        scale = largest magnitude of the group / 6, rounded; see shared/e2m1.py
 
 Importance changes nothing. Source: block_nvfp4, quantize_row_nvfp4_ref, ggml_fp32_to_ue4m3, dequantize_row_nvfp4.
 """

@@ -4,7 +4,7 @@
            | d  | 64 pairs        |
     d: f16. Code i is the pair of bits i % 4, from low to high, of byte i / 4.
 
-    weight = d * (code - 1)        d = largest magnitude; see _ternary.py
+    weight = d * (code - 1)        d = largest magnitude; see shared/ternary.py
 
 Importance changes nothing. Source: block_q2_0, quantize_row_q2_0_ref, dequantize_row_q2_0.
 """

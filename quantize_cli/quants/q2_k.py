@@ -2,7 +2,7 @@
 
     byte   0                16               80   82   84
            | scales, minima | quarters       | d  | m  |
-    d, m: f16. Byte i of sixteen holds scale i (low nibble) and minimum i (high). Quarters: see _quarters.py.
+    d, m: f16. Byte i of sixteen holds scale i (low nibble) and minimum i (high). Quarters: see packing/two_bits.py.
 
     weight = d * scale_code * code - m * minimum_code        code in 0..3
 

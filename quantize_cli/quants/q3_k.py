@@ -3,8 +3,8 @@
     byte   0            32               96       108  110
            | third bits | quarters       | scales | d  |
     d: f16. The third bit of code 32 * k + i, k = 0..7, is bit k of byte i; the low two bits are quarters, see
-    _quarters.py. Scales, as codes 0..63 for -32..31: byte i of the first eight holds the low nibbles of scales i (low)
-    and 8 + i (high); byte 8 + i, i = 0..3, the high two bits of scales i, 4 + i, 8 + i and 12 + i from low to high.
+    packing/two_bits.py. Scales, as codes 0..63 for -32..31: byte i of the first eight holds the low nibbles of scales i
+    (low) and 8 + i (high); byte 8 + i, i = 0..3, the high two bits of scales i, 4 + i, 8 + i, 12 + i from low to high.
 
     weight = d * scale_code * (code - 4)        code in 0..7, scale_code in -32..31
 

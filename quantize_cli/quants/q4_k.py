@@ -2,8 +2,8 @@
 
     byte   0    2    4              16                       144
            | d  | m  | scales, minima |  nibbles              |
-    d, m: f16. scales, minima: see _pairs.py. Nibbles: byte 32 * k + i, k = 0..3, holds code 64 * k + i low and code
-    64 * k + 32 + i high.
+    d, m: f16. scales, minima: see shared/k_scales.py. Nibbles: byte 32 * k + i, k = 0..3, holds code 64 * k + i low
+    and code 64 * k + 32 + i high.
 
     weight = d * scale_code * code - m * minimum_code        code in 0..15
 
@@ -15,32 +15,10 @@ import numpy as np
 from quantize_cli.formats.ggml import GgmlType
 from quantize_cli.jit.kernel import kernel
 from quantize_cli.jit.simd import load, store
-from quantize_cli.quants.interface.grid import Grid, even
-from quantize_cli.quants.interface.type import QuantType
 from quantize_cli.quants.shared import k_scales
 
 BLOCK = np.dtype([("scale", "<f2"), ("minimum", "<f2"), ("pairs", "u1", 12), ("nibbles", "u1", 128)])
 _SEARCH = (np.float32(-1), np.float32(0.1), 20)
-
-
-def quantize(weights: np.ndarray, importance: np.ndarray | None) -> np.ndarray:
-    return k_scales.quantize(weights, importance, 15, _SEARCH)
-
-
-def pack(codes: np.ndarray) -> np.ndarray:
-    blocks = np.empty(len(codes), BLOCK)
-    blocks["scale"], blocks["minimum"] = codes["scale"], codes["minimum"]
-    k_scales.pack_pairs(codes["scale_code"], codes["minimum_code"], blocks["pairs"])
-    _pack_nibbles(codes["code"], blocks["nibbles"])
-    return blocks
-
-
-def unpack(blocks: np.ndarray) -> np.ndarray:
-    codes = np.empty(len(blocks), k_scales.CODES)
-    codes["scale"], codes["minimum"] = blocks["scale"], blocks["minimum"]
-    k_scales.unpack_pairs(blocks["pairs"], codes["scale_code"], codes["minimum_code"])
-    _unpack_nibbles(blocks["nibbles"], codes["code"])
-    return codes
 
 
 @kernel
@@ -62,12 +40,6 @@ def _unpack_nibbles(nibbles, code):
                 store(code, block, 64 * part + 32 + i, both >> 4)
 
 
-QUANT = QuantType(
-    GgmlType.Q4_K,
-    BLOCK,
-    quantize,
-    pack,
-    unpack,
-    k_scales.dequantize,
-    grid=Grid(even(0, 15), 32, (0, 63), (0, 63), sign=-1),
+QUANT = k_scales.quant_of(
+    GgmlType.Q4_K, BLOCK, 15, _SEARCH, k_scales.Packing(("nibbles",), _pack_nibbles, _unpack_nibbles)
 )

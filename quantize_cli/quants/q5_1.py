@@ -2,9 +2,9 @@
 
     byte   0    2    4            8                 24
            | d  | m  | fifth bits | 16 x nibbles    |
-    d, m: f16. Fifth bits and nibbles: see _nibbles.py.
+    d, m: f16. Fifth bits and nibbles: see packing/nibbles.py.
 
-    weight = d * code + m        code in 0..31; see _affine.py
+    weight = d * code + m        code in 0..31; see shared/affine.py
 
 Source: block_q5_1, quantize_row_q5_1_ref, quantize_row_q5_1_impl, dequantize_row_q5_1.
 """
@@ -12,58 +12,7 @@ Source: block_q5_1, quantize_row_q5_1_ref, quantize_row_q5_1_impl, dequantize_ro
 import numpy as np
 
 from quantize_cli.formats.ggml import GgmlType
-from quantize_cli.jit.kernel import kernel
-from quantize_cli.quants.interface.grid import Grid, even
-from quantize_cli.quants.interface.type import QuantType
-from quantize_cli.quants.packing.nibbles import (
-    add_fifth_bits,
-    pack_fifth_bits,
-    pack_nibbles,
-    put_five_bits,
-    unpack_nibbles,
-)
-from quantize_cli.quants.search.batch import in_batches
 from quantize_cli.quants.shared import affine
 
 BLOCK = np.dtype([("scale", "<f2"), ("minimum", "<f2"), ("fifth_bits", "<u4"), ("nibbles", "u1", 16)])
-
-
-def quantize(weights: np.ndarray, importance: np.ndarray | None) -> np.ndarray:
-    return affine.quantize(weights, importance, 31)
-
-
-def pack(codes: np.ndarray) -> np.ndarray:
-    blocks = np.empty(len(codes), BLOCK)
-    blocks["scale"], blocks["minimum"] = codes["scale"], codes["minimum"]
-    pack_fifth_bits(codes["code"], blocks["fifth_bits"])
-    pack_nibbles(codes["code"], blocks["nibbles"])
-    return blocks
-
-
-def encode(weights: np.ndarray, importance: np.ndarray | None, blocks: np.ndarray) -> None:
-    if importance is None:
-        in_batches(_fill, weights.reshape(-1, 32), blocks)
-    else:
-        blocks[:] = pack(quantize(weights, importance))
-
-
-def _fill(weights: np.ndarray, blocks: np.ndarray) -> None:
-    _encode(weights, *affine.halves_of(blocks), blocks["nibbles"], blocks["fifth_bits"])
-
-
-@kernel
-def _encode(weights, scale, low, nibbles, fifth_bits):
-    affine.decide(weights, 31, scale, low, put_five_bits, (nibbles, fifth_bits))
-
-
-def unpack(blocks: np.ndarray) -> np.ndarray:
-    codes = np.empty(len(blocks), affine.CODES)
-    codes["scale"], codes["minimum"] = blocks["scale"], blocks["minimum"]
-    unpack_nibbles(blocks["nibbles"], codes["code"])
-    add_fifth_bits(blocks["fifth_bits"], codes["code"])
-    return codes
-
-
-QUANT = QuantType(
-    GgmlType.Q5_1, BLOCK, quantize, pack, unpack, affine.dequantize, encode, grid=Grid(even(0, 31), 32, sign=1)
-)
+QUANT = affine.quant_of(GgmlType.Q5_1, BLOCK, top=31)

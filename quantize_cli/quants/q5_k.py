@@ -2,8 +2,8 @@
 
     byte   0    2    4              16          48                       176
            | d  | m  | scales, minima | fifth bits |  nibbles              |
-    d, m: f16. scales, minima: see _pairs.py. Nibbles as in Q4_K. The fifth bit of code 32 * k + i, k = 0..7, is bit
-    k of byte i.
+    d, m: f16. scales, minima: see shared/k_scales.py. Nibbles as in Q4_K. The fifth bit of code 32 * k + i, k = 0..7,
+    is bit k of byte i.
 
     weight = d * scale_code * code - m * minimum_code        code in 0..31
 
@@ -15,34 +15,12 @@ import numpy as np
 from quantize_cli.formats.ggml import GgmlType
 from quantize_cli.jit.kernel import kernel
 from quantize_cli.jit.simd import load, splat, store
-from quantize_cli.quants.interface.grid import Grid, even
-from quantize_cli.quants.interface.type import QuantType
 from quantize_cli.quants.shared import k_scales
 
 BLOCK = np.dtype(
     [("scale", "<f2"), ("minimum", "<f2"), ("pairs", "u1", 12), ("fifth_bits", "u1", 32), ("nibbles", "u1", 128)]
 )
 _SEARCH = (np.float32(-0.5), np.float32(0.1), 15)
-
-
-def quantize(weights: np.ndarray, importance: np.ndarray | None) -> np.ndarray:
-    return k_scales.quantize(weights, importance, 31, _SEARCH)
-
-
-def pack(codes: np.ndarray) -> np.ndarray:
-    blocks = np.empty(len(codes), BLOCK)
-    blocks["scale"], blocks["minimum"] = codes["scale"], codes["minimum"]
-    k_scales.pack_pairs(codes["scale_code"], codes["minimum_code"], blocks["pairs"])
-    _pack_codes(codes["code"], blocks["fifth_bits"], blocks["nibbles"])
-    return blocks
-
-
-def unpack(blocks: np.ndarray) -> np.ndarray:
-    codes = np.empty(len(blocks), k_scales.CODES)
-    codes["scale"], codes["minimum"] = blocks["scale"], blocks["minimum"]
-    k_scales.unpack_pairs(blocks["pairs"], codes["scale_code"], codes["minimum_code"])
-    _unpack_codes(blocks["fifth_bits"], blocks["nibbles"], codes["code"])
-    return codes
 
 
 @kernel
@@ -68,12 +46,6 @@ def _unpack_codes(fifth_bits, nibbles, code):
                 store(code, block, 64 * part + 32 + i, both >> 4 | (fifth >> (2 * part + 1) & 1) << 4)
 
 
-QUANT = QuantType(
-    GgmlType.Q5_K,
-    BLOCK,
-    quantize,
-    pack,
-    unpack,
-    k_scales.dequantize,
-    grid=Grid(even(0, 31), 32, (0, 63), (0, 63), sign=-1),
+QUANT = k_scales.quant_of(
+    GgmlType.Q5_K, BLOCK, 31, _SEARCH, k_scales.Packing(("fifth_bits", "nibbles"), _pack_codes, _unpack_codes)
 )

@@ -7,7 +7,7 @@
     240 + i, 244 + i, 248 + i, 252 + i and a zero. The number n = 0..242 is stored as n * 256 / 243 rounded up, so that
     a reader finds its digits by multiplying by 3 and looking at what overflows a byte.
 
-    weight = d * (code - 1)        code in 0..2, d = largest magnitude; see _ternary.py
+    weight = d * (code - 1)        code in 0..2, d = largest magnitude; see shared/ternary.py
 
 Thirteen bytes stand for no number; they read as the number below. Importance changes nothing. Source: block_tq1_0,
 quantize_row_tq1_0_ref, dequantize_row_tq1_0.

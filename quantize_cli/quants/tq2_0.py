@@ -2,9 +2,9 @@
 
     byte   0                64   66
            | quarters       | d  |
-    d: f16. Quarters: see _quarters.py.
+    d: f16. Quarters: see packing/two_bits.py.
 
-    weight = d * (code - 1)        d = largest magnitude; see _ternary.py
+    weight = d * (code - 1)        d = largest magnitude; see shared/ternary.py
 
 Importance changes nothing. Source: block_tq2_0, quantize_row_tq2_0_ref, dequantize_row_tq2_0.
 """

@@ -23,7 +23,7 @@ class Norm:
     def record(self, tape: Tape, x: np.ndarray) -> np.ndarray:
         out = tape.array(*x.shape)
         bias = _NOTHING if self.bias is None else self.bias
-        tape.add(norm.norm, x, self.weight, bias, out, self.epsilon, int(self.centres))
+        tape.add(norm.norm, x=x, weight=self.weight, bias=bias, y=out, epsilon=self.epsilon, centres=self.centres)
         return out
 
 
@@ -37,7 +37,7 @@ class Linear:
     def record(self, tape: Tape, x: np.ndarray) -> np.ndarray:
         out = self.matrix.record(tape, x)
         if self.bias is not None:
-            tape.add(elementwise.add_row, out, self.bias)
+            tape.add(elementwise.add_row, y=out, row=self.bias)
         return out
 
 
@@ -54,10 +54,10 @@ class FeedForward:
     def record(self, tape: Tape, x: np.ndarray) -> np.ndarray:
         up = self.up.record(tape, x)
         if self.gate is None:
-            tape.add(elementwise.gelu, up)
+            tape.add(elementwise.gelu, y=up)
         else:
             gated = elementwise.gate_gelu if self.gelu else elementwise.gate_silu
-            tape.add(gated, up, self.gate.record(tape, x))
+            tape.add(gated, up=up, gate=self.gate.record(tape, x))
         return self.down.record(tape, up)
 
 

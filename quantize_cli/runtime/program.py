@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from quantize_cli.jit.operation import Operation, words
+from quantize_cli.jit.operation import Operation
 from quantize_cli.runtime import barrier
 
 _GATHERING_SECONDS = 1e-4
@@ -26,19 +26,19 @@ class Program:
         self._open: list[tuple[int, int, int]] = []
         self._kept: list[Any] = []
 
-    def add(self, operation: Operation, *arguments: np.ndarray | float, beside: bool = False) -> None:
+    def add(self, operation: Operation, *, beside: bool = False, **arguments: np.ndarray | float) -> None:
         """Append an operation on these arrays and numbers; the arrays are kept alive.
 
         It may begin while the one before is being done if it is `beside` that: if neither writes what the other uses.
         """
-        packed = words(*arguments)
-        self._kept += [packed, arguments]
+        words = operation.arguments.words(arguments)
+        self._kept += [words, arguments]
         meetings = self._open[-1][2] if self._open else 0
         if beside and self._open:
             self._open[-1] = (*self._open[-1][:2], 0)
         else:
             meetings += 1
-        self._open.append((operation.address, packed.ctypes.data, meetings))
+        self._open.append((operation.address, words.ctypes.data, meetings))
 
     def call(self, function: Callable[[], None]) -> None:
         """Append a function of Python, called by one thread while the others rest."""

@@ -43,9 +43,9 @@ class Tape:
         self._multiplied: object = None
         """The activations of the product recorded last, if nothing was since."""
 
-    def add(self, operation: Operation, *arguments: np.ndarray | float, beside: bool = False) -> None:
+    def add(self, operation: Operation, *, beside: bool = False, **arguments: np.ndarray | float) -> None:
         """Append an operation, perhaps to be done beside the one before; see operation.py and program.py."""
-        self._program.add(operation, *arguments, beside=beside)
+        self._program.add(operation, beside=beside, **arguments)
         self._multiplied = None
 
     def call(self, function: Callable[[], None]) -> None:
@@ -85,28 +85,33 @@ class Tape:
             return
         if len(x) < FEW:
             rounded = self._rows(x, dot)
-            self._add_product(rounded, dot.rows, weights, *rounded, out)
+            self._add_product(rounded, dot.rows, weights=weights, **rounded._asdict(), out=out)
             return
         scratch = self._scratch_of(dots.scratch_nbytes(x.shape[1], dot.group))
         multiply = dots.multiply_groups_of_16 if dot.group == 16 else dots.multiply_groups_of_32
         rounded = self._tiles(x, dot)
-        self._add_product(rounded, multiply, weights, dot.opener.address, *rounded, out, scratch)
+        unpack = dot.unpack.address
+        self._add_product(
+            rounded, multiply, weights=weights, unpack=unpack, **rounded._asdict(), out=out, scratch=scratch
+        )
 
     def _multiply_floats(self, weights: np.ndarray, dot: dots.FloatDot, x: np.ndarray, out: np.ndarray) -> None:
         if len(x) < FEW:
-            self._add_product(x, dot.rows, weights, x, out)
+            self._add_product(x, dot.rows, weights=weights, x=x, out=out)
             return
         if id(x) not in self._tiled:
             tiles = self.array(-(-len(x) // dots.TOKENS), x.shape[1] * dots.TOKENS)
-            self.add(dots.tiles_float, x, tiles)
+            self.add(dots.tiles_float, x=x, tiles=tiles)
             self._tiled[id(x)] = tiles
         scratch = self._scratch_of(dots.float_scratch_nbytes(x.shape[1]))
-        tiles = self._tiled[id(x)]
-        self._add_product(tiles, dots.multiply_floats, weights, dot.opener.address, tiles, out, scratch)
+        tiles, unpack = self._tiled[id(x)], dot.unpack.address
+        self._add_product(
+            tiles, dots.multiply_floats, weights=weights, unpack=unpack, tiles=tiles, out=out, scratch=scratch
+        )
 
-    def _add_product(self, activations: object, operation: Operation, *arguments: np.ndarray | float) -> None:
+    def _add_product(self, activations: object, operation: Operation, **arguments: np.ndarray | float) -> None:
         """Append a product, beside the one before if that is of the same activations: no thread then waits between."""
-        self.add(operation, *arguments, beside=self._multiplied is activations)
+        self.add(operation, **arguments, beside=self._multiplied is activations)
         self._multiplied = activations
 
     def _scratch_of(self, nbytes: int) -> np.ndarray:
@@ -125,7 +130,8 @@ class Tape:
             rounded = Rounded(
                 self.array(count, filled // 4).view(np.int8), self.array(count, scales), self.array(count, sums)
             )
-            self.add(dots.rows_super if dot.super_block else dots.rows_small, x, *rounded, int(dot.halved_sums))
+            to_rows = dots.rows_super if dot.super_block else dots.rows_small
+            self.add(to_rows, x=x, **rounded._asdict(), halved_sums=dot.halved_sums)
             self._rounded[key] = rounded
         return self._rounded[key]
 
@@ -139,9 +145,8 @@ class Tape:
                 self.array(tiles, columns // 32 * dots.TOKENS),
                 self.array(tiles, columns // dot.group * dots.TOKENS),
             )
-            self.add(
-                dots.tiles_super if dot.super_block else dots.tiles_small, x, *rounded, dot.group, int(dot.halved_sums)
-            )
+            to_tiles = dots.tiles_super if dot.super_block else dots.tiles_small
+            self.add(to_tiles, x=x, **rounded._asdict(), group=dot.group, halved_sums=dot.halved_sums)
             self._rounded[key] = rounded
         return self._rounded[key]
 

@@ -172,7 +172,7 @@ class Transformer:
     def _record_projection(self, tape: Tape, hidden: np.ndarray) -> np.ndarray:
         logits = self.output.record(tape, hidden)
         if cap := self.hyperparameters.logit_cap:
-            tape.add(elementwise.soft_cap, logits, cap)
+            tape.add(elementwise.soft_cap, y=logits, cap=cap)
         return logits
 
     def turns(self, count: int) -> tuple[Turns, ...]:
@@ -201,11 +201,11 @@ class Transformer:
         with tape.scope():
             mixed = self._record_attention(tape, layer, place, layer.attention_norm.record(tape, stream), turns, cache)
             post = layer.attention_post_norm
-            tape.add(elementwise.add, stream, mixed if post is None else post.record(tape, mixed))
+            tape.add(elementwise.add, y=stream, x=mixed if post is None else post.record(tape, mixed))
         with tape.scope():
             formed = layer.feed_forward.record(tape, layer.feed_forward_norm.record(tape, stream))
             post = layer.feed_forward_post_norm
-            tape.add(elementwise.add, stream, formed if post is None else post.record(tape, formed))
+            tape.add(elementwise.add, y=stream, x=formed if post is None else post.record(tape, formed))
 
     def _record_attention(
         self, tape: Tape, layer: Layer, place: int, x: np.ndarray, turns: tuple[Turns, ...], cache: Cache
@@ -220,14 +220,17 @@ class Transformer:
         if turns:
             turn = turns[layer.window > 0]
             turned = rotate.rotate_adjacent if turn.rotary.adjacent_pairs else rotate.rotate_halves
-            tape.add(turned, queries, turn.cosines, turn.sines, width, turn.cosines.shape[1])
-            tape.add(turned, keys, turn.cosines, turn.sines, width, turn.cosines.shape[1], beside=True)
-        tape.add(keep.keep, keys, values, cache.keys[place], cache.values[place], cache.cell)
+            turning: dict[str, Any] = {"cosines": turn.cosines, "sines": turn.sines, "width": width}
+            tape.add(turned, vectors=queries, **turning)
+            tape.add(turned, vectors=keys, **turning, beside=True)
+        stored: dict[str, Any] = {"all_keys": cache.keys[place], "all_values": cache.values[place]}
+        stored["stored"] = cache.cell
+        tape.add(keep.keep, keys=keys, values=values, **stored)
         out = tape.array(*queries.shape)
         scratch = tape.array(tape.threads.count, attend.scratch_columns(cache.keys.shape[2], width))
         tape.add(
-            attend.attend, queries, cache.keys[place], cache.values[place], out, cache.cell, scratch,
-            float(sizes.score_scale), float(sizes.score_cap), layer.window, cache.sequences,
+            attend.attend, queries=queries, **stored, out=out, scratch=scratch, scale=sizes.score_scale,
+            cap=sizes.score_cap, window=layer.window, sequences=cache.sequences,
         )  # fmt: skip
         return layer.attention_output.record(tape, out)
 

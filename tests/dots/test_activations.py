@@ -14,7 +14,7 @@ def scale_of(block: np.ndarray) -> f32:
     x = block.astype(f32)[None]
     codes, scales, sums = np.empty((1, 256), np.int8), np.empty((1, 8), f32), np.empty((1, 16), f32)
     tape = Tape(Threads(1))
-    tape.add(dots.rows_super, x, codes, scales, sums, 0)
+    tape.add(dots.rows_super, x=x, codes=codes, scales=scales, sums=sums, halved_sums=False)
     tape.run()
     assert np.array_equal(scales, np.full_like(scales, scales[0, 0]), equal_nan=True)
     return f32(scales[0, 0])
@@ -59,7 +59,7 @@ def test_what_is_not_finite_is_not_lost_in_small_blocks(number: float, place: in
     x[0, place] = number
     codes, scales, sums = np.empty((1, 128), np.int8), np.empty((1, 16), f32), np.empty((1, 16), f32)
     tape = Tape(Threads(1))
-    tape.add(dots.rows_small, x, codes, scales, sums, 0)
+    tape.add(dots.rows_small, x=x, codes=codes, scales=scales, sums=sums, halved_sums=False)
     tape.run()
     assert not np.isfinite(scales[0, :4]).any()
     assert np.isfinite(scales[0, 4:]).all()

@@ -5,9 +5,9 @@ import pytest
 from llvmlite import binding
 from numba import njit
 
-from quantize_cli.dots.kernels.memory import load_bytes
 from quantize_cli.dots.kernels.products import Instructions, dot4_of
 from quantize_cli.jit.simd import store
+from quantize_cli.jit.simd.addresses import load_bytes
 
 _NEEDED = {Instructions.VNNI: "avx512vnni", Instructions.AVX2: "avx2"}
 

@@ -24,7 +24,7 @@ def sums(length: int = 100) -> tuple[Program, np.ndarray]:
     """A program that adds one to each number of an array, STEPS times."""
     program, y, ones = Program(), np.zeros((1, length), np.float32), np.ones((1, length), np.float32)
     for _ in range(STEPS):
-        program.add(elementwise.add, y, ones)
+        program.add(elementwise.add, y=y, x=ones)
     return program, y
 
 

@@ -1,8 +1,18 @@
 """What a dot is: how activations are multiplied with one type's blocks without making floats of them."""
 
+from collections import namedtuple
 from dataclasses import dataclass
+from typing import Any
 
-from quantize_cli.jit.operation import Operation
+import numpy as np
+
+from quantize_cli.jit.arguments import Arguments, f32_array, i8_array, u8_array
+from quantize_cli.jit.operation import Callback, Operation
+
+ROWS = Arguments(weights=u8_array, codes=i8_array, scales=f32_array, sums=f32_array, out=f32_array)
+"""weights (rows, row bytes); activations in rows, see kernels/activations.py; out (n, rows)."""
+FLOAT_ROWS = Arguments(weights=u8_array, x=f32_array, out=f32_array)
+"""weights (rows, row bytes); x (n, columns); out (n, rows)."""
 
 
 @dataclass(frozen=True)
@@ -10,13 +20,10 @@ class Dot:
     """The products of one GGML type; whose activations are rounded to eight bits."""
 
     rows: Operation
-    """Products with few activations, straight from the blocks. Words: 1 weights u8 (rows, row bytes); 4 codes i8
-    (n, columns), 7 scales f32 (n, columns / 32), 10 sums f32 (n, columns / 16), see _activations.py; 13 out f32
-    (n, rows)."""
-    opener: Operation
-    """One row of blocks -> unsigned codes, scales and offsets: weight = scale * code + offset. Given the addresses of
-    the row, the number of columns, and the addresses of codes (columns,) u8, scales and offsets (columns / group,)
-    f32."""
+    """Products with few activations, straight from the blocks; takes `ROWS`."""
+    unpack: Callback
+    """One row of blocks -> unsigned codes, scales and offsets: weight = scale * code + offset. Takes the address of the
+    row, the number of columns, and the addresses of codes (columns,) u8, scales and offsets (columns / group,) f32."""
     group: int
     """Columns that share a scale and an offset: 16 or 32."""
     super_block: bool
@@ -30,7 +37,14 @@ class FloatDot:
     """The products of one GGML type whose weights are floats, and activations too."""
 
     rows: Operation
-    """Products with few activations; words: see _floats.multiply_rows."""
-    opener: Operation
-    """One row -> float32. Given the addresses of the row, the number of columns, the address of the values, and two
-    that mean nothing."""
+    """Products with few activations; takes `FLOAT_ROWS`."""
+    unpack: Callback
+    """One row -> float32. Takes the address of the row, the number of columns, the address of the values, and two that
+    mean nothing."""
+
+
+def offsets(block: np.dtype) -> Any:
+    """Where the fields of a block begin, in bytes, as a tuple with their names."""
+    assert block.fields is not None
+    named: Any = namedtuple("Offsets", block.fields)  # type: ignore[misc]
+    return named(*(field[1] for field in block.fields.values()))

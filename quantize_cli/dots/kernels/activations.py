@@ -20,10 +20,10 @@ So what is not finite makes a scale that is not, and is not lost among codes.
 
 import numpy as np
 
-from quantize_cli.dots.kernels.lanes import four_bytes, sum_of
 from quantize_cli.dots.kernels.tiles import TOKENS
+from quantize_cli.jit.arguments import Arguments, f32_array, i8_array, i32_array, number
 from quantize_cli.jit.kernel import merged
-from quantize_cli.jit.operation import f32_array, i8_array, i32_array, operation, share
+from quantize_cli.jit.operation import operation, share
 from quantize_cli.jit.simd import (
     absolute,
     bits,
@@ -41,8 +41,13 @@ from quantize_cli.jit.simd import (
     store,
     to_half,
 )
+from quantize_cli.jit.simd.packed import four_bytes, sum_of
 
 f32, i32 = np.float32, np.int32
+_ROWS = Arguments(x=f32_array, codes=i8_array, scales=f32_array, sums=f32_array, halved_sums=number)
+"""`halved_sums`: whether sums are rounded to halves (1) or not (0)."""
+_TILES = Arguments(x=f32_array, codes=i32_array, scales=f32_array, sums=f32_array, group=number, halved_sums=number)
+"""`group`: columns that share a sum, 16 or 32."""
 
 
 @merged
@@ -88,25 +93,23 @@ def _extreme(x, row, column):
     return x[row, column + 256 - largest(before_end)]
 
 
-@operation
-def rows_small(words, thread, threads):
-    """Activations in rows for weights in blocks of 32. Words: 1 x f32; 4 codes; 7 scales; 10 sums, as above;
-    13 whether sums are rounded to halves.
-    """
-    x, scales = f32_array(words, 1), f32_array(words, 7)
+@operation(_ROWS)
+def rows_small(args, thread, threads):
+    """Activations in rows for weights in blocks of 32."""
+    x, scales = args.x, args.scales
     blocks = scales.shape[1] // 4
     start, stop = share(x.shape[0] * blocks, thread, threads)
     for index in range(start, stop):
         row, block = index // blocks, index % blocks
         if block * 32 < x.shape[1]:
-            _round_small(words, row, block)
+            _round_small(args, row, block)
         else:
-            _clear_small(words, row, block)
+            _clear_small(args, row, block)
 
 
 @merged
-def _round_small(words, row, block):
-    x, codes, scales, sums = f32_array(words, 1), i8_array(words, 4), f32_array(words, 7), f32_array(words, 10)
+def _round_small(args, row, block):
+    x, codes, scales, sums = args.x, args.codes, args.scales, args.sums
     inverse, scale = _scale_small(x, row, block * 32)
     place = block // 4 * 128 + block % 4 * 16
     first, second = _rounded(x, row, block * 32, inverse), _rounded(x, row, block * 32 + 16, inverse)
@@ -115,12 +118,12 @@ def _round_small(words, row, block):
     for lane in range(4):
         scales[row, block * 4 + lane] = _as_half(scale)
         sums[row, block * 4 + lane] = f32(0)
-    sums[row, block * 4] = _sum_small(sum_of(first + second), scale, words[13])
+    sums[row, block * 4] = _sum_small(sum_of(first + second), scale, args.halved_sums)
 
 
 @merged
-def _clear_small(words, row, block):
-    codes, scales, sums = i8_array(words, 4), f32_array(words, 7), f32_array(words, 10)
+def _clear_small(args, row, block):
+    codes, scales, sums = args.codes, args.scales, args.sums
     place = block // 4 * 128 + block % 4 * 16
     for i in range(16):
         codes[row, place + i] = codes[row, place + 64 + i] = 0
@@ -128,22 +131,22 @@ def _clear_small(words, row, block):
         scales[row, block * 4 + lane] = sums[row, block * 4 + lane] = f32(0)
 
 
-@operation
-def rows_super(words, thread, threads):
-    """Activations in rows for weights in blocks of 256. Words as of `rows_small`."""
-    x = f32_array(words, 1)
+@operation(_ROWS)
+def rows_super(args, thread, threads):
+    """Activations in rows for weights in blocks of 256."""
+    x = args.x
     start, stop = share(x.size // 256, thread, threads)
     for block in range(start, stop):
         row, column = block * 256 // x.shape[1], block * 256 % x.shape[1]
         inverse, scale = _scale_super(x, row, column)
         for part in range(column, column + 256, 32):
-            _round_row(words, row, part, inverse, scale)
+            _round_row(args, row, part, inverse, scale)
 
 
 @merged
-def _round_row(words, row, column, inverse, scale):
+def _round_row(args, row, column, inverse, scale):
     """Round the 32 activations from `column`."""
-    x, codes, scales, sums = f32_array(words, 1), i8_array(words, 4), f32_array(words, 7), f32_array(words, 10)
+    x, codes, scales, sums = args.x, args.codes, args.scales, args.sums
     scales[row, column // 32] = scale
     for at in (column, column + 16):
         found = _rounded(x, row, at, inverse)
@@ -156,44 +159,42 @@ def _rounded(x, row, column, inverse):
     return minimum(fitting_int(round_half_even(load(x, row, column) * inverse)), 127)
 
 
-@operation
-def tiles_small(words, thread, threads):
-    """Activations in tiles for weights in blocks of 32. Words: 1 x f32; 4 codes; 7 scales; 10 sums; 13 group;
-    14 whether sums are rounded to halves.
-    """
-    x, sums, tiles = f32_array(words, 1), f32_array(words, 10), words[8]
-    start, stop = share(tiles * TOKENS, thread, threads)
+@operation(_TILES)
+def tiles_small(args, thread, threads):
+    """Activations in tiles for weights in blocks of 32."""
+    x, sums = args.x, args.sums
+    start, stop = share(args.scales.shape[0] * TOKENS, thread, threads)
     for row in range(start, stop):
         for column in range(0, x.shape[1], 32):
             if row < x.shape[0]:
                 inverse, scale = _scale_small(x, row, column)
-                total = _round_tile(words, row, column, inverse, _as_half(scale))
-                sums[row // TOKENS, column // 32 * TOKENS + row % TOKENS] = _sum_small(total, scale, words[14])
+                total = _round_tile(args, row, column, inverse, _as_half(scale))
+                sums[row // TOKENS, column // 32 * TOKENS + row % TOKENS] = _sum_small(total, scale, args.halved_sums)
             else:
-                _clear_tile(words, row, column)
+                _clear_tile(args, row, column)
 
 
-@operation
-def tiles_super(words, thread, threads):
-    """Activations in tiles for weights in blocks of 256. Words as of `tiles_small`."""
-    x, tiles = f32_array(words, 1), f32_array(words, 7).shape[0]
-    start, stop = share(tiles * TOKENS, thread, threads)
+@operation(_TILES)
+def tiles_super(args, thread, threads):
+    """Activations in tiles for weights in blocks of 256."""
+    x = args.x
+    start, stop = share(args.scales.shape[0] * TOKENS, thread, threads)
     for row in range(start, stop):
         inverse, scale = f32(0), f32(0)
         for column in range(0, x.shape[1], 32):
             if row >= x.shape[0]:
-                _clear_tile(words, row, column)
+                _clear_tile(args, row, column)
                 continue
             if column % 256 == 0:
                 inverse, scale = _scale_super(x, row, column)
-            _round_tile(words, row, column, inverse, scale)
+            _round_tile(args, row, column, inverse, scale)
 
 
 @merged
-def _round_tile(words, row, column, inverse, scale):
+def _round_tile(args, row, column, inverse, scale):
     """Round the 32 activations from `column` into their tile; gives the sum of their codes."""
-    x, codes, scales, sums = f32_array(words, 1), i32_array(words, 4), f32_array(words, 7), f32_array(words, 10)
-    tile, token, group = row // TOKENS, row % TOKENS, words[13]
+    x, codes, scales, sums = args.x, args.codes, args.scales, args.sums
+    tile, token, group = row // TOKENS, row % TOKENS, args.group
     scales[tile, column // 32 * TOKENS + token] = scale
     whole = 0
     for at in (column, column + 16):
@@ -210,10 +211,10 @@ def _round_tile(words, row, column, inverse, scale):
 
 
 @merged
-def _clear_tile(words, row, column):
+def _clear_tile(args, row, column):
     """Give the last tile's rows that no activations fill no weight."""
-    scales, sums = f32_array(words, 7), f32_array(words, 10)
-    tile, token, group = row // TOKENS, row % TOKENS, words[13]
+    scales, sums = args.scales, args.sums
+    tile, token, group = row // TOKENS, row % TOKENS, args.group
     scales[tile, column // 32 * TOKENS + token] = f32(0)
     for at in range(column // group, (column + 32) // group):
         sums[tile, at * TOKENS + token] = f32(0)

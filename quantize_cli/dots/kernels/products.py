@@ -11,9 +11,9 @@ from llvmlite import binding, ir
 from numba.core import config
 from numba.extending import intrinsic
 
-from quantize_cli.jit.simd import LANES, ints
+from quantize_cli.jit.simd.vector import I32, LANES, call, ints
 
-_I8, _I32 = ir.IntType(8), ir.IntType(32)
+_I8 = ir.IntType(8)
 _BYTES = ir.VectorType(_I8, 64)
 
 
@@ -39,19 +39,13 @@ def instructions() -> Instructions:
     return Instructions.AVX2 if features.get("avx2", False) else Instructions.PORTABLE
 
 
-def call_llvm(builder: ir.IRBuilder, name: str, result: ir.Type, *args: ir.Value) -> ir.Value:
-    kind = ir.FunctionType(result, [a.type for a in args])
-    found = builder.module.globals.get(name)
-    return builder.call(found if found is not None else ir.Function(builder.module, kind, name), args)
-
-
 def _dot4_vnni(builder: ir.IRBuilder, total: ir.Value, unsigned: ir.Value, signed: ir.Value) -> ir.Value:
-    return call_llvm(builder, "llvm.x86.avx512.vpdpbusd.512", ints.llvm, total, unsigned, signed)
+    return call(builder, "llvm.x86.avx512.vpdpbusd.512", ints.llvm, total, unsigned, signed)
 
 
 def _dot4_avx2(builder: ir.IRBuilder, total: ir.Value, unsigned: ir.Value, signed: ir.Value) -> ir.Value:
     """Even and odd bytes widened to 16 bits in place, and pairs of products added by pmaddwd, which cannot overflow."""
-    half = ir.VectorType(_I32, 8)
+    half = ir.VectorType(I32, 8)
     short = ir.VectorType(ir.IntType(16), 16)
     sums = []
     for start in (0, 8):
@@ -60,7 +54,7 @@ def _dot4_avx2(builder: ir.IRBuilder, total: ir.Value, unsigned: ir.Value, signe
         eight = ir.Constant(short, [8] * 16)
         even = (builder.and_(u, ir.Constant(short, [255] * 16)), builder.ashr(builder.shl(s, eight), eight))
         odd = (builder.lshr(u, eight), builder.ashr(s, eight))
-        pairs = [call_llvm(builder, "llvm.x86.avx2.pmadd.wd", half, *both) for both in (even, odd)]
+        pairs = [call(builder, "llvm.x86.avx2.pmadd.wd", half, *both) for both in (even, odd)]
         sums.append(builder.add(*pairs))
     whole = ir.Constant(ints.llvm, list(range(LANES)))
     return builder.add(total, builder.shuffle_vector(*sums, whole))
@@ -100,10 +94,10 @@ def _lookup_avx2(builder: ir.IRBuilder, table: ir.Constant, index: ir.Value) -> 
     kind = ir.VectorType(_I8, 32)
     parts = []
     for start in (0, 32):
-        order = ir.Constant(ir.VectorType(_I32, 32), list(range(start, start + 32)))
+        order = ir.Constant(ir.VectorType(I32, 32), list(range(start, start + 32)))
         halves = (builder.shuffle_vector(v, v, order) for v in (table, index))
-        parts.append(call_llvm(builder, "llvm.x86.avx2.pshuf.b", kind, *halves))
-    return builder.shuffle_vector(*parts, ir.Constant(ir.VectorType(_I32, 64), list(range(64))))
+        parts.append(call(builder, "llvm.x86.avx2.pshuf.b", kind, *halves))
+    return builder.shuffle_vector(*parts, ir.Constant(ir.VectorType(I32, 64), list(range(64))))
 
 
 def _lookup_portable(builder: ir.IRBuilder, table: ir.Constant, index: ir.Value) -> ir.Value:
@@ -116,14 +110,14 @@ def _lookup_portable(builder: ir.IRBuilder, table: ir.Constant, index: ir.Value)
 
 def byte_table(numbers: tuple[int, ...]) -> Any:
     """A function that replaces each byte of ints, 0..15, by the number of sixteen it points at."""
-    table = ir.Constant(_BYTES, [ir.Constant(_I8, number) for number in numbers] * 4)
 
     @intrinsic
     def function(typing: Any, index: Any) -> Any:
         def codegen(context: Any, builder: ir.IRBuilder, sig: Any, args: Any) -> ir.Value:
+            table = ir.Constant(_BYTES, [ir.Constant(_I8, number) for number in numbers] * 4)
             index = builder.bitcast(args[0], _BYTES)
             if instructions() is Instructions.VNNI:
-                found = call_llvm(builder, "llvm.x86.avx512.pshuf.b.512", _BYTES, table, index)
+                found = call(builder, "llvm.x86.avx512.pshuf.b.512", _BYTES, table, index)
             elif instructions() is Instructions.AVX2:
                 found = _lookup_avx2(builder, table, index)
             else:

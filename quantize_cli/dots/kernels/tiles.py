@@ -6,36 +6,18 @@ from llvmlite import ir
 from numba import types
 from numba.extending import intrinsic
 
-from quantize_cli.dots.kernels.memory import load_from
 from quantize_cli.dots.kernels.products import DOT4, instructions
-from quantize_cli.jit.simd import LANES, emit_fused, floats, ints
+from quantize_cli.jit.kernel import merged
+from quantize_cli.jit.simd.addresses import float_at, load_from, spread_from
+from quantize_cli.jit.simd.fused import emit_fused
+from quantize_cli.jit.simd.tile import tile_of
+from quantize_cli.jit.simd.vector import I32, LANES, floats, ints
 
-_I32 = ir.IntType(32)
 TOKENS = 8
 """Rows of activations a tile holds: with sixteen rows of weights, the sums of a tile fit the registers."""
-tile = types.UniTuple(floats, TOKENS)
+_tile = types.UniTuple(floats, TOKENS)
 """The sums of a tile: per row of activations, sixteen rows of weights in the lanes."""
-
-
-@intrinsic
-def empty_tile(typing: Any) -> Any:
-    """A tile of zeros."""
-
-    def codegen(context: Any, builder: ir.IRBuilder, sig: Any, args: Any) -> ir.Value:
-        return ir.Constant(context.get_value_type(tile), [ir.Constant(floats.llvm, [0.0] * LANES)] * TOKENS)
-
-    return tile(), codegen
-
-
-def _spread_from(builder: ir.IRBuilder, address: ir.Value, offset: int, lane: ir.Type) -> ir.Value:
-    """The number `offset` bytes behind an address in all lanes."""
-    place = builder.add(address, ir.Constant(address.type, offset))
-    number = builder.load(builder.inttoptr(place, lane.as_pointer()))
-    number.align = 4
-    kind = ir.VectorType(lane, LANES)
-    undefined = ir.Constant(kind, ir.Undefined)
-    first = builder.insert_element(undefined, number, ir.Constant(_I32, 0))
-    return builder.shuffle_vector(first, undefined, ir.Constant(ir.VectorType(_I32, LANES), [0] * LANES))
+empty_tile, add_column, _, _ = tile_of(floats, TOKENS, 1)
 
 
 def add_group(steps: int) -> Any:
@@ -47,20 +29,22 @@ def add_group(steps: int) -> Any:
     """
 
     def codegen(context: Any, builder: ir.IRBuilder, sig: Any, args: Any) -> ir.Value:
+        def behind(address: ir.Value, nbytes: int) -> ir.Value:
+            return builder.add(address, ir.Constant(address.type, nbytes))
+
         sums, codes, activations, scale, offset, activation_scales, activation_sums = args
         totals = [ir.Constant(ints.llvm, [0] * LANES)] * TOKENS
         for step in range(steps):
-            place = builder.add(codes, ir.Constant(codes.type, 64 * step))
-            weights = load_from(builder, place, ints.llvm)
+            weights = load_from(builder, behind(codes, 64 * step), ints.llvm)
             for token in range(TOKENS):
-                four = _spread_from(builder, activations, 4 * (step * TOKENS + token), _I32)
+                four = spread_from(builder, behind(activations, 4 * (step * TOKENS + token)), ints)
                 totals[token] = DOT4[instructions()](builder, totals[token], weights, four)
         for token in range(TOKENS):
             product = builder.sitofp(totals[token], floats.llvm)
-            product = builder.fmul(product, _spread_from(builder, activation_scales, 4 * token, ir.FloatType()))
+            product = builder.fmul(product, spread_from(builder, behind(activation_scales, 4 * token), floats))
             total = builder.extract_value(sums, token)
             total = emit_fused(builder, product, scale, total)
-            whole = _spread_from(builder, activation_sums, 4 * token, ir.FloatType())
+            whole = spread_from(builder, behind(activation_sums, 4 * token), floats)
             total = emit_fused(builder, offset, whole, total)
             sums = builder.insert_value(sums, total, token)
         return sums
@@ -69,25 +53,9 @@ def add_group(steps: int) -> Any:
     def function(
         typing: Any, sums: Any, codes: Any, activations: Any, scale: Any, offset: Any, scales_: Any, sums_: Any
     ) -> Any:
-        return tile(tile, types.int64, types.int64, floats, floats, types.int64, types.int64), codegen
+        return _tile(_tile, types.int64, types.int64, floats, floats, types.int64, types.int64), codegen
 
     return function
-
-
-@intrinsic
-def add_columns(typing: Any, sums: Any, weights: Any, activations: Any) -> Any:
-    """Add to a tile the products of one column: sixteen float weights, and activations (TOKENS,) f32 at an address."""
-
-    def codegen(context: Any, builder: ir.IRBuilder, sig: Any, args: Any) -> ir.Value:
-        total = args[0]
-        for token in range(TOKENS):
-            factor = _spread_from(builder, args[2], 4 * token, ir.FloatType())
-            old = builder.extract_value(total, token)
-            new = emit_fused(builder, args[1], factor, old)
-            total = builder.insert_value(total, new, token)
-        return total
-
-    return tile(tile, floats, types.int64), codegen
 
 
 @intrinsic
@@ -104,7 +72,7 @@ def store_tile(typing: Any, sums: Any, address: Any, stride: Any, count: Any) ->
                 builder.store(value, builder.inttoptr(place, value.type.as_pointer())).align = 4
         return context.get_dummy_value()
 
-    return types.void(tile, types.int64, types.int64, types.int64), codegen
+    return types.void(_tile, types.int64, types.int64, types.int64), codegen
 
 
 @intrinsic
@@ -120,7 +88,7 @@ def transpose(typing: Any, source: Any, stride: Any, target: Any) -> Any:
         for distance in (1, 2, 4, 8):
             kept = [lane if not lane & distance else LANES + lane - distance for lane in range(LANES)]
             moved = [lane + distance if not lane & distance else LANES + lane for lane in range(LANES)]
-            orders = [ir.Constant(ir.VectorType(_I32, LANES), order) for order in (kept, moved)]
+            orders = [ir.Constant(ir.VectorType(I32, LANES), order) for order in (kept, moved)]
             for row in range(LANES):
                 if not row & distance:
                     pair = rows[row], rows[row + distance]
@@ -131,3 +99,11 @@ def transpose(typing: Any, source: Any, stride: Any, target: Any) -> Any:
         return context.get_dummy_value()
 
     return types.void(types.int64, types.int64, types.int64), codegen
+
+
+@merged
+def copy_corner(corner, out, token, count, row, stop):
+    """From a tile in scratch to out (n, rows), the rows of weights that exist: `row` up to `stop`."""
+    for index in range(count):
+        for lane in range(stop - row):
+            out[token + index, row + lane] = float_at(corner + 4 * (index * LANES + lane))

@@ -1,52 +1,64 @@
 """What the products with blocks of 256 share: one block at a time.
 
 A type says how one block adds to the sums of a row, `add_block(total, rest, block, x, x_scale, x_sums)`: `total` takes
-scale * codes * activations, `rest` what the offsets add; and how one block is opened, `open_block(block, codes, scales,
-offsets)`. Both are given addresses.
+scale * codes * activations, `rest` what the offsets add; and how one block is unpacked, `unpack_block(block, codes,
+scales, offsets)`. Both take addresses.
 """
+
+from typing import Any
 
 import numpy as np
 
-from quantize_cli.dots.kernels.lanes import total_of
-from quantize_cli.dots.kernels.memory import fetch_ahead, float_at
+from quantize_cli.dots.interface.dot import ROWS, Dot
+from quantize_cli.dots.kernels.products import dot4
 from quantize_cli.jit.kernel import merged
-from quantize_cli.jit.operation import claim_part, f32_array
-from quantize_cli.jit.simd import splat
+from quantize_cli.jit.operation import claim_part, operation, row_unpacker
+from quantize_cli.jit.simd import row_address, splat, to_float, total
+from quantize_cli.jit.simd.addresses import fetch_ahead, float_at
 
 _NOTHING = np.float32(0)
 
 
-@merged
-def multiply_rows(words, thread, threads, nbytes, add_block):
-    """The work of `Dot.rows`, for blocks of `nbytes`."""
-    out, rows = f32_array(words, 13), words[2]
-    start, stop = claim_part(words, rows, threads)
-    while start < rows:
-        for row in range(start, stop):
-            for token in range(out.shape[0]):
-                out[token, row] = _product(words, row, token, words[3] // nbytes, nbytes, add_block)
-        start, stop = claim_part(words, rows, threads)
+def dot_of(block: np.dtype, group: int, add_block: Any, unpack_block: Any) -> Dot:
+    """The products of a type whose block is the dtype `block`, with a scale for each `group` columns."""
+    nbytes = block.itemsize
+
+    @operation(ROWS)
+    def rows(args, thread, threads):
+        out, count = args.out, args.weights.shape[0]
+        start, stop = claim_part(args, count, threads)
+        while start < count:
+            for row in range(start, stop):
+                for token in range(out.shape[0]):
+                    out[token, row] = _product(args, row, token, nbytes, add_block)
+            start, stop = claim_part(args, count, threads)
+
+    @row_unpacker
+    def unpack(row, columns, codes, scales, offsets):
+        for index in range(columns // 256):
+            at = 4 * index * (256 // group)
+            unpack_block(row + index * nbytes, codes + 256 * index, scales + at, offsets + at)
+
+    return Dot(rows, unpack, group=group, super_block=True)
 
 
 @merged
-def _product(words, row, token, blocks, nbytes, add_block):
+def _product(args, row, token, nbytes, add_block):
     """One row of weights times one of activations."""
-    block, x = words[1] + row * words[3], words[4] + token * words[6]
-    x_scale, x_sums = words[7] + 4 * token * words[9], words[10] + 4 * token * words[12]
-    total, rest = splat(_NOTHING), splat(_NOTHING)
-    for _ in range(blocks):
+    block, x = row_address(args.weights, row), row_address(args.codes, token)
+    x_scale, x_sums = row_address(args.scales, token), row_address(args.sums, token)
+    products, rest = splat(_NOTHING), splat(_NOTHING)
+    for _ in range(args.weights.shape[1] // nbytes):
         fetch_ahead(block, nbytes)
-        total, rest = add_block(total, rest, block, x, float_at(x_scale), x_sums)
+        products, rest = add_block(products, rest, block, x, float_at(x_scale), x_sums)
         block += nbytes
         x += 256
         x_scale += 32
         x_sums += 64
-    return total_of(total + rest)
+    return total(products + rest)
 
 
 @merged
-def open_row(row, columns, codes, scales, offsets, nbytes, group, open_block):
-    """The work of `Dot.opener`, for blocks of `nbytes`."""
-    for block in range(columns // 256):
-        at = 4 * block * (256 // group)
-        open_block(row + block * nbytes, codes + 256 * block, scales + at, offsets + at)
+def times(codes, activations):
+    """Codes of 64 columns times their activations, four columns in each lane."""
+    return to_float(dot4(splat(np.int32(0)), codes, activations))

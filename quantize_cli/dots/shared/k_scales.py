@@ -4,13 +4,17 @@ A type says how half a block becomes codes: `codes_of(block, half)` gives, of 12
 the second and fourth.
 """
 
+from typing import Any
+
 import numpy as np
 
-from quantize_cli.dots.kernels.lanes import fused, shuffled, six_bit_bytes_at
-from quantize_cli.dots.kernels.memory import half_at, join_halves, load_floats, store_halves
-from quantize_cli.dots.kernels.products import dot4
+from quantize_cli.dots.interface.dot import Dot, offsets
+from quantize_cli.dots.shared import blocks_of_256
+from quantize_cli.dots.shared.blocks_of_256 import times
 from quantize_cli.jit.kernel import merged
-from quantize_cli.jit.simd import bits, lanes_where, select, splat, to_float
+from quantize_cli.jit.simd import bits, lanes_where, multiply_add, select, splat, to_float
+from quantize_cli.jit.simd.addresses import half_at, join_halves, load_floats, store_halves
+from quantize_cli.jit.simd.packed import shuffled, six_bit_bytes_at
 
 _FIRST_EIGHT = np.uint16(0x00FF)
 _first_and_third = shuffled((0,) * 8 + (2,) * 8)
@@ -21,39 +25,37 @@ _offsets_twice = shuffled(tuple(8 + lane // 2 for lane in range(16)))
 """The offset of each 32 columns beside both of its sums of sixteen."""
 
 
-@merged
-def _scales_and_offsets(block):
-    """Eight scales in the first lanes and eight offsets, which are minima taken negative, in the last."""
-    both = six_bit_bytes_at(block + 4)
-    return to_float(both) * select(lanes_where(_FIRST_EIGHT), splat(half_at(block)), splat(-half_at(block + 2)))
+def dot_of(block: np.dtype, codes_of: Any) -> Dot:
+    """The products of a type whose block is the dtype `block`."""
+    at = offsets(block)
+    scale_at, minimum_at, pairs_at = at.scale, at.minimum, at.pairs
 
+    @merged
+    def scales_and_offsets(block):
+        """Eight scales in the first lanes and eight offsets, which are minima taken negative, in the last."""
+        scale, minimum = half_at(block + scale_at), half_at(block + minimum_at)
+        signed = select(lanes_where(_FIRST_EIGHT), splat(scale), splat(-minimum))
+        return to_float(six_bit_bytes_at(block + pairs_at)) * signed
 
-@merged
-def _product(x, codes):
-    """Codes of 64 columns, 32 of them 64 behind the others, times their activations."""
-    return to_float(dot4(splat(np.int32(0)), codes, join_halves(x, x + 64)))
+    @merged
+    def add_block(total, rest, block, x, x_scale, x_sums):
+        both = scales_and_offsets(block)
+        scale = both * x_scale
+        first, second = codes_of(block, 0)
+        total = multiply_add(times(first, join_halves(x, x + 64)), _first_and_third(scale), total)
+        total = multiply_add(times(second, join_halves(x + 32, x + 96)), _second_and_fourth(scale), total)
+        first, second = codes_of(block, 1)
+        total = multiply_add(times(first, join_halves(x + 128, x + 192)), _fifth_and_seventh(scale), total)
+        total = multiply_add(times(second, join_halves(x + 160, x + 224)), _sixth_and_eighth(scale), total)
+        return total, multiply_add(_offsets_twice(both), load_floats(x_sums), rest)
 
+    @merged
+    def unpack_block(block, codes, scales, offsets):
+        for half in range(2):
+            first, second = codes_of(block, half)
+            at = codes + 128 * half
+            store_halves(first, at, at + 64)
+            store_halves(second, at + 32, at + 96)
+        store_halves(bits(scales_and_offsets(block)), scales, offsets)
 
-@merged
-def add_block(total, rest, block, x, x_scale, x_sums, codes_of):
-    """Add a block to the sums of a row; see _super.py."""
-    both = _scales_and_offsets(block)
-    scale = both * x_scale
-    first, second = codes_of(block, 0)
-    total = fused(_product(x, first), _first_and_third(scale), total)
-    total = fused(_product(x + 32, second), _second_and_fourth(scale), total)
-    first, second = codes_of(block, 1)
-    total = fused(_product(x + 128, first), _fifth_and_seventh(scale), total)
-    total = fused(_product(x + 160, second), _sixth_and_eighth(scale), total)
-    return total, fused(_offsets_twice(both), load_floats(x_sums), rest)
-
-
-@merged
-def open_block(block, codes, scales, offsets, codes_of):
-    """Open a block; see _super.py."""
-    for half in range(2):
-        first, second = codes_of(block, half)
-        at = codes + 128 * half
-        store_halves(first, at, at + 64)
-        store_halves(second, at + 32, at + 96)
-    store_halves(bits(_scales_and_offsets(block)), scales, offsets)
+    return blocks_of_256.dot_of(block, 32, add_block, unpack_block)

@@ -4,10 +4,12 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
+from llvmlite import binding
+from numba.core import config
 
 from quantize_cli.jit.kernel import kernel, merged
-from quantize_cli.jit.matrices.tile import LINE_NBYTES, LINES, ROWS, doubles, tile_of
 from quantize_cli.jit.simd import floats
+from quantize_cli.jit.simd.tile import LINE_NBYTES, doubles, tile_of
 
 _DEPTH = 1024
 """Terms added before the next sums' turn, so that a panel of the right stays in a core's second cache."""
@@ -17,7 +19,18 @@ _SUMMED = 256
 """Products of float32 added up as such before they join a sum in float64."""
 _ALONE = 1 << 26
 """Products fewer than these are not worth a second thread."""
-_FLOAT, _DOUBLE = tile_of(floats), tile_of(doubles)
+
+
+def _has_large_registers() -> bool:
+    if config.CPU_NAME or config.CPU_FEATURES:
+        return False
+    return bool(binding.get_host_cpu_features().get("avx512f", False))
+
+
+ROWS, LINES = (8, 2) if _has_large_registers() else (6, 1)
+"""As many sums as fit the registers, beside what is added; the sums themselves are the same for any shape."""
+_empty_floats, _add_floats, _load_floats, _store_floats = tile_of(floats, ROWS, LINES)
+_empty_doubles, _add_doubles, _load_doubles, _store_doubles = tile_of(doubles, ROWS, LINES)
 
 
 def multiply(left: np.ndarray, right: np.ndarray, threads: int = 1) -> np.ndarray:
@@ -111,38 +124,34 @@ def gram_of_triangle(lower: np.ndarray, threads: int = 1) -> np.ndarray:
 
 
 @merged
-def _multiply(lefts, rights, out, first, stop, empty, add, load, store):
-    depth, width, size = lefts.shape[1], rights.shape[2], out.itemsize
+def _multiply(lefts, rights, out, first, stop, size, empty, add, load, store):
+    depth, width = lefts.shape[1], rights.shape[2]
     distance = out.shape[1] * size
     for start in range(0, max(1, depth), _DEPTH):
         end = min(start + _DEPTH, depth)
         for right in range(rights.shape[0]):
             for left in range(first, stop):
                 place = out.ctypes.data + left * ROWS * distance + right * width * size
-                sums = load(place, distance) if start else empty()
+                sums = load(place, distance, LINE_NBYTES) if start else empty()
                 factors = lefts.ctypes.data + (left * depth + start) * ROWS * size
                 columns = rights.ctypes.data + (right * depth + start) * width * size
                 for _ in range(start, end):
-                    sums = add(sums, factors, columns)
+                    sums = add(sums, factors, size, columns)
                     factors += ROWS * size
                     columns += width * size
-                store(sums, place, distance)
-
-
-_empty_floats, _add_floats, _load_floats, _store_floats = _FLOAT
-_empty_doubles, _add_doubles, _load_doubles, _store_doubles = _DOUBLE
+                store(sums, place, distance, LINE_NBYTES)
 
 
 @kernel
 def _multiply_floats(lefts, rights, out, first, stop):
     """Panels of the left (panels, k, ROWS) f32 from `first` to `stop` times those of the right (panels, k, width)."""
-    _multiply(lefts, rights, out, first, stop, _empty_floats, _add_floats, _load_floats, _store_floats)
+    _multiply(lefts, rights, out, first, stop, 4, _empty_floats, _add_floats, _load_floats, _store_floats)
 
 
 @kernel
 def _multiply_doubles(lefts, rights, out, first, stop):
     """The same in f64."""
-    _multiply(lefts, rights, out, first, stop, _empty_doubles, _add_doubles, _load_doubles, _store_doubles)
+    _multiply(lefts, rights, out, first, stop, 8, _empty_doubles, _add_doubles, _load_doubles, _store_doubles)
 
 
 @kernel
@@ -157,10 +166,10 @@ def _fill_gram(lefts, rights, out, first, stop):
                 factors = lefts.ctypes.data + (left * depth + start) * ROWS * 8
                 columns = rights.ctypes.data + (right * depth + start) * width * 8
                 for _ in range(start, depth):
-                    sums = _add_doubles(sums, factors, columns)
+                    sums = _add_doubles(sums, factors, 8, columns)
                     factors += ROWS * 8
                     columns += width * 8
-                _store_doubles(sums, out.ctypes.data + row * distance + column * 8, distance)
+                _store_doubles(sums, out.ctypes.data + row * distance + column * 8, distance, LINE_NBYTES)
 
 
 @kernel
@@ -179,10 +188,10 @@ def _add_gram(lefts, rights, total, is_symmetric, first, stop):
                 factors = lefts.ctypes.data + (left * depth + start) * ROWS * 4
                 columns = rights.ctypes.data + (right * depth + start) * width * 4
                 for _ in range(start, min(start + _SUMMED, depth)):
-                    sums = _add_floats(sums, factors, columns)
+                    sums = _add_floats(sums, factors, 4, columns)
                     factors += ROWS * 4
                     columns += width * 4
-                _store_floats(sums, part.ctypes.data, width * 4)
+                _store_floats(sums, part.ctypes.data, width * 4, LINE_NBYTES)
                 whole += part
             for i in range(min(ROWS, total.shape[0] - row)):
                 for j in range(min(width, total.shape[1] - column)):

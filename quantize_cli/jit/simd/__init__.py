@@ -45,6 +45,7 @@ from quantize_cli.jit.simd.memory import (
     load_half,
     load_some,
     prefetch,
+    row_address,
     store,
     store_half,
     store_some,
@@ -59,6 +60,7 @@ __all__ = [
     "fitting_int_away", "float_from_bits", "floats", "from_bits", "from_half", "highest", "ints", "lane_bits",
     "lane_numbers", "lanes_where", "largest", "load", "load_half", "load_some", "lookup", "lowest", "mask", "maximum",
     "minimum", "multiply_add", "nearest", "picked", "prefetch", "round_half_away", "round_half_even", "row",
-    "row_magnitudes", "row_maxima", "row_minima", "select", "set_row", "shift_right", "splat", "square_root", "store",
-    "store_half", "store_some", "to_float", "to_half", "to_int", "total", "transpose", "zeros_like",
+    "row_address", "row_magnitudes", "row_maxima", "row_minima", "select", "set_row", "shift_right", "splat",
+    "square_root", "store", "store_half", "store_some", "to_float", "to_half", "to_int", "total", "transpose",
+    "zeros_like",
 ]  # fmt: skip

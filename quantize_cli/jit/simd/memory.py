@@ -10,14 +10,27 @@ from quantize_cli.jit import half
 from quantize_cli.jit.simd.vector import I16, I32, LANES, call, constant, floats, ints, spread
 
 
+def _row_of(context: Any, builder: ir.IRBuilder, array_type: Any, array: ir.Value, row: ir.Value) -> ir.Value:
+    """Where array[row] begins; only the row stride is looked at."""
+    struct = context.make_array(array_type)(context, builder, array)
+    stride = builder.extract_value(struct.strides, 0)
+    return builder.add(builder.ptrtoint(struct.data, stride.type), builder.mul(row, stride))
+
+
 def address_of(context: Any, builder: ir.IRBuilder, array_type: Any, args: Any, lane: ir.Type) -> ir.Value:
-    """Pointer to sixteen `lane`s at array[row, start]; only the row stride is looked at."""
-    array = context.make_array(array_type)(context, builder, args[0])
-    row_stride = builder.extract_value(array.strides, 0)
-    base = builder.ptrtoint(array.data, row_stride.type)
-    itemsize = ir.Constant(row_stride.type, context.get_abi_sizeof(context.get_data_type(array_type.dtype)))
-    at = builder.add(base, builder.add(builder.mul(args[1], row_stride), builder.mul(args[2], itemsize)))
+    """Pointer to sixteen `lane`s at array[row, start]."""
+    start = _row_of(context, builder, array_type, args[0], args[1])
+    itemsize = ir.Constant(start.type, context.get_abi_sizeof(context.get_data_type(array_type.dtype)))
+    at = builder.add(start, builder.mul(args[2], itemsize))
     return builder.inttoptr(at, ir.VectorType(lane, LANES).as_pointer())
+
+
+@intrinsic
+def row_address(typing: Any, array: Any, row: Any) -> Any:
+    """The address of a row of an array whose rows are contiguous."""
+    return types.int64(array, types.int64), lambda context, builder, sig, args: _row_of(
+        context, builder, sig.args[0], *args
+    )
 
 
 def _lane_of(dtype: types.Type) -> ir.Type:

@@ -34,7 +34,10 @@ class QuantType:
     encode: Callable[[np.ndarray, np.ndarray | None, np.ndarray], None] | None = None
     """Quantize and pack into blocks (n,) at once, as a type that searches nothing does in one pass; the same bytes."""
     needs_importance: bool = False
-    """Whether `quantize` cannot do without: too few bits to choose well from the weights alone."""
+    """Whether `quantize` cannot do without: the reference has no way to choose codes from the weights alone.
+
+    llama.cpp refuses more types without an importance matrix than these; that policy stands in pipeline/plan.py.
+    """
     grid: Grid | None = None
     """What the codes stand for, where that is levels times a scale."""
     lattice: Lattice | None = None

@@ -1,4 +1,4 @@
-"""The reference's search for a scale by coordinate descent, for sixteen groups of weights at once (see _search.py).
+"""The reference's search for a scale by coordinate descent, for sixteen groups of weights at once (see scales.py).
 
 Of groups of normal weights three in four stay as the plain range has them. `begin_descent` finds those without a step
 from one code to the next; the others can then be put together and descended.

@@ -1,6 +1,6 @@
 """The reference's search for the scale of a few non-negative numbers: the scales of a super-block's groups.
 
-Sixteen super-blocks are searched at once, one in each lane of a workspace (see _search.py).
+Sixteen super-blocks are searched at once, one in each lane of a workspace (see scales.py).
 """
 
 import numpy as np

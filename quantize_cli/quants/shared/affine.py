@@ -9,6 +9,7 @@ from functools import partial
 
 import numpy as np
 
+from quantize_cli.formats.ggml import GgmlType
 from quantize_cli.jit.kernel import inlined, kernel, merged
 from quantize_cli.jit.simd import (
     any_lane,
@@ -25,6 +26,8 @@ from quantize_cli.jit.simd import (
     to_float,
     to_half,
 )
+from quantize_cli.quants.interface.grid import Grid, even
+from quantize_cli.quants.interface.type import QuantType
 from quantize_cli.quants.packing.nibbles import put_codes
 from quantize_cli.quants.search.batch import AHEAD, BATCH, INVERSES, bounded_int, in_batches, put_half, store_inverse
 from quantize_cli.quants.search.row import mean_square
@@ -39,6 +42,8 @@ from quantize_cli.quants.search.scales import (
     searched_code,
     weigh_by_row,
 )
+from quantize_cli.quants.shared import blocks_of_32
+from quantize_cli.quants.shared.blocks_of_32 import halves_of
 
 f32 = np.float32
 _SMALLEST = 1
@@ -47,7 +52,20 @@ _SMALLEST = 1
 CODES = np.dtype([("scale", "<f2"), ("minimum", "<f2"), ("code", "u1", 32)])
 
 
-def quantize(weights: np.ndarray, importance: np.ndarray | None, top: int) -> np.ndarray:
+def quant_of(type_: GgmlType, block: np.dtype, top: int) -> QuantType:
+    """The type whose block is the dtype `block`."""
+    put = blocks_of_32.putter(block)
+
+    @kernel
+    def fill(weights, halves, fields):
+        decide(weights, top, halves[0], halves[1], put, fields)
+
+    grid = Grid(even(0, top), group=32, sign=1)
+    decisions = blocks_of_32.Decisions(CODES, partial(_quantize, top), _dequantize, fill, grid)
+    return blocks_of_32.quant_of(type_, block, decisions)
+
+
+def _quantize(top: int, weights: np.ndarray, importance: np.ndarray | None) -> np.ndarray:
     """Weights (rows, columns) f32, importance (columns,) or None -> CODES."""
     codes = np.empty(weights.size // 32, CODES)
     blocks = weights.reshape(-1, 32)
@@ -61,29 +79,24 @@ def quantize(weights: np.ndarray, importance: np.ndarray | None, top: int) -> np
 
 
 def _quantize_plainly(top: int, blocks: np.ndarray, codes: np.ndarray) -> None:
-    _quantize(blocks, top, *halves_of(codes), codes["code"])
+    _fill_codes(blocks, top, *halves_of(codes), codes["code"])
 
 
-def halves_of(blocks: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """The scales and the minima of codes or blocks, as the bits of their halves (n,) u16."""
-    return blocks["scale"].view(np.uint16), blocks["minimum"].view(np.uint16)
-
-
-def dequantize(codes: np.ndarray) -> np.ndarray:
+def _dequantize(codes: np.ndarray) -> np.ndarray:
     """CODES (n,) -> weights (n, 32) f32."""
     weights = np.empty((len(codes), 32), np.float32)
-    _dequantize(*halves_of(codes), codes["code"], weights)
+    _fill_weights(*halves_of(codes), codes["code"], weights)
     return weights
 
 
 @kernel
-def _quantize(weights, top, scale, low, code):
+def _fill_codes(weights, top, scale, low, code):
     decide(weights, top, scale, low, put_codes, (code,))
 
 
 @merged
 def decide(weights, top, scale, low, put, fields):
-    """Scales, minima and codes of weights (n, 32), n >= BATCH; `put` takes the codes of one block: see _nibbles.py.
+    """Scales, minima and codes of weights (n, 32), n >= BATCH; `put` takes a block's codes: see packing/nibbles.py.
 
     quantize_row_q4_1_ref, quantize_row_q5_1_ref.
     """
@@ -158,7 +171,7 @@ def _quantize_weighted(weights, importance, variance, top, scale, low, code):
 
 
 @kernel
-def _dequantize(scale, low, code, weights):
+def _fill_weights(scale, low, code, weights):
     for block in range(code.shape[0]):
         d, m = from_half(scale[block]), from_half(low[block])
         store(weights, block, 0, to_float(load(code, block, 0)) * d + m)

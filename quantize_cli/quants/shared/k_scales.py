@@ -7,8 +7,12 @@ bits; byte 8 + i holds the low nibbles of scale 4 + i and minimum 4 + i, whose h
 and 4 + i (get_scale_min_k4).
 """
 
+from functools import partial
+from typing import Any, NamedTuple
+
 import numpy as np
 
+from quantize_cli.formats.ggml import GgmlType
 from quantize_cli.jit.kernel import inlined, kernel
 from quantize_cli.jit.simd import (
     absolute,
@@ -25,6 +29,8 @@ from quantize_cli.jit.simd import (
     to_half,
     zeros_like,
 )
+from quantize_cli.quants.interface.grid import Grid, even
+from quantize_cli.quants.interface.type import QuantType
 from quantize_cli.quants.search.positive import search_positive_scale
 from quantize_cli.quants.search.scales import CODES as LANE_CODES
 from quantize_cli.quants.search.scales import (
@@ -59,13 +65,46 @@ _FOUND_ROWS = 7 * GROUPS + 3
 """Rows of what the groups of sixteen super-blocks, one in each lane, were found to need."""
 
 
-def quantize(
-    weights: np.ndarray, importance: np.ndarray | None, top: int, search: tuple[np.float32, np.float32, int]
-) -> np.ndarray:
-    """Weights (rows, columns) f32, importance (columns,) or None -> CODES with codes in 0..top.
+class Packing(NamedTuple):
+    """How the codes of a type (n, 256) u8 are stored in the fields of its blocks that `names` lists."""
+
+    names: tuple[str, ...]
+    pack: Any
+    """(codes, *fields): a kernel that fills the fields."""
+    unpack: Any
+    """(*fields, codes): the reverse."""
+
+
+def quant_of(
+    type_: GgmlType, block: np.dtype, top: int, search: tuple[np.float32, np.float32, int], packing: Packing
+) -> QuantType:
+    """The type whose block is the dtype `block`, with codes in 0..top.
 
     `search` is the (first, step, steps) of the ranges tried without importance; with it the reference has its own.
     """
+
+    def pack(codes: np.ndarray) -> np.ndarray:
+        blocks = np.empty(len(codes), block)
+        blocks["scale"], blocks["minimum"] = codes["scale"], codes["minimum"]
+        _pack_pairs(codes["scale_code"], codes["minimum_code"], blocks["pairs"])
+        packing.pack(codes["code"], *(blocks[name] for name in packing.names))
+        return blocks
+
+    def unpack(blocks: np.ndarray) -> np.ndarray:
+        codes = np.empty(len(blocks), CODES)
+        codes["scale"], codes["minimum"] = blocks["scale"], blocks["minimum"]
+        _unpack_pairs(blocks["pairs"], codes["scale_code"], codes["minimum_code"])
+        packing.unpack(*(blocks[name] for name in packing.names), codes["code"])
+        return codes
+
+    grid = Grid(even(0, top), GROUP, (0, 63), (0, 63), sign=-1)
+    return QuantType(type_, block, partial(_quantize, top, search), pack, unpack, _dequantize, grid=grid)
+
+
+def _quantize(
+    top: int, search: tuple[np.float32, np.float32, int], weights: np.ndarray, importance: np.ndarray | None
+) -> np.ndarray:
+    """Weights (rows, columns) f32, importance (columns,) or None -> CODES."""
     weights = weights.reshape(-1, WIDTH)
     codes = np.empty(len(weights), CODES)
     fields = (
@@ -75,16 +114,16 @@ def quantize(
         codes["minimum_code"],
     )
     if importance is None:
-        _quantize(weights, top, *search, *fields, codes["code"])
+        _fill_codes(weights, top, *search, *fields, codes["code"])
     else:
         _quantize_weighted(weights, importance.reshape(-1, WIDTH), top, *_WEIGHTED_SEARCH, *fields, codes["code"])
     return codes
 
 
-def dequantize(codes: np.ndarray) -> np.ndarray:
+def _dequantize(codes: np.ndarray) -> np.ndarray:
     """CODES (n,) -> weights (n, 256) f32."""
     weights = np.empty((len(codes), WIDTH), np.float32)
-    _dequantize(
+    _fill_weights(
         codes["scale"].view(np.uint16), codes["minimum"].view(np.uint16), codes["scale_code"], codes["minimum_code"],
         codes["code"], weights,
     )  # fmt: skip
@@ -92,7 +131,7 @@ def dequantize(codes: np.ndarray) -> np.ndarray:
 
 
 @kernel
-def _quantize(weights, top, first, step, steps, scale, low, scale_code, minimum_code, code):
+def _fill_codes(weights, top, first, step, steps, scale, low, scale_code, minimum_code, code):
     """quantize_row_q4_K_ref, quantize_row_q5_K_ref: four super-blocks fill the lanes."""
     blocks = weights.shape[0]
     work = wide_workspace(WORK_ROWS)
@@ -191,7 +230,7 @@ def _wrap(six_bit_code):
 
 
 @kernel
-def _dequantize(scale, low, scale_code, minimum_code, code, weights):
+def _fill_weights(scale, low, scale_code, minimum_code, code, weights):
     for block in range(code.shape[0]):
         for group in range(GROUPS):
             d = from_half(scale[block]) * f32(scale_code[block, group])
@@ -201,7 +240,7 @@ def _dequantize(scale, low, scale_code, minimum_code, code, weights):
 
 
 @kernel
-def pack_pairs(scale_code, minimum_code, packed):
+def _pack_pairs(scale_code, minimum_code, packed):
     """Eight scale and eight minimum codes (n, 8) u8 -> their 12 bytes (n, 12) u8."""
     for block in range(packed.shape[0]):
         for i in range(4):
@@ -212,7 +251,7 @@ def pack_pairs(scale_code, minimum_code, packed):
 
 
 @kernel
-def unpack_pairs(packed, scale_code, minimum_code):
+def _unpack_pairs(packed, scale_code, minimum_code):
     """The reverse of `pack_pairs`."""
     for block in range(packed.shape[0]):
         for i in range(4):

@@ -9,6 +9,7 @@ from functools import partial
 
 import numpy as np
 
+from quantize_cli.formats.ggml import GgmlType
 from quantize_cli.jit.kernel import inlined, kernel, merged
 from quantize_cli.jit.simd import (
     any_lane,
@@ -25,6 +26,8 @@ from quantize_cli.jit.simd import (
     to_float,
     to_half,
 )
+from quantize_cli.quants.interface.grid import Grid, even
+from quantize_cli.quants.interface.type import QuantType
 from quantize_cli.quants.packing.nibbles import put_codes
 from quantize_cli.quants.search.batch import AHEAD, BATCH, INVERSES, bounded_int, in_batches, put_half, store_inverse
 from quantize_cli.quants.search.row import mean_square
@@ -39,12 +42,26 @@ from quantize_cli.quants.search.scales import (
     search_scale,
     weigh_by_row,
 )
+from quantize_cli.quants.shared import blocks_of_32
 
 f32 = np.float32
 CODES = np.dtype([("scale", "<f2"), ("code", "u1", 32)])
 
 
-def quantize(weights: np.ndarray, importance: np.ndarray | None, limit: int) -> np.ndarray:
+def quant_of(type_: GgmlType, block: np.dtype, limit: int) -> QuantType:
+    """The type whose block is the dtype `block`."""
+    put = blocks_of_32.putter(block)
+
+    @kernel
+    def fill(weights, halves, fields):
+        decide(weights, limit, halves[0], put, fields)
+
+    grid = Grid(even(-limit, limit - 1), group=32)
+    decisions = blocks_of_32.Decisions(CODES, partial(_quantize, limit), partial(_dequantize, limit), fill, grid)
+    return blocks_of_32.quant_of(type_, block, decisions)
+
+
+def _quantize(limit: int, weights: np.ndarray, importance: np.ndarray | None) -> np.ndarray:
     """Weights (rows, columns) f32, importance (columns,) or None -> CODES."""
     codes = np.empty(weights.size // 32, CODES)
     blocks = weights.reshape(-1, 32)
@@ -57,24 +74,24 @@ def quantize(weights: np.ndarray, importance: np.ndarray | None, limit: int) -> 
 
 
 def _quantize_plainly(limit: int, blocks: np.ndarray, codes: np.ndarray) -> None:
-    _quantize(blocks, limit, codes["scale"].view(np.uint16), codes["code"])
+    _fill_codes(blocks, limit, codes["scale"].view(np.uint16), codes["code"])
 
 
-def dequantize(codes: np.ndarray, limit: int) -> np.ndarray:
+def _dequantize(limit: int, codes: np.ndarray) -> np.ndarray:
     """CODES (n,) -> weights (n, 32) f32."""
     weights = np.empty((len(codes), 32), np.float32)
-    _dequantize(codes["scale"].view(np.uint16), codes["code"], limit, weights)
+    _fill_weights(codes["scale"].view(np.uint16), codes["code"], limit, weights)
     return weights
 
 
 @kernel
-def _quantize(weights, limit, scale, code):
+def _fill_codes(weights, limit, scale, code):
     decide(weights, limit, scale, put_codes, (code,))
 
 
 @merged
 def decide(weights, limit, scale, put, fields):
-    """Scales and codes of weights (n, 32), n >= BATCH; `put` takes the codes of one block: see _nibbles.py.
+    """Scales and codes of weights (n, 32), n >= BATCH; `put` takes the codes of one block: see packing/nibbles.py.
 
     quantize_row_q4_0_ref, quantize_row_q5_0_ref.
     """
@@ -152,7 +169,7 @@ def _quantize_weighted(weights, importance, variance, limit, scale, code):
 
 
 @kernel
-def _dequantize(scale, code, limit, weights):
+def _fill_weights(scale, code, limit, weights):
     for block in range(code.shape[0]):
         d = from_half(scale[block])
         store(weights, block, 0, to_float(load(code, block, 0) - limit) * d)

@@ -9,35 +9,34 @@ from typing import NamedTuple
 
 import numpy as np
 
+from quantize_cli.jit.arguments import Arguments, f32_array, f32_number, i64_array, number
 from quantize_cli.jit.kernel import merged
-from quantize_cli.jit.operation import claim, f32_array, f32_number, operation, place_of
+from quantize_cli.jit.operation import claim, operation
 from quantize_cli.jit.simd import (
     fetch_line,
+    floats,
     highest,
     lane_numbers,
     load,
     load_some,
     maximum,
+    row_address,
     select,
     splat,
     store,
     store_some,
     total,
 )
+from quantize_cli.jit.simd.tile import tile_of
 from quantize_cli.runtime.kernels.elementwise import capped
 from quantize_cli.runtime.kernels.exponential import exponential
-from quantize_cli.runtime.kernels.tile import (
-    ROWS,
-    add_pair,
-    add_single,
-    empty_pair,
-    empty_single,
-    store_pair,
-    store_single,
-)
 
 f32, i32 = np.float32, np.int32
-_LANES = 16
+_LANES, ROWS = 16, 8
+"""Two vectors by eight rows are sixteen sums: enough to hide the latency of a multiply-add, and half of AVX-512's
+registers."""
+_empty_single, _add_single, _, _store_single = tile_of(floats, ROWS, 1)
+_empty_pair, _add_pair, _, _store_pair = tile_of(floats, ROWS, 2)
 _BLOCK = ROWS * _LANES
 _RESULTS = 2 * _BLOCK
 _AHEAD = 64
@@ -45,6 +44,11 @@ _AHEAD = 64
 far for the processor to guess: a token after 512 others took 57 us a layer instead of 92.
 """
 _INFINITY = f32(np.inf)
+
+_ARGUMENTS = Arguments(
+    queries=f32_array, all_keys=f32_array, all_values=f32_array, stored=i64_array, out=f32_array, scratch=f32_array,
+    scale=f32_number, cap=f32_number, window=number, sequences=number,
+)  # fmt: skip
 
 
 class _Unit(NamedTuple):
@@ -78,23 +82,22 @@ def scratch_columns(capacity: int, head_width: int) -> int:
     return ROWS * (capacity + head_width + _LANES) + _RESULTS + 2 * _LANES
 
 
-@operation
-def attend(words_, thread, threads):
+@operation(_ARGUMENTS)
+def attend(args, thread, threads):
     """Mix values for each query over the positions up to its own.
 
-    Words: queries (sequences * n, heads * head_width) f32; the layer's keys and values; out like queries; the cell
-    (1,) i64, which does not count the n positions yet; scratch (threads, scratch_columns) f32; what scores are
-    multiplied by f32; what they are capped at f32, 0 for nothing; the window, how many positions up to its own a query
-    sees, 0 for all; sequences.
+    queries (sequences * n, heads * head_width); the layer's keys and values; `stored` (1,), which does not count the n
+    positions yet; out like queries; scratch (threads, scratch_columns); `scale`, what scores are multiplied by; `cap`,
+    what they are capped at, 0 for nothing; `window`, how many positions up to its own a query sees, 0 for all.
     """
-    width, sequences, stored = words_[9], words_[22], place_of(words_[13])[0]
-    shared = words_[5] // (sequences * width)
-    group = words_[3] // (shared * width)
-    tokens = words_[2] // sequences
+    width, sequences, stored = args.all_values.shape[1], args.sequences, args.stored[0, 0]
+    shared = args.all_keys.shape[0] // (sequences * width)
+    group = args.queries.shape[1] // (shared * width)
+    tokens = args.queries.shape[0] // sequences
     tiles = (tokens * group + ROWS - 1) // ROWS
-    scratch = _scratch_of(words_, thread)
+    scratch = _scratch_of(args, thread)
     while True:
-        claimed = claim(words_)
+        claimed = claim(args)
         if claimed >= sequences * shared * tiles:
             break
         # The keys and values of one head stay near while its tiles are done; those that see most come first.
@@ -102,14 +105,14 @@ def attend(words_, thread, threads):
         first = (tiles - 1 - claimed % tiles) * ROWS
         count = min(ROWS, tokens * group - first)
         row, column = pair // shared * tokens, pair % shared * group * width
-        _attend_unit(words_, scratch, _Unit(pair, group, first, count, row, column, stored, words_[21]))
+        _attend_unit(args, scratch, _Unit(pair, group, first, count, row, column, stored, args.window))
 
 
 @merged
-def _scratch_of(words_, thread):
+def _scratch_of(args, thread):
     """The scores begin on a cache line: no block of theirs straddles two."""
-    capacity, width = words_[6], words_[9]
-    address = words_[16] + 4 * words_[18] * thread
+    capacity, width = args.all_keys.shape[1], args.all_values.shape[1]
+    address = row_address(args.scratch, thread)
     scores = (-address & 63) // 4
     queries = scores + ROWS * capacity
     results = queries + ROWS * _padded(width)
@@ -122,26 +125,26 @@ def _padded(width):
 
 
 @merged
-def _attend_unit(words_, scratch, unit):
+def _attend_unit(args, scratch, unit):
     last = unit.first + unit.rows - 1
     start, stop = _sees_from(unit, unit.first), _sees_to(unit, last)
-    _scale_queries(words_, scratch, unit)
-    _score(words_, scratch, unit, start // _LANES, (stop + _LANES - 1) // _LANES)
+    _scale_queries(args, scratch, unit)
+    _score(args, scratch, unit, start // _LANES, (stop + _LANES - 1) // _LANES)
     for row in range(unit.rows):
-        _share_out(words_, scratch, unit, row, start // _LANES, (stop + _LANES - 1) // _LANES)
-    width, column = words_[9], 0
+        _share_out(args, scratch, unit, row, start // _LANES, (stop + _LANES - 1) // _LANES)
+    width, column = args.all_values.shape[1], 0
     while column < width:
         if width < _LANES:
-            _mix_narrow(words_, scratch, unit, start, stop)
+            _mix_narrow(args, scratch, unit, start, stop)
             column = width
         elif width - column > _LANES and width >= 2 * _LANES:
             # The last columns may overlap those before: they are computed twice, alike.
             column = min(column, width - 2 * _LANES)
-            _mix_pair(words_, scratch, unit, column, start, stop)
+            _mix_pair(args, scratch, unit, column, start, stop)
             column += 2 * _LANES
         else:
             column = min(column, width - _LANES)
-            _mix_single(words_, scratch, unit, column, start, stop)
+            _mix_single(args, scratch, unit, column, start, stop)
             column += _LANES
 
 
@@ -169,8 +172,8 @@ def _place(unit, row, width):
 
 
 @merged
-def _scale_queries(words_, scratch, unit):
-    queries, target, width, scale = f32_array(words_, 1), f32_array(words_, 16), words_[9], f32_number(words_, 19)
+def _scale_queries(args, scratch, unit):
+    queries, target, width, scale = args.queries, args.scratch, args.all_values.shape[1], args.scale
     for row in range(ROWS):
         # Rows past the last are computed with whatever is there, and dropped.
         source, column = _place(unit, min(row, unit.rows - 1), width)
@@ -180,35 +183,35 @@ def _scale_queries(words_, scratch, unit):
 
 
 @merged
-def _score(words_, scratch, unit, first_block, last_block):
+def _score(args, scratch, unit, first_block, last_block):
     """Scores of blocks of positions, of all rows and with no regard to what each may see."""
-    width, line = words_[9], 4 * words_[6]
+    width, line = args.all_values.shape[1], 4 * args.all_keys.shape[1]
     queries, distance = scratch.address + 4 * scratch.queries, 4 * _padded(width)
-    keys = words_[4] + unit.pair * width * line
+    keys = row_address(args.all_keys, unit.pair * width)
     for block in range(first_block, last_block - 1, 2):
-        sums = empty_pair()
+        sums = _empty_pair()
         for column in range(width):
             at = keys + column * line + 64 * block
             fetch_line(at + 4 * _AHEAD)
             fetch_line(at + 4 * _AHEAD + 64)
-            sums = add_pair(sums, queries + 4 * column, distance, at)
+            sums = _add_pair(sums, queries + 4 * column, distance, at)
         at = scratch.scores + (block - first_block) * _BLOCK
-        store_pair(sums, scratch.address + 4 * at, 4 * _LANES, 4 * _BLOCK)
+        _store_pair(sums, scratch.address + 4 * at, 4 * _LANES, 4 * _BLOCK)
     if (last_block - first_block) % 2:
         block = last_block - 1
-        single = empty_single()
+        single = _empty_single()
         for column in range(width):
-            single = add_single(single, queries + 4 * column, distance, keys + column * line + 64 * block)
+            single = _add_single(single, queries + 4 * column, distance, keys + column * line + 64 * block)
         at = scratch.scores + (block - first_block) * _BLOCK
-        store_single(single, scratch.address + 4 * at, 4 * _LANES, 0)
+        _store_single(single, scratch.address + 4 * at, 4 * _LANES, 0)
 
 
 @merged
-def _share_out(words_, scratch, unit, row, first_block, last_block):
+def _share_out(args, scratch, unit, row, first_block, last_block):
     """Turn one row's scores into e to their power, relative to the highest; keep what makes their sum one."""
-    scores, at = f32_array(words_, 16), scratch.scores + row * _LANES
+    scores, at = args.scratch, scratch.scores + row * _LANES
     blocks = last_block - first_block
-    cap = f32_number(words_, 20)
+    cap = args.cap
     if cap > f32(0):
         for block in range(blocks):
             score = load(scores, scratch.row, at + block * _BLOCK)
@@ -244,40 +247,40 @@ def _hide(scores, scratch_row, at, blocks, start, stop):
 
 
 @merged
-def _mix_pair(words_, scratch, unit, column, start, stop):
+def _mix_pair(args, scratch, unit, column, start, stop):
     """32 columns of what comes out."""
-    width = words_[9]
-    values = words_[7] + 4 * (unit.pair * words_[6] * width + column)
+    width = args.all_values.shape[1]
+    values = row_address(args.all_values, unit.pair * args.all_keys.shape[1]) + 4 * column
     shares = scratch.address + 4 * (scratch.scores - start // _LANES * _BLOCK)
-    sums = empty_pair()
+    sums = _empty_pair()
     for position in range(start, stop):
         factors = shares + 4 * (position // _LANES * _BLOCK + position % _LANES)
         at = values + 4 * width * position
         fetch_line(at + 4 * width * _AHEAD)
         fetch_line(at + 4 * width * _AHEAD + 64)
-        sums = add_pair(sums, factors, 4 * _LANES, at)
-    store_pair(sums, scratch.address + 4 * scratch.results, 8 * _LANES, 4 * _LANES)
-    _put(words_, scratch, unit, column, 2)
+        sums = _add_pair(sums, factors, 4 * _LANES, at)
+    _store_pair(sums, scratch.address + 4 * scratch.results, 8 * _LANES, 4 * _LANES)
+    _put(args, scratch, unit, column, 2)
 
 
 @merged
-def _mix_single(words_, scratch, unit, column, start, stop):
+def _mix_single(args, scratch, unit, column, start, stop):
     """Sixteen columns of what comes out."""
-    width = words_[9]
-    values = words_[7] + 4 * (unit.pair * words_[6] * width + column)
+    width = args.all_values.shape[1]
+    values = row_address(args.all_values, unit.pair * args.all_keys.shape[1]) + 4 * column
     shares = scratch.address + 4 * (scratch.scores - start // _LANES * _BLOCK)
-    sums = empty_single()
+    sums = _empty_single()
     for position in range(start, stop):
         factors = shares + 4 * (position // _LANES * _BLOCK + position % _LANES)
-        sums = add_single(sums, factors, 4 * _LANES, values + 4 * width * position)
-    store_single(sums, scratch.address + 4 * scratch.results, 8 * _LANES, 0)
-    _put(words_, scratch, unit, column, 1)
+        sums = _add_single(sums, factors, 4 * _LANES, values + 4 * width * position)
+    _store_single(sums, scratch.address + 4 * scratch.results, 8 * _LANES, 0)
+    _put(args, scratch, unit, column, 1)
 
 
 @merged
-def _put(words_, scratch, unit, column, vectors):
+def _put(args, scratch, unit, column, vectors):
     """Vectors of results of each row to where they belong, their shares made to sum to one."""
-    source, target, width = f32_array(words_, 16), f32_array(words_, 10), words_[9]
+    source, target, width = args.scratch, args.out, args.all_values.shape[1]
     for row in range(unit.rows):
         inverse = source[scratch.row, scratch.inverses + row]
         target_row, target_column = _place(unit, row, width)
@@ -287,14 +290,14 @@ def _put(words_, scratch, unit, column, vectors):
 
 
 @merged
-def _mix_narrow(words_, scratch, unit, start, stop):
+def _mix_narrow(args, scratch, unit, start, stop):
     """Heads of fewer than sixteen columns, row by row."""
-    source, values, target, width = f32_array(words_, 16), f32_array(words_, 7), f32_array(words_, 10), words_[9]
+    source, values, target, width = args.scratch, args.all_values, args.out, args.all_values.shape[1]
     for row in range(unit.rows):
         at = scratch.scores + row * _LANES - start // _LANES * _BLOCK
         sums = splat(f32(0))
         for position in range(start, stop):
             share = source[scratch.row, at + position // _LANES * _BLOCK + position % _LANES]
-            sums = sums + load_some(values, unit.pair * words_[6] + position, 0, width) * share
+            sums = sums + load_some(values, unit.pair * args.all_keys.shape[1] + position, 0, width) * share
         target_row, target_column = _place(unit, row, width)
         store_some(target, target_row, target_column, sums * source[scratch.row, scratch.inverses + row], width)

@@ -2,8 +2,9 @@
 
 import numpy as np
 
+from quantize_cli.jit.arguments import Arguments, f32_array, f32_number
 from quantize_cli.jit.kernel import merged
-from quantize_cli.jit.operation import f32_array, f32_number, operation, share
+from quantize_cli.jit.operation import operation, share
 from quantize_cli.jit.simd import load, load_some, multiply_add, splat, store, store_some
 from quantize_cli.runtime.kernels.exponential import exponential, tanh
 
@@ -11,49 +12,40 @@ f32 = np.float32
 _GELU_LINEAR, _GELU_CUBIC = f32(-2 * np.sqrt(2 / np.pi)), f32(0.044715)
 
 
-@operation
-def add(words_, thread, threads):
-    """y += x. Words: y (n, columns) f32, x the same."""
-    _combine(_sum, f32_array(words_, 1), f32_array(words_, 4), f32(0), thread, threads)
+@operation(Arguments(y=f32_array, x=f32_array))
+def add(args, thread, threads):
+    """y += x, of the same shape."""
+    _combine(_sum, args.y, args.x, f32(0), thread, threads)
 
 
-@operation
-def add_row(words_, thread, threads):
-    """Each row of y += the row. Words: y (n, columns) f32, row (columns,) f32."""
-    _combine(_sum, f32_array(words_, 1), f32_array(words_, 4), f32(0), thread, threads)
+@operation(Arguments(y=f32_array, row=f32_array))
+def add_row(args, thread, threads):
+    """Each row of y (n, columns) += the row (columns,)."""
+    _combine(_sum, args.y, args.row, f32(0), thread, threads)
 
 
-@operation
-def multiply_by(words_, thread, threads):
-    """y *= number. Words: y (n, columns) f32, number f32."""
-    y = f32_array(words_, 1)
-    _combine(_product, y, y, f32_number(words_, 4), thread, threads)
+@operation(Arguments(y=f32_array, cap=f32_number))
+def soft_cap(args, thread, threads):
+    """y = cap * tanh(y / cap), cap > 0."""
+    _combine(capped, args.y, args.y, args.cap, thread, threads)
 
 
-@operation
-def soft_cap(words_, thread, threads):
-    """y = cap * tanh(y / cap). Words: y (n, columns) f32, cap f32 > 0."""
-    y = f32_array(words_, 1)
-    _combine(capped, y, y, f32_number(words_, 4), thread, threads)
+@operation(Arguments(up=f32_array, gate=f32_array))
+def gate_silu(args, thread, threads):
+    """up *= silu(gate), of the same shape."""
+    _combine(_by_silu, args.up, args.gate, f32(0), thread, threads)
 
 
-@operation
-def gate_silu(words_, thread, threads):
-    """up *= silu(gate). Words: up (n, columns) f32, gate the same."""
-    _combine(_by_silu, f32_array(words_, 1), f32_array(words_, 4), f32(0), thread, threads)
+@operation(Arguments(up=f32_array, gate=f32_array))
+def gate_gelu(args, thread, threads):
+    """up *= gelu(gate), the tanh form, of the same shape."""
+    _combine(_by_gelu, args.up, args.gate, f32(0), thread, threads)
 
 
-@operation
-def gate_gelu(words_, thread, threads):
-    """up *= gelu(gate), the tanh form. Words: up (n, columns) f32, gate the same."""
-    _combine(_by_gelu, f32_array(words_, 1), f32_array(words_, 4), f32(0), thread, threads)
-
-
-@operation
-def gelu(words_, thread, threads):
-    """y = gelu(y), the tanh form. Words: y (n, columns) f32."""
-    y = f32_array(words_, 1)
-    _combine(_gelu_of, y, y, f32(0), thread, threads)
+@operation(Arguments(y=f32_array))
+def gelu(args, thread, threads):
+    """y = gelu(y), the tanh form."""
+    _combine(_gelu_of, args.y, args.y, f32(0), thread, threads)
 
 
 # --- sixteen numbers ---------------------------------------------------------------------------------------------
@@ -62,11 +54,6 @@ def gelu(words_, thread, threads):
 @merged
 def _sum(y, x, number):
     return y + x
-
-
-@merged
-def _product(y, x, number):
-    return y * number
 
 
 @merged

@@ -48,12 +48,6 @@ def exponential(x):
 
 
 @merged
-def sigmoid(x):
-    """1 / (1 + e**-x)."""
-    return f32(1) / (exponential(f32(0) - x) + f32(1))
-
-
-@merged
 def tanh(x):
     """The hyperbolic tangent: a polynomial near zero, where one less the exponential's part would cancel."""
     magnitude = absolute(x)

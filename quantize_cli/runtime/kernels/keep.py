@@ -1,21 +1,20 @@
 """Keys and values of new positions put behind those of a layer that are stored."""
 
+from quantize_cli.jit.arguments import Arguments, f32_array, i64_array
 from quantize_cli.jit.kernel import merged
-from quantize_cli.jit.operation import f32_array, operation, place_of, share
+from quantize_cli.jit.operation import operation, share
 from quantize_cli.jit.simd import load, load_some, store, store_some
 
 
-@operation
-def keep(words_, thread, threads):
-    """Store n new positions of each sequence from the number in the cell on; threads share the columns and the rows.
+@operation(Arguments(keys=f32_array, values=f32_array, all_keys=f32_array, all_values=f32_array, stored=i64_array))
+def keep(args, thread, threads):
+    """Store n new positions of each sequence behind those that are stored; threads share the columns and the rows.
 
-    Words: new keys and values (sequences * n, heads * head_width) f32; the layer's keys, transposed, (sequences *
-    heads * head_width, capacity) f32, and values (sequences * heads * capacity, head_width) f32; the cell (1,) i64.
+    New keys and values (sequences * n, heads * head_width); the layer's keys, transposed, (sequences * heads *
+    head_width, capacity), and values (sequences * heads * capacity, head_width); `stored` (1,).
     """
-    keys, values, all_keys, all_values = (
-        f32_array(words_, 1), f32_array(words_, 4), f32_array(words_, 7), f32_array(words_, 10),
-    )  # fmt: skip
-    stored = place_of(words_[13])[0]
+    keys, values, all_keys, all_values = args.keys, args.values, args.all_keys, args.all_values
+    stored = args.stored[0, 0]
     start, stop = share(all_keys.shape[0], thread, threads)
     _keep_keys(keys, all_keys, stored, start, stop)
     start, stop = share(values.shape[0], thread, threads)

@@ -2,27 +2,27 @@
 
 import numpy as np
 
+from quantize_cli.jit.arguments import Arguments, f32_array, f32_number, number
 from quantize_cli.jit.kernel import merged
-from quantize_cli.jit.operation import f32_array, f32_number, operation, share
+from quantize_cli.jit.operation import operation, share
 from quantize_cli.jit.simd import lane_numbers, load, load_some, multiply_add, select, splat, store, store_some, total
 
 f32, i32 = np.float32, np.int32
 
 
-@operation
-def norm(words_, thread, threads):
+@operation(Arguments(x=f32_array, weight=f32_array, bias=f32_array, y=f32_array, epsilon=f32_number, centres=number))
+def norm(args, thread, threads):
     """y = (x - mean) / sqrt(mean square of that + epsilon) * weight + bias, row by row; threads share the rows.
 
-    Words: x (n, columns) f32, weight (columns,) f32, bias (columns,) or (0,) f32, y like x or x itself, epsilon f32,
-    and whether the mean is taken off (1) or as zero (0).
+    x (n, columns); weight (columns,); bias (columns,) or (0,); y like x or x itself; `centres`, whether the mean is
+    taken off (1) or as zero (0).
     """
-    x, weight, bias, y = f32_array(words_, 1), f32_array(words_, 4), f32_array(words_, 7), f32_array(words_, 10)
-    epsilon, centres = f32_number(words_, 13), words_[14] != 0
+    x, weight, bias, y, epsilon = args.x, args.weight, args.bias, args.y, args.epsilon
     count = f32(x.shape[1])
     start, stop = share(x.shape[0], thread, threads)
     for row in range(start, stop):
         mean = f32(0)
-        if centres:
+        if args.centres:
             mean = _sum(x, row) / count
         scale = f32(1) / np.sqrt(_sum_of_squares(x, row, mean) / count + epsilon)
         if bias.shape[1]:

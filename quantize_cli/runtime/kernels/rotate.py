@@ -2,25 +2,24 @@
 
 import numpy as np
 
+from quantize_cli.jit.arguments import Arguments, f32_array, number
 from quantize_cli.jit.kernel import merged
-from quantize_cli.jit.operation import f32_array, operation, share
+from quantize_cli.jit.operation import operation, share
 from quantize_cli.jit.simd import load, load_some, multiply_add, picked, store, store_some
 
 f32 = np.float32
+_ARGUMENTS = Arguments(vectors=f32_array, cosines=f32_array, sines=f32_array, width=number)
+"""vectors (n, heads * width); cosines and sines (positions, pairs), of which row t of n meets row t % positions.
+Columns of a head from 2 * pairs on are left as they are."""
 _evens, _odds = picked(tuple(range(0, 32, 2))), picked(tuple(range(1, 32, 2)))
 _low_pairs = picked(tuple(lane // 2 + 16 * (lane % 2) for lane in range(16)))
 _high_pairs = picked(tuple(8 + lane // 2 + 16 * (lane % 2) for lane in range(16)))
 
 
-@operation
-def rotate_halves(words_, thread, threads):
-    """Turn columns p and p + pairs of each head, in place; threads share the heads of all rows.
-
-    Words: vectors (n, heads * head_width) f32, cosines and sines (positions, pairs) f32 of which row t of n meets row
-    t % positions, head_width, pairs. Columns from 2 * pairs on are let be.
-    """
-    vectors, cosines, sines = f32_array(words_, 1), f32_array(words_, 4), f32_array(words_, 7)
-    width, pairs = words_[10], words_[11]
+@operation(_ARGUMENTS)
+def rotate_halves(args, thread, threads):
+    """Turn columns p and p + pairs of each head, in place; threads share the heads of all rows."""
+    vectors, cosines, sines, width, pairs = args.vectors, args.cosines, args.sines, args.width, args.cosines.shape[1]
     heads = vectors.shape[1] // width
     start, stop = share(vectors.shape[0] * heads, thread, threads)
     rest = pairs % 16
@@ -41,11 +40,10 @@ def rotate_halves(words_, thread, threads):
             store_some(vectors, row, column + pairs + whole, _imaginary(first, second, cosine, sine), rest)
 
 
-@operation
-def rotate_adjacent(words_, thread, threads):
-    """Turn columns 2 p and 2 p + 1 of each head, in place; words as for `rotate_halves`."""
-    vectors, cosines, sines = f32_array(words_, 1), f32_array(words_, 4), f32_array(words_, 7)
-    width, pairs = words_[10], words_[11]
+@operation(_ARGUMENTS)
+def rotate_adjacent(args, thread, threads):
+    """Turn columns 2 p and 2 p + 1 of each head, in place."""
+    vectors, cosines, sines, width, pairs = args.vectors, args.cosines, args.sines, args.width, args.cosines.shape[1]
     heads = vectors.shape[1] // width
     start, stop = share(vectors.shape[0] * heads, thread, threads)
     rest = pairs % 16

@@ -10,9 +10,9 @@ from quantize_cli.runtime.program import Program, Threads
 threads = cache(Threads)
 
 
-def run(operation: Operation, *arguments: np.ndarray | float, count: int = 1) -> None:
+def run(operation: Operation, *, count: int = 1, **arguments: np.ndarray | float) -> None:
     program = Program()
-    program.add(operation, *arguments)
+    program.add(operation, **arguments)
     program.run(threads(count))
 
 

@@ -44,8 +44,10 @@ class Case:
         queries = self.queries.reshape(sequences * count, -1)
         out, cell = np.full_like(queries, np.nan), np.array([self.stored])
         scratch = np.full((threads, scratch_columns(CAPACITY, width)), np.nan, np.float32)
-        arrays = queries, keys, self.values.reshape(-1, width), out, cell, scratch
-        run(attend, *arrays, scale, cap, window, sequences, count=threads)
+        run(
+            attend, queries=queries, all_keys=keys, all_values=self.values.reshape(-1, width), stored=cell, out=out,
+            scratch=scratch, scale=scale, cap=cap, window=window, sequences=sequences, count=threads,
+        )  # fmt: skip
         return out
 
     def naive(self, scale: float, cap: float, window: int) -> np.ndarray:

@@ -28,10 +28,9 @@ PAIRS: dict[str, Callable[[np.ndarray, np.ndarray], np.ndarray]] = {
     "gate_silu": lambda y, x: y * silu(x),
     "gate_gelu": lambda y, x: y * gelu(x),
 }
-SINGLES: dict[str, tuple[tuple[float, ...], Callable[[np.ndarray], np.ndarray]]] = {
-    "multiply_by": ((0.3,), lambda y: y * np.float32(0.3)),
-    "soft_cap": ((3.5,), lambda y: 3.5 * np.tanh(y / 3.5)),
-    "gelu": ((), gelu),
+SINGLES: dict[str, tuple[dict[str, float], Callable[[np.ndarray], np.ndarray]]] = {
+    "soft_cap": ({"cap": 3.5}, lambda y: 3.5 * np.tanh(y / 3.5)),
+    "gelu": ({}, gelu),
 }
 
 
@@ -46,7 +45,8 @@ def named(name: str) -> Operation:
 def test_two_arrays(name: str, shape: tuple[int, int], count: int) -> None:
     y, x = 4 * numbers(0, *shape), 4 * numbers(1, *shape)
     expected = PAIRS[name](y.astype(float), x.astype(float))
-    run(named(name), y, x[0].copy() if name == "add_row" else x, count=count)
+    first, second = named(name).arguments.fields
+    run(named(name), **{first: y, second: x[0].copy() if name == "add_row" else x}, count=count)
     assert np.abs(y - expected).max() <= NEAR * (1 + np.abs(expected).max())
 
 
@@ -57,7 +57,7 @@ def test_one_array(name: str, shape: tuple[int, int], count: int) -> None:
     y = 4 * numbers(0, *shape)
     parameters, formula = SINGLES[name]
     expected = formula(y.astype(float))
-    run(named(name), y, *parameters, count=count)
+    run(named(name), y=y, **parameters, count=count)
     assert np.abs(y - expected).max() <= NEAR * (1 + np.abs(expected).max())
 
 
@@ -65,13 +65,13 @@ def test_one_array(name: str, shape: tuple[int, int], count: int) -> None:
 def test_gates_are_shut_and_open_at_the_ends(name: str) -> None:
     """Where the exponential overflows, and where it vanishes."""
     up, gate = np.full((1, 4), 2, np.float32), np.array([[-1e4, -200, 200, 1e4]], np.float32)
-    run(named(name), up, gate)
+    run(named(name), up=up, gate=gate)
     assert np.array_equal(up, [[0, 0, 400, 2e4]])
 
 
 @pytest.mark.parametrize("shape", SHAPES)
 def test_threads_change_no_byte(shape: tuple[int, int]) -> None:
     alone, shared, gate = numbers(0, *shape), numbers(0, *shape), numbers(1, *shape)
-    run(elementwise.gate_silu, alone, gate, count=1)
-    run(elementwise.gate_silu, shared, gate, count=2)
+    run(elementwise.gate_silu, up=alone, gate=gate, count=1)
+    run(elementwise.gate_silu, up=shared, gate=gate, count=2)
     assert alone.tobytes() == shared.tobytes()

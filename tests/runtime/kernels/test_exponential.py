@@ -21,12 +21,6 @@ def tangents(x, y):
         store(y, row, 0, exponential.tanh(load(x, row, 0)))
 
 
-@kernel
-def sigmoids(x, y):
-    for row in range(x.shape[0]):
-        store(y, row, 0, exponential.sigmoid(load(x, row, 0)))
-
-
 def applied(function: Callable[[np.ndarray, np.ndarray], None], x: np.ndarray) -> np.ndarray:
     """The function of x (n,) f32."""
     padded = np.zeros((-(-x.size // 16), 16), np.float32)
@@ -64,11 +58,3 @@ def test_tanh() -> None:
     ends = np.array([-np.inf, -1e30, 0, 1e30, np.inf], np.float32)
     assert np.array_equal(applied(tangents, ends), [-1, -1, 0, 1, 1])
     assert np.isnan(applied(tangents, np.array([np.nan], np.float32))).all()
-
-
-def test_sigmoid() -> None:
-    """One more ulp than the exponential, which it is made of, since two roundings follow."""
-    x = spread(-87, 20)
-    assert ulps(applied(sigmoids, x), 1 / (1 + np.exp(-x.astype(float)))) <= 3
-    ends = np.array([-np.inf, -1e30, 0, 1e30, np.inf], np.float32)
-    assert np.array_equal(applied(sigmoids, ends), [0, 0, 0.5, 1, 1])

@@ -23,7 +23,8 @@ def test_keep(sequences: int, heads: int, width: int, count: int, stored: int, t
     now = slice(stored, stored + count)
     expected_keys[:, :, now] = keys.reshape(sequences, count, -1).swapaxes(1, 2)
     expected_values[:, :, now] = values.reshape(sequences, count, heads, width).swapaxes(1, 2)
-    run(keep, keys, values, all_keys, all_values, np.array([stored]), count=threads_)
+    cache: dict[str, np.ndarray] = {"all_keys": all_keys, "all_values": all_values, "stored": np.array([stored])}
+    run(keep, keys=keys, values=values, **cache, count=threads_)
     assert np.array_equal(all_keys, expected_keys.reshape(all_keys.shape))
     assert np.array_equal(all_values, expected_values.reshape(all_values.shape))
 
@@ -32,7 +33,7 @@ def test_a_program_run_again_reads_the_cell_again() -> None:
     keys, values = numbers(0, 1, 4), numbers(1, 1, 4)
     all_keys, all_values, stored = np.zeros((4, 16), np.float32), np.zeros((16, 4), np.float32), np.zeros(1, np.int64)
     program = Program()
-    program.add(keep, keys, values, all_keys, all_values, stored)
+    program.add(keep, keys=keys, values=values, all_keys=all_keys, all_values=all_values, stored=stored)
     for stored[0] in (2, 5):
         program.run(threads(1))
     assert all_keys.any(axis=0).nonzero()[0].tolist() == [2, 5]

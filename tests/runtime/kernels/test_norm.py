@@ -26,8 +26,8 @@ def test_norm(shape: tuple[int, int], centres: bool, biased: bool, count: int) -
     x, weight = numbers(0, *shape) + np.float32(0.5), numbers(1, 1, shape[1])
     bias = numbers(2, 1, shape[1] if biased else 0)
     y = np.empty_like(x)
-    run(norm, x, weight, bias, y, EPSILON, int(centres), count=count)
+    run(norm, x=x, weight=weight, bias=bias, y=y, epsilon=EPSILON, centres=centres, count=count)
     # Seven or so roundings, of numbers below five.
     np.testing.assert_allclose(y, expected(x, weight, bias, centres), rtol=1e-6, atol=2e-6)
-    run(norm, x, weight, bias, x, EPSILON, int(centres), count=3 - count)
+    run(norm, x=x, weight=weight, bias=bias, y=x, epsilon=EPSILON, centres=centres, count=3 - count)
     assert x.tobytes() == y.tobytes()

@@ -28,6 +28,7 @@ def test_rotation(adjacent: bool, width: int, pairs: int, rows: int, positions: 
     if not adjacent:
         columns = slice(0, pairs), slice(pairs, 2 * pairs)
     expected = turned(vectors.reshape(rows, 3, width), turns, *columns).reshape(rows, -1)
-    run(rotate_adjacent if adjacent else rotate_halves, vectors, cosines, sines, width, pairs, count=count)
+    operation = rotate_adjacent if adjacent else rotate_halves
+    run(operation, vectors=vectors, cosines=cosines, sines=sines, width=width, count=count)
     # Three roundings of products of numbers below five.
     np.testing.assert_allclose(vectors, expected, rtol=0, atol=4e-6)

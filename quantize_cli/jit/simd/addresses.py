@@ -1,4 +1,4 @@
-"""Loads and stores of vectors and numbers at addresses, which are int64: 64 bytes are one `ints` of simd."""
+"""Loads and stores of vectors and numbers at addresses, which are int64: 64 bytes are one `ints`."""
 
 from typing import Any
 
@@ -8,19 +8,25 @@ from numba.extending import intrinsic
 
 from quantize_cli.jit import half
 from quantize_cli.jit.kernel import merged
-from quantize_cli.jit.simd import LANES, fetch_line, floats, ints
+from quantize_cli.jit.simd.memory import fetch_line
+from quantize_cli.jit.simd.vector import I16, I32, LANES, Vector, floats, ints, spread
 
-_I8, _I16, _I32 = ir.IntType(8), ir.IntType(16), ir.IntType(32)
+_I8 = ir.IntType(8)
 _LINE, _AHEAD = 64, 4096
 """Bytes of a cache line, and how far ahead of the blocks being multiplied they are fetched. What will be read next
 processors guess up to the end of a page of 4 KiB. Tokens came 9 % faster at Q4_0, 8 % at Q4_K_M; 512 ahead, slower.
 """
 
 
-def load_from(builder: ir.IRBuilder, address: ir.Value, kind: ir.Type) -> ir.Value:
+def load_from(builder: ir.IRBuilder, address: ir.Value, kind: ir.Type, align: int = 1) -> ir.Value:
     value = builder.load(builder.inttoptr(address, kind.as_pointer()))
-    value.align = 1
+    value.align = align
     return value
+
+
+def spread_from(builder: ir.IRBuilder, address: ir.Value, kind: Vector, align: int = 4) -> ir.Value:
+    """The number at an address in all lanes."""
+    return spread(builder, load_from(builder, address, kind.lane, align), kind)
 
 
 @intrinsic
@@ -41,7 +47,7 @@ def half_at(typing: Any, address: Any) -> Any:
     """The IEEE half at an address, as float32."""
 
     def codegen(context: Any, builder: ir.IRBuilder, sig: Any, args: Any) -> ir.Value:
-        return half.widen(builder, load_from(builder, args[0], _I16))
+        return half.widen(builder, load_from(builder, args[0], I16))
 
     return types.float32(types.int64), codegen
 
@@ -51,10 +57,10 @@ def halves_at(typing: Any, first: Any, second: Any, third: Any, fourth: Any) -> 
     """IEEE halves at four addresses as floats, each in four lanes."""
 
     def codegen(context: Any, builder: ir.IRBuilder, sig: Any, args: Any) -> ir.Value:
-        four = ir.Constant(ir.VectorType(_I16, 4), ir.Undefined)
+        four = ir.Constant(ir.VectorType(I16, 4), ir.Undefined)
         for lane, address in enumerate(args):
-            four = builder.insert_element(four, load_from(builder, address, _I16), ir.Constant(_I32, lane))
-        order = ir.Constant(ir.VectorType(_I32, LANES), [lane // 4 for lane in range(LANES)])
+            four = builder.insert_element(four, load_from(builder, address, I16), ir.Constant(I32, lane))
+        order = ir.Constant(ir.VectorType(I32, LANES), [lane // 4 for lane in range(LANES)])
         return half.widen(builder, builder.shuffle_vector(four, four, order))
 
     return floats(*[types.int64] * 4), codegen
@@ -65,13 +71,13 @@ def halves_of_run(nbytes: int) -> Any:
 
     One load and one shuffle: it reads 64 bytes, which four blocks have.
     """
-    spread = ir.Constant(ir.VectorType(_I32, LANES), [lane // 4 * nbytes // 2 for lane in range(LANES)])
 
     @intrinsic
     def function(typing: Any, address: Any) -> Any:
         def codegen(context: Any, builder: ir.IRBuilder, sig: Any, args: Any) -> ir.Value:
-            value = load_from(builder, args[0], ir.VectorType(_I16, 32))
-            return half.widen(builder, builder.shuffle_vector(value, value, spread))
+            value = load_from(builder, args[0], ir.VectorType(I16, 32))
+            order = ir.Constant(ints.llvm, [lane // 4 * nbytes // 2 for lane in range(LANES)])
+            return half.widen(builder, builder.shuffle_vector(value, value, order))
 
         return floats(types.int64), codegen
 
@@ -81,7 +87,7 @@ def halves_of_run(nbytes: int) -> Any:
 @intrinsic
 def int_at(typing: Any, address: Any) -> Any:
     """The 32 bits at an address, as int32."""
-    return types.int32(types.int64), lambda context, builder, sig, args: load_from(builder, args[0], _I32)
+    return types.int32(types.int64), lambda context, builder, sig, args: load_from(builder, args[0], I32)
 
 
 @intrinsic
@@ -89,7 +95,7 @@ def byte_at(typing: Any, address: Any) -> Any:
     """The unsigned byte at an address, as int32."""
 
     def codegen(context: Any, builder: ir.IRBuilder, sig: Any, args: Any) -> ir.Value:
-        return builder.zext(load_from(builder, args[0], _I8), _I32)
+        return builder.zext(load_from(builder, args[0], _I8), I32)
 
     return types.int32(types.int64), codegen
 
@@ -141,7 +147,7 @@ def load_floats(typing: Any, address: Any) -> Any:
 @intrinsic
 def load_halves(typing: Any, address: Any) -> Any:
     """Sixteen IEEE halves as floats."""
-    kind = ir.VectorType(_I16, LANES)
+    kind = ir.VectorType(I16, LANES)
     return floats(types.int64), lambda context, builder, sig, args: half.widen(
         builder, load_from(builder, args[0], kind)
     )
@@ -158,7 +164,7 @@ def load_brains(typing: Any, address: Any) -> Any:
     """Sixteen bfloat16 as floats."""
 
     def codegen(context: Any, builder: ir.IRBuilder, sig: Any, args: Any) -> ir.Value:
-        value = load_from(builder, args[0], ir.VectorType(_I16, LANES))
+        value = load_from(builder, args[0], ir.VectorType(I16, LANES))
         return _widen_brain(builder, value, ints.llvm, floats.llvm)
 
     return floats(types.int64), codegen
@@ -169,7 +175,7 @@ def brain_at(typing: Any, address: Any) -> Any:
     """The bfloat16 at an address, as float32."""
 
     def codegen(context: Any, builder: ir.IRBuilder, sig: Any, args: Any) -> ir.Value:
-        return _widen_brain(builder, load_from(builder, args[0], _I16), _I32, ir.FloatType())
+        return _widen_brain(builder, load_from(builder, args[0], I16), I32, ir.FloatType())
 
     return types.float32(types.int64), codegen
 
@@ -189,10 +195,10 @@ def _joined(lanes: int) -> Any:
     """Pieces of `lanes` lanes each, loaded from as many addresses, as ints."""
 
     def codegen(context: Any, builder: ir.IRBuilder, sig: Any, args: Any) -> ir.Value:
-        parts = [load_from(builder, address, ir.VectorType(_I32, lanes)) for address in args]
+        parts = [load_from(builder, address, ir.VectorType(I32, lanes)) for address in args]
         while len(parts) > 1:
             count = 2 * parts[0].type.count
-            order = ir.Constant(ir.VectorType(_I32, count), list(range(count)))
+            order = ir.Constant(ir.VectorType(I32, count), list(range(count)))
             parts = [builder.shuffle_vector(a, b, order) for a, b in zip(parts[::2], parts[1::2], strict=True)]
         return parts[0]
 
@@ -216,7 +222,7 @@ def _parts(lanes: int) -> Any:
 
     def codegen(context: Any, builder: ir.IRBuilder, sig: Any, args: Any) -> ir.Value:
         for index, address in enumerate(args[1:]):
-            order = ir.Constant(ir.VectorType(_I32, lanes), list(range(index * lanes, (index + 1) * lanes)))
+            order = ir.Constant(ir.VectorType(I32, lanes), list(range(index * lanes, (index + 1) * lanes)))
             part = builder.shuffle_vector(args[0], args[0], order)
             builder.store(part, builder.inttoptr(address, part.type.as_pointer())).align = 1
         return context.get_dummy_value()

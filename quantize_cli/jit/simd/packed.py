@@ -6,11 +6,10 @@ from llvmlite import ir
 from numba import types
 from numba.extending import intrinsic
 
-from quantize_cli.dots.kernels.memory import load_from
-from quantize_cli.dots.kernels.products import call_llvm
-from quantize_cli.jit.simd import LANES, emit_fused, floats, ints
+from quantize_cli.jit.simd.addresses import load_from
+from quantize_cli.jit.simd.vector import I32, LANES, call, ints
 
-_I8, _I32 = ir.IntType(8), ir.IntType(32)
+_I8 = ir.IntType(8)
 _BYTES = ir.VectorType(_I8, 64)
 
 
@@ -19,10 +18,10 @@ def quarters_of(typing: Any, first: Any, second: Any, third: Any, fourth: Any) -
     """Four int32 as ints, each in four lanes."""
 
     def codegen(context: Any, builder: ir.IRBuilder, sig: Any, args: Any) -> ir.Value:
-        four = ir.Constant(ir.VectorType(_I32, 4), ir.Undefined)
+        four = ir.Constant(ir.VectorType(I32, 4), ir.Undefined)
         for lane, number in enumerate(args):
-            four = builder.insert_element(four, number, ir.Constant(_I32, lane))
-        order = ir.Constant(ir.VectorType(_I32, LANES), [lane // 4 for lane in range(LANES)])
+            four = builder.insert_element(four, number, ir.Constant(I32, lane))
+        order = ir.Constant(ir.VectorType(I32, LANES), [lane // 4 for lane in range(LANES)])
         return builder.shuffle_vector(four, four, order)
 
     return ints(*[types.int32] * 4), codegen
@@ -46,8 +45,8 @@ def byte_where(typing: Any, bits: Any, byte: Any) -> Any:
         chosen = builder.bitcast(args[0], ir.VectorType(ir.IntType(1), 64))
         value = builder.trunc(args[1], _I8)
         undefined = ir.Constant(_BYTES, ir.Undefined)
-        first = builder.insert_element(undefined, value, ir.Constant(_I32, 0))
-        everywhere = builder.shuffle_vector(first, undefined, ir.Constant(ir.VectorType(_I32, 64), [0] * 64))
+        first = builder.insert_element(undefined, value, ir.Constant(I32, 0))
+        everywhere = builder.shuffle_vector(first, undefined, ir.Constant(ir.VectorType(I32, 64), [0] * 64))
         return builder.bitcast(builder.select(chosen, everywhere, ir.Constant(_BYTES, [0] * 64)), ints.llvm)
 
     return ints(types.int64, types.int32), codegen
@@ -58,7 +57,7 @@ def six_bit_bytes_at(typing: Any, address: Any) -> Any:
     """Twelve bytes of packed scales and minima (get_scale_min_k4) and four more -> eight scales and eight minima."""
 
     def codegen(context: Any, builder: ir.IRBuilder, sig: Any, args: Any) -> ir.Value:
-        four = ir.VectorType(_I32, 4)
+        four = ir.VectorType(I32, 4)
         value = load_from(builder, args[0], four)
 
         def pick(order: list[int], shift: list[int], mask: list[int]) -> ir.Value:
@@ -78,9 +77,9 @@ def bytes_of(typing: Any, first: Any, second: Any, third: Any, fourth: Any) -> A
     """The sixteen bytes of four int32 as ints, unsigned."""
 
     def codegen(context: Any, builder: ir.IRBuilder, sig: Any, args: Any) -> ir.Value:
-        four = ir.Constant(ir.VectorType(_I32, 4), ir.Undefined)
+        four = ir.Constant(ir.VectorType(I32, 4), ir.Undefined)
         for lane, number in enumerate(args):
-            four = builder.insert_element(four, number, ir.Constant(_I32, lane))
+            four = builder.insert_element(four, number, ir.Constant(I32, lane))
         return builder.zext(builder.bitcast(four, ir.VectorType(_I8, LANES)), ints.llvm)
 
     return ints(*[types.int32] * 4), codegen
@@ -102,7 +101,7 @@ def four_bytes(typing: Any, value: Any, quarter: Any) -> Any:
 
     def codegen(context: Any, builder: ir.IRBuilder, sig: Any, args: Any) -> ir.Value:
         narrow = builder.trunc(args[0], ir.VectorType(_I8, LANES))
-        return builder.extract_element(builder.bitcast(narrow, ir.VectorType(_I32, 4)), args[1])
+        return builder.extract_element(builder.bitcast(narrow, ir.VectorType(I32, 4)), args[1])
 
     return types.int32(ints, types.int64), codegen
 
@@ -112,39 +111,14 @@ def shuffled(order: tuple[int, ...]) -> Any:
 
     @intrinsic
     def function(typing: Any, value: Any) -> Any:
-        lanes = ir.Constant(ir.VectorType(_I32, LANES), list(order))
+        lanes = ir.Constant(ir.VectorType(I32, LANES), list(order))
         return value(value), lambda context, builder, sig, args: builder.shuffle_vector(args[0], args[0], lanes)
 
     return function
 
 
 @intrinsic
-def total_of(typing: Any, value: Any) -> Any:
-    """The sum of sixteen floats, pairs first, as float32."""
-
-    def codegen(context: Any, builder: ir.IRBuilder, sig: Any, args: Any) -> ir.Value:
-        value, count = args[0], LANES
-        while count > 1:
-            count //= 2
-            low, high = (ir.Constant(ir.VectorType(_I32, count), list(range(s, s + count))) for s in (0, count))
-            value = builder.fadd(builder.shuffle_vector(value, value, low), builder.shuffle_vector(value, value, high))
-        return builder.extract_element(value, ir.Constant(_I32, 0))
-
-    return types.float32(floats), codegen
-
-
-@intrinsic
 def sum_of(typing: Any, value: Any) -> Any:
     """The sum of sixteen ints, as int32."""
     name = "llvm.vector.reduce.add.v16i32"
-    return types.int32(ints), lambda context, builder, sig, args: call_llvm(builder, name, _I32, args[0])
-
-
-@intrinsic
-def fused(typing: Any, a: Any, b: Any, c: Any) -> Any:
-    """a * b + c per lane, rounded once."""
-
-    def codegen(context: Any, builder: ir.IRBuilder, sig: Any, args: Any) -> ir.Value:
-        return emit_fused(builder, *args)
-
-    return floats(floats, floats, floats), codegen
+    return types.int32(ints), lambda context, builder, sig, args: call(builder, name, I32, args[0])
