@@ -73,7 +73,7 @@ def test_evaluate_and_compare_measure_the_same(quantized: Path) -> None:
 
 def test_calibrate_gives_what_convert_takes(tmp_path: Path) -> None:
     found = quantize_cli.calibrate(MODEL, SAMPLE, tmp_path / "i.gguf", context=256)
-    assert np.isfinite(next(iter(found.means.values()))).all()
+    assert np.isfinite(next(iter(found.importance.means.values()))).all()
     quantize_cli.convert(MODEL, tmp_path / "q2.gguf", type="q2_k", imatrix=tmp_path / "i.gguf")
 
 

@@ -5,8 +5,6 @@ import math
 from collections.abc import Iterable, Iterator
 from typing import Any
 
-import numpy as np
-
 _AT_ONCE = 1 << 12
 """Numbers of an array that are Python's at the same time."""
 
@@ -35,7 +33,7 @@ def _enclosed(brackets: str, parts: Iterable[tuple[str, Any]], newline: str) -> 
 
 
 def _items(values: Iterable[Any]) -> Iterator[Any]:
-    if not isinstance(values, np.ndarray):
+    if not hasattr(values, "tolist"):  # numpy's arrays have it; numpy itself is too heavy to import here
         yield from values
         return
     for start in range(0, len(values), _AT_ONCE):
@@ -43,7 +41,7 @@ def _items(values: Iterable[Any]) -> Iterator[Any]:
 
 
 def _plain(value: Any) -> str:
-    if isinstance(value, np.generic):
+    if hasattr(value, "item"):
         value = value.item()
     if isinstance(value, float) and not math.isfinite(value):
         value = str(value)

@@ -3,15 +3,16 @@
 import io
 import json
 import sys
-from collections.abc import Iterable, Sequence
-from typing import Any
+from collections.abc import Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING
 from unicodedata import category
 
 from quantize_cli.cli.terminal.json import spelled
 from quantize_cli.cli.terminal.streams import printable as printable
-from quantize_cli.formats.ggml import GgmlType
-from quantize_cli.units import nbytes_of as nbytes_of
 from quantize_cli.units import size as size
+
+if TYPE_CHECKING:
+    from quantize_cli.formats.ggml import GgmlType
 
 
 def warn(message: str) -> None:
@@ -29,7 +30,7 @@ def harmless(text: str) -> str:
     return "".join(repr(c)[1:-1] if category(c) == "Cc" and c not in "\n\t" else c for c in text)
 
 
-def print_json(document: dict[str, Any]) -> None:
+def print_json(document: Mapping[str, object]) -> None:
     """One document on stdout."""
     # Half a character, as a file name of other than UTF-8 has, and what the stream's encoding lacks are escaped.
     sys.stdout.writelines(_encodable(piece) for piece in spelled(document))
@@ -61,6 +62,6 @@ def print_table(headings: Sequence[str], rows: Iterable[Sequence[str]], right: f
     sys.stdout.writelines(f"{line.rstrip()}\n" for line in drawn.getvalue().splitlines())
 
 
-def type_counts(types: dict[GgmlType, int]) -> str:
+def type_counts(types: "Mapping[GgmlType, int]") -> str:
     """`197 q4_k, 29 q6_k, 81 f32`."""
     return ", ".join(f"{count} {type_.name.lower()}" for type_, count in types.items())

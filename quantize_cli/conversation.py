@@ -4,11 +4,16 @@ from collections.abc import Generator, Mapping, Sequence
 from dataclasses import dataclass
 
 from quantize_cli.errors import InputError
-from quantize_cli.model.chat_templates import render
+from quantize_cli.loaded_model import Continuation, LoadedModel
+from quantize_cli.model.chat_templates import chat_template, render
 from quantize_cli.runtime.detokenizer import Speech
 from quantize_cli.runtime.generation import Text
-from quantize_cli.runtime.sampler import Sampler
+from quantize_cli.runtime.hyperparameters import reach
+from quantize_cli.runtime.sampler import Sampler, Sampling
 from quantize_cli.tokenizers import Tokenizer
+
+_CONTEXT = 4096
+"""Tokens a conversation may have unless told."""
 
 
 @dataclass(frozen=True)
@@ -71,21 +76,32 @@ class Conversation:
             )
         limit = min(voice.tokens or room, room)
         voice.sampler.hear(ids)
+        chosen = voice.text.continued(ids, limit, voice.tokenizer.end_ids, voice.sampler)
         speech = Speech(voice.tokenizer.decode_bytes, voice.stops, drop=" " if voice.tokenizer.adds_space else "")
-        made: list[int] = []
-        ended_by = "interrupt"
+        reply = Continuation(ids, chosen, limit, speech)
         try:
-            for token in voice.text.continued(ids, limit, voice.tokenizer.end_ids, voice.sampler):
-                made.append(token)
-                yield speech.take(token)
-                if speech.stopped:
-                    break
-            ended_by = speech.ending(len(made) == limit)
-            yield speech.finish()
+            yield from reply
         finally:
-            speech.finish()
-            self._messages = [*asked, {"role": "assistant", "content": speech.text}]
-            self.turns.append(Turn(prompt, len(ids), made, speech.text, ended_by))
+            self._messages = [*asked, {"role": "assistant", "content": reply.text}]
+            self.turns.append(Turn(prompt, len(ids), reply.tokens, reply.text, reply.ended_by))
+
+
+def voice_of(
+    model: LoadedModel, sampling: Sampling, context: int | None = None, stops: Sequence[str] = (), tokens: int = 0
+) -> Voice:
+    """A model ready to speak, within `context` tokens; InputError for a model without a chat template."""
+    template = chat_template(model.source.metadata, model.path)
+    text = Text(model.transformer, capacity(model, context))
+    model.transformer.prepare(model.report.note)
+    return Voice(model.tokenizer, template, text, Sampler(sampling), stops, tokens)
+
+
+def capacity(model: LoadedModel, context: int | None) -> int:
+    """Tokens a conversation may have: `context`, 0 for all that the model was trained on, never more."""
+    trained = reach(model.source)
+    if context is not None and context > trained:
+        model.report.warn(f"--ctx {context}: the model was trained on {trained}, a conversation cannot have more")
+    return min(_CONTEXT if context is None else context or trained, trained)
 
 
 def _encoded(voice: Voice, messages: Sequence[Mapping[str, str]]) -> list[int]:
