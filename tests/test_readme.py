@@ -19,7 +19,8 @@ import typer
 from quantize_cli import cli, plugins, quants
 from quantize_cli.errors import ExitCode, InputError
 from quantize_cli.evaluation.corpus import read_chunks
-from quantize_cli.evaluation.perplexity import perplexity
+from quantize_cli.evaluation.stream import measure
+from quantize_cli.evaluation.summary import summarize
 from quantize_cli.formats.ggml import BLOCK_SHAPE
 from quantize_cli.model.source import open_model
 from quantize_cli.pipeline import plan, recipe
@@ -277,7 +278,7 @@ def _measured_mixes(directory: Path) -> Iterator[list[str]]:
             write({path: made}, None, 2, Report())
         except InputError:  # how the others refuse
             continue
-        measured = perplexity(from_model(open_model(path)), chunks).perplexity
+        measured = summarize(measure([from_model(open_model(path))], chunks)[0], [len(chunks)]).perplexity.value
         yield [f"`{name}`", str(path.stat().st_size), f"{made.bits_per_weight:.2f}", f"{measured:.3f}", _words(name)]
         path.unlink()
 

@@ -8,7 +8,6 @@ import functools
 import os
 import sys
 from collections.abc import Callable
-from typing import Any
 
 import typer
 
@@ -17,7 +16,7 @@ from quantize_cli import __version__, plugins
 _CONTEXT = {"help_option_names": ["-h", "--help"]}
 _HELP = "Turn a Hugging Face checkpoint into a GGUF file that llama.cpp runs, inspect it, measure it, run it."
 _TRACEBACK = "QUANTIZE_TRACEBACK"
-_OF_TYPER: Any = (typer.Exit, typer.Abort, typer.BadParameter.__mro__[2])
+_OF_TYPER: tuple[type[BaseException], ...] = (typer.Exit, typer.Abort, typer.BadParameter.__mro__[2])
 """What a command raises for typer: to end, to give up, and click's error, of which typer may carry its own."""
 
 
@@ -74,7 +73,7 @@ def _told(command: Callable[..., None]) -> Callable[..., None]:
     """
 
     @functools.wraps(command)
-    def told(*args: Any, **kwargs: Any) -> None:
+    def told(*args: object, **kwargs: object) -> None:
         from quantize_cli.cli.terminal.ending import Raised
 
         try:

@@ -175,7 +175,7 @@ def _print(found: "Evaluation") -> None:
     if overall.comparison is not None:
         compared = overall.comparison
         base = f"{compared.reference_perplexity:.4f} +/- {compared.reference_perplexity_stderr:.4f}"
-        rows.append((found.reference_name, base, "the same"))
+        rows.append((found.reference_name or "", base, "the same"))
     print_table(("model", "perplexity", "measured on"), rows)
     if overall.comparison is not None:
         sys.stdout.write("\n")

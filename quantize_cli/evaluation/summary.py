@@ -2,11 +2,11 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from math import sqrt
 
 import numpy as np
 
 from quantize_cli.evaluation.bootstrap import Draws, Estimate
-from quantize_cli.evaluation.perplexity import mean_and_error
 from quantize_cli.evaluation.score import Against
 from quantize_cli.evaluation.stream import Scores
 from quantize_cli.jit.elementary import exponential
@@ -94,7 +94,13 @@ def _compare(surprise: np.ndarray, against: Against, draws: Draws, texts: Sequen
 def _error(values: np.ndarray, texts: Sequence[int]) -> float:
     """Standard error of the mean if all tokens are independent; of several texts, of the mean of their means."""
     parts = np.split(values, np.cumsum(texts)[:-1])
-    return float(np.sqrt(sum(mean_and_error(part)[1] ** 2 for part in parts))) / len(parts)
+    return float(np.sqrt(sum(_error_of_one(part) ** 2 for part in parts))) / len(parts)
+
+
+def _error_of_one(values: np.ndarray) -> float:
+    """Standard error of the mean of independent values, as llama-perplexity computes it."""
+    variance = max(0.0, float(np.square(values - float(values.mean())).mean()))
+    return sqrt(variance / (values.size - 1))
 
 
 def _correlation(left: np.ndarray, right: np.ndarray) -> float:

@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 
 from quantize_cli.evaluation.corpus import read_chunks
-from quantize_cli.evaluation.perplexity import PerplexityResult, perplexity
+from quantize_cli.evaluation.stream import measure
+from quantize_cli.evaluation.summary import Summary, summarize
 from quantize_cli.formats.ggml import GgmlType
 from quantize_cli.model.source import open_model
 from quantize_cli.runtime.transformer import Transformer, from_model
@@ -24,10 +25,15 @@ def transformer(tmp_path: Path) -> Transformer:
     return from_model(open_model(write(tmp_path / "model.gguf", decoder, weights(decoder))))
 
 
-def by_definition(surprises: np.ndarray, chunks: int) -> PerplexityResult:
+def measured(transformer: Transformer, chunks: np.ndarray) -> Summary:
+    return summarize(measure([transformer], chunks)[0], [len(chunks)])
+
+
+def by_definition(surprises: np.ndarray) -> tuple[float, float]:
+    """The perplexity and its standard error."""
     mean = surprises.mean()
     spread = sqrt((np.square(surprises).mean() - mean * mean) / (surprises.size - 1))
-    return PerplexityResult(exp(mean), exp(mean) * spread, surprises.size, chunks)
+    return exp(mean), exp(mean) * spread
 
 
 def surprises(logits: np.ndarray, chunk: np.ndarray) -> np.ndarray:
@@ -41,26 +47,19 @@ def surprises(logits: np.ndarray, chunk: np.ndarray) -> np.ndarray:
 @pytest.mark.parametrize("context", [5, 6, 31, 64])
 def test_the_second_half_of_each_chunk_is_scored(context: int, transformer: Transformer) -> None:
     chunks = tokens(7 * context).reshape(7, context)
-    expected = by_definition(np.concatenate([surprises(transformer.logits(c), c) for c in chunks]), 7)
-    actual = perplexity(transformer, chunks)
+    value, error = by_definition(np.concatenate([surprises(transformer.logits(c), c) for c in chunks]))
+    actual = measured(transformer, chunks)
     assert (actual.tokens, actual.chunks) == (7 * (context - context // 2 - 1), 7)
-    assert actual.perplexity == pytest.approx(expected.perplexity, rel=1e-6)
-    assert actual.perplexity_stderr == pytest.approx(expected.perplexity_stderr, rel=1e-5)
-
-
-def test_progress_ends_at_the_result(transformer: Transformer) -> None:
-    seen: list[tuple[int, int, float]] = []
-    result = perplexity(transformer, tokens(3 * 1500).reshape(3, 1500), lambda *progress: seen.append(progress))
-    assert [(done, total) for done, total, _ in seen] == [(1, 3), (2, 3), (3, 3)]
-    assert seen[-1][2] == pytest.approx(result.perplexity, rel=1e-12)
+    assert actual.perplexity.value == pytest.approx(value, rel=1e-6)
+    assert actual.perplexity_stderr == pytest.approx(error, rel=1e-5)
 
 
 def test_a_model_that_knows_nothing_is_as_surprised_as_a_die(tmp_path: Path) -> None:
     tensors = weights(Decoder("llama"))
     tensors["output.weight"][:] = 0
     blank = from_model(open_model(write(tmp_path / "blank.gguf", Decoder("llama"), tensors)))
-    result = perplexity(blank, tokens(80).reshape(2, 40))
-    assert result.perplexity == pytest.approx(VOCABULARY, rel=1e-12)
+    result = measured(blank, tokens(80).reshape(2, 40))
+    assert result.perplexity.value == pytest.approx(VOCABULARY, rel=1e-12)
     assert result.perplexity_stderr == pytest.approx(0, abs=1e-6)
 
 
@@ -68,7 +67,7 @@ def test_a_broken_model_is_infinitely_surprised(tmp_path: Path) -> None:
     tensors = weights(Decoder("llama"))
     tensors["output.weight"] *= 1e9
     broken = from_model(open_model(write(tmp_path / "broken.gguf", Decoder("llama"), tensors)))
-    assert perplexity(broken, tokens(80).reshape(2, 40)).perplexity == inf
+    assert measured(broken, tokens(80).reshape(2, 40)).perplexity.value == inf
 
 
 LLAMA_CPP_ROUNDS = {GgmlType.F32: 1e-6, GgmlType.F16: 1e-4, GgmlType.Q8_0: 2e-3, GgmlType.Q4_K: 2e-3}
@@ -81,12 +80,13 @@ def test_the_sample_text_surprises_as_in_llama_cpp(type_: GgmlType, tmp_path: Pa
     path = rewrite(model, tmp_path / "model.gguf", type_)
     chunks = read_chunks(EXAMPLES / "sample.txt", load_tokenizer(model.metadata), context=256)
     reference = oracle.Model(path, context=256, exact=True)
-    expected = by_definition(np.concatenate([surprises(reference.logits(c), c) for c in chunks]), len(chunks))
-    actual = perplexity(from_model(open_model(path)), chunks)
-    assert actual.perplexity == pytest.approx(expected.perplexity, rel=LLAMA_CPP_ROUNDS[type_])
-    assert actual.perplexity_stderr == pytest.approx(expected.perplexity_stderr, rel=0.01)
-    assert (actual.tokens, actual.chunks) == (expected.tokens, expected.chunks)
-    assert actual.perplexity < 12
+    expected = np.concatenate([surprises(reference.logits(c), c) for c in chunks])
+    value, error = by_definition(expected)
+    actual = measured(from_model(open_model(path)), chunks)
+    assert actual.perplexity.value == pytest.approx(value, rel=LLAMA_CPP_ROUNDS[type_])
+    assert actual.perplexity_stderr == pytest.approx(error, rel=0.01)
+    assert (actual.tokens, actual.chunks) == (expected.size, len(chunks))
+    assert actual.perplexity.value < 12
 
 
 def test_the_sample_text_is_cut_as_llama_cpp_tokenizes_it(tmp_path: Path) -> None:

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
 from threading import Lock
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, NoReturn
 
 from quantize_cli.cli.terminal.text import note, warn
 from quantize_cli.progress import Report
@@ -37,7 +37,7 @@ def progress(total: int, unit: str, what: str, quiet: bool = False) -> Iterator[
         yield _lines(total, what)
 
 
-def _advance(bar: "tqdm[Any]", amount: int) -> None:
+def _advance(bar: "tqdm[NoReturn]", amount: int) -> None:
     bar.update(amount)
 
 

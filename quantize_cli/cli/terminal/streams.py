@@ -10,7 +10,7 @@ import io
 import os
 import sys
 from contextlib import suppress
-from typing import Any
+from typing import TextIO, cast
 
 from quantize_cli.errors import OutputError
 
@@ -70,7 +70,7 @@ def _discard_output() -> None:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
-def _wrapped(stream: Any, kind: type[io.TextIOWrapper]) -> Any:
+def _wrapped(stream: TextIO, kind: type[io.TextIOWrapper]) -> TextIO:
     """The same stream as one of ours; as it is where it is none of the system's."""
     if not isinstance(stream, io.TextIOWrapper):
         return stream
@@ -80,7 +80,7 @@ def _wrapped(stream: Any, kind: type[io.TextIOWrapper]) -> Any:
     )
 
 
-def _reopened(number: int, flags: int, mode: str) -> Any:
+def _reopened(number: int, flags: int, mode: str) -> TextIO:
     """A stream for one that was closed, of the same number unless something else has it."""
     try:
         os.fstat(number)
@@ -91,7 +91,7 @@ def _reopened(number: int, flags: int, mode: str) -> Any:
             os.close(opened)
     else:
         number = os.open(os.devnull, flags)
-    return open(number, mode, encoding="utf-8")  # noqa: PTH123 - open as long as the process
+    return cast(TextIO, open(number, mode, encoding="utf-8"))  # noqa: PTH123 - open as long as the process
 
 
 def _unprinted(error: OSError) -> BaseException:
