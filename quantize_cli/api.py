@@ -1,7 +1,7 @@
 """The Python API: what the commands do, as functions over paths.
 
-Every function raises what `quantize_cli.errors` and `quantize_cli.formats.errors` hold, prints nothing, and tells a
-`Report` how it goes if one is given.
+Every function raises what `quantize_cli.errors` and `quantize_cli.formats.errors` hold, prints nothing, and reports
+its progress to a `Report` if there is one.
 """
 
 from collections.abc import Sequence
@@ -102,7 +102,7 @@ def calibrate(
     force: bool = False,
     report: Report = SILENT,
 ) -> Calibration:
-    """Collect an importance matrix: what the model's matrices are given while it reads the texts, by column.
+    """Collect an importance matrix: what the model's matrices multiply while it reads the texts, by column.
 
     `process_output` includes the output matrix, `merge` adds the sums and counts of other files, `resume` continues
     the file at `output`, and `save_every` is the number of chunks after which it is written.

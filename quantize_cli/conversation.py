@@ -13,7 +13,7 @@ from quantize_cli.runtime.sampler import Sampler, Sampling
 from quantize_cli.tokenizers import Tokenizer
 
 _CONTEXT = 4096
-"""Tokens a conversation may have unless told."""
+"""Tokens a conversation may have by default."""
 
 
 @dataclass(frozen=True)
@@ -26,7 +26,7 @@ class Voice:
     sampler: Sampler
     stops: Sequence[str]
     tokens: int
-    """At most so many tokens a reply; 0 for as many as fit."""
+    """The most tokens of a reply; 0 for as many as fit."""
 
 
 @dataclass(frozen=True)
@@ -35,7 +35,7 @@ class Turn:
 
     prompt: str
     prompt_tokens: int
-    """Tokens the model was given: the whole conversation so far, as its template has it."""
+    """Tokens the model read: the whole conversation so far, laid out by its template."""
     tokens: list[int]
     text: str
     ended_by: str
@@ -51,7 +51,7 @@ class Conversation:
         self.turns: list[Turn] = []
 
     def clear(self) -> None:
-        """Forget everything but what the system said."""
+        """Forget everything but the system message."""
         self._messages = list(self._system)
 
     @property
@@ -66,8 +66,8 @@ class Conversation:
         InputError when the conversation leaves no room for a reply.
         """
         voice = self._voice
-        asked = [*self._messages, {"role": "user", "content": prompt}]
-        ids = _encoded(voice, asked)
+        messages = [*self._messages, {"role": "user", "content": prompt}]
+        ids = _encoded(voice, messages)
         room = voice.text.capacity - len(ids)
         if room < 1:
             raise InputError(
@@ -82,7 +82,7 @@ class Conversation:
         try:
             yield from reply
         finally:
-            self._messages = [*asked, {"role": "assistant", "content": reply.text}]
+            self._messages = [*messages, {"role": "assistant", "content": reply.text}]
             self.turns.append(Turn(prompt, len(ids), reply.tokens, reply.text, reply.ended_by))
 
 
@@ -105,7 +105,7 @@ def capacity(model: LoadedModel, context: int | None) -> int:
 
 
 def _encoded(voice: Voice, messages: Sequence[Mapping[str, str]]) -> list[int]:
-    """The tokens of a conversation: markers are the template's, never what was said.
+    """The tokens of a conversation: markers come from the template, never from a message.
 
     A template may write the first of them, or leave it out.
     """
@@ -115,10 +115,10 @@ def _encoded(voice: Voice, messages: Sequence[Mapping[str, str]]) -> list[int]:
         name: "" if token is None else tokenizer.pieces[token].decode(errors="replace")
         for name, token in special.items()
     }
-    said = [{**message, "content": tokenizer.shielded(message["content"])} for message in messages]
-    ids = tokenizer.encode_shielded(render(voice.template, said, named))
+    shielded = [{**message, "content": tokenizer.shielded(message["content"])} for message in messages]
+    ids = tokenizer.encode_shielded(render(voice.template, shielded, named))
     if tokenizer.adds_bos and tokenizer.bos_id is not None and ids[:1] != [tokenizer.bos_id]:
         ids = [tokenizer.bos_id, *ids]
     if not ids:
-        raise InputError("the chat template says nothing")
+        raise InputError("the chat template gives no text")
     return ids

@@ -1,4 +1,4 @@
-"""Limits a process sets itself, before it does what may take without end."""
+"""Limits that a process sets itself before work that may not end."""
 
 import math
 import sys
@@ -9,10 +9,10 @@ _PAGES_IN_USE = Path("/proc/self/statm")
 
 
 def limit_process(seconds: int, nbytes: int) -> None:
-    """Let the system end this process when from here on it takes more processor time, or so much more memory.
+    """Let the system end this process when it takes more than `seconds` of processor time, or `nbytes` more memory.
 
-    A signal says which: SIGXCPU is for the time. Where the system has no such limits, whoever waits must not wait for
-    ever; where it does not tell how much memory is taken already, that counts as well.
+    A signal says which: SIGXCPU is for the time. Where the system has no such limits, the caller must not wait for
+    ever; where it does not tell how much memory is in use, `nbytes` includes that.
     """
     if sys.platform != "win32":
         import resource

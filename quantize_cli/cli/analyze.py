@@ -39,36 +39,36 @@ def command(
     texts = text or []
     outputs = outputs_for((model, *texts), (html,), force)
     named = () if types is None else types.split(",")
-    found = api.analyze(
+    analysis = api.analyze(
         model, texts, types=named, context=ctx, chunks=chunks, special=special, report=report(quiet=json)
     )
-    rows = _rows(found)
+    rows = _rows(analysis)
     if html is not None:
         from quantize_cli.report import analysis_page
 
         title, names = f"quantize analyze: {model.name}", list(map(str, texts))
-        page = analysis_page.document(title, found.sensitivities, found.frontier, columns_of(rows), names)
+        page = analysis_page.document(title, analysis.sensitivities, analysis.frontier, columns_of(rows), names)
         write_report(html, page, outputs.guard)
     if json:
-        _print_json(model, found)
+        _print_json(model, analysis)
     else:
         print_rows(rows)
-        _print_sums(found)
+        _print_sums(analysis)
 
 
-def _rows(found: "Analysis") -> list[dict[str, str]]:
+def _rows(analysis: "Analysis") -> list[dict[str, str]]:
     """The table's rows, by heading, without columns that are empty."""
-    rows = [_row(tensor, found.types) for tensor in found.sensitivities.tensors]
+    rows = [_row(tensor, analysis.types) for tensor in analysis.sensitivities.tensors]
     kept = [heading for heading in rows[0] if any(row[heading] for row in rows)]
     return [{heading: row[heading] for heading in kept} for row in rows]
 
 
 def _row(tensor: "Sensitivity", types: "tuple[GgmlType, ...]") -> dict[str, str]:
     """A tensor as a row of the table, by heading; a type that another stands in for has its loss in brackets."""
-    from quantize_cli.budget import analysis
+    from quantize_cli.budget.analysis import experts, outliers
     from quantize_cli.pipeline.recipe import fitting
 
-    seen, routed = analysis.outliers(tensor), analysis.experts(tensor)
+    seen, routed = outliers(tensor), experts(tensor)
     row = {"tensor": tensor.name}
     for type_ in types:
         fitted = fitting(type_, tensor.shape[-1])[0]
@@ -80,11 +80,11 @@ def _row(tensor: "Sensitivity", types: "tuple[GgmlType, ...]") -> dict[str, str]
     return row
 
 
-def _print_sums(found: "Analysis") -> None:
-    from quantize_cli.budget import analysis
+def _print_sums(analysis: "Analysis") -> None:
+    from quantize_cli.budget.analysis import by_layer
 
     sys.stdout.write("\n")
-    sums = analysis.by_layer(found.sensitivities)
+    sums = by_layer(analysis.sensitivities)
     total = sum(sums.values()) or 1.0
     print_table(
         ("layer", "loss", "share"),
@@ -94,18 +94,18 @@ def _print_sums(found: "Analysis") -> None:
     sys.stdout.write("\n")
     print_table(
         ("bits per weight", "best file", "predicted KLD"),
-        [(f"{bits:g}", size(point.nbytes), f"{point.loss:.5f}") for bits, point in found.frontier.at.items()],
+        [(f"{bits:g}", size(point.nbytes), f"{point.loss:.5f}") for bits, point in analysis.frontier.at.items()],
         frozenset({"best file", "predicted KLD"}),
     )
 
 
-def _print_json(path: Path, found: "Analysis") -> None:
-    from quantize_cli.budget import analysis
+def _print_json(path: Path, analysis: "Analysis") -> None:
+    from quantize_cli.budget.analysis import by_layer
 
-    costs, frontier = found.sensitivities, found.frontier
-    layers = analysis.by_layer(costs)
+    costs, frontier = analysis.sensitivities, analysis.frontier
+    layers = by_layer(costs)
     print_json({
-        "model": str(path), "ctx": found.context, "chunks": found.chunks, "tokens": costs.tokens,
+        "model": str(path), "ctx": analysis.context, "chunks": analysis.chunks, "tokens": costs.tokens,
         "tokens_run": costs.tokens_run, "tensors": [_tensor_json(tensor) for tensor in costs.tensors],
         "layers": [{"layer": None if n < 0 else n, "loss": loss} for n, loss in layers.items()],
         "frontier": [{"nbytes": point.nbytes, "kld": point.loss} for point in frontier.best],
@@ -116,14 +116,14 @@ def _print_json(path: Path, found: "Analysis") -> None:
 
 
 def _tensor_json(tensor: "Sensitivity") -> dict[str, object]:
-    from quantize_cli.budget import analysis
+    from quantize_cli.budget.analysis import experts, outliers
 
-    seen = analysis.outliers(tensor)
+    seen = outliers(tensor)
     return {
         "name": tensor.name, "layer": None if tensor.layer < 0 else tensor.layer, "shape": tensor.shape,
         "losses": {type_.name: loss for type_, loss in tensor.losses.items()},
         "errors": {type_.name: error for type_, error in tensor.errors.items()},
         "run": sorted(type_.name for type_ in tensor.run),
         "outlier_channels": None if seen is None else seen.count,
-        "largest_channel": None if seen is None else seen.largest, "experts": analysis.experts(tensor),
+        "largest_channel": None if seen is None else seen.largest, "experts": experts(tensor),
     }  # fmt: skip

@@ -1,4 +1,4 @@
-"""quantize calibrate: what a model's matrices are given while it reads a text, so that errors there count for more."""
+"""quantize calibrate: collect what a model's matrices multiply while it reads a text, by column."""
 
 import sys
 import time
@@ -37,13 +37,13 @@ def command(
         list[Path] | None,
         Option("--merge", metavar="FILE", help="Add the sums and counts of this file; repeatable."),
     ] = None,
-    resume: Annotated[bool, Option("--resume", help="Go on with OUT where it ends, if it is there.")] = False,
+    resume: Annotated[bool, Option("--resume", help="Continue OUT where it ends, if it is there.")] = False,
     save_every: Annotated[int, Option("--save-every", min=1, metavar="N", help="Write OUT after each N chunks.")] = 32,
     special: Special = False,
     force: Force = False,
     json: Json = False,
 ) -> None:
-    """Collect an importance matrix: what MODEL's matrices are given while it reads texts, by llama.cpp's protocol."""
+    """Collect an importance matrix: what MODEL's matrices multiply while it reads texts, by llama.cpp's protocol."""
     from quantize_cli.calibration.statistics.findings import find
 
     start = time.monotonic()
@@ -81,18 +81,18 @@ def _print_outliers(findings: "Sequence[Finding]") -> None:
     """The weights with the channels farthest above the others."""
     from quantize_cli.calibration.statistics.findings import OUTLIER
 
-    found = sorted((it for it in findings if it.outliers), key=lambda it: -it.worst_ratio)
-    if not found:
+    outlying = sorted((it for it in findings if it.outliers), key=lambda it: -it.worst_ratio)
+    if not outlying:
         sys.stdout.write(f"no channel has more than {OUTLIER} times the median mean square of its matrix\n")
         return
     rows = [
         (it.name, _channel(it), f"{it.worst_ratio:.0f}", f"{it.outliers} of {it.matrices * it.columns}")
-        for it in found[:_SHOWN]
+        for it in outlying[:_SHOWN]
     ]
     print_table(("outliers", "worst channel", "times the median", f"above {OUTLIER} times"), rows)
-    if len(found) > _SHOWN:
+    if len(outlying) > _SHOWN:
         sys.stdout.flush()
-        note(f"{len(found) - _SHOWN} more weights have outliers, --json lists them")
+        note(f"{len(outlying) - _SHOWN} more weights have outliers, --json lists them")
 
 
 def _channel(finding: "Finding") -> str:
@@ -102,11 +102,11 @@ def _channel(finding: "Finding") -> str:
 
 def _print_unreached(findings: "Sequence[Finding]") -> None:
     """Experts that the text did not reach, whose importance is therefore unknown."""
-    found = [it for it in findings if it.unreached]
-    if not found:
+    partial = [it for it in findings if it.unreached]
+    if not partial:
         return
     sys.stdout.write("\n")
-    rows = [(it.name, f"{100 * it.coverage:.2f} %", ranges(it.unreached)) for it in found]
+    rows = [(it.name, f"{100 * it.coverage:.2f} %", ranges(it.unreached)) for it in partial]
     print_table(("partly reached", "coverage", "experts never reached"), rows)
     sys.stdout.flush()
     warn("where an expert was never reached all its columns count alike; a longer or other text may reach it")

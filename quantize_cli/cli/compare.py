@@ -37,27 +37,27 @@ def command(
     _refuse_nonsense(models)
     outputs = outputs_for((*models, *(text or ()), reference), (html,), force)
     watched = report(quiet=json)
-    found = api.compare(
+    evaluation = api.compare(
         models, text or (), reference=reference, context=ctx, chunks=chunks, special=special, report=watched
     )
-    memory = peaks(models, found.context, watched)
-    rows = [_row(model, peak) for model, peak in zip(found.models, memory, strict=True)]
+    memory = peaks(models, evaluation.context, watched)
+    rows = [_row(model, peak) for model, peak in zip(evaluation.models, memory, strict=True)]
     if html is not None:
         from quantize_cli.report import evaluation_page
 
-        page = evaluation_page.document(f"quantize compare: {len(models)} models", found, columns_of(rows))
+        page = evaluation_page.document(f"quantize compare: {len(models)} models", evaluation, columns_of(rows))
         write_report(html, page, outputs.guard)
     if json:
-        _print_json(found, memory)
+        _print_json(evaluation, memory)
     else:
         print_rows(rows)
-        print_texts(found)
+        print_texts(evaluation)
 
 
 def _refuse_nonsense(models: list[Path]) -> None:
     if len(models) < 2:
         raise UsageError("there is only one model, at least 2 are compared", hint="quantize eval measures one alone")
-    twice = next((path for place, path in enumerate(models) if path in models[:place]), None)
+    twice = next((path for i, path in enumerate(models) if path in models[:i]), None)
     if twice is not None:
         raise UsageError(f"{twice} is given twice")
 
@@ -76,18 +76,18 @@ def _row(model: "Measured", peak: int | None) -> dict[str, str]:
     }  # fmt: skip
 
 
-def _print_json(found: "Evaluation", memory: list[int | None]) -> None:
+def _print_json(evaluation: "Evaluation", memory: list[int | None]) -> None:
     from quantize_cli.cli.terminal.measured import summary_json, texts_json
 
     print_json({
-        "reference": found.reference_name, "ctx": found.context,
+        "reference": evaluation.reference_name, "ctx": evaluation.context,
         "models": [
             {
                 "model": str(model.subject.path), "nbytes": model.subject.nbytes,
                 "bits_per_weight": model.subject.bits_per_weight, "types": model.subject.types,
                 **summary_json(model.overall), "tokens_per_second": median(model.scores.tokens_per_second),
-                "peak_nbytes": peak, "texts": texts_json(found, model),
+                "peak_nbytes": peak, "texts": texts_json(evaluation, model),
             }
-            for model, peak in zip(found.models, memory, strict=True)
+            for model, peak in zip(evaluation.models, memory, strict=True)
         ],
     })  # fmt: skip

@@ -74,19 +74,19 @@ def command(
     outputs = outputs_for((model, *texts, reference), (save_reference, junit, html), force)
     start = time.monotonic()
     request = Request((model,), texts, ctx, chunks, reference, save_reference, special, outputs.guard)
-    found = evaluated(request, report(quiet=json))
-    outcomes = judge(limits, found, strict)
+    evaluation = evaluated(request, report(quiet=json))
+    outcomes = judge(limits, evaluation, strict)
     passed = is_passed(outcomes, strict)
     if junit is not None:
-        _write_junit(junit, found, outcomes, strict, time.monotonic() - start, outputs.guard)
+        _write_junit(junit, evaluation, outcomes, strict, time.monotonic() - start, outputs.guard)
     if html is not None:
-        _write_page(html, found, outcomes, outputs.guard)
+        _write_page(html, evaluation, outcomes, outputs.guard)
     if json:
-        _print_json(found, outcomes, passed)
+        _print_json(evaluation, outcomes, passed)
     else:
-        _print(found)
-    sys.stdout.flush()  # before what is said of it
-    _say(outcomes, strict, quiet=json)
+        _print(evaluation)
+    sys.stdout.flush()  # before the verdicts on stderr
+    _tell_verdicts(outcomes, strict, quiet=json)
     if not passed:
         raise Exit(ExitCode.ANSWER_IS_NO)
 
@@ -106,41 +106,41 @@ def _are_one(path: Path, other: Path) -> bool:
 
 
 def _write_junit(
-    path: Path, found: "Evaluation", outcomes: "Sequence[Outcome]", strict: bool, seconds: float, guard: "Guard"
+    path: Path, evaluation: "Evaluation", outcomes: "Sequence[Outcome]", strict: bool, seconds: float, guard: "Guard"
 ) -> None:
     from quantize_cli.cli.terminal.measured import write_report
     from quantize_cli.report.junit import document
 
-    names = [name for name, _ in found.texts]
-    write_report(path, document(str(found.models[0].subject.path), names, outcomes, strict, seconds), guard)
+    names = [name for name, _ in evaluation.texts]
+    write_report(path, document(str(evaluation.models[0].subject.path), names, outcomes, strict, seconds), guard)
 
 
-def _write_page(path: Path, found: "Evaluation", outcomes: "Sequence[Outcome]", guard: "Guard") -> None:
+def _write_page(path: Path, evaluation: "Evaluation", outcomes: "Sequence[Outcome]", guard: "Guard") -> None:
     from quantize_cli.cli.terminal.measured import columns_of, plus_minus, write_report
     from quantize_cli.report import evaluation_page
 
-    (model,) = found.models
+    (model,) = evaluation.models
     row = {
         "model": str(model.subject.path), "size": size(model.subject.nbytes),
         "bits per weight": f"{model.subject.bits_per_weight:.4f}", "perplexity": plus_minus(model.overall),
     }  # fmt: skip
     title = f"quantize eval: {model.subject.path.name}"
-    write_report(path, evaluation_page.document(title, found, columns_of([row]), outcomes), guard)
+    write_report(path, evaluation_page.document(title, evaluation, columns_of([row]), outcomes), guard)
 
 
-def _print_json(found: "Evaluation", outcomes: "Sequence[Outcome]", passed: bool) -> None:
+def _print_json(evaluation: "Evaluation", outcomes: "Sequence[Outcome]", passed: bool) -> None:
     from quantize_cli.cli.terminal.measured import summary_json, texts_json
 
-    (model,) = found.models
+    (model,) = evaluation.models
     print_json({
-        "model": str(model.subject.path), "text": found.texts[0][0] if len(found.texts) == 1 else None,
-        "ctx": found.context, "reference": found.reference_name, **summary_json(model.overall),
-        "texts": texts_json(found, model), "gates": [_outcome_json(outcome) for outcome in outcomes],
+        "model": str(model.subject.path), "text": evaluation.texts[0][0] if len(evaluation.texts) == 1 else None,
+        "ctx": evaluation.context, "reference": evaluation.reference_name, **summary_json(model.overall),
+        "texts": texts_json(evaluation, model), "gates": [_outcome_json(outcome) for outcome in outcomes],
         "passed": passed if outcomes else None,
     })  # fmt: skip
 
 
-def _say(outcomes: "Sequence[Outcome]", strict: bool, quiet: bool) -> None:
+def _tell_verdicts(outcomes: "Sequence[Outcome]", strict: bool, quiet: bool) -> None:
     """How each limit was kept; those that were are data enough where there is a document."""
     from quantize_cli.evaluation.gate import Verdict, is_broken
     from quantize_cli.report.junit import describe
@@ -165,38 +165,38 @@ def _outcome_json(outcome: "Outcome") -> dict[str, object]:
     }  # fmt: skip
 
 
-def _print(found: "Evaluation") -> None:
+def _print(evaluation: "Evaluation") -> None:
     from quantize_cli.cli.terminal.measured import plus_minus, print_texts
 
-    (model,) = found.models
+    (model,) = evaluation.models
     overall = model.overall
-    on = f"{overall.tokens} tokens of {overall.chunks} chunks of {found.context}"
+    on = f"{overall.tokens} tokens of {overall.chunks} chunks of {evaluation.context}"
     rows = [(str(model.subject.path), plus_minus(overall), on)]
     if overall.comparison is not None:
         compared = overall.comparison
         base = f"{compared.reference_perplexity:.4f} +/- {compared.reference_perplexity_stderr:.4f}"
-        rows.append((found.reference_name or "", base, "the same"))
+        rows.append((evaluation.reference_name or "", base, "the same"))
     print_table(("model", "perplexity", "measured on"), rows)
     if overall.comparison is not None:
         sys.stdout.write("\n")
         _print_comparison(overall.comparison)
-    print_texts(found)
+    print_texts(evaluation)
 
 
-def _print_comparison(found: "Comparison") -> None:
+def _print_comparison(comparison: "Comparison") -> None:
     from quantize_cli.cli.terminal.measured import interval, share
 
-    rows = [("perplexity ratio", f"{found.perplexity_ratio.value:.4f}", interval(found.perplexity_ratio, 4))]
+    rows = [("perplexity ratio", f"{comparison.perplexity_ratio.value:.4f}", interval(comparison.perplexity_ratio, 4))]
     quantiles = (
-        ("KL divergence, mean", found.kld_mean), ("median", found.kld_median), ("90 %", found.kld_p90),
-        ("95 %", found.kld_p95), ("99 %", found.kld_p99), ("99.9 %", found.kld_p999),
+        ("KL divergence, mean", comparison.kld_mean), ("median", comparison.kld_median), ("90 %", comparison.kld_p90),
+        ("95 %", comparison.kld_p95), ("99 %", comparison.kld_p99), ("99.9 %", comparison.kld_p999),
     )  # fmt: skip
     rows += [(name, f"{estimate.value:.5f}", interval(estimate, 5)) for name, estimate in quantiles]
     rows += [
-        ("largest", f"{found.kld_max:.5f}", ""),
-        ("same top token", share(found.top1.value), interval(found.top1, 2, 100, " %")),
-        ("RMS change of p", share(found.rms_delta_p.value), interval(found.rms_delta_p, 2, 100, " %")),
-        ("mean ln ratio", f"{found.mean_ln_ratio:.5f} +/- {found.mean_ln_ratio_stderr:.5f}", ""),
-        ("correlation of ln p", f"{found.correlation:.4f}", ""),
+        ("largest", f"{comparison.kld_max:.5f}", ""),
+        ("same top token", share(comparison.top1.value), interval(comparison.top1, 2, 100, " %")),
+        ("RMS change of p", share(comparison.rms_delta_p.value), interval(comparison.rms_delta_p, 2, 100, " %")),
+        ("mean ln ratio", f"{comparison.mean_ln_ratio:.5f} +/- {comparison.mean_ln_ratio_stderr:.5f}", ""),
+        ("correlation of ln p", f"{comparison.correlation:.4f}", ""),
     ]
     print_table(("against the reference", "", "95 % interval"), rows, frozenset({""}))

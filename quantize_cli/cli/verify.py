@@ -1,4 +1,4 @@
-"""quantize verify: what a file claims of its making, held against what can be found out again."""
+"""quantize verify: check what a file claims about how it was made."""
 
 import sys
 from collections import Counter
@@ -53,7 +53,7 @@ def _print(file: Path, checks: "Sequence[Check]", holds: bool) -> None:
         ("claim", "stated", "verdict", "found"),
         [(check.claim, shown(check.stated), check.verdict.value, shown(check.found)) for check in checks],
     )
-    sys.stdout.flush()  # before what is said of it
+    sys.stdout.flush()  # before the verdict on stderr
     counts = Counter(check.verdict for check in checks)
-    said = ", ".join(f"{counts[verdict]} {verdict.value}" for verdict in Verdict if counts[verdict])
-    note(f"{file}: {'holds' if holds else 'does not hold'}: {said}")
+    summary = ", ".join(f"{counts[verdict]} {verdict.value}" for verdict in Verdict if counts[verdict])
+    note(f"{file}: {'holds' if holds else 'does not hold'}: {summary}")

@@ -96,9 +96,9 @@ def _grid(tensors: Sequence[Sensitivity], value: Callable[[Sensitivity], float],
 def _routed(tensors: Sequence[Sensitivity]) -> "Markup | None":
     """Which share of the tokens each expert is sent, by layer; nothing without experts."""
     shares = {tensor.layer: analysis.experts(tensor) for tensor in tensors if analysis.experts(tensor) is not None}
-    rows = [(layer, found.tolist()) for layer, found in sorted(shares.items()) if found is not None]
+    rows = [(layer, share.tolist()) for layer, share in sorted(shares.items()) if share is not None]
     if not rows:
         return None
-    count = max(len(found) for _, found in rows)
-    cells = [found + [nan] * (count - len(found)) for _, found in rows]
+    count = max(len(row) for _, row in rows)
+    cells = [row + [nan] * (count - len(row)) for _, row in rows]
     return chart.grid([str(layer) for layer, _ in rows], [str(n) for n in range(count)], cells, "share of tokens")

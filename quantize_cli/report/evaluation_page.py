@@ -48,11 +48,12 @@ def _figures(evaluation: Evaluation) -> list[tuple[str, str, str]]:
     overall = compared[0].overall
     figures = [("perplexity", overall.perplexity, 1.0, "")]
     if overall.comparison is not None:
-        found = overall.comparison
+        comparison = overall.comparison
         figures += [
-            ("perplexity ratio", found.perplexity_ratio, 1.0, ""), ("mean KL divergence", found.kld_mean, 1.0, ""),
-            ("99 % KL divergence", found.kld_p99, 1.0, ""), ("same top token", found.top1, 100.0, " %"),
-            ("RMS change of p", found.rms_delta_p, 100.0, " %"),
+            ("perplexity ratio", comparison.perplexity_ratio, 1.0, ""),
+            ("mean KL divergence", comparison.kld_mean, 1.0, ""),
+            ("99 % KL divergence", comparison.kld_p99, 1.0, ""), ("same top token", comparison.top1, 100.0, " %"),
+            ("RMS change of p", comparison.rms_delta_p, 100.0, " %"),
         ]  # fmt: skip
     return [
         (name, f"{estimate.value * scale:.4g}{unit}", _interval(estimate, scale))
@@ -81,12 +82,12 @@ def _by_text(evaluation: Evaluation) -> list[Column]:
     rows: list[tuple[str, ...]] = []
     for model in evaluation.models:
         for (text, _), summary in zip(evaluation.texts, model.by_text, strict=True):
-            found = summary.comparison
+            comparison = summary.comparison
             compared = ("", "", "")
-            if found is not None:
+            if comparison is not None:
                 compared = (
-                    f"{found.perplexity_ratio.value:.4f}", f"{found.kld_mean.value:.5f}",
-                    f"{100 * found.top1.value:.2f} %",
+                    f"{comparison.perplexity_ratio.value:.4f}", f"{comparison.kld_mean.value:.5f}",
+                    f"{100 * comparison.top1.value:.2f} %",
                 )  # fmt: skip
             rows.append((text, model.subject.path.name, f"{summary.perplexity.value:.4f}", *compared))
     headings = ("text", "model", "perplexity", "ratio", "mean KLD", "same top")
@@ -96,10 +97,10 @@ def _by_text(evaluation: Evaluation) -> list[Column]:
 def _charts(evaluation: Evaluation) -> list[Figure]:
     models = list(enumerate(evaluation.models))
     compared = [(colour, model) for colour, model in models if model.scores.against is not None]
-    found = [_distribution(compared), _positions(compared)] if compared else [_surprise(models)]
+    figures = [_distribution(compared), _positions(compared)] if compared else [_surprise(models)]
     if len(models) > 1:
-        found.append(_sizes(models))
-    return [*found, _types(evaluation.models)]
+        figures.append(_sizes(models))
+    return [*figures, _types(evaluation.models)]
 
 
 def _divergences(model: Measured) -> np.ndarray:
@@ -128,7 +129,7 @@ def _distribution(models: _Coloured) -> Figure:
 
 
 def _positions(models: _Coloured) -> Figure:
-    """The mean divergence by the place in the chunk: what grows there, grows with the context."""
+    """The mean divergence by the position in the chunk: a divergence that grows there grows with the context."""
     series = [Series(_name(model), _curve(_divergences(model)), colour) for colour, model in models]
     return _figure("Divergence by position", _by_position(series, "mean KL divergence"), models)
 
@@ -167,8 +168,8 @@ def _sizes(models: _Coloured) -> Figure:
 
 
 def _point(colour: int, model: Measured) -> Series:
-    found = model.overall.comparison
-    loss = Estimate(0.0) if found is None else found.kld_mean
+    comparison = model.overall.comparison
+    loss = Estimate(0.0) if comparison is None else comparison.kld_mean
     return Series(_name(model), [(model.subject.nbytes / 1e6, loss.value)], colour, loss.interval)
 
 

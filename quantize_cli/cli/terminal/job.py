@@ -1,4 +1,4 @@
-"""The options that describe a job, said once for every command that does or shows one."""
+"""The options that describe a job, for every command that does or shows one."""
 
 from collections.abc import Callable
 from dataclasses import MISSING, dataclass, fields
@@ -102,7 +102,7 @@ class JobOptions:
 
 
 def takes_job(command: Callable[..., None]) -> Callable[..., None]:
-    """The command with the options of a job in place of its first parameter, the job."""
+    """The command, whose first parameter is a job, as a command that takes the options of a job instead."""
     shared = [
         Parameter(field.name, Parameter.KEYWORD_ONLY, default=_default(field.default), annotation=field.type)
         for field in fields(JobOptions)

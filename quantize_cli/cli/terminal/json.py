@@ -1,4 +1,4 @@
-"""JSON piece by piece: a million numbers of an array are never so many strings at once."""
+"""JSON piece by piece, so that a large array never becomes a million strings at once."""
 
 import json
 import math
@@ -9,7 +9,7 @@ if TYPE_CHECKING:
     import numpy as np
 
 _AT_ONCE = 1 << 12
-"""Numbers of an array that are Python's at the same time."""
+"""Numbers of an array that are converted to Python's at a time."""
 
 
 def spelled(value: object, newline: str = "\n") -> Iterator[str]:

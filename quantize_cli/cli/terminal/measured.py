@@ -1,4 +1,4 @@
-"""What commands that measure models share: how a measurement is run, said, and written."""
+"""What commands that measure models share: figures as JSON and as tables, and reports as files."""
 
 import sys
 from collections.abc import Iterable, Mapping, Sequence

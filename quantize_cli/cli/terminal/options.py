@@ -1,4 +1,4 @@
-"""Arguments and options that several commands take, said once."""
+"""Arguments and options that several commands take."""
 
 from enum import Enum
 from pathlib import Path
@@ -8,7 +8,7 @@ from typer import Argument, Option
 
 
 class Search(str, Enum):
-    """How the codes of rows on their own are found."""
+    """How the codes of a row are searched."""
 
     reference = "reference"
     best = "best"

@@ -18,7 +18,7 @@ _LINE_EVERY_SECONDS = 10.0
 
 
 def report(quiet: bool, notes: bool = True) -> Report:
-    """Work told to a person: `quiet` without a bar, without `notes` by its warnings alone."""
+    """A report to a person: `quiet` has no bar, and without `notes` there are only warnings."""
     watched = partial(progress, quiet=quiet)
     return Report(note=note, warn=warn, progress=watched) if notes else Report(warn=warn, progress=watched)
 
@@ -43,14 +43,14 @@ def _advance(bar: "tqdm[NoReturn]", amount: int) -> None:
 
 def _lines(total: int, what: str) -> Callable[[int], None]:
     """A line every few seconds of long work; nothing for short work."""
-    done, said, alone = 0, time.monotonic(), Lock()
+    done, shown, lock = 0, time.monotonic(), Lock()
 
     def advance(amount: int) -> None:
-        nonlocal done, said
-        with alone:
+        nonlocal done, shown
+        with lock:
             done += amount
-            if time.monotonic() - said >= _LINE_EVERY_SECONDS:
-                said = time.monotonic()
+            if time.monotonic() - shown >= _LINE_EVERY_SECONDS:
+                shown = time.monotonic()
                 sys.stderr.write(f"{what} {100 * done / max(1, total):.0f} %\n")
 
     return advance

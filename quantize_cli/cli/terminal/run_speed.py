@@ -1,4 +1,4 @@
-"""How the speed of a model that runs is said: one document, or two tables."""
+"""The speed of a running model as one document, or as two tables."""
 
 import sys
 

@@ -1,4 +1,4 @@
-"""How things are said: data on stdout, words on stderr, sizes for people, names safe for a terminal."""
+"""Output: data on stdout, messages on stderr, names made safe for a terminal."""
 
 import io
 import json
@@ -16,12 +16,12 @@ if TYPE_CHECKING:
 
 
 def warn(message: str) -> None:
-    """Say something a person should know; not data."""
+    """A warning on stderr."""
     sys.stderr.write(f"warning: {printable(message)}\n")
 
 
 def note(message: str) -> None:
-    """Say how things go; not data."""
+    """A message on stderr."""
     sys.stderr.write(f"{printable(message)}\n")
 
 
