@@ -129,13 +129,13 @@ def _write_page(path: Path, evaluation: "Evaluation", outcomes: "Sequence[Outcom
 
 
 def _print_json(evaluation: "Evaluation", outcomes: "Sequence[Outcome]", passed: bool) -> None:
-    from quantize_cli.cli.terminal.measured import summary_json, texts_json
+    from quantize_cli.cli.terminal.measured import estimates_json, perplexity_json, texts_json
 
     (model,) = evaluation.models
     print_json({
         "model": str(model.subject.path), "text": evaluation.texts[0][0] if len(evaluation.texts) == 1 else None,
-        "ctx": evaluation.context, "reference": evaluation.reference_name, **summary_json(model.overall),
-        "texts": texts_json(evaluation, model), "gates": [_outcome_json(outcome) for outcome in outcomes],
+        "ctx": evaluation.context, **perplexity_json(model.overall), "reference": evaluation.reference_name,
+        **estimates_json(model.overall.comparison), "texts": texts_json(evaluation, model), "gates": [_outcome_json(outcome) for outcome in outcomes],
         "passed": passed if outcomes else None,
     })  # fmt: skip
 

@@ -32,7 +32,7 @@ def outputs_for(inputs: Iterable[Path | None], paths: Sequence[Path | None], for
 
 def summary_json(summary: "Summary") -> dict[str, object]:
     """Every figure by its name, those with an interval followed by it; null where nothing was compared."""
-    return {**_perplexity_json(summary), **_estimates_json(summary.comparison)}
+    return {**perplexity_json(summary), **estimates_json(summary.comparison)}
 
 
 def texts_json(evaluation: "Evaluation", model: "Measured") -> list[dict[str, object]]:
@@ -51,7 +51,7 @@ def compared_cells(comparison: "Comparison | None") -> tuple[str, str, str]:
     return f"{ratio:.4f}", f"{divergence:.5f}", share(comparison.top1.value)
 
 
-def _estimates_json(comparison: "Comparison | None") -> dict[str, object]:
+def estimates_json(comparison: "Comparison | None") -> dict[str, object]:
     document: dict[str, object] = {}
     for name in ESTIMATES:
         estimate: Estimate | None = getattr(comparison, name, None)
@@ -60,7 +60,7 @@ def _estimates_json(comparison: "Comparison | None") -> dict[str, object]:
     return {**document, **{name: getattr(comparison, name, None) for name in NUMBERS}}
 
 
-def _perplexity_json(summary: "Summary") -> dict[str, object]:
+def perplexity_json(summary: "Summary") -> dict[str, object]:
     return {
         "perplexity": summary.perplexity.value, "perplexity_stderr": summary.perplexity_stderr,
         "perplexity_interval": summary.perplexity.interval, "tokens": summary.tokens, "chunks": summary.chunks,
