@@ -135,7 +135,8 @@ def _print_json(evaluation: "Evaluation", outcomes: "Sequence[Outcome]", passed:
     print_json({
         "model": str(model.subject.path), "text": evaluation.texts[0][0] if len(evaluation.texts) == 1 else None,
         "ctx": evaluation.context, **perplexity_json(model.overall), "reference": evaluation.reference_name,
-        **estimates_json(model.overall.comparison), "texts": texts_json(evaluation, model), "gates": [_outcome_json(outcome) for outcome in outcomes],
+        **estimates_json(model.overall.comparison), "texts": texts_json(evaluation, model),
+        "gates": [_outcome_json(outcome) for outcome in outcomes],
         "passed": passed if outcomes else None,
     })  # fmt: skip
 
