@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING, Annotated
 
 from typer import Option
 
-from quantize_cli import api
 from quantize_cli.cli.terminal.options import Force, HtmlFile, Json, ModelPath, ReadContext, Special, Texts
 from quantize_cli.cli.terminal.progress import report
 from quantize_cli.cli.terminal.text import print_json, print_table, size
@@ -34,6 +33,7 @@ def command(
     json: Json = False,
 ) -> None:
     """Measure what rounding each tensor of MODEL costs, and show outlier channels, experts and the sizes to be had."""
+    from quantize_cli import api
     from quantize_cli.cli.terminal.measured import columns_of, outputs_for, print_rows, write_report
 
     texts = text or []

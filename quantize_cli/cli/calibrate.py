@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Annotated
 
 from typer import Option
 
-from quantize_cli import api
 from quantize_cli.cli.terminal.experts import ranges
 from quantize_cli.cli.terminal.options import Force, Json, ModelPath, ReadChunks, ReadContext, Special
 from quantize_cli.cli.terminal.progress import report
@@ -44,6 +43,7 @@ def command(
     json: Json = False,
 ) -> None:
     """Collect an importance matrix: what MODEL's matrices multiply while it reads texts, by llama.cpp's protocol."""
+    from quantize_cli import api
     from quantize_cli.calibration.statistics.findings import find
 
     start = time.monotonic()

@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Annotated
 
 from typer import Option
 
-from quantize_cli import api
 from quantize_cli.cli.terminal.options import (
     Json,
     MinP,
@@ -54,6 +53,7 @@ def command(
     json: Json = False,
 ) -> None:
     """Talk with MODEL: at a terminal, or a line at a time through a pipe."""
+    from quantize_cli import api
     from quantize_cli.conversation import Conversation, voice_of
     from quantize_cli.runtime.sampler import Sampling
 

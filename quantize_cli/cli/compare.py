@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING, Annotated
 
 from typer import Argument
 
-from quantize_cli import api
 from quantize_cli.cli.terminal.options import Chunks, Context, Force, HtmlFile, Json, ReferencePath, Special, Texts
 from quantize_cli.cli.terminal.progress import report
 from quantize_cli.cli.terminal.text import print_json, size
@@ -31,6 +30,7 @@ def command(
 
     The others are compared with the first, unless --reference names another.
     """
+    from quantize_cli import api
     from quantize_cli.cli.terminal.measured import columns_of, outputs_for, print_rows, print_texts, write_report
     from quantize_cli.evaluation.memory import peaks
 

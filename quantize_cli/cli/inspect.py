@@ -6,7 +6,6 @@ from typing import Annotated, Any
 
 from typer import Argument
 
-from quantize_cli import api
 from quantize_cli.cli.terminal.claims import shown
 from quantize_cli.cli.terminal.options import Json
 from quantize_cli.cli.terminal.text import print_json, print_table, size
@@ -20,6 +19,8 @@ def command(
     json: Json = False,
 ) -> None:
     """Show the metadata and tensors of FILE: types, shapes, sizes, bits per weight."""
+    from quantize_cli import api
+
     document = api.inspect(file)
     if json:
         print_json(document)

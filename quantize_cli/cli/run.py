@@ -5,7 +5,6 @@ from typing import Annotated
 
 from typer import Option
 
-from quantize_cli import api
 from quantize_cli.cli.terminal.options import (
     Json,
     MinP,
@@ -38,6 +37,7 @@ def command(
     json: Json = False,
 ) -> None:
     """Continue a text with MODEL, by its likeliest tokens or by tokens drawn."""
+    from quantize_cli import api
     from quantize_cli.evaluation.context import beyond
     from quantize_cli.runtime.sampler import Sampling
 

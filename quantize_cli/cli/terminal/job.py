@@ -1,7 +1,6 @@
 """The options that describe a job, for every command that does or shows one."""
 
 from collections.abc import Callable
-from dataclasses import MISSING, dataclass, fields
 from functools import wraps
 from inspect import Parameter, Signature, signature
 from pathlib import Path
@@ -9,16 +8,17 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from typer import Option
 
-from quantize_cli import api
 from quantize_cli.cli.terminal.options import CalibrationContext, ReadChunks, Search, Source, Special
 
 if TYPE_CHECKING:
     from quantize_cli.pipeline.job import Job
 
 
-@dataclass(frozen=True)
-class JobOptions:
-    """Each field is a field of `quantize_cli.pipeline.job.Job`, and in this order an option of the commands."""
+class _Options:
+    """Each name is a field of `quantize_cli.pipeline.job.Job`, and in this order an option of the commands.
+
+    Only its annotations and defaults are read, so it is not a dataclass, which would take time to make at each start.
+    """
 
     source: Source
     output: Annotated[
@@ -94,26 +94,21 @@ class JobOptions:
     ] = None
     threads: Annotated[int | None, Option("--threads", "-j", min=1, help="Cores to compute on. Default: all.")] = None
 
-    def job(self) -> "Job":
-        """The job that these options describe."""
-        values = {**vars(self), "search": self.search.value}
-        values["types"] = None if self.types is None else self.types.split(",")
-        return api.job(**values)
+
+_PARAMETERS = [
+    Parameter(name, Parameter.KEYWORD_ONLY, default=getattr(_Options, name, Parameter.empty), annotation=annotation)
+    for name, annotation in _Options.__annotations__.items()
+]
 
 
 def takes_job(command: Callable[..., None]) -> Callable[..., None]:
     """The command, whose first parameter is a job, as a command that takes the options of a job instead."""
-    shared = [
-        Parameter(field.name, Parameter.KEYWORD_ONLY, default=_default(field.default), annotation=field.type)
-        for field in fields(JobOptions)
-    ]
     _, *own = signature(command).parameters.values()
-    parameters = [*shared, *(parameter.replace(kind=Parameter.KEYWORD_ONLY) for parameter in own)]
+    parameters = [*_PARAMETERS, *(parameter.replace(kind=Parameter.KEYWORD_ONLY) for parameter in own)]
 
     @wraps(command)
     def taking(**values: Any) -> None:
-        options = JobOptions(**{parameter.name: values.pop(parameter.name) for parameter in shared})
-        command(options.job(), **values)
+        command(_job({parameter.name: values.pop(parameter.name) for parameter in _PARAMETERS}), **values)
 
     # typer reads both.
     taking.__signature__ = Signature(parameters)  # type: ignore[attr-defined]
@@ -121,5 +116,9 @@ def takes_job(command: Callable[..., None]) -> Callable[..., None]:
     return taking
 
 
-def _default(default: object) -> object:
-    return Parameter.empty if default is MISSING else default
+def _job(values: dict[str, Any]) -> "Job":
+    """The job that the options describe."""
+    from quantize_cli import api
+
+    types = values["types"]
+    return api.job(**{**values, "search": values["search"].value, "types": None if types is None else types.split(",")})

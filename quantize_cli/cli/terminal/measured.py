@@ -87,8 +87,8 @@ def plus_minus(summary: "Summary") -> str:
     return f"{summary.perplexity.value:.4f} +/- {summary.perplexity_stderr:.4f}"
 
 
-def share(value: float, digits: int = 2) -> str:
-    return f"{100 * value:.{digits}f} %"
+def share(value: float) -> str:
+    return f"{100 * value:.2f} %"
 
 
 def interval(estimate: "Estimate", digits: int, scale: float = 1.0, unit: str = "") -> str:
@@ -98,10 +98,8 @@ def interval(estimate: "Estimate", digits: int, scale: float = 1.0, unit: str = 
     return f"{low * scale:.{digits}f} to {high * scale:.{digits}f}{unit}"
 
 
-def write_report(path: Path | None, content: str | bytes, guard: "Guard") -> None:
-    """The file whole, or as it was; nothing where no path is given. Characters no file can hold are spelled out."""
-    if path is None:
-        return
+def write_report(path: Path, content: str | bytes, guard: "Guard") -> None:
+    """Write the whole file, or leave it as it was. Characters that no file can hold are escaped."""
     write_whole(path, content if isinstance(content, bytes) else content.encode("utf-8", "backslashreplace"), guard)
 
 

@@ -1,13 +1,11 @@
 """Output: data on stdout, messages on stderr, names made safe for a terminal."""
 
 import io
-import json
 import sys
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING
 from unicodedata import category
 
-from quantize_cli.cli.terminal.json import spelled
 from quantize_cli.cli.terminal.streams import printable as printable
 from quantize_cli.units import size as size
 
@@ -32,12 +30,16 @@ def harmless(text: str) -> str:
 
 def print_json(document: Mapping[str, object]) -> None:
     """One document on stdout."""
+    from quantize_cli.cli.terminal.json import spelled
+
     # Half a character, as a file name of other than UTF-8 has, and what the stream's encoding lacks are escaped.
     sys.stdout.writelines(_encodable(piece) for piece in spelled(document))
     sys.stdout.write("\n")
 
 
 def _encodable(piece: str) -> str:
+    import json
+
     try:
         piece.encode(sys.stdout.encoding)
     except UnicodeError:
