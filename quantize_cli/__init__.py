@@ -6,7 +6,7 @@ The functions here are the Python API; `quantize_cli.api` documents them. Nothin
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from quantize_cli.api import LoadedModel as LoadedModel
+    from quantize_cli.api import analyze as analyze
     from quantize_cli.api import calibrate as calibrate
     from quantize_cli.api import compare as compare
     from quantize_cli.api import convert as convert
@@ -14,9 +14,10 @@ if TYPE_CHECKING:
     from quantize_cli.api import inspect as inspect
     from quantize_cli.api import load as load
     from quantize_cli.api import plan as plan
+    from quantize_cli.loaded_model import LoadedModel as LoadedModel
 
 __version__ = "0.1.0"
-_API = ("LoadedModel", "calibrate", "compare", "convert", "evaluate", "inspect", "load", "plan")
+_API = ("analyze", "calibrate", "compare", "convert", "evaluate", "inspect", "load", "plan")
 
 
 def __getattr__(name: str) -> object:

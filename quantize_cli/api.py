@@ -1,30 +1,32 @@
 """The Python API: what the commands do, as functions over paths.
 
-Every function raises what `quantize_cli.errors` and `quantize_cli.formats.errors` hold, prints nothing, and tells a
-`Report` how it goes if one is given.
+Every function raises what `quantize_cli.errors` and `quantize_cli.formats.errors` hold, prints nothing, and reports
+its progress to a `Report` if there is one.
 """
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from quantize_cli.progress import SILENT, Report
 
 if TYPE_CHECKING:
-    import numpy as np
-
+    from quantize_cli.budget.analysis import Frontier
+    from quantize_cli.budget.sensitivity import Sensitivities
     from quantize_cli.evaluation.evaluation import Evaluation
+    from quantize_cli.formats.ggml import GgmlType
     from quantize_cli.formats.imatrix import ImportanceFile
+    from quantize_cli.loaded_model import LoadedModel
     from quantize_cli.pipeline import Converted
     from quantize_cli.pipeline.job import Job
     from quantize_cli.pipeline.plan import Plan
-    from quantize_cli.runtime.transformer import Transformer
-    from quantize_cli.tokenizers import Tokenizer
 
 PathLike = str | Path
 _PATHS = ("output", "recipe", "imatrix", "certify")
 _TUPLES = ("tensors", "methods", "types", "settings")
+_TOKENS_RUN = 1024
+"""Tokens on which `analyze` runs the model with each tensor rounded."""
 
 
 def convert(source: PathLike, output: PathLike | None = None, *, force: bool = False, **options: Any) -> "Converted":
@@ -52,16 +54,14 @@ def job(source: PathLike, **options: Any) -> "Job":
     """The job that these options describe; TypeError for an option that no job has."""
     from quantize_cli.pipeline.job import Job
 
-    given = {name: value for name, value in options.items() if value is not None}
-    for name in _PATHS:
-        if name in given:
-            given[name] = Path(given[name])
-    for name in _TUPLES:
-        if name in given:
-            given[name] = (given[name],) if isinstance(given[name], str) else tuple(given[name])
-    if "texts" in given:
-        given["texts"] = _paths(given["texts"])
-    return Job(Path(source), **given)
+    values = {name: value for name, value in options.items() if value is not None}
+    for name in values.keys() & set(_PATHS):
+        values[name] = Path(values[name])
+    for name in values.keys() & set(_TUPLES):
+        values[name] = (values[name],) if isinstance(values[name], str) else tuple(values[name])
+    if "texts" in values:
+        values["texts"] = _paths(values["texts"])
+    return Job(Path(source), **values)
 
 
 def inspect(path: PathLike) -> dict[str, Any]:
@@ -71,71 +71,20 @@ def inspect(path: PathLike) -> dict[str, Any]:
     return describe(Path(path))
 
 
-@dataclass(frozen=True)
-class LoadedModel:
-    """A model that runs on the CPU."""
-
-    path: Path
-    tokenizer: "Tokenizer" = field(repr=False)
-    transformer: "Transformer" = field(repr=False)
-
-    def tokenize(self, text: str, *, special: bool = False) -> list[int]:
-        """Ids of a text, with the token that begins it; `special` reads control tokens out of the text."""
-        return self.tokenizer.encode(text, parse_special=special)
-
-    def detokenize(self, tokens: Sequence[int]) -> str:
-        """The text that tokens stand for."""
-        return self.tokenizer.decode(list(tokens))
-
-    def logits(self, tokens: Sequence[int]) -> "np.ndarray":
-        """What the model predicts after each of n tokens, (n, vocabulary) f32."""
-        import numpy as np
-
-        return self.transformer.logits(np.asarray(tokens, np.int32))
-
-    def generate(
-        self,
-        prompt: str,
-        tokens: int = 128,
-        *,
-        temperature: float = 0.0,
-        seed: int = 0,
-        stop: Sequence[str] = (),
-    ) -> Iterator[str]:
-        """The continuation of a prompt, piece by piece as it is made; the likeliest token unless a temperature is."""
-        import numpy as np
-
-        from quantize_cli.errors import InputError
-        from quantize_cli.runtime.detokenizer import Speech
-        from quantize_cli.runtime.generation import generate
-        from quantize_cli.runtime.sampler import Sampler, Sampling
-
-        ids = self.tokenize(prompt)
-        if not ids:
-            raise InputError(f"{self.path}: an empty prompt, and the vocabulary has no token to begin with")
-        sampler = Sampler(Sampling(temperature=temperature, seed=seed))
-        sampler.hear(ids)
-        drop = " " if self.tokenizer.adds_space and not self.detokenize(ids) else ""
-        speech = Speech(self.tokenizer.decode_bytes, stop, drop)
-        for token in generate(self.transformer, np.array(ids), tokens, self.tokenizer.end_ids, sampler):
-            if said := speech.take(token):
-                yield said
-            if speech.stopped:
-                return
-        if said := speech.finish():
-            yield said
-
-
-def load(path: PathLike, *, threads: int | None = None, report: Report = SILENT) -> LoadedModel:
+def load(path: PathLike, *, threads: int | None = None, report: Report = SILENT) -> "LoadedModel":
     """The model at `path`, a GGUF file or a float checkpoint, ready to run."""
-    from quantize_cli.model.source import open_model
-    from quantize_cli.runtime.transformer import from_model
-    from quantize_cli.tokenizers import load_tokenizer
+    from quantize_cli.loaded_model import load as loaded
 
-    model = open_model(Path(path))
-    for warning in model.warnings:
-        report.warn(warning)
-    return LoadedModel(model.path, load_tokenizer(model.metadata), from_model(model, threads))
+    return loaded(Path(path), threads, report)
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """An importance matrix that was collected."""
+
+    importance: "ImportanceFile"
+    resumed: int
+    """Chunks of an earlier run that are in it."""
 
 
 def calibrate(
@@ -146,23 +95,94 @@ def calibrate(
     context: int | None = None,
     chunks: int | None = None,
     special: bool = False,
+    process_output: bool = False,
+    merge: PathLike | Sequence[PathLike] = (),
+    resume: bool = False,
+    save_every: int = 32,
     force: bool = False,
     report: Report = SILENT,
-) -> "ImportanceFile":
-    """Collect an importance matrix: what the model's matrices are given while it reads the texts, by column."""
+) -> Calibration:
+    """Collect an importance matrix: what the model's matrices multiply while it reads the texts, by column.
+
+    `process_output` includes the output matrix, `merge` adds the sums and counts of other files, `resume` continues
+    the file at `output`, and `save_every` is the number of chunks after which it is written.
+    """
     from quantize_cli.calibration.statistics.calibration import Request, prepare, run
+    from quantize_cli.errors import UsageError
     from quantize_cli.pipeline.outputs import Outputs
 
-    path, read, out = Path(model), _paths(texts), Path(output)
-    outputs = Outputs((path, *read), force, report.note)
+    if resume and force:
+        raise UsageError("--resume and --force: one continues OUT, the other replaces it")
+    path, read, merged, out = Path(model), _paths(texts), _paths(merge), Path(output)
+    outputs = Outputs((path, *read, *merged), force, report.note, "--resume continues it, --force replaces it")
+    if resume:
+        outputs.going_on_with(out)
     outputs.refuse_bad((out,))
-    request = Request(path, read, out, context, chunks, special=special, guard=outputs.guard)
-    prepared = prepare(request, report.note)
+    prepared = prepare(
+        Request(
+            path, read, out, context, chunks, process_output, resume, merged, save_every, special, outputs.guard
+        ),
+        report.note,
+    )  # fmt: skip
     for warning in prepared.warnings:
         report.warn(warning)
     outputs.sweep((out,))
-    with report.progress(len(prepared.chunks), " chunks", path.name) as advance:
-        return run(prepared, advance)
+    with report.progress(len(prepared.chunks) - prepared.done, " chunks", path.name) as advance:
+        return Calibration(run(prepared, advance), prepared.done)
+
+
+@dataclass(frozen=True)
+class Analysis:
+    """What rounding each tensor of a model costs."""
+
+    context: int
+    """Tokens of a chunk."""
+    chunks: int
+    types: "tuple[GgmlType, ...]"
+    """That tensors may have."""
+    sensitivities: "Sensitivities"
+    frontier: "Frontier"
+    """Sizes and predicted losses of the files that the model may become."""
+
+
+def analyze(
+    model: PathLike,
+    texts: PathLike | Sequence[PathLike],
+    *,
+    types: Sequence[str] = (),
+    context: int | None = None,
+    chunks: int = 8,
+    special: bool = False,
+    report: Report = SILENT,
+) -> Analysis:
+    """Measure what rounding each tensor of a float model costs, in each of `types` or of those a budget chooses from.
+
+    `chunks` of each text are read at most.
+    """
+    from quantize_cli.budget.analysis import frontier
+    from quantize_cli.budget.options import menu, quantized
+    from quantize_cli.budget.sensitivity import TYPES, Effort, measure
+    from quantize_cli.errors import UsageError
+    from quantize_cli.evaluation.context import beyond, chosen
+    from quantize_cli.evaluation.corpus import Reading, read_texts
+    from quantize_cli.model.source import open_model
+    from quantize_cli.pipeline.budget import named_types
+    from quantize_cli.tokenizers import load_tokenizer
+
+    if not texts:
+        raise UsageError("missing option '--text'", hint="--text FILE, a UTF-8 text to predict")
+    candidates = named_types(types) if types else TYPES
+    source = open_model(Path(model))
+    menu(source, {})  # refuses what is quantized already
+    length = chosen(context, [source])
+    for warning in (*source.warnings, *beyond(length, [source])):
+        report.warn(warning)
+    tokenizer = load_tokenizer(source.metadata)
+    tokens, _ = read_texts(_paths(texts), tokenizer, length, chunks, Reading(special, report.warn))
+    with report.progress(len(quantized(source)), " tensors", "analyze") as advance:
+        effort = Effort(chunks=max(1, _TOKENS_RUN // length))
+        costs = measure(source, tokens, candidates, report=advance, effort=effort)
+    return Analysis(length, len(tokens), candidates, costs, frontier(source, costs))
 
 
 def evaluate(
@@ -176,7 +196,7 @@ def evaluate(
     report: Report = SILENT,
 ) -> "Evaluation":
     """The perplexity of a model on texts, and its divergence from a reference if one is given."""
-    return _evaluated((Path(model),), texts, reference, context, chunks, special, report)
+    return compare([model], texts, reference=reference, context=context, chunks=chunks, special=special, report=report)
 
 
 def compare(
@@ -190,22 +210,12 @@ def compare(
     report: Report = SILENT,
 ) -> "Evaluation":
     """Several models on the same texts, side by side; the first is the reference unless another is named."""
-    return _evaluated(_paths(models), texts, reference or models[0], context, chunks, special, report)
-
-
-def _evaluated(
-    models: tuple[Path, ...],
-    texts: PathLike | Sequence[PathLike],
-    reference: PathLike | None,
-    context: int | None,
-    chunks: int | None,
-    special: bool,
-    report: Report,
-) -> "Evaluation":
     from quantize_cli.evaluation.evaluation import Request, evaluated
 
-    named = None if reference is None else Path(reference)
-    return evaluated(Request(models, _paths(texts), context, chunks, named, special=special), report)
+    if reference is None and len(models) > 1:
+        reference = models[0]
+    against = None if reference is None else Path(reference)
+    return evaluated(Request(_paths(models), _paths(texts), context, chunks, against, special=special), report)
 
 
 def _paths(named: PathLike | Sequence[PathLike]) -> tuple[Path, ...]:

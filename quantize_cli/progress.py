@@ -1,12 +1,12 @@
-"""How long work tells whoever watches how it goes; by default nobody does."""
+"""How long work reports its progress; by default to nobody."""
 
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 
 
-def _ignore(told: object) -> None:
-    """Nobody watches."""
+def _ignore(message: object) -> None:
+    """Report nothing."""
 
 
 @contextmanager
@@ -16,7 +16,7 @@ def _unseen(total: int, unit: str, what: str) -> Iterator[Callable[[int], None]]
 
 @dataclass(frozen=True)
 class Report:
-    """Functions that are called while work goes on, some of them from several threads."""
+    """Functions that are called during long work, some of them from several threads."""
 
     note: Callable[[str], None] = _ignore
     """Something a person may want to know."""
@@ -25,8 +25,8 @@ class Report:
     warn: Callable[[str], None] = _ignore
     """Something a person should know."""
     progress: Callable[[int, str, str], AbstractContextManager[Callable[[int], None]]] = _unseen
-    """Around work of a total, a unit and a name: gives the function that is told of each further amount done."""
+    """A context around work, by total, unit and name; it gives a function to call with each further amount done."""
 
 
 SILENT = Report()
-"""Nobody watches."""
+"""Reports nothing."""

@@ -10,7 +10,7 @@ import pytest
 import quantize_cli
 from quantize_cli.errors import OutputError
 from quantize_cli.progress import Report
-from tests.cli.console import EXAMPLES, MODEL, environment, succeeded
+from tests.cli.console import EXAMPLES, MODEL, document, environment, succeeded
 
 SAMPLE = EXAMPLES / "sample.txt"
 
@@ -60,6 +60,20 @@ def test_a_loaded_model_generates_what_run_prints(quantized: Path) -> None:
     assert "".join(model.generate(prompt, 40, stop=["."])) == "".join(model.generate(prompt, 40)).partition(".")[0]
 
 
+def test_a_continuation_says_how_it_ended_and_draws_by_its_seed(quantized: Path) -> None:
+    model = quantize_cli.load(quantized)
+    first, second = (model.generate("Once", 12, temperature=1.5, seed=3) for _ in range(2))
+    assert "".join(first) == "".join(second) == first.text
+    assert (len(first.tokens), first.ended_by) == (12, "length")
+
+
+def test_analyze_measures_what_the_command_shows() -> None:
+    found = quantize_cli.analyze(MODEL, SAMPLE, types=["q3_k", "q8_0"], context=256, chunks=1)
+    shown = document("analyze", MODEL, "--text", SAMPLE, "--ctx", 256, "--chunks", 1, "--types", "q3_k,q8_0")
+    assert (found.context, found.chunks) == (shown["ctx"], shown["chunks"])
+    assert [point.loss for point in found.frontier.best] == [point["kld"] for point in shown["frontier"]]
+
+
 def test_evaluate_and_compare_measure_the_same(quantized: Path) -> None:
     told = list[str]()
     alone = quantize_cli.evaluate(quantized, SAMPLE, reference=MODEL, context=256, report=Report(note=told.append))
@@ -73,7 +87,7 @@ def test_evaluate_and_compare_measure_the_same(quantized: Path) -> None:
 
 def test_calibrate_gives_what_convert_takes(tmp_path: Path) -> None:
     found = quantize_cli.calibrate(MODEL, SAMPLE, tmp_path / "i.gguf", context=256)
-    assert np.isfinite(next(iter(found.means.values()))).all()
+    assert np.isfinite(next(iter(found.importance.means.values()))).all()
     quantize_cli.convert(MODEL, tmp_path / "q2.gguf", type="q2_k", imatrix=tmp_path / "i.gguf")
 
 

@@ -13,10 +13,10 @@ from quantize_cli.formats.ggml import GgmlType
 @cache
 def library() -> ctypes.CDLL | None:
     """llama.cpp's shared library, or None where xllamacpp is not installed."""
-    found = importlib.util.find_spec("xllamacpp")
-    if found is None or found.origin is None:
+    spec = importlib.util.find_spec("xllamacpp")
+    if spec is None or spec.origin is None:
         return None
-    loaded = ctypes.CDLL(str(next(Path(found.origin).parent.glob("xllamacpp*.so"))))
+    loaded = ctypes.CDLL(str(next(Path(spec.origin).parent.glob("xllamacpp*.so"))))
     pointer, size = ctypes.c_void_p, ctypes.c_int64
     loaded.ggml_quantize_chunk.restype = ctypes.c_size_t
     loaded.ggml_quantize_chunk.argtypes = [ctypes.c_int, pointer, pointer, size, size, size, pointer]

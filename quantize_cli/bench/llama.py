@@ -52,7 +52,7 @@ class _Batch(ctypes.Structure):
 _DEFAULTS = {
     "batch": 2048, "unit_batch": 512, "flash_attention": -1, "key_type": GgmlType.F16, "value_type": GgmlType.F16,
 }  # fmt: skip
-"""By these one knows that llama_context_params has its fields where we look for them."""
+"""The defaults show whether llama_context_params has its fields where we expect them."""
 
 _POINTER, _INT = ctypes.c_void_p, ctypes.c_int32
 _SIGNATURES: dict[str, tuple[Any, list[Any]]] = {
@@ -77,11 +77,11 @@ _silent = _LOG(lambda level, message, data: None)
 @cache
 def library() -> ctypes.CDLL:
     """llama.cpp ready to run models, and silent. InputError where there is none, or one of another layout."""
-    found = ggml.library()
-    if found is None:
+    shared = ggml.library()
+    if shared is None:
         raise InputError("xllamacpp is not installed")
     # A handle of our own: what a function takes and gives is kept with the handle, not with the library.
-    loaded = ctypes.CDLL(found._name)
+    loaded = ctypes.CDLL(shared._name)
     for name, (result, arguments) in _SIGNATURES.items():
         function = getattr(loaded, name)
         function.restype, function.argtypes = result, arguments

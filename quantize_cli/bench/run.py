@@ -161,7 +161,7 @@ def generated(engine: Engine, prompt: np.ndarray, count: int) -> list[int]:
 
 
 def _refuse_too_long(request: Request, transformer: Transformer) -> None:
-    """Say at once what would be found out late, and end llama.cpp with the process."""
+    """InputError at once for what would fail late, and would end the process inside llama.cpp."""
     if transformer.positions is None:
         return
     room, needed = transformer.positions.tensor.row_count, request.prompt + request.tokens

@@ -6,7 +6,7 @@ the machine does falls on all alike. All write to memory that is there already, 
 
 import statistics
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 
 import numpy as np
@@ -14,6 +14,7 @@ import numpy as np
 from quantize_cli import quants
 from quantize_cli.bench import ggml
 from quantize_cli.formats.ggml import GgmlType
+from quantize_cli.progress import Report
 
 _SHAPE = (1024, 4096)
 
@@ -39,8 +40,18 @@ class TypeSpeed:
         return None if self.ggml_weights is None else self.weights / self.ggml_weights
 
 
-def measure(type_: GgmlType, turns: int, weighted: bool) -> TypeSpeed:
-    """The speed of one type on normal weights; `weighted` gives every column an importance."""
+def measure(types: Collection[GgmlType], turns: int, weighted: bool, report: Report) -> list[TypeSpeed]:
+    """The speed of each type, the median of `turns`; `weighted` gives every column an importance."""
+    speeds = []
+    with report.progress(len(types), " types", "bench") as advance:
+        for type_ in types:
+            speeds.append(_measure(type_, turns, weighted))
+            advance(1)
+    return speeds
+
+
+def _measure(type_: GgmlType, turns: int, weighted: bool) -> TypeSpeed:
+    """On normally distributed weights."""
     rng = np.random.default_rng(0)
     weights = (rng.standard_normal(_SHAPE) * 0.02).astype(np.float32)
     weighted = weighted or quants.find(type_).needs_importance

@@ -2,8 +2,10 @@
 
 import re
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import fields
+
+import tomli_w
 
 from quantize_cli.formats.ggml import FileType, GgmlType
 from quantize_cli.model.source import Model
@@ -58,37 +60,17 @@ def literal(name: str) -> str:
     return escaped
 
 
-def to_toml(recipe: Recipe, comments: Sequence[str] = ()) -> str:
-    """The recipe as a file holds it: parsed, it is the same again but for its name. Comments come first."""
-    lines = [f"# {_one_line(comment)}" for comment in comments]
-    lines += [f'file_type = "{recipe.file_type.name}"', f'default = "{recipe.default.name.lower()}"']
+def to_toml(recipe: Recipe) -> str:
+    """The recipe as a file holds it: parsed, it is the same again but for its name."""
+    table: dict[str, object] = {"file_type": recipe.file_type.name, "default": recipe.default.name.lower()}
     for key, rules in (("override", recipe.overrides), ("rule", recipe.rules)):
         if rules:
-            lines += [f"{key} = [", *(f"  {_table(rule)}," for rule in rules), "]"]
-    return "\n".join(lines) + "\n"
+            table[key] = [_table(rule) for rule in rules]
+    return tomli_w.dumps(table)
 
 
-def _table(rule: Rule) -> str:
-    """An inline table of all that must hold for the rule, and its type."""
-    stated = {field.name: getattr(rule, field.name) for field in fields(rule)}
-    said = {"tensors": rule.tensors, **stated, "type": rule.type.name.lower()}
-    return "{ " + ", ".join(f"{key} = {_written(value)}" for key, value in said.items() if value is not None) + " }"
-
-
-def _written(value: str | int) -> str:
-    if isinstance(value, bool):
-        return str(value).lower()
-    return _string(value) if isinstance(value, str) else str(value)
-
-
-def _string(text: str) -> str:
-    """A basic string of TOML: quotes, backslashes and what is no printing character escaped."""
-    escaped = "".join(
-        character if character.isprintable() and character not in '"\\' else f"\\U{ord(character):08X}"
-        for character in text
-    )
-    return f'"{escaped}"'
-
-
-def _one_line(text: str) -> str:
-    return "".join(character if character.isprintable() else " " for character in text)
+def _table(rule: Rule) -> dict[str, str | int]:
+    """All that must hold for the rule, and its type."""
+    _, *conditions = fields(rule)
+    values = {field.name: getattr(rule, field.name) for field in conditions}
+    return {name: value for name, value in values.items() if value is not None} | {"type": rule.type.name.lower()}

@@ -8,7 +8,6 @@ import functools
 import os
 import sys
 from collections.abc import Callable
-from typing import Any
 
 import typer
 
@@ -17,7 +16,7 @@ from quantize_cli import __version__, plugins
 _CONTEXT = {"help_option_names": ["-h", "--help"]}
 _HELP = "Turn a Hugging Face checkpoint into a GGUF file that llama.cpp runs, inspect it, measure it, run it."
 _TRACEBACK = "QUANTIZE_TRACEBACK"
-_OF_TYPER: Any = (typer.Exit, typer.Abort, typer.BadParameter.__mro__[2])
+_OF_TYPER: tuple[type[BaseException], ...] = (typer.Exit, typer.Abort, typer.BadParameter.__mro__[2])
 """What a command raises for typer: to end, to give up, and click's error, of which typer may carry its own."""
 
 
@@ -31,7 +30,7 @@ def main() -> None:
         command = typer.main.get_command(_application())
         status = command.main(sys.argv[1:] or ["--help"], "quantize", standalone_mode=False)
         sys.stdout.flush()
-    except BaseException as error:  # of every kind: none may become a traceback and exit code 1
+    except BaseException as error:  # every kind: none may become a traceback and exit code 1
         status = ending.status_of(error, wants_traceback=os.environ.get(_TRACEBACK, "0") not in ("", "0"))
     ending.say_unkept()
     sys.exit(status)
@@ -47,12 +46,12 @@ def _application() -> typer.Typer:
     )
     application.callback(help=_HELP)(_global_options)
     for name in plugins.names("cli"):
-        application.command(name, context_settings=_CONTEXT)(_told(plugins.load("cli", name).command))
+        application.command(name, context_settings=_CONTEXT)(_unchanged_errors(plugins.load("cli", name).command))
     return application
 
 
-def _print_version(wanted: bool) -> None:
-    if wanted:
+def _print_version(requested: bool) -> None:
+    if requested:
         sys.stdout.write(f"quantize {__version__}\n")
         raise typer.Exit
 
@@ -68,13 +67,13 @@ def _global_options(
         os.environ[_TRACEBACK] = "1"
 
 
-def _told(command: Callable[..., None]) -> Callable[..., None]:
-    """The command, with whatever it raises told to `main` as it is: typer takes EOFError for Ctrl-C, and a broken pipe
-    for a reason to exit with 1.
+def _unchanged_errors(command: Callable[..., None]) -> Callable[..., None]:
+    """The command, with every error passed to `main` as it is: typer would turn EOFError into Ctrl-C, and a broken
+    pipe into exit code 1.
     """
 
     @functools.wraps(command)
-    def told(*args: Any, **kwargs: Any) -> None:
+    def run(*args: object, **kwargs: object) -> None:
         from quantize_cli.cli.terminal.ending import Raised
 
         try:
@@ -84,4 +83,4 @@ def _told(command: Callable[..., None]) -> Callable[..., None]:
         except BaseException as error:
             raise Raised(error) from error
 
-    return told
+    return run

@@ -2,30 +2,30 @@
 
 import sys
 from pathlib import Path
-from typing import Annotated, Any, Optional
+from typing import TYPE_CHECKING, Annotated
 
-import typer
+from typer import Option
 
-from quantize_cli.cli.terminal.options import Force, HtmlFile, Json, ModelPath, Special, Texts
+from quantize_cli.cli.terminal.options import Force, HtmlFile, Json, ModelPath, ReadContext, Special, Texts
+from quantize_cli.cli.terminal.progress import report
+from quantize_cli.cli.terminal.text import print_json, print_table, size
 
-_CHUNKS, _TOKENS_RUN = 8, 1024
-"""Chunks of a text unless told; tokens on which each tensor is tried."""
+if TYPE_CHECKING:
+    from quantize_cli.api import Analysis
+    from quantize_cli.budget.sensitivity import Sensitivity
+    from quantize_cli.formats.ggml import GgmlType
 
 
 def command(
     model: ModelPath,
     text: Texts = None,
-    ctx: Annotated[
-        Optional[int],  # noqa: UP045
-        typer.Option("--ctx", help="Tokens per chunk. Default: 512, or what the model was trained on if that is less."),
-    ] = None,
+    ctx: ReadContext = None,
     chunks: Annotated[
-        Optional[int],  # noqa: UP045
-        typer.Option("--chunks", help="Look at the first so many chunks of each text. Default 8."),
-    ] = None,
+        int, Option("--chunks", show_default=False, help="Look at the first so many chunks of each text. Default 8.")
+    ] = 8,
     types: Annotated[
-        Optional[str],  # noqa: UP045
-        typer.Option("--types", metavar="TYPE,...", help="Types that tensors may have. Default: q2_k to q8_0, and iq."),
+        str | None,
+        Option("--types", metavar="TYPE,...", help="Types that tensors may have. Default: q2_k to q8_0, and iq."),
     ] = None,
     special: Special = False,
     html: HtmlFile = None,
@@ -33,85 +33,42 @@ def command(
     json: Json = False,
 ) -> None:
     """Measure what rounding each tensor of MODEL costs, and show outlier channels, experts and the sizes to be had."""
-    from quantize_cli.budget import analysis
-    from quantize_cli.cli.terminal.measured import write_report
-    from quantize_cli.cli.terminal.text import note
-    from quantize_cli.pipeline.outputs import Outputs
-    from quantize_cli.report import analysis_page
-    from quantize_cli.report.evaluation_page import Column
+    from quantize_cli import api
+    from quantize_cli.cli.terminal.measured import columns_of, outputs_for, print_rows, write_report
 
-    wanted = _types(types)
-    outputs = Outputs((model, *(text or ())), force, note)
-    outputs.refuse_bad((html,))
-    outputs.sweep((html,))
-    opened, tokens = _opened(model, text or [], ctx, _CHUNKS if chunks is None else chunks, special)
-    found = _measured(opened, tokens, wanted, quiet=json)
-    frontier = analysis.frontier(opened, found)
-    rows = _rows(found, wanted)
+    texts = text or []
+    outputs = outputs_for((model, *texts), (html,), force)
+    named = () if types is None else types.split(",")
+    analysis = api.analyze(
+        model, texts, types=named, context=ctx, chunks=chunks, special=special, report=report(quiet=json)
+    )
+    rows = _rows(analysis)
     if html is not None:
-        columns = [Column(heading, [row[heading] for row in rows]) for heading in rows[0]]
-        title = f"quantize analyze: {model.name}"
-        texts = [str(path) for path in text or []]
-        write_report(html, analysis_page.document(title, found, frontier, columns, texts), outputs.guard)
+        from quantize_cli.report import analysis_page
+
+        title, names = f"quantize analyze: {model.name}", list(map(str, texts))
+        page = analysis_page.document(title, analysis.sensitivities, analysis.frontier, columns_of(rows), names)
+        write_report(html, page, outputs.guard)
     if json:
-        _print_json(model, tokens, found, frontier)
+        _print_json(model, analysis)
     else:
-        _print(rows, found, frontier)
+        print_rows(rows)
+        _print_sums(analysis)
 
 
-def _types(names: str | None) -> tuple[Any, ...]:
-    from quantize_cli.budget.sensitivity import TYPES
-    from quantize_cli.pipeline.budget import named_types
-
-    return TYPES if names is None else named_types(names.split(","))
-
-
-def _opened(path: Path, texts: list[Path], ctx: int | None, limit: int, special: bool) -> tuple[Any, Any]:
-    """The model, and the chunks of the texts; InputError before long work."""
-    from quantize_cli.budget.options import menu
-    from quantize_cli.cli.terminal.text import warn
-    from quantize_cli.errors import UsageError
-    from quantize_cli.evaluation import context as contexts
-    from quantize_cli.evaluation.corpus import Reading, read_texts
-    from quantize_cli.model.source import open_model
-    from quantize_cli.tokenizers import load_tokenizer
-
-    if not texts:
-        raise UsageError("missing option '--text'", hint="--text FILE, a UTF-8 text to predict")
-    model = open_model(path)
-    for warning in model.warnings:
-        warn(warning)
-    menu(model, {})  # refuses what is quantized already
-    context = contexts.chosen(ctx, [model])
-    for warning in contexts.beyond(context, [model]):
-        warn(warning)
-    chunks, _ = read_texts(texts, load_tokenizer(model.metadata), context, limit, Reading(special, warn))
-    return model, chunks
-
-
-def _measured(model: Any, chunks: Any, types: tuple[Any, ...], quiet: bool) -> Any:
-    from quantize_cli.budget.options import quantized
-    from quantize_cli.budget.sensitivity import Effort, measure
-    from quantize_cli.cli.terminal.progress import progress
-
-    effort = Effort(chunks=max(1, _TOKENS_RUN // chunks.shape[1]))
-    with progress(len(quantized(model)), " tensors", "analyze", quiet) as advance:
-        return measure(model, chunks, types, report=advance, effort=effort)
-
-
-def _rows(found: Any, types: tuple[Any, ...]) -> list[dict[str, str]]:
+def _rows(analysis: "Analysis") -> list[dict[str, str]]:
     """The table's rows, by heading, without columns that are empty."""
-    rows = [_row(tensor, types) for tensor in found.tensors]
+    rows = [_row(tensor, analysis.types) for tensor in analysis.sensitivities.tensors]
     kept = [heading for heading in rows[0] if any(row[heading] for row in rows)]
     return [{heading: row[heading] for heading in kept} for row in rows]
 
 
-def _row(tensor: Any, types: tuple[Any, ...]) -> dict[str, str]:
+def _row(tensor: "Sensitivity", types: "tuple[GgmlType, ...]") -> dict[str, str]:
     """A tensor as a row of the table, by heading; a type that another stands in for has its loss in brackets."""
-    from quantize_cli.budget import analysis
+    from quantize_cli.budget.analysis import experts, outliers
     from quantize_cli.pipeline.recipe import fitting
 
-    seen, routed = analysis.outliers(tensor), analysis.experts(tensor)
+    seen, routed = outliers(tensor), experts(tensor)
     row = {"tensor": tensor.name}
     for type_ in types:
         fitted = fitting(type_, tensor.shape[-1])[0]
@@ -123,14 +80,11 @@ def _row(tensor: Any, types: tuple[Any, ...]) -> dict[str, str]:
     return row
 
 
-def _print(rows: list[dict[str, str]], found: Any, frontier: Any) -> None:
-    from quantize_cli.budget import analysis
-    from quantize_cli.cli.terminal.text import print_table, size
+def _print_sums(analysis: "Analysis") -> None:
+    from quantize_cli.budget.analysis import by_layer
 
-    headings = tuple(rows[0])
-    print_table(headings, [tuple(row.values()) for row in rows], frozenset(headings[1:]))
     sys.stdout.write("\n")
-    sums = analysis.by_layer(found)
+    sums = by_layer(analysis.sensitivities)
     total = sum(sums.values()) or 1.0
     print_table(
         ("layer", "loss", "share"),
@@ -140,20 +94,20 @@ def _print(rows: list[dict[str, str]], found: Any, frontier: Any) -> None:
     sys.stdout.write("\n")
     print_table(
         ("bits per weight", "best file", "predicted KLD"),
-        [(f"{bits:g}", size(point.nbytes), f"{point.loss:.5f}") for bits, point in frontier.at.items()],
+        [(f"{bits:g}", size(point.nbytes), f"{point.loss:.5f}") for bits, point in analysis.frontier.at.items()],
         frozenset({"best file", "predicted KLD"}),
     )
 
 
-def _print_json(path: Path, chunks: Any, found: Any, frontier: Any) -> None:
-    from quantize_cli.budget import analysis
-    from quantize_cli.cli.terminal.text import print_json
+def _print_json(path: Path, analysis: "Analysis") -> None:
+    from quantize_cli.budget.analysis import by_layer
 
+    costs, frontier = analysis.sensitivities, analysis.frontier
+    layers = by_layer(costs)
     print_json({
-        "model": str(path), "ctx": chunks.shape[1], "chunks": len(chunks), "tokens": found.tokens,
-        "tokens_run": found.tokens_run,
-        "tensors": [_tensor_json(tensor) for tensor in found.tensors],
-        "layers": [{"layer": None if n < 0 else n, "loss": loss} for n, loss in analysis.by_layer(found).items()],
+        "model": str(path), "ctx": analysis.context, "chunks": analysis.chunks, "tokens": costs.tokens,
+        "tokens_run": costs.tokens_run, "tensors": [_tensor_json(tensor) for tensor in costs.tensors],
+        "layers": [{"layer": None if n < 0 else n, "loss": loss} for n, loss in layers.items()],
         "frontier": [{"nbytes": point.nbytes, "kld": point.loss} for point in frontier.best],
         "uniform": [
             {"type": type_.name, "nbytes": point.nbytes, "kld": point.loss} for type_, point in frontier.uniform.items()
@@ -161,15 +115,15 @@ def _print_json(path: Path, chunks: Any, found: Any, frontier: Any) -> None:
     })  # fmt: skip
 
 
-def _tensor_json(tensor: Any) -> dict[str, Any]:
-    from quantize_cli.budget import analysis
+def _tensor_json(tensor: "Sensitivity") -> dict[str, object]:
+    from quantize_cli.budget.analysis import experts, outliers
 
-    seen = analysis.outliers(tensor)
+    seen = outliers(tensor)
     return {
         "name": tensor.name, "layer": None if tensor.layer < 0 else tensor.layer, "shape": tensor.shape,
         "losses": {type_.name: loss for type_, loss in tensor.losses.items()},
         "errors": {type_.name: error for type_, error in tensor.errors.items()},
         "run": sorted(type_.name for type_ in tensor.run),
         "outlier_channels": None if seen is None else seen.count,
-        "largest_channel": None if seen is None else seen.largest, "experts": analysis.experts(tensor),
+        "largest_channel": None if seen is None else seen.largest, "experts": experts(tensor),
     }  # fmt: skip

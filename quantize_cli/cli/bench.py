@@ -1,50 +1,49 @@
 """quantize bench: how fast this machine quantizes, and how fast it runs a model."""
 
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Any, Optional
+from typing import TYPE_CHECKING, Annotated
 
-import typer
+from typer import Argument, Option
 
 from quantize_cli.cli.terminal.options import Json
+from quantize_cli.cli.terminal.progress import report
+from quantize_cli.cli.terminal.text import note, print_json, print_table
+from quantize_cli.errors import UsageError
+from quantize_cli.machine import processors
+
+if TYPE_CHECKING:
+    from quantize_cli.bench.types import TypeSpeed
 
 _PROMPT, _TOKENS = 512, 32
 _TURNS = {"types": 5, "run": 3}
 
 
 def command(
-    what: Annotated[str, typer.Argument(metavar="types|run", help="Every type, or a model as it runs.")],
-    model: Annotated[
-        Optional[Path],  # noqa: UP045
-        typer.Argument(metavar="MODEL", help="run: a .gguf file, or a float checkpoint."),
-    ] = None,
+    what: Annotated[str, Argument(metavar="types|run", help="Every type, or a model as it runs.")],
+    model: Annotated[Path | None, Argument(metavar="MODEL", help="run: a .gguf file, or a float checkpoint.")] = None,
     only: Annotated[
-        Optional[list[str]],  # noqa: UP045
-        typer.Option("--type", "-t", metavar="TYPE", help="types: this type alone; repeatable. Default: all."),
+        list[str] | None,
+        Option("--type", "-t", metavar="TYPE", help="types: this type alone; repeatable. Default: all."),
     ] = None,
     importance: Annotated[
-        bool, typer.Option("--importance", help="types: quantize with an importance for each column.")
+        bool, Option("--importance", help="types: quantize with an importance for each column.")
     ] = False,
     prompt: Annotated[
-        Optional[int],  # noqa: UP045
-        typer.Option("--prompt", min=1, help=f"run: tokens of the prompt. Default {_PROMPT}."),
+        int | None, Option("--prompt", min=1, help=f"run: tokens of the prompt. Default {_PROMPT}.")
     ] = None,
     tokens: Annotated[
-        Optional[int],  # noqa: UP045
-        typer.Option("--tokens", "-n", min=1, help=f"run: tokens to generate. Default {_TOKENS}."),
+        int | None, Option("--tokens", "-n", min=1, help=f"run: tokens to generate. Default {_TOKENS}.")
     ] = None,
     threads: Annotated[
-        Optional[int],  # noqa: UP045
-        typer.Option("--threads", "-j", min=1, help="run: cores to compute on. Default: all."),
+        int | None, Option("--threads", "-j", min=1, help="run: cores to compute on. Default: all.")
     ] = None,
     turns: Annotated[
-        Optional[int],  # noqa: UP045
-        typer.Option("--turns", min=1, help="Measurements of each; the median counts. Default: types 5, run 3."),
+        int | None, Option("--turns", min=1, help="Measurements of each; the median counts. Default: types 5, run 3.")
     ] = None,
     json: Json = False,
 ) -> None:
     """Measure the speed of each type on one core, or of a model, beside llama.cpp where xllamacpp is installed."""
-    from quantize_cli.errors import UsageError
-
     if what not in _TURNS:
         raise UsageError(f"bench {what!r}: nothing of that name to measure", hint="quantize bench types")
     turns = turns or _TURNS[what]
@@ -55,38 +54,30 @@ def command(
     _refuse(what, {"--type": only, "--importance": importance or None})
     if model is None:
         raise UsageError("bench run: no model is given", hint="quantize bench run MODEL.gguf")
-    _run(model, (prompt or _PROMPT, tokens or _TOKENS, turns), threads, json)
+    _run(model, (prompt or _PROMPT, tokens or _TOKENS, turns, threads or processors()), json)
 
 
-def _refuse(what: str, given: dict[str, object]) -> None:
-    """Say which option belongs to the other thing to measure."""
-    from quantize_cli.errors import UsageError
-
-    for name, value in given.items():
+def _refuse(what: str, options: Mapping[str, object]) -> None:
+    """UsageError for an option that belongs to the other thing to measure."""
+    for name, value in options.items():
         if value is not None:
             raise UsageError(f"bench {what} takes no {name}")
 
 
-def _types(only: list[str] | None, turns: int, importance: bool, json: bool) -> None:
+def _types(only: Sequence[str] | None, turns: int, importance: bool, json: bool) -> None:
     from quantize_cli import quants
     from quantize_cli.bench.types import measure
-    from quantize_cli.cli.terminal.progress import progress
-    from quantize_cli.cli.terminal.text import print_json
     from quantize_cli.pipeline.recipe import block_type
 
-    chosen = [block_type(name, "--type") for name in only] if only else list(quants.supported())
-    found = []
-    with progress(len(chosen), " types", "bench", quiet=json) as advance:
-        for type_ in chosen:
-            found.append(measure(type_, turns, importance))
-            advance(1)
+    chosen = [block_type(name, "--type") for name in only] if only else quants.supported()
+    speeds = measure(chosen, turns, importance, report(quiet=json))
     if json:
-        print_json({"types": [_row(speed) for speed in found]})
+        print_json({"types": [_row(speed) for speed in speeds]})
     else:
-        _print(found)
+        _print(speeds)
 
 
-def _row(speed: Any) -> dict[str, Any]:
+def _row(speed: "TypeSpeed") -> dict[str, object]:
     return {
         "type": speed.type.name, "weights_per_second": speed.weights, "bytes_per_second": speed.nbytes,
         "copy_share": speed.copy_share, "dequantized_bytes_per_second": speed.dequantized_nbytes,
@@ -94,9 +85,7 @@ def _row(speed: Any) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def _print(found: list[Any]) -> None:
-    from quantize_cli.cli.terminal.text import print_table
-
+def _print(speeds: "Sequence[TypeSpeed]") -> None:
     headings = ("type", "M weights/s", "GB/s", "of a copy", "dequantized GB/s", "ggml M weights/s", "ratio")
     rows = [
         (
@@ -105,25 +94,22 @@ def _print(found: list[Any]) -> None:
             "" if speed.ggml_weights is None else f"{speed.ggml_weights / 1e6:.1f}",
             "" if speed.ratio is None else f"{speed.ratio:.1f}",
         )
-        for speed in found
+        for speed in speeds
     ]  # fmt: skip
     print_table(headings, rows, frozenset(headings[1:]))
 
 
-def _run(model: Path, amounts: tuple[int, int, int], threads: int | None, json: bool) -> None:
-    """Measure a model with a prompt, tokens and turns of these numbers."""
+def _run(model: Path, amounts: tuple[int, int, int, int], json: bool) -> None:
+    """Measure a model with a prompt, tokens, turns and threads of these numbers."""
     from quantize_cli.bench.run import Request, measure
-    from quantize_cli.cli.terminal.progress import progress
     from quantize_cli.cli.terminal.run_speed import document, print_speed
-    from quantize_cli.cli.terminal.text import note, print_json
-    from quantize_cli.machine import processors
 
-    request = Request(model, *amounts, threads or processors())
-    with progress(request.turns, " turns", "bench", quiet=json) as advance:
-        found = measure(request, advance)
+    request = Request(model, *amounts)
+    with report(quiet=json).progress(request.turns, " turns", "bench") as advance:
+        speed = measure(request, advance)
     if json:
-        print_json(document(request, found))
+        print_json(document(request, speed))
         return
-    if found.llama_missing is not None:
-        note(f"llama.cpp is not measured: {found.llama_missing}")
-    print_speed(request, found)
+    if speed.llama_missing is not None:
+        note(f"llama.cpp is not measured: {speed.llama_missing}")
+    print_speed(request, speed)

@@ -1,103 +1,64 @@
 """quantize convert: a checkpoint becomes a GGUF file."""
 
-from typing import Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
 
-from quantize_cli.cli.terminal.options import (
-    Bits,
-    BitsBudget,
-    BudgetTypes,
-    CalibrationChunks,
-    CalibrationContext,
-    CalibrationTexts,
-    Certify,
-    DryRun,
-    Force,
-    ImportanceFile,
-    Json,
-    MemoryBudget,
-    MethodNames,
-    Output,
-    Pure,
-    RecipeFile,
-    Requantize,
-    SaveRecipe,
-    Search,
-    SearchKind,
-    Settings,
-    SizeBudget,
-    Source,
-    Special,
-    SplitSize,
-    TensorTypes,
-    ThreadCount,
-    TypeName,
-)
+from typer import Option
+
+from quantize_cli.cli.terminal.experts import warn_of_unreached
+from quantize_cli.cli.terminal.job import takes_job
+from quantize_cli.cli.terminal.options import Force, Json
+from quantize_cli.cli.terminal.progress import report
+from quantize_cli.cli.terminal.text import note, print_json, size, type_counts
+
+if TYPE_CHECKING:
+    from quantize_cli.pipeline.decided import Planned
+    from quantize_cli.pipeline.job import Job
 
 
+@takes_job
 def command(
-    source: Source,
-    output: Output = None,
-    bits: Bits = None,
-    type_name: TypeName = None,
-    recipe: RecipeFile = None,
-    pure: Pure = False,
-    tensor: TensorTypes = None,
-    imatrix: ImportanceFile = None,
-    size: SizeBudget = None,
-    bpw: BitsBudget = None,
-    fits: MemoryBudget = None,
-    types: BudgetTypes = None,
-    save_recipe: SaveRecipe = None,
-    calibrate: CalibrationTexts = None,
-    method: MethodNames = None,
-    search: SearchKind = Search.reference,
-    ctx: CalibrationContext = None,
-    chunks: CalibrationChunks = None,
-    special: Special = False,
-    requantize: Requantize = False,
-    split_size: SplitSize = None,
-    settings: Settings = None,
-    certify: Certify = None,
-    threads: ThreadCount = None,
+    job: "Job",
+    save_recipe: Annotated[
+        Path | None, Option("--save-recipe", metavar="FILE", help="Write the recipe that was used, as TOML.")
+    ] = None,
     force: Force = False,
-    dry_run: DryRun = False,
+    dry_run: Annotated[
+        bool, Option("--dry-run", help="Plan, check and say what would be done; write nothing.")
+    ] = False,
     json: Json = False,
 ) -> None:
     """Convert SRC to a GGUF file that llama.cpp runs."""
-    from quantize_cli.cli.terminal.experts import warn_of_unreached
-    from quantize_cli.cli.terminal.job import job_of
-    from quantize_cli.cli.terminal.progress import report
-    from quantize_cli.cli.terminal.text import note
     from quantize_cli.pipeline import convert
 
-    job = job_of(
-        source, output=output, bits=bits, type=type_name, recipe=recipe, pure=pure, tensor=tensor, imatrix=imatrix,
-        size=size, bits_per_weight=bpw, fits=fits, types=types, calibrate=calibrate, method=method,
-        search=search.value, context=ctx, chunks=chunks, special=special, requantize=requantize,
-        split_size=split_size, settings=settings, certify=certify, threads=threads,
-    )  # fmt: skip
     watched = report(quiet=json, notes=not json)
     done = convert(job, watched, force=force, save_recipe=save_recipe, dry_run=dry_run)
     warn_of_unreached(done.planned.decided.unreached)
-    _report(done.planned, done.seconds, dry_run, json)
-    if dry_run and save_recipe is not None and not json:
+    if json:
+        _print_json(done.planned, done.seconds, dry_run)
+        return
+    _tell(done.planned, "would write" if dry_run else "wrote", "" if dry_run else f", in {done.seconds:.1f} s")
+    if dry_run and save_recipe is not None:
         note(f"would save {save_recipe}")
 
 
-def _report(made: Any, seconds: float, dry_run: bool, json: bool) -> None:
-    from quantize_cli.cli.terminal.text import note, print_json, size, type_counts
+def _print_json(planned: "Planned", seconds: float, dry_run: bool) -> None:
+    plan = planned.plan
+    print_json({
+        "output": str(planned.output), "files": [str(path) for path in planned.files], "written": not dry_run,
+        "nbytes": _nbytes(planned), "recipe": plan.recipe.name, "file_type": plan.recipe.file_type.name,
+        "bits_per_weight": plan.bits_per_weight, "weights": plan.weights,
+        "types": {type_.name: count for type_, count in plan.types.items()}, "seconds": round(seconds, 3),
+    })  # fmt: skip
 
-    plan, nbytes = made.plan, sum(part.nbytes for part in made.files.values())
-    if json:
-        print_json({
-            "output": str(made.output), "files": [str(path) for path in made.files], "written": not dry_run,
-            "nbytes": nbytes, "recipe": plan.recipe.name, "file_type": plan.recipe.file_type.name,
-            "bits_per_weight": plan.bits_per_weight, "weights": plan.weights,
-            "types": {type_.name: count for type_, count in plan.types.items()}, "seconds": round(seconds, 3),
-        })  # fmt: skip
-    else:
-        did = "would write" if dry_run else "wrote"
-        took = "" if dry_run else f", in {seconds:.1f} s"
-        what = str(made.output) if len(made.files) == 1 else f"{len(made.files)} files, {next(iter(made.files))} and on"
-        note(f"{did} {what}: {size(nbytes)}, {plan.bits_per_weight:.2f} bits per weight{took}")
-        note(f"tensors: {type_counts(plan.types)}")
+
+def _tell(planned: "Planned", verb: str, time: str) -> None:
+    first, *more = planned.files
+    name = f"{len(planned.files)} files, {first} and on" if more else str(planned.output)
+    note(f"{verb} {name}: {size(_nbytes(planned))}, {planned.plan.bits_per_weight:.2f} bits per weight{time}")
+    note(f"tensors: {type_counts(planned.plan.types)}")
+
+
+def _nbytes(planned: "Planned") -> int:
+    """Of all files."""
+    return sum(part.nbytes for part in planned.files.values())

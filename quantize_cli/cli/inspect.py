@@ -4,25 +4,24 @@ import sys
 from pathlib import Path
 from typing import Annotated, Any
 
-import typer
+from typer import Argument
 
+from quantize_cli.cli.terminal.claims import shown
 from quantize_cli.cli.terminal.options import Json
+from quantize_cli.cli.terminal.text import print_json, print_table, size
 
 _SHOWN_ITEMS = 4
 _SHOWN_CHARACTERS = 70
 
 
 def command(
-    file: Annotated[
-        Path, typer.Argument(metavar="FILE", help="A .gguf or .safetensors file, or a checkpoint directory.")
-    ],
+    file: Annotated[Path, Argument(metavar="FILE", help="A .gguf or .safetensors file, or a checkpoint directory.")],
     json: Json = False,
 ) -> None:
     """Show the metadata and tensors of FILE: types, shapes, sizes, bits per weight."""
-    from quantize_cli.cli.terminal.text import print_json
-    from quantize_cli.model.description import describe
+    from quantize_cli import api
 
-    document = describe(file)
+    document = api.inspect(file)
     if json:
         print_json(document)
     else:
@@ -31,8 +30,6 @@ def command(
 
 def _print(document: dict[str, Any]) -> None:
     from quantize_cli.certificate.statement import PREFIX
-    from quantize_cli.cli.terminal.claims import shown
-    from quantize_cli.cli.terminal.text import print_table, size
 
     print_table(
         (document["path"], document["format"]),

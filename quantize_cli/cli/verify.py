@@ -1,29 +1,34 @@
-"""quantize verify: what a file claims of its making, held against what can be found out again."""
+"""quantize verify: check what a file claims about how it was made."""
 
 import sys
 from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Any, Optional
+from typing import TYPE_CHECKING, Annotated
 
-import typer
+from typer import Argument, Exit, Option
 
+from quantize_cli.cli.terminal.claims import shown
 from quantize_cli.cli.terminal.options import Json, Texts
+from quantize_cli.cli.terminal.progress import report
+from quantize_cli.cli.terminal.text import note, print_json, print_table
 from quantize_cli.errors import ExitCode
+
+if TYPE_CHECKING:
+    from quantize_cli.certificate.verify import Check
 
 
 def command(
-    file: Annotated[Path, typer.Argument(metavar="FILE", help="A .gguf file with a certificate.")],
+    file: Annotated[Path, Argument(metavar="FILE", help="A .gguf file with a certificate.")],
     reference: Annotated[
-        Optional[Path],  # noqa: UP045 - typer on Python 3.10
-        typer.Option("--reference", metavar="SRC", help="What FILE is said to be made of."),
+        Path | None,
+        Option("--reference", metavar="SRC", help="What FILE is said to be made of."),
     ] = None,
     text: Texts = None,
     json: Json = False,
 ) -> None:
     """Check the certificate of FILE: its tensors, and with SRC and the texts what it was made of and what that lost."""
     from quantize_cli.certificate.verify import Evidence, Verdict, verify
-    from quantize_cli.cli.terminal.progress import report
-    from quantize_cli.cli.terminal.text import print_json
     from quantize_cli.evaluation.evaluation import evaluated
 
     watched = report(quiet=json)
@@ -38,19 +43,17 @@ def command(
     else:
         _print(file, checks, holds)
     if not holds:
-        raise typer.Exit(ExitCode.ANSWER_IS_NO)
+        raise Exit(ExitCode.ANSWER_IS_NO)
 
 
-def _print(file: Path, checks: list[Any], holds: bool) -> None:
+def _print(file: Path, checks: "Sequence[Check]", holds: bool) -> None:
     from quantize_cli.certificate.verify import Verdict
-    from quantize_cli.cli.terminal.claims import shown
-    from quantize_cli.cli.terminal.text import note, print_table
 
     print_table(
         ("claim", "stated", "verdict", "found"),
         [(check.claim, shown(check.stated), check.verdict.value, shown(check.found)) for check in checks],
     )
-    sys.stdout.flush()  # before what is said of it
+    sys.stdout.flush()  # before the verdict on stderr
     counts = Counter(check.verdict for check in checks)
-    said = ", ".join(f"{counts[verdict]} {verdict.value}" for verdict in Verdict if counts[verdict])
-    note(f"{file}: {'holds' if holds else 'does not hold'}: {said}")
+    summary = ", ".join(f"{counts[verdict]} {verdict.value}" for verdict in Verdict if counts[verdict])
+    note(f"{file}: {'holds' if holds else 'does not hold'}: {summary}")

@@ -5,14 +5,14 @@ measurement is inconclusive. With too few chunks for an interval the figure alon
 A figure that is not finite breaks every limit.
 """
 
-from collections.abc import Mapping
+from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import Enum
 from math import isfinite, isnan
 
 from quantize_cli.errors import UsageError
 from quantize_cli.evaluation.bootstrap import Estimate
-from quantize_cli.evaluation.summary import Comparison
+from quantize_cli.evaluation.evaluation import Evaluation
 
 
 class Verdict(Enum):
@@ -83,13 +83,14 @@ def _doubt(text: str) -> str:
     return f"--max-ppl-increase {text} allows {100 * float(text):g} % more perplexity; {text}% is written with its sign"
 
 
-def judge(limits: list[Gate], measured: Mapping[str, Comparison], strict: bool = False) -> list[Outcome]:
-    """Each limit on each text, by the text's name."""
+def judge(limits: Sequence[Gate], evaluation: Evaluation, strict: bool = False) -> list[Outcome]:
+    """Each limit on each text, of the one model that was compared with a reference."""
+    (model,) = evaluation.models
     return [
         Outcome(gate, text, estimate, verdict(gate, estimate, strict))
         for gate in limits
-        for text, comparison in measured.items()
-        for estimate in [getattr(comparison, gate.figure)]
+        for (text, _), summary in zip(evaluation.texts, model.by_text, strict=True)
+        for estimate in [getattr(summary.comparison, gate.figure)]
     ]
 
 
@@ -110,6 +111,6 @@ def is_broken(outcome: Outcome, strict: bool) -> bool:
     return outcome.verdict is Verdict.FAIL or (strict and outcome.verdict is Verdict.INCONCLUSIVE)
 
 
-def is_passed(outcomes: list[Outcome], strict: bool) -> bool:
-    """Whether no limit is broken or, if `strict`, inconclusive."""
+def is_passed(outcomes: Sequence[Outcome], strict: bool) -> bool:
+    """Whether no limit is broken, nor, if `strict`, left undecided."""
     return not any(is_broken(outcome, strict) for outcome in outcomes)

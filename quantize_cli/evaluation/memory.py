@@ -2,7 +2,7 @@
 
 import resource
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from multiprocessing import get_context
 from multiprocessing.connection import Connection
 from pathlib import Path
@@ -10,13 +10,21 @@ from typing import Any
 
 import numpy as np
 
+from quantize_cli.progress import Report
 
-def peak_nbytes(path: Path, chunk: np.ndarray) -> int | None:
-    """The largest resident size of a process that opens the model and runs `chunk` (1, context) through it.
+
+def peaks(paths: Sequence[Path], context: int, report: Report) -> list[int | None]:
+    """Of each model the largest resident size of a process that opens it and runs one chunk of `context` tokens.
 
     None when that process ended without a result, for example because the system killed it for its memory.
     """
-    return peak_of(_run, path, chunk)
+    chunk = np.zeros((1, context), np.int32)
+    sizes = []
+    with report.progress(len(paths), " models", "memory") as advance:
+        for path in paths:
+            sizes.append(peak_of(_run, path, chunk))
+            advance(1)
+    return sizes
 
 
 def peak_of(work: Callable[..., None], *arguments: Any) -> int | None:

@@ -3,18 +3,31 @@
 Colours are classes, `s0` to `s7`, that the page's style sheet gives for a light and a dark background.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from html import escape
 from math import ceil, floor, isfinite, log10
 
-COLOURS = 8
+from markupsafe import Markup
+
+from quantize_cli.report.pages import COLOURS, render
+
 _WIDTH, _HEIGHT = 400, 260
 _LEFT, _RIGHT, _TOP, _BOTTOM = 54, 14, 30, 42
 _TICKS = 4
 _BAR, _BAR_GAP = 20, 32
 _HEAD, _LEAST_CELL, _LABEL_ROOM = 54, 5, 15
 """Of a grid: the room above it, the least height of a cell, and what a label takes."""
+
+
+@dataclass(frozen=True)
+class _Mark:
+    """An element of a drawing, with the words that it shows and those it says when it is pointed at."""
+
+    tag: str
+    attributes: Mapping[str, object]
+    text: str = ""
+    title: str = ""
+    parts: "Sequence[_Mark]" = ()
 
 
 @dataclass(frozen=True)
@@ -36,7 +49,7 @@ class Axis:
     high: float
     is_log: bool = False
 
-    def place(self, value: float) -> float:
+    def position(self, value: float) -> float:
         """0 at the low end, 1 at the high one."""
         low, high, at = (log10(v) if self.is_log else v for v in (self.low, self.high, value))
         return (at - low) / (high - low)
@@ -62,7 +75,7 @@ def axis(title: str, values: Iterable[float], is_log: bool = False, from_zero: b
     return Axis(title, 0.0 if from_zero else low - room, high + room)
 
 
-def lines(series: Sequence[Series], x: Axis, y: Axis, filled: bool = False) -> str:
+def lines(series: Sequence[Series], x: Axis, y: Axis, filled: bool = False) -> Markup:
     """A line for each; `filled` shades what lies below it."""
     drawn = []
     for one in series:
@@ -73,51 +86,45 @@ def lines(series: Sequence[Series], x: Axis, y: Axis, filled: bool = False) -> s
         if filled:
             base = _HEIGHT - _BOTTOM
             area = f"{points[0][0]:.1f},{base} {path} {points[-1][0]:.1f},{base}"
-            drawn.append(f'<polygon class="area {_colour(one.colour)}" points="{area}"/>')
-        line = f'<polyline class="line {_colour(one.colour)}" points="{path}"/>'
-        drawn.append(f"<g><title>{escape(one.name)}</title>{line}</g>")
+            drawn.append(_Mark("polygon", {"class": f"area {_colour(one.colour)}", "points": area}))
+        line = _Mark("polyline", {"class": f"line {_colour(one.colour)}", "points": path})
+        drawn.append(_Mark("g", {}, title=one.name, parts=[line]))
     return _framed(x, y, drawn)
 
 
-def points(series: Sequence[Series], x: Axis, y: Axis) -> str:
+def points(series: Sequence[Series], x: Axis, y: Axis) -> Markup:
     """A labelled point for each, with a bar over its interval."""
-    drawn = []
-    for one in series:
-        across, down = _at(x, y, *one.points[0])
-        parts = [f"<title>{escape(one.name)}: {one.points[0][0]:.4g}, {one.points[0][1]:.4g}</title>"]
-        if one.interval is not None:
-            ends = [_at(x, y, one.points[0][0], max(end, y.low) if y.is_log else end)[1] for end in one.interval]
-            parts.append(
-                f'<line class="line {_colour(one.colour)}" x1="{across:.1f}" x2="{across:.1f}" '
-                f'y1="{ends[0]:.1f}" y2="{ends[1]:.1f}"/>'
-            )
-        parts.append(f'<circle class="dot {_colour(one.colour)}" cx="{across:.1f}" cy="{down:.1f}" r="5"/>')
-        side = "end" if x.place(one.points[0][0]) > 0.6 else "start"
-        shift = -9 if side == "end" else 9
-        label = escape(_cut(one.name, 34))
-        parts.append(f'<text class="label {side}" x="{across + shift:.1f}" y="{down - 5:.1f}">{label}</text>')
-        drawn.append(f"<g>{''.join(parts)}</g>")
-    return _framed(x, y, drawn)
+    return _framed(x, y, [_point(one, x, y) for one in series])
 
 
-def stacked(bars: Sequence[tuple[str, Sequence[tuple[int, str, float]]]]) -> str:
+def _point(one: Series, x: Axis, y: Axis) -> _Mark:
+    ((value, loss),) = one.points
+    across, down = _at(x, y, value, loss)
+    parts = []
+    if one.interval is not None:
+        low, high = (_at(x, y, value, max(end, y.low) if y.is_log else end)[1] for end in one.interval)
+        parts.append(_line(f"line {_colour(one.colour)}", (across, across), (low, high)))
+    dot = {"class": f"dot {_colour(one.colour)}", "cx": f"{across:.1f}", "cy": f"{down:.1f}", "r": 5}
+    side, shift = ("end", -9) if x.position(value) > 0.6 else ("start", 9)
+    label = _text(f"label {side}", across + shift, down - 5, _cut(one.name, 34))
+    return _Mark("g", {}, title=f"{one.name}: {value:.4g}, {loss:.4g}", parts=[*parts, _Mark("circle", dot), label])
+
+
+def stacked(bars: Sequence[tuple[str, Sequence[tuple[int, str, float]]]]) -> Markup:
     """A horizontal bar for each name, of parts (colour, label, amount); the longest bar fills the width."""
     longest = max(sum(amount for _, _, amount in parts) for _, parts in bars) or 1.0
     drawn, height = [], len(bars) * (_BAR + _BAR_GAP) - _BAR_GAP + 24
     for row, (name, parts) in enumerate(bars):
         top, across = row * (_BAR + _BAR_GAP) + 18, 0.0
-        drawn.append(f'<text class="label" x="0" y="{top - 7}">{escape(_cut(name))}</text>')
+        drawn.append(_text("label", 0, top - 7, _cut(name)))
         for colour, label, amount in parts:
             width = amount / longest * _WIDTH
-            drawn.append(
-                f'<rect class="bar {_colour(colour)}" x="{across:.1f}" y="{top}" width="{max(width - 1, 0.5):.1f}" '
-                f'height="{_BAR}"><title>{escape(label)}</title></rect>'
-            )
+            drawn.append(_bar(colour, (across, top), (max(width - 1, 0.5), _BAR), label))
             across += width
     return _svg(height, drawn)
 
 
-def grid(rows: Sequence[str], columns: Sequence[str], values: Sequence[Sequence[float]], what: str) -> str:
+def grid(rows: Sequence[str], columns: Sequence[str], values: Sequence[Sequence[float]], what: str) -> Markup:
     """A cell for each value, the larger the darker by its logarithm; one that is no number above zero stays empty.
 
     `what` says what the values are, in front of the range they have.
@@ -125,56 +132,66 @@ def grid(rows: Sequence[str], columns: Sequence[str], values: Sequence[Sequence[
     kept = [value for row in values for value in row if isfinite(value) and value > 0] or [1.0]
     low, high = log10(min(kept)), log10(max(kept))
     across, down = (_WIDTH - _LEFT) / len(columns), max(_LEAST_CELL, min(_BAR, 2 * _HEIGHT / len(rows)))
-    drawn = [f'<text class="title" x="0" y="12">{escape(what)}: {min(kept):.2g} to {max(kept):.2g}</text>']
+    drawn = [_text("title", 0, 12, f"{what}: {min(kept):.2g} to {max(kept):.2g}")]
     drawn += _grid_labels(rows, columns, across, down)
-    for at, (name, row) in enumerate(zip(rows, values, strict=True)):
-        for place, (column, value) in enumerate(zip(columns, row, strict=True)):
+    for i, (name, row) in enumerate(zip(rows, values, strict=True)):
+        for j, (column, value) in enumerate(zip(columns, row, strict=True)):
             if isfinite(value) and value > 0:
                 shade = 0.06 + 0.94 * ((log10(value) - low) / (high - low) if high > low else 1)
-                drawn.append(
-                    f'<rect class="bar s0" fill-opacity="{shade:.2f}" x="{_LEFT + place * across:.1f}" '
-                    f'y="{_HEAD + at * down:.1f}" width="{across * 0.96:.1f}" height="{down * 0.94:.1f}">'
-                    f"<title>{escape(f'{name}, {column}: {value:.3g}')}</title></rect>"
-                )
+                corner, size = (_LEFT + j * across, _HEAD + i * down), (across * 0.96, down * 0.94)
+                drawn.append(_bar(0, corner, size, f"{name}, {column}: {value:.3g}", shade))
     return _svg(_HEAD + len(rows) * down + 4, drawn)
 
 
-def _grid_labels(rows: Sequence[str], columns: Sequence[str], across: float, down: float) -> list[str]:
+def _grid_labels(rows: Sequence[str], columns: Sequence[str], across: float, down: float) -> list[_Mark]:
     """Names of rows and columns, as many as have room; those of columns in two lines by turns."""
     drawn = []
-    for at in range(0, len(rows), ceil(_LABEL_ROOM / down)):
-        middle = _HEAD + (at + 0.5) * down + 4
-        drawn.append(f'<text class="tick end" x="{_LEFT - 6}" y="{middle:.1f}">{escape(rows[at])}</text>')
-    for shown, place in enumerate(range(0, len(columns), ceil(2 * _LABEL_ROOM / across))):
-        middle, line = _LEFT + (place + 0.48) * across, 32 + 15 * (shown % 2)
-        label = escape(_cut(columns[place], 12))
-        drawn.append(f'<text class="tick middle" x="{middle:.1f}" y="{line}">{label}</text>')
+    for i in range(0, len(rows), ceil(_LABEL_ROOM / down)):
+        drawn.append(_text("tick end", _LEFT - 6, _HEAD + (i + 0.5) * down + 4, rows[i]))
+    for shown, j in enumerate(range(0, len(columns), ceil(2 * _LABEL_ROOM / across))):
+        drawn.append(_text("tick middle", _LEFT + (j + 0.48) * across, 32 + 15 * (shown % 2), _cut(columns[j], 12)))
     return drawn
 
 
-def _framed(x: Axis, y: Axis, drawn: Sequence[str]) -> str:
+def _framed(x: Axis, y: Axis, drawn: Sequence[_Mark]) -> Markup:
     right, bottom = _WIDTH - _RIGHT, _HEIGHT - _BOTTOM
-    frame = [f'<text class="title" x="0" y="{_TOP - 17}">{escape(y.title)}</text>']
+    frame = [_text("title", 0, _TOP - 17, y.title)]
     for tick in y.ticks():
         down = _at(x, y, x.low, tick)[1]
-        frame.append(f'<line class="grid" x1="{_LEFT}" x2="{right}" y1="{down:.1f}" y2="{down:.1f}"/>')
-        frame.append(f'<text class="tick end" x="{_LEFT - 6}" y="{down + 4:.1f}">{_number(tick)}</text>')
+        frame += [_line("grid", (_LEFT, right), (down, down)), _text("tick end", _LEFT - 6, down + 4, _number(tick))]
     for tick in x.ticks():
         across = _at(x, y, tick, y.low)[0]
-        frame.append(f'<line class="grid" x1="{across:.1f}" x2="{across:.1f}" y1="{bottom}" y2="{bottom + 4}"/>')
-        frame.append(f'<text class="tick middle" x="{across:.1f}" y="{bottom + 17}">{_number(tick)}</text>')
-    frame.append(f'<line class="axis" x1="{_LEFT}" x2="{right}" y1="{bottom}" y2="{bottom}"/>')
-    frame.append(f'<text class="title end" x="{right}" y="{_HEIGHT - 6}">{escape(x.title)}</text>')
+        frame.append(_line("grid", (across, across), (bottom, bottom + 4)))
+        frame.append(_text("tick middle", across, bottom + 17, _number(tick)))
+    frame.append(_line("axis", (_LEFT, right), (bottom, bottom)))
+    frame.append(_text("title end", right, _HEIGHT - 6, x.title))
     return _svg(_HEIGHT, [*frame, *drawn])
 
 
-def _svg(height: float, drawn: Sequence[str]) -> str:
-    return f'<svg viewBox="0 0 {_WIDTH} {height:.0f}" role="img">{"".join(drawn)}</svg>'
+def _text(kind: str, x: float, y: float, text: str) -> _Mark:
+    return _Mark("text", {"class": kind, "x": f"{x:.1f}", "y": f"{y:.1f}"}, text)
+
+
+def _line(kind: str, x: tuple[float, float], y: tuple[float, float]) -> _Mark:
+    ends = {"x1": x[0], "x2": x[1], "y1": y[0], "y2": y[1]}
+    return _Mark("line", {"class": kind, **{name: f"{value:.1f}" for name, value in ends.items()}})
+
+
+def _bar(
+    colour: int, corner: tuple[float, float], size: tuple[float, float], title: str, opacity: float | None = None
+) -> _Mark:
+    box = dict(zip(("x", "y", "width", "height"), (f"{value:.1f}" for value in (*corner, *size)), strict=True))
+    shade = None if opacity is None else f"{opacity:.2f}"
+    return _Mark("rect", {"class": f"bar {_colour(colour)}", "fill-opacity": shade, **box}, title=title)
+
+
+def _svg(height: float, marks: Sequence[_Mark]) -> Markup:
+    return render("drawing.svg", width=_WIDTH, height=f"{height:.0f}", marks=marks)
 
 
 def _at(x: Axis, y: Axis, across: float, up: float) -> tuple[float, float]:
     width, height = _WIDTH - _LEFT - _RIGHT, _HEIGHT - _TOP - _BOTTOM
-    return _LEFT + x.place(across) * width, _TOP + (1 - y.place(up)) * height
+    return _LEFT + x.position(across) * width, _TOP + (1 - y.position(up)) * height
 
 
 def _colour(index: int) -> str:

@@ -28,12 +28,12 @@ def _name(outcome: Outcome) -> str:
 
 def _judge(case: ElementTree.Element, outcome: Outcome, strict: bool) -> bool:
     """Say in a case how it went; whether it is a failure."""
-    said = describe(outcome)
+    description = describe(outcome)
     failed = is_broken(outcome, strict)
     if failed:
-        ElementTree.SubElement(case, "failure", message=_clean(said), type=outcome.verdict.value)
+        ElementTree.SubElement(case, "failure", message=_clean(description), type=outcome.verdict.value)
     else:
-        ElementTree.SubElement(case, "system-out").text = _clean(f"{outcome.verdict.value}: {said}")
+        ElementTree.SubElement(case, "system-out").text = _clean(f"{outcome.verdict.value}: {description}")
     return failed
 
 

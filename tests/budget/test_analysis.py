@@ -9,7 +9,7 @@ from quantize_cli.budget.sensitivity import Effort, Sensitivities, Sensitivity, 
 from quantize_cli.formats.ggml import GgmlType
 from quantize_cli.model.source import Model, open_model
 from quantize_cli.report import analysis_page
-from quantize_cli.report.evaluation_page import Column
+from quantize_cli.report.pages import Column
 from quantize_cli.runtime.transformer import from_model
 from tests.runtime import synthetic
 

@@ -64,7 +64,7 @@ def test_an_output_that_is_there_is_replaced_only_with_force(tmp_path: Path) -> 
     path = tmp_path / "i.gguf"
     path.write_bytes(b"old")
     command = ("calibrate", MODEL, *SHORT, "-o", path)
-    assert_refused(quantize(*command), 4, "i.gguf: already exists", "hint: --resume goes on with it, --force replaces")
+    assert_refused(quantize(*command), 4, "i.gguf: already exists", "hint: --resume continues it, --force replaces")
     assert_refused(quantize(*command, "--resume"), 3, "i.gguf: ")
     assert path.read_bytes() == b"old"
     succeeded(*command, "--force")

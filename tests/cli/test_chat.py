@@ -11,15 +11,15 @@ from pathlib import Path
 
 import pytest
 
+import quantize_cli
 from quantize_cli.cli import chat
-from quantize_cli.cli.terminal.conversation import Conversation, Voice, _encoded
+from quantize_cli.conversation import Conversation, Voice, _encoded, capacity, voice_of
 from quantize_cli.errors import InputError
 from quantize_cli.formats.gguf.layout import ValueType, array, u32
 from quantize_cli.model.chat_templates import KEY
 from quantize_cli.model.source import open_model
-from quantize_cli.runtime.generation import Text
+from quantize_cli.progress import Report
 from quantize_cli.runtime.sampler import Sampler, Sampling
-from quantize_cli.runtime.transformer import from_model
 from quantize_cli.tokenizers import load_tokenizer
 from tests.cli.console import COMMAND, MODEL, assert_refused, document, environment, quantize, succeeded
 
@@ -36,9 +36,7 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def voice(model: Path) -> Voice:
-    opened = open_model(model)
-    text = Text(from_model(opened), 200)
-    return Voice(load_tokenizer(opened.metadata), TEMPLATE, text, Sampler(Sampling()), (), 8)
+    return voice_of(quantize_cli.load(model), Sampling(), 200, (), 8)
 
 
 def run_text(model: Path, prompt: str, count: int) -> str:
@@ -105,11 +103,11 @@ def test_a_model_without_a_template_is_refused() -> None:
 
 @pytest.mark.parametrize(("asked", "room", "warned"), [(None, 256, 0), (64, 64, 0), (0, 256, 0), (1024, 256, 1)])
 def test_a_conversation_has_at_most_what_the_model_was_trained_on(
-    asked: int | None, room: int, warned: int, model: Path, capsys: pytest.CaptureFixture[str]
+    asked: int | None, room: int, warned: int, model: Path
 ) -> None:
-    assert chat._room(asked, open_model(model)) == room
-    said = "warning: --ctx 1024: the model was trained on 256, more a conversation cannot have\n"
-    assert capsys.readouterr().err == said * warned
+    warnings = list[str]()
+    assert capacity(quantize_cli.load(model, report=Report(warn=warnings.append)), asked) == room
+    assert warnings == ["--ctx 1024: the model was trained on 256, a conversation cannot have more"] * warned
 
 
 def test_a_conversation_that_does_not_fit_is_refused(model: Path) -> None:

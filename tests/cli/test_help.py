@@ -1,13 +1,16 @@
 """Help is there for every command, and at once: nothing heavy is imported before it is needed."""
 
+import inspect
 import json
 import subprocess
 import sys
+from dataclasses import fields
 from pathlib import Path
 
 import pytest
 
 from quantize_cli import __version__, plugins
+from quantize_cli.pipeline.job import Job
 from tests.cli.console import MODEL, environment, quantize, succeeded
 
 COMMANDS = plugins.names("cli")
@@ -38,7 +41,7 @@ except SystemExit as end:
 
 
 def test_the_door_imports_nothing_heavy() -> None:
-    heavy = {"numba", "llvmlite", "numpy", "tokenizers", "sentencepiece", "tqdm"}
+    heavy = {"numba", "llvmlite", "numpy", "tokenizers", "sentencepiece", "tqdm", "jinja2"}
     assert loaded_by("import quantize_cli.cli").isdisjoint(heavy)
     assert loaded_by(command("convert", "--help")).isdisjoint(heavy)
     assert loaded_by(command("--help")).isdisjoint(heavy)
@@ -47,7 +50,7 @@ def test_the_door_imports_nothing_heavy() -> None:
 @pytest.mark.parametrize("name", ["plan", "inspect"])
 @pytest.mark.parametrize("options", [(), ("--json",)], ids=["text", "json"])
 def test_looking_compiles_nothing(name: str, options: tuple[str, ...]) -> None:
-    assert loaded_by(command(name, MODEL, *options)).isdisjoint({"numba", "llvmlite"})
+    assert loaded_by(command(name, MODEL, *options)).isdisjoint({"numba", "llvmlite", "jinja2"})
 
 
 @pytest.mark.parametrize("name", COMMANDS)
@@ -78,3 +81,12 @@ def test_the_version_is_the_packages() -> None:
 
 def test_help_goes_to_stdout_and_nothing_to_stderr() -> None:
     assert quantize("--help").stderr == ""
+
+
+def test_the_options_of_convert_and_plan_are_the_fields_of_a_job() -> None:
+    own = {"convert": {"save_recipe", "force", "dry_run", "json"}, "plan": {"json"}}
+    for name, names in own.items():
+        parameters = inspect.signature(plugins.load("cli", name).command).parameters
+        assert [parameter for parameter in parameters if parameter not in names] == [
+            field.name for field in sorted(fields(Job), key=lambda field: list(parameters).index(field.name))
+        ]

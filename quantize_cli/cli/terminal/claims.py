@@ -1,13 +1,12 @@
 """How the claims of a certificate are shown to people."""
 
 import re
-from typing import Any
 
 _SHOWN_DIGITS = 16
 _DIGEST = re.compile("[0-9a-f]{64}")
 
 
-def shown(stated: Any) -> str:
+def shown(stated: object) -> str:
     """A digest by its first digits, a figure with its interval, anything else as it is."""
     if isinstance(stated, list):
         value, low, high = stated

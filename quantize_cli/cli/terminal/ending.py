@@ -18,11 +18,11 @@ _WORDS = {"SIGHUP": "hung up", "SIGQUIT": "quit", "SIGTERM": "terminated"}
 _BadUsage: Any = typer.BadParameter.__mro__[1]
 """click's UsageError, by way of typer, which may carry a click of its own."""
 _fallen: list[BaseException] = []
-"""What a thread of ours ended by."""
+"""The error that ended a thread of ours."""
 
 
 class Raised(BaseException):
-    """Carries what a command raised past those who would change it."""
+    """Carries an error of a command past typer, which would change it."""
 
 
 class _Stopped(BaseException):
@@ -36,7 +36,7 @@ class _Stopped(BaseException):
 def listen() -> None:
     """Leave as Ctrl-C does at every signal that ends a process, so that unfinished files are removed.
 
-    One that is ignored stays so: nohup wants that. A thread that falls takes the command with it.
+    A signal that is ignored stays ignored, as nohup needs. An error in a thread ends the command.
     """
     for name in _WORDS:
         number = getattr(signal, name, None)
@@ -51,7 +51,7 @@ def status_of(error: BaseException, wants_traceback: bool = False) -> int:
         error = error.__cause__
     if _fallen and isinstance(error, KeyboardInterrupt | typer.Abort):
         error = _fallen[0]
-    return _said(error, wants_traceback)
+    return _tell(error, wants_traceback)
 
 
 def say_unkept() -> None:
@@ -75,7 +75,7 @@ def _fell(fallen: threading.ExceptHookArgs) -> None:
         _thread.interrupt_main()
 
 
-def _said(error: BaseException, wants_traceback: bool) -> int:
+def _tell(error: BaseException, wants_traceback: bool) -> int:
     match error:
         case QuantizeError():
             return _say(str(error), error.hint, error.exit_code)
@@ -114,9 +114,9 @@ def _is_nowhere() -> bool:
 
 
 def _more(error: BaseException) -> str:
-    """What it says besides its name, as the end of a line."""
-    said = _sentence(f"{error}")
-    return f": {said}" if said else ""
+    """The error's own message, as the end of a line."""
+    message = _sentence(f"{error}")
+    return f": {message}" if message else ""
 
 
 def _say(message: str, hint: str | None, code: int) -> int:
@@ -125,6 +125,6 @@ def _say(message: str, hint: str | None, code: int) -> int:
 
 
 def _sentence(message: str) -> str:
-    """Words of others in our style: one line, lower case, no full stop."""
+    """A message of another library in our style: one line, lower case, no full stop."""
     line = " ".join(message.split()).removesuffix(".")
     return line[:1].lower() + line[1:]

@@ -1,4 +1,4 @@
-"""How experts that a text never reached are named."""
+"""How experts that a text never reached are shown."""
 
 from collections.abc import Mapping, Sequence
 from itertools import groupby
@@ -10,16 +10,16 @@ _SHOWN = 8
 
 
 def warn_of_unreached(unreached: Mapping[str, Sequence[int]]) -> None:
-    """Say which experts, by tensor name, the calibration text gave nothing; nothing where it reached all."""
+    """Warn of the experts, by tensor name, that the calibration text never reached."""
     by_layer: dict[str, set[int]] = {}
     for name, numbers in unreached.items():
         by_layer.setdefault(".".join(name.split(".")[:2]), set()).update(numbers)
     if not by_layer:
         return
-    said = [f"{ranges(sorted(numbers))} of {layer}" for layer, numbers in by_layer.items()]
-    more = f" and those of {len(said) - _SHOWN} more layers" if len(said) > _SHOWN else ""
+    layers = [f"{ranges(sorted(numbers))} of {layer}" for layer, numbers in by_layer.items()]
+    more = f" and those of {len(layers) - _SHOWN} more layers" if len(layers) > _SHOWN else ""
     warn(
-        f"experts that the text never reached: {'; '.join(said[:_SHOWN])}{more}; they are rounded without knowing "
+        f"experts that the text never reached: {'; '.join(layers[:_SHOWN])}{more}; they are rounded without knowing "
         "what they are given, a longer or other text may reach them"
     )
 

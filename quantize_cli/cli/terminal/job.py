@@ -1,28 +1,124 @@
-"""The job that the options of `convert` and `plan` ask for."""
+"""The options that describe a job, for every command that does or shows one."""
 
-from collections.abc import Sequence
+from collections.abc import Callable
+from functools import wraps
+from inspect import Parameter, Signature, signature
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated, Any
+
+from typer import Option
+
+from quantize_cli.cli.terminal.options import CalibrationContext, ReadChunks, Search, Source, Special
 
 if TYPE_CHECKING:
     from quantize_cli.pipeline.job import Job
 
 
-def job_of(
-    source: Path,
-    *,
-    tensor: Sequence[str] | None,
-    calibrate: Sequence[Path] | None,
-    method: Sequence[str] | None,
-    types: str | None,
-    settings: Sequence[str] | None,
-    **same: object,
-) -> "Job":
-    """A job of these options; `same` are fields as they are."""
-    from quantize_cli.pipeline.job import Job
+class _Options:
+    """Each name is a field of `quantize_cli.pipeline.job.Job`, and in this order an option of the commands.
 
-    return Job(
-        source, tensors=tuple(tensor or ()), texts=tuple(calibrate or ()), methods=tuple(method or ()),
-        types=() if types is None else tuple(types.split(",")), settings=tuple(settings or ()),
-        **same,  # type: ignore[arg-type]
-    )  # fmt: skip
+    Only its annotations and defaults are read, so it is not a dataclass, which would take time to make at each start.
+    """
+
+    source: Source
+    output: Annotated[
+        Path | None,
+        Option("-o", "--output", metavar="OUT", help="Default: SRC-TYPE.gguf in the current directory."),
+    ] = None
+    bits: Annotated[
+        int | None,
+        Option("--bits", "-b", metavar="16|8|6|5|4", help="Bits per weight, by llama.cpp's usual mix. Default 4."),
+    ] = None
+    type: Annotated[
+        str | None,
+        Option("--type", "-t", metavar="TYPE", help="A mix (q4_k_m, q4_0) or one block type for all (q4_k)."),
+    ] = None
+    recipe: Annotated[Path | None, Option("--recipe", metavar="FILE", help="A recipe of your own, in TOML.")] = None
+    pure: Annotated[bool, Option("--pure", help="Take the default type of the mix for every tensor.")] = False
+    tensors: Annotated[
+        list[str] | None,
+        Option("--tensor", metavar="GLOB=TYPE", help="A type for the tensors whose names match; repeatable."),
+    ] = None
+    imatrix: Annotated[
+        Path | None,
+        Option("--imatrix", metavar="FILE", help="An importance matrix made by calibrate or llama-imatrix."),
+    ] = None
+    size: Annotated[
+        str | None,
+        Option("--size", metavar="SIZE", help="The best file of at most so many bytes, as 4.5GB; with --calibrate."),
+    ] = None
+    bits_per_weight: Annotated[
+        float | None,
+        Option("--bpw", metavar="BITS", help="The best file of so many bits per weight; with --calibrate."),
+    ] = None
+    fits: Annotated[
+        str | None,
+        Option("--fits", metavar="SIZE", help="The best file that runs in so much memory; with --calibrate."),
+    ] = None
+    types: Annotated[
+        str | None,
+        Option("--types", metavar="TYPE,...", help="Types that a budget may choose. Default: what is best."),
+    ] = None
+    texts: Annotated[
+        list[Path] | None,
+        Option("--calibrate", metavar="FILE", help="A UTF-8 text to round for, as the model reads it; repeatable."),
+    ] = None
+    methods: Annotated[
+        list[str] | None,
+        Option(
+            "--method",
+            metavar="NAME",
+            help="awq, smoothquant, then gptq, imatrix, zeroquant or hqq; repeatable. Default with a text: gptq.",
+        ),
+    ] = None
+    search: Annotated[
+        Search, Option("--search", help="best: improve what the reference chooses while the error falls.")
+    ] = Search.reference
+    context: CalibrationContext = None
+    chunks: ReadChunks = None
+    special: Special = False
+    requantize: Annotated[
+        bool, Option("--allow-requantize", help="Take quantized tensors too, and add one error to another.")
+    ] = False
+    split_size: Annotated[
+        str | None,
+        Option("--split-size", metavar="SIZE", help="Several files of at most so many bytes of tensors: 2GB, 500MB."),
+    ] = None
+    settings: Annotated[
+        list[str] | None,
+        Option("--set", metavar="KEY=VALUE", help="Metadata to write; KEY=TYPE:VALUE for a new key; repeatable."),
+    ] = None
+    certify: Annotated[
+        Path | None,
+        Option("--certify", metavar="TEXT", help="Compare OUT with SRC on TEXT and put what was lost into it."),
+    ] = None
+    threads: Annotated[int | None, Option("--threads", "-j", min=1, help="Cores to compute on. Default: all.")] = None
+
+
+_PARAMETERS = [
+    Parameter(name, Parameter.KEYWORD_ONLY, default=getattr(_Options, name, Parameter.empty), annotation=annotation)
+    for name, annotation in _Options.__annotations__.items()
+]
+
+
+def takes_job(command: Callable[..., None]) -> Callable[..., None]:
+    """The command, whose first parameter is a job, as a command that takes the options of a job instead."""
+    _, *own = signature(command).parameters.values()
+    parameters = [*_PARAMETERS, *(parameter.replace(kind=Parameter.KEYWORD_ONLY) for parameter in own)]
+
+    @wraps(command)
+    def taking(**values: Any) -> None:
+        command(_job({parameter.name: values.pop(parameter.name) for parameter in _PARAMETERS}), **values)
+
+    # typer reads both.
+    taking.__signature__ = Signature(parameters)  # type: ignore[attr-defined]
+    taking.__annotations__ = {parameter.name: parameter.annotation for parameter in parameters}
+    return taking
+
+
+def _job(values: dict[str, Any]) -> "Job":
+    """The job that the options describe."""
+    from quantize_cli import api
+
+    types = values["types"]
+    return api.job(**{**values, "search": values["search"].value, "types": None if types is None else types.split(",")})

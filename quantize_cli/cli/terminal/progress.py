@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
 from threading import Lock
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, NoReturn
 
 from quantize_cli.cli.terminal.text import note, warn
 from quantize_cli.progress import Report
@@ -18,7 +18,7 @@ _LINE_EVERY_SECONDS = 10.0
 
 
 def report(quiet: bool, notes: bool = True) -> Report:
-    """Work told to a person: `quiet` without a bar, without `notes` by its warnings alone."""
+    """A report to a person: `quiet` has no bar, and without `notes` there are only warnings."""
     watched = partial(progress, quiet=quiet)
     return Report(note=note, warn=warn, progress=watched) if notes else Report(warn=warn, progress=watched)
 
@@ -37,20 +37,20 @@ def progress(total: int, unit: str, what: str, quiet: bool = False) -> Iterator[
         yield _lines(total, what)
 
 
-def _advance(bar: "tqdm[Any]", amount: int) -> None:
+def _advance(bar: "tqdm[NoReturn]", amount: int) -> None:
     bar.update(amount)
 
 
 def _lines(total: int, what: str) -> Callable[[int], None]:
     """A line every few seconds of long work; nothing for short work."""
-    done, said, alone = 0, time.monotonic(), Lock()
+    done, shown, lock = 0, time.monotonic(), Lock()
 
     def advance(amount: int) -> None:
-        nonlocal done, said
-        with alone:
+        nonlocal done, shown
+        with lock:
             done += amount
-            if time.monotonic() - said >= _LINE_EVERY_SECONDS:
-                said = time.monotonic()
+            if time.monotonic() - shown >= _LINE_EVERY_SECONDS:
+                shown = time.monotonic()
                 sys.stderr.write(f"{what} {100 * done / max(1, total):.0f} %\n")
 
     return advance

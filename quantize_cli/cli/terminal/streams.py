@@ -1,8 +1,8 @@
 """The standard streams, made such that whatever the environment is, printing and reading text raises nothing strange.
 
 Characters that an encoding lacks are spelled out, bytes that are no text are replaced, a stream that was closed takes
-its number again so that no file gets it. What cannot be said on stderr is lost; what cannot be printed on stdout, which
-is data, is an OutputError.
+its number again so that no file gets it. What cannot be written to stderr is lost; what cannot be written to stdout,
+which is data, is an OutputError.
 """
 
 import errno
@@ -10,7 +10,7 @@ import io
 import os
 import sys
 from contextlib import suppress
-from typing import Any
+from typing import TextIO, cast
 
 from quantize_cli.errors import OutputError
 
@@ -26,13 +26,13 @@ class _Data(io.TextIOWrapper):
         try:
             return super().write(text)
         except OSError as error:
-            raise _unprinted(error) from error
+            raise _output_error(error) from error
 
     def flush(self) -> None:
         try:
             super().flush()
         except OSError as error:
-            raise _unprinted(error) from error
+            raise _output_error(error) from error
 
 
 class _Words(io.TextIOWrapper):
@@ -49,7 +49,7 @@ class _Words(io.TextIOWrapper):
 
 
 def prepare() -> None:
-    """Put streams of ours in the place of Python's."""
+    """Replace Python's streams by ours."""
     sys.stdin = sys.stdin or _reopened(0, os.O_RDONLY, "r")
     # Nothing can be written to what is open for reading: whatever is printed fails, as it should.
     sys.stdout = sys.stdout or _reopened(1, os.O_RDONLY, "w")
@@ -65,13 +65,13 @@ def printable(text: str) -> str:
 
 
 def _discard_output() -> None:
-    """Let what is still to be printed go nowhere, or Python would complain at exit that it cannot be."""
+    """Discard what is still to be printed, which Python would otherwise report at exit."""
     with suppress(OSError, ValueError):
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
-def _wrapped(stream: Any, kind: type[io.TextIOWrapper]) -> Any:
-    """The same stream as one of ours; as it is where it is none of the system's."""
+def _wrapped(stream: TextIO, kind: type[io.TextIOWrapper]) -> TextIO:
+    """The same stream as one of ours; unchanged if it is not a stream of the system."""
     if not isinstance(stream, io.TextIOWrapper):
         return stream
     encoding, line_buffering, write_through = stream.encoding, stream.line_buffering, stream.write_through
@@ -80,7 +80,7 @@ def _wrapped(stream: Any, kind: type[io.TextIOWrapper]) -> Any:
     )
 
 
-def _reopened(number: int, flags: int, mode: str) -> Any:
+def _reopened(number: int, flags: int, mode: str) -> TextIO:
     """A stream for one that was closed, of the same number unless something else has it."""
     try:
         os.fstat(number)
@@ -91,10 +91,10 @@ def _reopened(number: int, flags: int, mode: str) -> Any:
             os.close(opened)
     else:
         number = os.open(os.devnull, flags)
-    return open(number, mode, encoding="utf-8")  # noqa: PTH123 - open as long as the process
+    return cast(TextIO, open(number, mode, encoding="utf-8"))  # noqa: PTH123 - open as long as the process
 
 
-def _unprinted(error: OSError) -> BaseException:
+def _output_error(error: OSError) -> BaseException:
     _discard_output()
     if isinstance(error, BrokenPipeError):
         return ReaderGoneError()

@@ -1,26 +1,25 @@
-"""How things are said: data on stdout, words on stderr, sizes for people, names safe for a terminal."""
+"""Output: data on stdout, messages on stderr, names made safe for a terminal."""
 
 import io
-import json
 import sys
-from collections.abc import Iterable, Sequence
-from typing import Any
+from collections.abc import Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING
 from unicodedata import category
 
-from quantize_cli.cli.terminal.json import spelled
 from quantize_cli.cli.terminal.streams import printable as printable
-from quantize_cli.formats.ggml import GgmlType
-from quantize_cli.units import nbytes_of as nbytes_of
 from quantize_cli.units import size as size
+
+if TYPE_CHECKING:
+    from quantize_cli.formats.ggml import GgmlType
 
 
 def warn(message: str) -> None:
-    """Say something a person should know; not data."""
+    """A warning on stderr."""
     sys.stderr.write(f"warning: {printable(message)}\n")
 
 
 def note(message: str) -> None:
-    """Say how things go; not data."""
+    """A message on stderr."""
     sys.stderr.write(f"{printable(message)}\n")
 
 
@@ -29,14 +28,18 @@ def harmless(text: str) -> str:
     return "".join(repr(c)[1:-1] if category(c) == "Cc" and c not in "\n\t" else c for c in text)
 
 
-def print_json(document: dict[str, Any]) -> None:
+def print_json(document: Mapping[str, object]) -> None:
     """One document on stdout."""
+    from quantize_cli.cli.terminal.json import spelled
+
     # Half a character, as a file name of other than UTF-8 has, and what the stream's encoding lacks are escaped.
     sys.stdout.writelines(_encodable(piece) for piece in spelled(document))
     sys.stdout.write("\n")
 
 
 def _encodable(piece: str) -> str:
+    import json
+
     try:
         piece.encode(sys.stdout.encoding)
     except UnicodeError:
@@ -61,6 +64,6 @@ def print_table(headings: Sequence[str], rows: Iterable[Sequence[str]], right: f
     sys.stdout.writelines(f"{line.rstrip()}\n" for line in drawn.getvalue().splitlines())
 
 
-def type_counts(types: dict[GgmlType, int]) -> str:
+def type_counts(types: "Mapping[GgmlType, int]") -> str:
     """`197 q4_k, 29 q6_k, 81 f32`."""
     return ", ".join(f"{count} {type_.name.lower()}" for type_, count in types.items())

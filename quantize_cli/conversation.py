@@ -4,11 +4,16 @@ from collections.abc import Generator, Mapping, Sequence
 from dataclasses import dataclass
 
 from quantize_cli.errors import InputError
-from quantize_cli.model.chat_templates import render
+from quantize_cli.loaded_model import Continuation, LoadedModel
+from quantize_cli.model.chat_templates import chat_template, render
 from quantize_cli.runtime.detokenizer import Speech
 from quantize_cli.runtime.generation import Text
-from quantize_cli.runtime.sampler import Sampler
+from quantize_cli.runtime.hyperparameters import reach
+from quantize_cli.runtime.sampler import Sampler, Sampling
 from quantize_cli.tokenizers import Tokenizer
+
+_CONTEXT = 4096
+"""Tokens a conversation may have by default."""
 
 
 @dataclass(frozen=True)
@@ -21,7 +26,7 @@ class Voice:
     sampler: Sampler
     stops: Sequence[str]
     tokens: int
-    """At most so many tokens a reply; 0 for as many as fit."""
+    """The most tokens of a reply; 0 for as many as fit."""
 
 
 @dataclass(frozen=True)
@@ -30,7 +35,7 @@ class Turn:
 
     prompt: str
     prompt_tokens: int
-    """Tokens the model was given: the whole conversation so far, as its template has it."""
+    """Tokens the model read: the whole conversation so far, laid out by its template."""
     tokens: list[int]
     text: str
     ended_by: str
@@ -46,7 +51,7 @@ class Conversation:
         self.turns: list[Turn] = []
 
     def clear(self) -> None:
-        """Forget everything but what the system said."""
+        """Forget everything but the system message."""
         self._messages = list(self._system)
 
     @property
@@ -61,8 +66,8 @@ class Conversation:
         InputError when the conversation leaves no room for a reply.
         """
         voice = self._voice
-        asked = [*self._messages, {"role": "user", "content": prompt}]
-        ids = _encoded(voice, asked)
+        messages = [*self._messages, {"role": "user", "content": prompt}]
+        ids = _encoded(voice, messages)
         room = voice.text.capacity - len(ids)
         if room < 1:
             raise InputError(
@@ -71,25 +76,36 @@ class Conversation:
             )
         limit = min(voice.tokens or room, room)
         voice.sampler.hear(ids)
+        chosen = voice.text.continued(ids, limit, voice.tokenizer.end_ids, voice.sampler)
         speech = Speech(voice.tokenizer.decode_bytes, voice.stops, drop=" " if voice.tokenizer.adds_space else "")
-        made: list[int] = []
-        ended_by = "interrupt"
+        reply = Continuation(ids, chosen, limit, speech)
         try:
-            for token in voice.text.continued(ids, limit, voice.tokenizer.end_ids, voice.sampler):
-                made.append(token)
-                yield speech.take(token)
-                if speech.stopped:
-                    break
-            ended_by = speech.ending(len(made) == limit)
-            yield speech.finish()
+            yield from reply
         finally:
-            speech.finish()
-            self._messages = [*asked, {"role": "assistant", "content": speech.text}]
-            self.turns.append(Turn(prompt, len(ids), made, speech.text, ended_by))
+            self._messages = [*messages, {"role": "assistant", "content": reply.text}]
+            self.turns.append(Turn(prompt, len(ids), reply.tokens, reply.text, reply.ended_by))
+
+
+def voice_of(
+    model: LoadedModel, sampling: Sampling, context: int | None = None, stops: Sequence[str] = (), tokens: int = 0
+) -> Voice:
+    """A model ready to speak, within `context` tokens; InputError for a model without a chat template."""
+    template = chat_template(model.source.metadata, model.path)
+    text = Text(model.transformer, capacity(model, context))
+    model.transformer.prepare(model.report.note)
+    return Voice(model.tokenizer, template, text, Sampler(sampling), stops, tokens)
+
+
+def capacity(model: LoadedModel, context: int | None) -> int:
+    """Tokens a conversation may have: `context`, 0 for all that the model was trained on, never more."""
+    trained = reach(model.source)
+    if context is not None and context > trained:
+        model.report.warn(f"--ctx {context}: the model was trained on {trained}, a conversation cannot have more")
+    return min(_CONTEXT if context is None else context or trained, trained)
 
 
 def _encoded(voice: Voice, messages: Sequence[Mapping[str, str]]) -> list[int]:
-    """The tokens of a conversation: markers are the template's, never what was said.
+    """The tokens of a conversation: markers come from the template, never from a message.
 
     A template may write the first of them, or leave it out.
     """
@@ -99,10 +115,10 @@ def _encoded(voice: Voice, messages: Sequence[Mapping[str, str]]) -> list[int]:
         name: "" if token is None else tokenizer.pieces[token].decode(errors="replace")
         for name, token in special.items()
     }
-    said = [{**message, "content": tokenizer.shielded(message["content"])} for message in messages]
-    ids = tokenizer.encode_shielded(render(voice.template, said, named))
+    shielded = [{**message, "content": tokenizer.shielded(message["content"])} for message in messages]
+    ids = tokenizer.encode_shielded(render(voice.template, shielded, named))
     if tokenizer.adds_bos and tokenizer.bos_id is not None and ids[:1] != [tokenizer.bos_id]:
         ids = [tokenizer.bos_id, *ids]
     if not ids:
-        raise InputError("the chat template says nothing")
+        raise InputError("the chat template gives no text")
     return ids
