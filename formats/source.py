@@ -4,9 +4,12 @@ import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
+from functools import lru_cache
 from pathlib import Path
 from stat import S_ISREG
 from typing import BinaryIO, NamedTuple
+
+import numpy as np
 
 from quantize_cli.formats.errors import FormatError
 
@@ -27,6 +30,9 @@ class Identity(NamedTuple):
 
 Identities = Mapping[Path, Identity]
 """Files as they were when they were opened."""
+
+_MOST_OPEN = 64
+"""Files that are kept open to be read from."""
 
 _recorded: ContextVar[tuple[dict[Path, Identity], ...]] = ContextVar("recorded", default=())
 
@@ -56,6 +62,36 @@ def identity_of(place: Path | int) -> Identity:
     """Of a path, or of an open descriptor; OSError where there is none."""
     status = place.stat() if isinstance(place, Path) else os.fstat(place)
     return Identity(status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns)
+
+
+def read_into(path: Path, offset: int, memory: np.ndarray) -> int:
+    """Fill memory (nbytes,) u8 from a file; gives how many bytes there were. May be called from several threads.
+
+    OSError when the file cannot be read. Each process opens a file once, and again when it has changed.
+    """
+    status = path.stat()
+    file = _opened(path, status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns)
+    left, nbytes = memory.data, 0
+    while left and (count := os.preadv(file.descriptor, [left], offset + nbytes)):
+        left, nbytes = left[count:], nbytes + count
+    return nbytes
+
+
+class _Descriptor:
+    """A file that is open for as long as anything refers to this."""
+
+    def __init__(self, path: Path) -> None:
+        self.descriptor = os.open(path, os.O_RDONLY)
+
+    def __del__(self) -> None:
+        if hasattr(self, "descriptor"):
+            os.close(self.descriptor)
+
+
+@lru_cache(maxsize=_MOST_OPEN)
+def _opened(path: Path, *identity: int) -> _Descriptor:
+    """A file as it is now: another may get its name."""
+    return _Descriptor(path)
 
 
 @contextmanager

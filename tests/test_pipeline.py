@@ -18,6 +18,7 @@ from quantize_cli.formats.ggml import GgmlType
 from quantize_cli.formats.gguf.layout import Value, text
 from quantize_cli.formats.gguf.reader import read_gguf
 from quantize_cli.formats.output import Guard
+from quantize_cli.model.rows import Held
 from quantize_cli.model.source import Model, open_model
 from quantize_cli.model.tensor import Tensor, from_array, stack
 from quantize_cli.pipeline import plan, recipe
@@ -27,6 +28,7 @@ from tests import checkpoints, oracle
 from tests.families.test_converter import DELIBERATE, as_golden, built
 from tests.golden.converter.make_golden import HERE, digest
 from tests.golden.converter.variants import VARIANTS
+from tests.sources import Made
 
 
 def model_of(*tensors: Tensor) -> Model:
@@ -83,7 +85,7 @@ def test_importance_of_what_is_not_quantized_is_ignored(tmp_path: Path) -> None:
 
 def test_integers_pass_unchanged(tmp_path: Path) -> None:
     values = np.array([[1, -5, 1 << 30]], np.int32)
-    tensor = Tensor("order", (3,), GgmlType.I32, lambda start, stop: values[start:stop], "order")
+    tensor = Tensor("order", (3,), GgmlType.I32, Held(values), "order")
     assert np.array_equal(written(model_of(tensor), "q8_0", tmp_path / "out.gguf")["order"], values)
 
 
@@ -109,7 +111,7 @@ def test_the_first_failure_stops_the_rest(tmp_path: Path, monkeypatch: pytest.Mo
         reads.append(start)
         raise OSError(5, "Input/output error")
 
-    tensor = Tensor("a.weight", (10_000, 32), GgmlType.F32, read, "disk: tensor 'a.weight'")
+    tensor = Tensor("a.weight", (10_000, 32), GgmlType.F32, Made(read), "disk: tensor 'a.weight'")
     with pytest.raises(InputError, match=r"^disk: tensor 'a\.weight': input/output error$"):
         written(model_of(tensor), "q8_0", tmp_path / "out.gguf", threads=2)
     assert len(reads) <= 4  # one for each worker
@@ -121,7 +123,7 @@ def test_a_disk_too_small_is_told_before_a_byte_is_read(tmp_path: Path, monkeypa
         raise AssertionError("read")
 
     monkeypatch.setattr(writing.shutil, "disk_usage", lambda path: writing.shutil._ntuple_diskusage(9000, 1000, 8000))
-    tensor = Tensor("a.weight", (1000, 32), GgmlType.F32, read, "a")
+    tensor = Tensor("a.weight", (1000, 32), GgmlType.F32, Made(read), "a")
     with pytest.raises(OutputError, match=r"out\.gguf: needs 34208 bytes, its disk has 8000 free"):
         written(model_of(tensor), "q8_0", tmp_path / "out.gguf")
     assert list(tmp_path.iterdir()) == []
@@ -189,7 +191,7 @@ def test_a_disk_that_fills_up_leaves_no_file(tmp_path: Path) -> None:
 
     try:
         with pytest.raises(OutputError, match=r"out\.gguf: no space left on device"):
-            written(model_of(Tensor("a.weight", rows.shape, GgmlType.F32, read, "a")), "f32", disk / "out.gguf")
+            written(model_of(Tensor("a.weight", rows.shape, GgmlType.F32, Made(read), "a")), "f32", disk / "out.gguf")
         assert [path.name for path in disk.iterdir()] == ["filler"]
     finally:
         subprocess.run(["umount", disk], check=True)

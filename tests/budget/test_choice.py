@@ -16,6 +16,7 @@ from quantize_cli.budget.search import OverBudgetError
 from quantize_cli.errors import InputError
 from quantize_cli.formats.ggml import FileType, GgmlType
 from quantize_cli.formats.gguf.layout import text, u32
+from quantize_cli.model.rows import Held
 from quantize_cli.model.source import Model, open_model
 from quantize_cli.model.tensor import Tensor, from_array
 from quantize_cli.pipeline import plan, recipe
@@ -79,7 +80,7 @@ def test_a_tensor_with_a_rule_of_its_own_keeps_it(model: Model) -> None:
 
 
 def test_what_is_quantized_already_is_refused() -> None:
-    tensor = Tensor("a.weight", (4, 32), GgmlType.Q4_0, lambda start, stop: np.zeros((0, 18), np.uint8), "a.gguf: it")
+    tensor = Tensor("a.weight", (4, 32), GgmlType.Q4_0, Held(np.zeros((4, 18), np.uint8)), "a.gguf: it")
     with pytest.raises(InputError, match=r"a\.gguf: it: already q4_0"):
         menu(Model(Path("a.gguf"), None, {}, [tensor]), {})
 
