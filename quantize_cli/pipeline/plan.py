@@ -73,12 +73,18 @@ class Plan:
     @property
     def bits_per_weight(self) -> float:
         """Of the tensors alone, without metadata."""
-        return 8 * sum(step.nbytes for step in self.steps) / self.weights if self.weights else 0.0
+        return bits_per_weight(self.steps)
 
     @property
     def types(self) -> dict[GgmlType, int]:
         """How many tensors of each type, most first."""
         return dict(Counter(step.type for step in self.steps).most_common())
+
+
+def bits_per_weight(steps: Sequence[Step]) -> float:
+    """Bits of a weight on average; 0 where there are no weights."""
+    weights = sum(prod(step.tensor.shape) for step in steps)
+    return 8 * sum(step.nbytes for step in steps) / weights if weights else 0.0
 
 
 def make(
@@ -97,22 +103,27 @@ def make(
     quantized unless `requantize`, and for one whose type needs an importance it does not have; UsageError for an
     override that names nothing, FormatError for names and shapes no GGUF file may hold.
     """
-    kept = {tensor.name: reason for tensor in model.tensors if (reason := why_kept(tensor)) is not None}
-    candidates = [tensor for tensor in model.tensors if tensor.name not in kept]
-    _refuse_idle_overrides(recipe, candidates, kept)
-    chosen = recipe.choose(candidates, model.metadata, importance is not None or bool(guided))
-    steps = [
-        _keep(model, tensor, recipe, kept[tensor.name])
-        if tensor.name in kept
-        else _fit(tensor, *chosen[tensor.name], requantize)
-        for tensor in model.tensors
-    ]
+    steps = decide(model, recipe, importance is not None or bool(guided), requantize)
     _refuse_unguided(steps, recipe, {*(importance or ()), *guided}, _origin(importance, provenance))
     metadata = dict(model.metadata)
     metadata["general.file_type"] = u32(recipe.file_type)
     metadata["general.quantization_version"] = u32(QUANTIZATION_VERSION)
     metadata.update(provenance or {})
     return _placed(recipe, steps, metadata, model.files)
+
+
+def decide(model: Model, recipe: Recipe, has_importance: bool, requantize: bool) -> list[Step]:
+    """The type of each tensor and why, without offsets; raises what `make` does but for an importance that lacks."""
+    kept = {tensor.name: reason for tensor in model.tensors if (reason := why_kept(tensor)) is not None}
+    candidates = [tensor for tensor in model.tensors if tensor.name not in kept]
+    _refuse_idle_overrides(recipe, candidates, kept)
+    chosen = recipe.choose(candidates, model.metadata, has_importance)
+    return [
+        _keep(model, tensor, recipe, kept[tensor.name])
+        if tensor.name in kept
+        else _fit(tensor, *chosen[tensor.name], requantize)
+        for tensor in model.tensors
+    ]
 
 
 def _placed(recipe: Recipe, steps: Sequence[Step], metadata: Mapping[str, Value], sources: Identities) -> Plan:

@@ -21,6 +21,7 @@ from quantize_cli.model.source import Model, open_model
 from quantize_cli.model.tensor import Tensor, from_array
 from quantize_cli.pipeline import plan, recipe
 from quantize_cli.pipeline import write as writing
+from quantize_cli.pipeline.executor import Threads
 from quantize_cli.pipeline.recipe import Rule
 from tests import checkpoints
 from tests.runtime import synthetic
@@ -58,7 +59,7 @@ def test_the_bytes_counted_are_those_of_the_file(alignment: int, model: Model, t
         chosen = choose(aligned, losses, budget, PROVENANCE)
         made = plan.make(aligned, chosen, provenance=PROVENANCE)
         path = tmp_path / f"{budget}.gguf"
-        writing.write({path: made}, None, 2, writing.Report())
+        writing.write({path: made}, None, Threads(2), writing.Report())
         assert path.stat().st_size == further(options, budget)[0][1].nbytes <= budget
     assert path.stat().st_size == options.largest
 
