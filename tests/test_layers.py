@@ -67,8 +67,11 @@ MAY_IMPORT = {
     "pipeline.places": WORDS | {"model.tensor", "pipeline.roles"},
     "pipeline.recipe": WORDS | {"model.tensor", "pipeline.places", "pipeline.roles"},
     "pipeline.recipe_text": WORDS | {"pipeline.recipe"},
-    "pipeline.plan": WORDS | MODEL | {"plugins", "pipeline.globs", "pipeline.roles", "pipeline.recipe"},
+    "pipeline.plan": WORDS | MODEL | {
+        "plugins", "pipeline.globs", "pipeline.roles", "pipeline.recipe", "pipeline.plan_json",
+    },
     "pipeline.executor": WORDS,
+    "pipeline.plan_json": WORDS | {"model.rows", "model.tensor", "pipeline.plan", "pipeline.recipe"},
     "pipeline.pack": WORDS | {"model.tensor", "pipeline.plan", "quants"},
     "pipeline.quantize": WORDS | {"model.tensor", "pipeline.pack", "pipeline.plan", "quants"},
     "pipeline.write": WORDS | {

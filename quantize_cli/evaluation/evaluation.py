@@ -1,6 +1,6 @@
 """An evaluation from its request to its figures: models opened and checked, texts cut, everything run and summed up."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -15,6 +15,7 @@ from quantize_cli.evaluation.subject import Subject, open_subject, refuse_other_
 from quantize_cli.evaluation.summary import Comparison, Summary, summarize
 from quantize_cli.formats.output import ANY_FILE, Guard
 from quantize_cli.formats.source import refuse_changed
+from quantize_cli.model.source import Model
 from quantize_cli.progress import Report
 from quantize_cli.tokenizers import load_tokenizer
 
@@ -40,6 +41,10 @@ class Request:
     """Control tokens in the texts are read as such."""
     guard: Guard = ANY_FILE
     """Of `save`."""
+    opened: Mapping[Path, Model] = field(default_factory=dict, repr=False)
+    """Models that are open already, by path."""
+    chunks: np.ndarray | None = field(default=None, repr=False)
+    """Tokens of the one text where it has been read already, (chunks, context) i32."""
 
 
 @dataclass(frozen=True)
@@ -94,7 +99,7 @@ def prepare(request: Request, note: Callable[[str], None]) -> Prepared:
         raise UsageError("missing option '--text'", hint="only a saved reference brings a text of its own")
     if not request.texts and request.special:
         raise UsageError("--special: there is no text to read", hint="a saved reference holds its tokens")
-    subjects = [open_subject(path) for path in request.models]
+    subjects = [open_subject(path, request.opened.get(path)) for path in request.models]
     for subject in subjects[1:]:
         refuse_other_vocabulary(subjects[0], subject)
     if request.context == 0:
@@ -106,9 +111,8 @@ def prepare(request: Request, note: Callable[[str], None]) -> Prepared:
         reference = choose(saved, subjects[0], tokenizer, request.limit)
         chunks, texts = _of_saved(request, reference, tokenizer, reading)
     else:
-        reference = None if request.reference is None else _place(request.reference, subjects)
-        context = contexts.chosen(request.context, [subject.model for subject in subjects])
-        chunks, texts = read_texts(request.texts, tokenizer, context, request.limit, reading)
+        reference = None if request.reference is None else _place(request, subjects)
+        chunks, texts = _of_texts(request, subjects, tokenizer, reading)
     for subject in subjects:
         subject.transformer.prepare(note)
     models = [subject.model for subject in subjects]
@@ -121,14 +125,26 @@ def prepare(request: Request, note: Callable[[str], None]) -> Prepared:
     )  # fmt: skip
 
 
-def _place(path: Path, subjects: list[Subject]) -> int:
+def _place(request: Request, subjects: list[Subject]) -> int:
     """Where the reference stands among the models; added behind them if it is not there."""
+    path = request.reference
+    assert path is not None
     for place, subject in enumerate(subjects):
         if subject.path == path:
             return place
-    subjects.append(open_subject(path))
+    subjects.append(open_subject(path, request.opened.get(path)))
     refuse_other_vocabulary(subjects[0], subjects[-1])
     return len(subjects) - 1
+
+
+def _of_texts(
+    request: Request, subjects: Sequence[Subject], tokenizer: Encoder, reading: Reading
+) -> tuple[np.ndarray, tuple[tuple[str, int], ...]]:
+    """The tokens of the texts, which are read unless the request brings them."""
+    if request.chunks is not None:
+        return request.chunks, ((str(request.texts[0]), len(request.chunks)),)
+    context = contexts.chosen(request.context, [subject.model for subject in subjects])
+    return read_texts(request.texts, tokenizer, context, request.limit, reading)
 
 
 def _of_saved(

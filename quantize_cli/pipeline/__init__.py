@@ -87,7 +87,7 @@ def planned(job: "Job", report: Report = SILENT) -> "Planned":
         return made
     from quantize_cli.pipeline.certify import ordered
 
-    return ordered(made, job.certify)
+    return ordered(made, job.certify, report)
 
 
 def _decided(job: "Job", model: "Model", recipe: "Recipe", report: Report) -> "Decided":
