@@ -57,7 +57,8 @@ class Tensor:
         """The file that holds the rows in this order, and the byte of the first; None when no file does."""
         source, first = self.source, 0
         while isinstance(source, Slab):
-            source, first = source.source, first + source.first
+            first += source.first
+            source = source.source
         if not isinstance(source, StoredTensor):
             return None
         return source.path, source.offset + first * row_nbytes(self.type, self.columns)

@@ -7,7 +7,7 @@ see `encode` in `quantize_cli/quants/interface/type.py`.
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
-from math import prod
+from math import isfinite, nan, prod
 
 import numpy as np
 
@@ -72,8 +72,23 @@ def blocks_of(rows: RowRange) -> np.ndarray:
     if step.type is step.tensor.type and step.type not in FLOAT_TYPES:
         return copied(step, stored, rows.start)
     weights = quants.decode(step.tensor.type, stored)
-    largest = refuse_not_finite(weights, step.tensor.origin, rows.start)
+    largest = _largest(stored)
+    if not isfinite(largest):
+        largest = refuse_not_finite(weights, step.tensor.origin, rows.start)
     return np.ascontiguousarray(stored) if step.type is step.tensor.type else _encoded(rows, weights, largest)
+
+
+def _largest(stored: np.ndarray) -> float:
+    """The largest magnitude of stored halves (F16 or BF16), which is infinite or NaN if one is; NaN for other types.
+
+    Without their signs the words of halves are in the order of their magnitudes. To look at these takes half the time
+    of looking at float32.
+    """
+    if stored.dtype.itemsize != 2:
+        return nan
+    words = stored.view(np.uint16)
+    largest = max(int(words.view(np.int16).max()), int(words.max()) & 0x7FFF)
+    return float(np.array(largest, np.uint16).view(stored.dtype))
 
 
 def _encoded(rows: RowRange, weights: np.ndarray, largest: float) -> np.ndarray:
