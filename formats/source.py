@@ -23,8 +23,8 @@ class Identity(NamedTuple):
     modified_ns: int
 
     @property
-    def place(self) -> tuple[int, int]:
-        """What stays when it is rewritten."""
+    def file(self) -> tuple[int, int]:
+        """Device and number, which stay when the file is rewritten."""
         return self.device, self.number
 
 
@@ -58,9 +58,9 @@ def size_of(file: BinaryIO) -> int:
     return os.fstat(file.fileno()).st_size
 
 
-def identity_of(place: Path | int) -> Identity:
+def identity_of(file: Path | int) -> Identity:
     """Of a path, or of an open descriptor; OSError where there is none."""
-    status = place.stat() if isinstance(place, Path) else os.fstat(place)
+    status = file.stat() if isinstance(file, Path) else os.fstat(file)
     return Identity(status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns)
 
 
@@ -118,7 +118,7 @@ def refuse_changed(files: Identities) -> None:
 
 
 def _difference(before: Identity, now: Identity) -> str:
-    if now.place != before.place:
+    if now.file != before.file:
         return "was replaced by another file"
     if now.nbytes != before.nbytes:
         return f"went from {before.nbytes} to {now.nbytes} bytes"

@@ -1,4 +1,4 @@
-"""A file made, measured against its source, and given a certificate, before it has its name."""
+"""A file is made, measured against its source, and given a certificate before it is renamed into place."""
 
 import hashlib
 from collections.abc import Callable, Mapping

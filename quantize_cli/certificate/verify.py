@@ -118,7 +118,7 @@ def _same(stated: str, found: str) -> Finding:
 
 
 def _text_findings(claims: Certificate, given: dict[Path, str]) -> Findings:
-    """Texts go by their bytes. One that is nobody's contradicts the claim of its name, or all if there is no other."""
+    """Texts are matched by their bytes. An unmatched text contradicts the claim of its name, or all without one."""
     parts = {"calibration": claims.calibration, "evaluation": claims.evaluation}
     wanted = {name: part for name, part in parts.items() if part is not None}
     open_claims = [part for part in wanted.values() if part.sha256 not in given.values()]

@@ -1,4 +1,4 @@
-"""A file measured against its source before it gets its name, and what was lost put into it."""
+"""A file is measured against its source before it is renamed into place; what was lost is written into it."""
 
 from collections.abc import Callable
 from dataclasses import replace
