@@ -40,7 +40,7 @@ class Guard:
         if stat.S_ISDIR(status.st_mode):
             return "is a directory"
         with suppress(OSError):  # a link that leads nowhere leads to no input
-            if identity_of(path).place in self.inputs:
+            if identity_of(path).file in self.inputs:
                 return "is an input itself"
         if not stat.S_ISREG(status.st_mode):
             return f"is a {_KINDS.get(stat.S_IFMT(status.st_mode), 'special file')}, not a regular file"
@@ -58,9 +58,9 @@ class Output:
         self._descriptor = descriptor
 
     @property
-    def place(self) -> tuple[int, int]:
-        """Device and number, which stay when it is renamed."""
-        return identity_of(self._descriptor).place
+    def file(self) -> tuple[int, int]:
+        """Device and number, which stay when it is renamed into place."""
+        return identity_of(self._descriptor).file
 
     def write(self, data: bytes | np.ndarray, offset: int) -> None:
         """Put `data` at `offset`; OSError when the disk does not take all of it."""

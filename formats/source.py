@@ -4,9 +4,12 @@ import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
+from functools import lru_cache
 from pathlib import Path
 from stat import S_ISREG
 from typing import BinaryIO, NamedTuple
+
+import numpy as np
 
 from quantize_cli.formats.errors import FormatError
 
@@ -20,13 +23,16 @@ class Identity(NamedTuple):
     modified_ns: int
 
     @property
-    def place(self) -> tuple[int, int]:
-        """The properties that stay when it is rewritten."""
+    def file(self) -> tuple[int, int]:
+        """Device and number, which stay when the file is rewritten."""
         return self.device, self.number
 
 
 Identities = Mapping[Path, Identity]
 """Files as they were when they were opened."""
+
+_MOST_OPEN = 64
+"""Files that are kept open to be read from."""
 
 _recorded: ContextVar[tuple[dict[Path, Identity], ...]] = ContextVar("recorded", default=())
 
@@ -52,10 +58,40 @@ def size_of(file: BinaryIO) -> int:
     return os.fstat(file.fileno()).st_size
 
 
-def identity_of(place: Path | int) -> Identity:
+def identity_of(file: Path | int) -> Identity:
     """Of a path, or of an open descriptor; OSError where there is none."""
-    status = place.stat() if isinstance(place, Path) else os.fstat(place)
+    status = file.stat() if isinstance(file, Path) else os.fstat(file)
     return Identity(status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns)
+
+
+def read_into(path: Path, offset: int, memory: np.ndarray) -> int:
+    """Fill memory (nbytes,) u8 from a file; gives how many bytes there were. May be called from several threads.
+
+    OSError when the file cannot be read. Each process opens a file once, and again when it has changed.
+    """
+    status = path.stat()
+    file = _opened(path, status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns)
+    left, nbytes = memory.data, 0
+    while left and (count := os.preadv(file.descriptor, [left], offset + nbytes)):
+        left, nbytes = left[count:], nbytes + count
+    return nbytes
+
+
+class _Descriptor:
+    """A file that is open for as long as anything refers to this."""
+
+    def __init__(self, path: Path) -> None:
+        self.descriptor = os.open(path, os.O_RDONLY)
+
+    def __del__(self) -> None:
+        if hasattr(self, "descriptor"):
+            os.close(self.descriptor)
+
+
+@lru_cache(maxsize=_MOST_OPEN)
+def _opened(path: Path, *identity: int) -> _Descriptor:
+    """A file as it is now: another may get its name."""
+    return _Descriptor(path)
 
 
 @contextmanager
@@ -82,7 +118,7 @@ def refuse_changed(files: Identities) -> None:
 
 
 def _difference(before: Identity, now: Identity) -> str:
-    if now.place != before.place:
+    if now.file != before.file:
         return "was replaced by another file"
     if now.nbytes != before.nbytes:
         return f"went from {before.nbytes} to {now.nbytes} bytes"

@@ -8,6 +8,7 @@ import numpy as np
 
 from quantize_cli.formats.errors import FormatError
 from quantize_cli.formats.quoted import quoted
+from quantize_cli.formats.source import read_into
 
 
 @dataclass(frozen=True)
@@ -41,16 +42,13 @@ class StoredTensor:
         Reads into memory of its own instead of mapping the file: a mapped page counts as the process's own
         while it is resident, and a file cut short under a mapping kills the process.
         """
-        count = max(self.row_count, 1)
-        width = self.nbytes // self.element.itemsize // count
-        wanted = (stop - start) * width
+        width = self.nbytes // self.element.itemsize // max(self.row_count, 1)
+        rows = np.empty((stop - start, width), self.element)
         begin = self.offset + start * width * self.element.itemsize
-        found = np.empty(0, self.element)
-        if wanted:
-            found = np.fromfile(self.path, dtype=self.element, count=wanted, offset=begin)
-        if found.size != wanted:
+        nbytes = read_into(self.path, begin, rows.reshape(-1).view(np.uint8)) if rows.size else 0
+        if nbytes != rows.nbytes:
             raise FormatError(
-                f"{self.path}: tensor {quoted(self.name)} needs {wanted * self.element.itemsize} bytes at {begin}, "
-                f"the file ends after {found.size * self.element.itemsize}"
+                f"{self.path}: tensor {quoted(self.name)} needs {rows.nbytes} bytes at {begin}, "
+                f"the file ends after {nbytes}"
             )
-        return found.reshape(stop - start, width)
+        return rows

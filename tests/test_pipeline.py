@@ -18,15 +18,18 @@ from quantize_cli.formats.ggml import GgmlType
 from quantize_cli.formats.gguf.layout import Value, text
 from quantize_cli.formats.gguf.reader import read_gguf
 from quantize_cli.formats.output import Guard
+from quantize_cli.model.rows import Held
 from quantize_cli.model.source import Model, open_model
 from quantize_cli.model.tensor import Tensor, from_array, stack
-from quantize_cli.pipeline import plan, recipe
+from quantize_cli.pipeline import plan, quantize, recipe
 from quantize_cli.pipeline import write as writing
+from quantize_cli.pipeline.executor import Threads
 from quantize_cli.pipeline.plan import Importance
 from tests import checkpoints, oracle
 from tests.families.test_converter import DELIBERATE, as_golden, built
 from tests.golden.converter.make_golden import HERE, digest
 from tests.golden.converter.variants import VARIANTS
+from tests.sources import Made
 
 
 def model_of(*tensors: Tensor) -> Model:
@@ -42,7 +45,7 @@ def written(
 ) -> dict[str, np.ndarray]:
     """The rows of the file made, by tensor."""
     made = plan.make(model, recipe.named(mix), importance)
-    writing.write({path: made}, importance, threads, writing.Report())
+    writing.write({path: made}, importance, Threads(threads), writing.Report())
     return {tensor.name: tensor.rows(0, tensor.row_count) for tensor in read_gguf(path).tensors}
 
 
@@ -53,7 +56,7 @@ def test_neither_threads_nor_chunks_change_a_byte(
 ) -> None:
     model = open_model(checkpoints.build("gpt2", tmp_path / "model", dtype="F16"))
     written(model, "q4_k_m", tmp_path / "expected.gguf")
-    monkeypatch.setattr(writing, "_CHUNK_WEIGHTS", chunk)
+    monkeypatch.setattr(quantize, "_CHUNK_WEIGHTS", chunk)
     written(model, "q4_k_m", tmp_path / "actual.gguf", threads=threads)
     assert (tmp_path / "expected.gguf").read_bytes() == (tmp_path / "actual.gguf").read_bytes()
 
@@ -63,7 +66,7 @@ def test_neither_threads_nor_chunks_change_a_byte(
 def test_each_expert_is_quantized_with_its_own_importance(
     mix: str, chunk: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(writing, "_CHUNK_WEIGHTS", chunk)
+    monkeypatch.setattr(quantize, "_CHUNK_WEIGHTS", chunk)
     experts = [numbers(seed, 5, 256) for seed in range(3)]
     costs = np.square(numbers(9, 3, 256))
     tensor = stack("blk.0.ffn_up_exps.weight", [from_array(f"{i}", matrix) for i, matrix in enumerate(experts)])
@@ -83,7 +86,7 @@ def test_importance_of_what_is_not_quantized_is_ignored(tmp_path: Path) -> None:
 
 def test_integers_pass_unchanged(tmp_path: Path) -> None:
     values = np.array([[1, -5, 1 << 30]], np.int32)
-    tensor = Tensor("order", (3,), GgmlType.I32, lambda start, stop: values[start:stop], "order")
+    tensor = Tensor("order", (3,), GgmlType.I32, Held(values), "order")
     assert np.array_equal(written(model_of(tensor), "q8_0", tmp_path / "out.gguf")["order"], values)
 
 
@@ -93,7 +96,7 @@ def test_integers_pass_unchanged(tmp_path: Path) -> None:
 def test_a_weight_that_is_not_finite_is_located(
     value: float, mix: str, chunk: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(writing, "_CHUNK_WEIGHTS", chunk)
+    monkeypatch.setattr(quantize, "_CHUNK_WEIGHTS", chunk)
     weights = numbers(0, 7, 32)
     weights[5, 3] = value
     with pytest.raises(InputError, match=f"'a.weight': {value} at row 5, column 3"):
@@ -102,14 +105,14 @@ def test_a_weight_that_is_not_finite_is_located(
 
 
 def test_the_first_failure_stops_the_rest(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(writing, "_CHUNK_WEIGHTS", 32)
+    monkeypatch.setattr(quantize, "_CHUNK_WEIGHTS", 32)
     reads = []
 
     def read(start: int, stop: int) -> np.ndarray:
         reads.append(start)
         raise OSError(5, "Input/output error")
 
-    tensor = Tensor("a.weight", (10_000, 32), GgmlType.F32, read, "disk: tensor 'a.weight'")
+    tensor = Tensor("a.weight", (10_000, 32), GgmlType.F32, Made(read), "disk: tensor 'a.weight'")
     with pytest.raises(InputError, match=r"^disk: tensor 'a\.weight': input/output error$"):
         written(model_of(tensor), "q8_0", tmp_path / "out.gguf", threads=2)
     assert len(reads) <= 4  # one for each worker
@@ -121,7 +124,7 @@ def test_a_disk_too_small_is_told_before_a_byte_is_read(tmp_path: Path, monkeypa
         raise AssertionError("read")
 
     monkeypatch.setattr(writing.shutil, "disk_usage", lambda path: writing.shutil._ntuple_diskusage(9000, 1000, 8000))
-    tensor = Tensor("a.weight", (1000, 32), GgmlType.F32, read, "a")
+    tensor = Tensor("a.weight", (1000, 32), GgmlType.F32, Made(read), "a")
     with pytest.raises(OutputError, match=r"out\.gguf: needs 34208 bytes, its disk has 8000 free"):
         written(model_of(tensor), "q8_0", tmp_path / "out.gguf")
     assert list(tmp_path.iterdir()) == []
@@ -133,10 +136,10 @@ def test_a_directory_that_is_not_there_is_named(tmp_path: Path) -> None:
 
 
 def test_what_is_written_is_reported_to_the_byte(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(writing, "_CHUNK_WEIGHTS", 1000)
+    monkeypatch.setattr(quantize, "_CHUNK_WEIGHTS", 1000)
     model = open_model(checkpoints.build("llama", tmp_path / "model"))
     made, amounts = plan.make(model, recipe.named("q4_k_m")), []
-    writing.write({tmp_path / "out.gguf": made}, None, 2, writing.Report(written=amounts.append))
+    writing.write({tmp_path / "out.gguf": made}, None, Threads(2), writing.Report(written=amounts.append))
     assert sum(amounts) == sum(step.nbytes for step in made.steps)
 
 
@@ -189,7 +192,7 @@ def test_a_disk_that_fills_up_leaves_no_file(tmp_path: Path) -> None:
 
     try:
         with pytest.raises(OutputError, match=r"out\.gguf: no space left on device"):
-            written(model_of(Tensor("a.weight", rows.shape, GgmlType.F32, read, "a")), "f32", disk / "out.gguf")
+            written(model_of(Tensor("a.weight", rows.shape, GgmlType.F32, Made(read), "a")), "f32", disk / "out.gguf")
         assert [path.name for path in disk.iterdir()] == ["filler"]
     finally:
         subprocess.run(["umount", disk], check=True)
@@ -206,7 +209,7 @@ def rounded(path: Path, results: Callable[[], Iterable[tuple[str, np.ndarray]]],
 
     rounding = writing.Rounding(encode, frozenset({"b.weight"}), results)
     made = plan.make(model_of(*BOTH), recipe.named("q8_0"), None)
-    writing.write({path: made}, None, 2, writing.Report(written=amounts.append), rounding)
+    writing.write({path: made}, None, Threads(2), writing.Report(written=amounts.append), rounding)
 
 
 def test_what_is_rounded_whole_is_written_at_its_place_and_the_rest_by_rows(tmp_path: Path) -> None:
@@ -233,7 +236,7 @@ def test_what_is_rounded_whole_finds_its_part_of_a_split_file(tmp_path: Path) ->
     parts = plan.split(plan.make(model_of(*BOTH), recipe.named("q8_0"), None), 1)
     files = {tmp_path / f"{number}.gguf": part for number, part in enumerate(parts)}
     rounding = writing.Rounding(names=frozenset({"b.weight"}), results=lambda: [("b.weight", GIVEN)])
-    writing.write(files, None, 2, writing.Report(), rounding)
+    writing.write(files, None, Threads(2), writing.Report(), rounding)
     found = {tensor.name: tensor.rows(0, tensor.row_count) for path in files for tensor in read_gguf(path).tensors}
     assert len(files) > 1
     assert np.array_equal(GIVEN, found["b.weight"])
@@ -249,7 +252,7 @@ def test_a_source_that_is_replaced_meanwhile_is_named_and_leaves_no_file(tmp_pat
             (again / "config.json").replace(source / "config.json")
 
     with pytest.raises(FormatError, match=r"config.json: was replaced by another file while it was read"):
-        writing.write({tmp_path / "out.gguf": made}, None, 1, writing.Report(written=download))
+        writing.write({tmp_path / "out.gguf": made}, None, Threads(1), writing.Report(written=download))
     assert sorted(path.name for path in tmp_path.iterdir()) == ["again", "model"]
 
 
@@ -260,7 +263,10 @@ def test_a_source_file_that_is_rewritten_meanwhile_is_named(tmp_path: Path) -> N
     content = source.read_bytes()
     with pytest.raises(FormatError, match=r"source.gguf: was written to while it was read"):
         writing.write(
-            {tmp_path / "out.gguf": made}, None, 1, writing.Report(written=lambda nbytes: rewrite(source, content))
+            {tmp_path / "out.gguf": made},
+            None,
+            Threads(1),
+            writing.Report(written=lambda nbytes: rewrite(source, content)),
         )
     assert not (tmp_path / "out.gguf").exists()
 
@@ -276,5 +282,5 @@ def test_without_force_a_file_that_comes_meanwhile_is_not_replaced(tmp_path: Pat
     path = tmp_path / "out.gguf"
     report = writing.Report(written=lambda nbytes: path.write_text("theirs") and None)
     with pytest.raises(OutputError, match=r"out.gguf: already exists") as caught:
-        writing.write({path: made}, None, 1, report, guard=Guard(force=False))
+        writing.write({path: made}, None, Threads(1), report, guard=Guard(force=False))
     assert (caught.value.hint, path.read_text()) == ("--force replaces it", "theirs")

@@ -16,6 +16,7 @@ from quantize_cli.model.source import Model, open_model
 from quantize_cli.model.tensor import Tensor, from_array
 from quantize_cli.pipeline import plan, recipe
 from quantize_cli.pipeline import write as writing
+from quantize_cli.pipeline.executor import Threads
 from tests import checkpoints
 from tests.golden.recipes.cases import Case, unread
 
@@ -34,7 +35,7 @@ def only_step(source: Tensor, mix: str, path: str = "model.safetensors") -> plan
 
 
 def assert_written_as_planned(made: plan.Plan, path: Path) -> None:
-    writing.write({path: made}, None, 2, writing.Report())
+    writing.write({path: made}, None, Threads(2), writing.Report())
     file = read_gguf(path)
     assert path.stat().st_size == made.nbytes
     assert [(s.tensor.name, s.type.name, s.offset, s.nbytes) for s in made.steps] == [

@@ -11,6 +11,7 @@ from quantize_cli.model.tensor import Tensor
 from quantize_cli.pipeline import plan, recipe
 from tests.golden.recipes.cases import CASES, MIXES, Case, summary, unread
 from tests.golden.recipes.make import FOLDER
+from tests.sources import Made
 
 LLAMA_IGNORES_PATTERNS = ("f32", "f16", "bf16")
 """Mixes for which llama-quantize drops the types given for single tensors without a word; we obey them."""
@@ -70,7 +71,7 @@ def test_an_override_of_an_unknown_type_is_a_usage_error() -> None:
 
 
 def test_a_pattern_of_many_stars_ends_promptly() -> None:
-    tensor = Tensor("a" * 60, (1, 32), GgmlType.F32, unread, "a")
+    tensor = Tensor("a" * 60, (1, 32), GgmlType.F32, Made(unread), "a")
     assert not recipe.override("*a" * 5000 + "b=q6_k").names(tensor)
     assert recipe.override("*a*" * 20 + "=q6_k").names(tensor)
 

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from quantize_cli.formats.ggml import GgmlType
+from quantize_cli.model.rows import Held
 from quantize_cli.model.tensor import Tensor, from_array
 
 
@@ -47,14 +48,14 @@ def test_scaled_leaves_what_it_reads_from_as_it_is() -> None:
 
 
 def test_scaled_is_float32_that_no_file_holds() -> None:
-    halves = Tensor("w", (2, 3), GgmlType.F16, lambda start, stop: np.ones((stop - start, 3), np.float16), "w")
+    halves = Tensor("w", (2, 3), GgmlType.F16, Held(np.ones((2, 3), np.float16)), "w")
     tensor = halves.scaled(columns=np.float32([1e6, 1, 1e-9]))
-    assert (tensor.type, tensor.place, tensor.shape, tensor.name) == (GgmlType.F32, None, (2, 3), "w")
+    assert (tensor.type, tensor.stored_at, tensor.shape, tensor.name) == (GgmlType.F32, None, (2, 3), "w")
     assert np.array_equal(np.float32([[1e6, 1, 1e-9]] * 2), tensor.read(0, 2))
 
 
 def test_blocks_cannot_be_scaled() -> None:
-    blocks = Tensor("w", (2, 32), GgmlType.Q4_0, lambda start, stop: np.ones((stop - start, 18), np.uint8), "file: w")
+    blocks = Tensor("w", (2, 32), GgmlType.Q4_0, Held(np.ones((2, 18), np.uint8)), "file: w")
     with pytest.raises(ValueError, match="file: w: q4_0 cannot be scaled"):
         blocks.scaled(factors(2))
 
@@ -68,3 +69,15 @@ def test_factors_of_another_shape_are_refused(
 ) -> None:
     with pytest.raises(ValueError, match=message):
         stacked(3, 5, 4).scaled(rows and factors(*rows), columns and factors(*columns))
+
+
+@pytest.mark.parametrize("step", [1, 3, 8])
+def test_halves_of_heads_become_adjacent_pairs(step: int) -> None:
+    tensor = from_array("w", np.arange(8, dtype=np.float32)[:, None]).with_paired_heads(2)
+    rows = [tensor.read(start, min(start + step, 8)) for start in range(0, 8, step)]
+    assert np.concatenate(rows)[:, 0].tolist() == [0, 2, 1, 3, 4, 6, 5, 7]
+
+
+def test_halves_of_a_vector_become_adjacent_pairs() -> None:
+    tensor = from_array("w", np.arange(8, dtype=np.float32)).with_paired_heads(2)
+    assert tensor.read(0, 1)[0].tolist() == [0, 2, 1, 3, 4, 6, 5, 7]

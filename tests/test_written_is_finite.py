@@ -15,6 +15,7 @@ from quantize_cli.model.source import Model, open_model
 from quantize_cli.model.tensor import Tensor, from_array
 from quantize_cli.pipeline import plan, recipe
 from quantize_cli.pipeline import write as writing
+from quantize_cli.pipeline.executor import Threads
 from tests.runtime.synthetic import Decoder, weights, write
 
 NAME = "blk.0.ffn_down.weight"
@@ -30,9 +31,9 @@ def wide(size: float, columns: int = 256) -> Tensor:
     return from_array(NAME, values)
 
 
-def convert(model: Model, mix: str, folder: Path, rounding: writing.Rounding | None = None) -> None:
+def convert(model: Model, mix: str, folder: Path, rounding: writing.Rounding = writing.BY_ROWS) -> None:
     made = plan.make(model, recipe.named(mix), None)
-    writing.write({folder / "made.gguf": made}, None, 2, writing.Report(), rounding)
+    writing.write({folder / "made.gguf": made}, None, Threads(2), writing.Report(), rounding)
 
 
 @pytest.mark.parametrize(
@@ -84,6 +85,6 @@ def test_the_hint_works(tmp_path: Path) -> None:
     values = wide(1e5).read(0, 4).astype(ml_dtypes.bfloat16)
     mix = replace(recipe.named("f16"), overrides=(recipe.override(f"{NAME}=bf16"),))
     made = plan.make(model_of(wide(1e5)), mix, None)
-    writing.write({tmp_path / "made.gguf": made}, None, 1, writing.Report())
+    writing.write({tmp_path / "made.gguf": made}, None, Threads(1), writing.Report())
     (tensor,) = read_gguf(tmp_path / "made.gguf").tensors
     assert tensor.rows(0, 4).tobytes() == values.tobytes()

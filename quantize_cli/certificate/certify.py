@@ -1,4 +1,4 @@
-"""A file made, measured against its source, and given a certificate, before it has its name."""
+"""A file is made, measured against its source, and given a certificate before it is renamed into place."""
 
 import hashlib
 from collections.abc import Callable, Mapping
@@ -14,13 +14,11 @@ from quantize_cli.certificate.statement import LONGEST_NAME, Calibration, Certif
 from quantize_cli.errors import InputError, not_written
 from quantize_cli.evaluation import context as contexts
 from quantize_cli.evaluation.bootstrap import Estimate
-from quantize_cli.evaluation.corpus import read_chunks
+from quantize_cli.evaluation.corpus import AS_LETTERS, Reading, read_chunks
 from quantize_cli.evaluation.evaluation import Evaluation, Request
-from quantize_cli.formats.gguf import shards
 from quantize_cli.formats.output import ANY_FILE, Guard, patch, staged
 from quantize_cli.formats.source import open_input, refuse_changed
-from quantize_cli.model.source import Model
-from quantize_cli.model.tensor import from_stored
+from quantize_cli.model.source import Model, open_model
 from quantize_cli.pipeline import plan
 from quantize_cli.pipeline.plan import Plan
 from quantize_cli.pipeline.recipe import Recipe
@@ -39,54 +37,52 @@ Write = Callable[[Mapping[Path, Plan]], object]
 
 @dataclass(frozen=True)
 class Order:
-    """A certificate that is wanted; `order` makes one."""
+    """A certificate that is asked for; `order` makes one."""
 
     model: Model = field(repr=False)
     """The source, as it is on the disk."""
     text: Path
+    chunks: np.ndarray = field(repr=False)
+    """Its tokens, (chunks, context) i32."""
     blank: Certificate
     """With all that is known before the file is there; the digests and the figures are zeros."""
     measured: statement.Evaluation
     """Its evaluation."""
+    warnings: tuple[str, ...] = ()
+    """What a person should know of the text."""
 
 
 def order(
-    model: Model,
-    text: Path,
-    recipe: Recipe,
-    method: str = "none",
-    calibration: Calibration | None = None,
-    context: int | None = None,
-    limit: int | None = None,
+    model: Model, text: Path, recipe: Recipe, method: str = "none", calibration: Calibration | None = None
 ) -> Order:
-    """A certificate on what `recipe` makes of `model`, measured on the first `limit` chunks of `text`.
+    """A certificate on what `recipe` makes of `model`, measured on `text`.
 
-    A chunk is of `context` tokens, or 512, or as many as the model was trained on if they are fewer. InputError, before
-    any work is done, for a model that cannot be run, and for a text of less than two chunks.
+    A chunk is of 512 tokens, or as many as the model was trained on if they are fewer. InputError, before any work is
+    done, for a model that cannot be run, and for a text of less than two chunks.
     """
-    context = contexts.chosen(context, [model])
-    chunks = count_chunks(model, text, context, limit)
+    warnings: list[str] = []
+    chunks = measurable(model, text, contexts.chosen(None, [model]), notice=warnings.append)
     measured = statement.Evaluation(
-        plain_name(text), file_sha256(text), context, chunks, _NO_FIGURE, _NO_FIGURE, _NO_FIGURE
+        plain_name(text), file_sha256(text), chunks.shape[1], len(chunks), _NO_FIGURE, _NO_FIGURE, _NO_FIGURE
     )
     blank = Certificate(__version__, spelled(recipe), method, _NO_DIGEST, _NO_DIGEST, calibration, measured)
-    return Order(model, text, blank, measured)
+    return Order(model, text, chunks, blank, measured, tuple(warnings))
 
 
-def count_chunks(model: Model, text: Path, context: int, limit: int | None, exactly: bool = False) -> int:
-    """How many chunks of `text` there are to measure, at most `limit` or, if `exactly`, that many.
+def measurable(
+    model: Model, text: Path, context: int, limit: int | None = None, notice: Callable[[str], None] = AS_LETTERS.notice
+) -> np.ndarray:
+    """The first `limit` chunks of `text` to measure on, (chunks, context) i32.
 
     QuantizeError when they cannot be measured: more context than the model was trained on, or too few for intervals.
     """
     trained = reach(model)
     if context > trained:
         raise InputError(f"a context of {context} tokens, where the model was trained on {trained}")
-    found = len(read_chunks(text, load_tokenizer(model.metadata), context, limit))
-    if found < 2:
-        raise InputError(f"{text}: {found} chunk gives no intervals, a certificate needs 2")
-    if exactly and found != limit:
-        raise InputError(f"{text}: has {found} chunks of {context} tokens, not {limit}")
-    return found
+    chunks = read_chunks(text, load_tokenizer(model.metadata), context, limit, Reading(notice=notice))
+    if len(chunks) < 2:
+        raise InputError(f"{text}: {len(chunks)} chunk gives no intervals, a certificate needs 2")
+    return chunks
 
 
 def plain_name(path: Path) -> str:
@@ -114,8 +110,9 @@ def certify(
         with staged(files, guard) as places:
             write({places[path]: planned for path, planned in files.items()})
             first = places[path]
-            measured = measure(evaluate, first, order.model.path, order.text, order.measured)
-            claims = replace(order.blank, source=source, tensors=held_sha256(first), evaluation=measured)
+            made = open_model(first)
+            measured = measure(evaluate, (made, order.model), order.text, order.chunks, order.measured)
+            claims = replace(order.blank, source=source, tensors=stored_sha256(made.tensors), evaluation=measured)
             patch(first, stating(files, claims)[path].layout.header, 0)
             refuse_changed(order.model.files)
     except OSError as error:
@@ -124,14 +121,20 @@ def certify(
 
 
 def measure(
-    evaluate: Evaluate, path: Path, reference: Path, text: Path, wanted: statement.Evaluation
+    evaluate: Evaluate, models: tuple[Model, Model], text: Path, chunks: np.ndarray, blank: statement.Evaluation
 ) -> statement.Evaluation:
-    """What is wanted, with the figures that are found; InputError when one of them is no number."""
-    (model,) = evaluate(Request((path,), (text,), wanted.context, wanted.chunks, reference)).models
+    """The evaluation `blank` with the figures of a model beside its source; InputError when one of them is no number.
+
+    `chunks` (n, context) i32 are the tokens of `text`.
+    """
+    path, reference = (model.path for model in models)
+    opened = {model.path: model for model in models}
+    request = Request((path,), (text,), reference=reference, opened=opened, chunks=chunks)
+    (model,) = evaluate(request).models
     found = model.overall.comparison
     assert found is not None
     return replace(
-        wanted,
+        blank,
         kld_mean=_figure("mean KL divergence", found.kld_mean, path.name),
         perplexity_ratio=_figure("perplexity ratio", found.perplexity_ratio, path.name),
         top1=_figure("share of the same top tokens", found.top1, path.name),
@@ -146,11 +149,6 @@ def _figure(name: str, estimate: Estimate, file: str) -> Figure:
         raise InputError(f"{file}: its {name} is {estimate.value:g}, which no certificate can state")
     # Rounding takes the divergence of equal predictions a little below zero.
     return Figure(*(max(0.0, float(str(number))) for number in single))
-
-
-def held_sha256(path: Path) -> str:
-    """The digest of the tensors of a GGUF file, or of all the files it is one of."""
-    return stored_sha256([from_stored(stored) for stored in shards.read_model(path)[1]])
 
 
 def file_sha256(path: Path) -> str:

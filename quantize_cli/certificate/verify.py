@@ -9,11 +9,11 @@ from typing import Any
 import numpy as np
 
 from quantize_cli.certificate import statement
-from quantize_cli.certificate.certify import Evaluate, count_chunks, file_sha256, measure, plain_name
+from quantize_cli.certificate.certify import Evaluate, file_sha256, measurable, measure, plain_name
 from quantize_cli.certificate.digest import stored_sha256, weights_sha256
 from quantize_cli.certificate.rebuild import first_difference
 from quantize_cli.certificate.statement import Certificate, Figure
-from quantize_cli.errors import QuantizeError
+from quantize_cli.errors import InputError, QuantizeError
 from quantize_cli.formats.errors import FormatError
 from quantize_cli.formats.gguf import shards
 from quantize_cli.formats.stored import StoredTensor
@@ -93,12 +93,20 @@ def verify(path: Path, evidence: Evidence) -> list[Check]:
     found: Findings = {"tensors.sha256": _same(claims.tensors, held)}
     given = {text: file_sha256(text) for text in evidence.texts}
     found |= _text_findings(claims, given)
-    if evidence.reference is None:
+    source = None if evidence.reference is None else open_model(evidence.reference)
+    if source is None:
         found |= dict.fromkeys(["source.sha256", "recipe", "method"], _SOURCE_NEEDED)
     else:
-        found |= _source_findings(claims, stored, open_model(evidence.reference))
+        found |= _source_findings(claims, stored, source)
     if claims.evaluation is not None:
-        found |= _evaluation_findings(path, claims.evaluation, evidence, given, found)
+        of_text = next((text for text, digest in given.items() if digest == claims.evaluation.sha256), None)
+        reason = _unmeasurable(found)
+        if reason is not None:
+            found |= _of_evaluation(reason)
+        else:
+            assert source is not None
+            assert of_text is not None
+            found |= _measured_again(path, claims.evaluation, source, of_text, evidence.evaluate)
     return [Check(key, value, *found.get(key, _NOTHING_TELLS)) for key, value in claims.stated().items()]
 
 
@@ -110,7 +118,7 @@ def _same(stated: str, found: str) -> Finding:
 
 
 def _text_findings(claims: Certificate, given: dict[Path, str]) -> Findings:
-    """Texts go by their bytes. One that is nobody's contradicts the claim of its name, or all if there is no other."""
+    """Texts are matched by their bytes. An unmatched text contradicts the claim of its name, or all without one."""
     parts = {"calibration": claims.calibration, "evaluation": claims.evaluation}
     wanted = {name: part for name, part in parts.items() if part is not None}
     open_claims = [part for part in wanted.values() if part.sha256 not in given.values()]
@@ -180,27 +188,31 @@ def _bytes_finding(steps: Sequence[Step], held: Mapping[str, StoredTensor]) -> F
 # --- what was measured -------------------------------------------------------------------------------------------
 
 
-def _evaluation_findings(
-    path: Path, stated: statement.Evaluation, evidence: Evidence, given: dict[Path, str], found: Findings
-) -> Findings:
-    """The figures, measured again where the source and the text are at hand."""
-    text = next((text for text, digest in given.items() if digest == stated.sha256), None)
+def _unmeasurable(found: Findings) -> Finding | None:
+    """Why the figures cannot be measured again, or None: source and text are confirmed."""
     for needed in ("source.sha256", "evaluation.sha256"):
         verdict, why = found[needed]
         if verdict is Verdict.CONTRADICTED:
             why = f"{needed} is contradicted"
         if verdict is not Verdict.CONFIRMED:
-            return _of_evaluation((Verdict.NOT_CHECKABLE, why))
-    assert evidence.reference is not None
-    assert text is not None
+            return Verdict.NOT_CHECKABLE, why
+    return None
+
+
+def _measured_again(
+    path: Path, stated: statement.Evaluation, source: Model, text: Path, evaluate: Evaluate
+) -> Findings:
+    """What the figures are when they are measured again."""
     try:
-        count_chunks(open_model(evidence.reference), text, stated.context, stated.chunks, exactly=True)
+        chunks = measurable(source, text, stated.context, stated.chunks)
+        if len(chunks) != stated.chunks:
+            raise InputError(f"{text}: has {len(chunks)} chunks of {stated.context} tokens, not {stated.chunks}")
     except QuantizeError as error:
         return _of_evaluation((Verdict.NOT_CHECKABLE, "not measured so")) | {
             "evaluation.context": (Verdict.CONTRADICTED, str(error)),
             "evaluation.chunks": (Verdict.CONTRADICTED, str(error)),
         }
-    again = measure(evidence.evaluate, path, evidence.reference, text, stated)
+    again = measure(evaluate, (open_model(path), source), text, chunks, stated)
     tokens = stated.chunks * (stated.context - stated.context // 2 - 1)
     measured = {name: _figure_finding(name, getattr(stated, name), getattr(again, name), tokens) for name in _SLACK}
     are_found = all(finding is _CONFIRMED for finding in measured.values())

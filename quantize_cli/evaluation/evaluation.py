@@ -1,6 +1,6 @@
 """An evaluation, from its request to its figures: opens the models, tokenizes the texts, measures and summarizes."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -20,6 +20,7 @@ from quantize_cli.evaluation.subject import Subject, open_subject, refuse_other_
 from quantize_cli.evaluation.summary import Comparison, Summary, summarize
 from quantize_cli.formats.output import ANY_FILE, Guard
 from quantize_cli.formats.source import refuse_changed
+from quantize_cli.model.source import Model
 from quantize_cli.progress import Report
 from quantize_cli.tokenizers import Tokenizer, load_tokenizer
 
@@ -45,6 +46,10 @@ class Request:
     """Control tokens in the texts are read as tokens."""
     guard: Guard = ANY_FILE
     """Of `save`."""
+    opened: Mapping[Path, Model] = field(default_factory=dict, repr=False)
+    """Models that are open already, by path."""
+    chunks: np.ndarray | None = field(default=None, repr=False)
+    """Tokens of the one text where it has been read already, (chunks, context) i32."""
 
 
 @dataclass(frozen=True)
@@ -95,7 +100,7 @@ def prepare(request: Request, note: Callable[[str], None]) -> Prepared:
         raise UsageError("missing option '--text'", hint="only a saved reference brings a text of its own")
     if not request.texts and request.special:
         raise UsageError("--special: there is no text to read", hint="a saved reference holds its tokens")
-    subjects = [open_subject(path) for path in request.models]
+    subjects = [open_subject(path, request.opened.get(path)) for path in request.models]
     for subject in subjects[1:]:
         refuse_other_vocabulary(subjects[0], subject.path, subject.vocabulary, subject.digest)
     if request.context == 0:
@@ -107,9 +112,8 @@ def prepare(request: Request, note: Callable[[str], None]) -> Prepared:
         reference = select_chunks(saved, subjects[0], tokenizer, request.limit)
         chunks, texts = _of_saved(request, reference, tokenizer, reading)
     else:
-        reference = None if request.reference is None else _index_of(request.reference, subjects)
-        context = contexts.chosen(request.context, [subject.model for subject in subjects])
-        chunks, texts = read_texts(request.texts, tokenizer, context, request.limit, reading)
+        reference = None if request.reference is None else _index_of(request, request.reference, subjects)
+        chunks, texts = _of_texts(request, subjects, tokenizer, reading)
     for subject in subjects:
         subject.transformer.prepare(note)
     models = [subject.model for subject in subjects]
@@ -118,15 +122,25 @@ def prepare(request: Request, note: Callable[[str], None]) -> Prepared:
     return Prepared(request, tuple(subjects), chunks, texts, reference, tuple(warnings))
 
 
-def _index_of(path: Path, subjects: list[Subject]) -> int:
+def _index_of(request: Request, path: Path, subjects: list[Subject]) -> int:
     """The index of the reference among the models; it is appended if it is not there."""
     for index, subject in enumerate(subjects):
         if subject.path == path:
             return index
-    subject = open_subject(path)
+    subject = open_subject(path, request.opened.get(path))
     refuse_other_vocabulary(subjects[0], path, subject.vocabulary, subject.digest)
     subjects.append(subject)
     return len(subjects) - 1
+
+
+def _of_texts(
+    request: Request, subjects: Sequence[Subject], tokenizer: Tokenizer, reading: Reading
+) -> tuple[np.ndarray, tuple[tuple[str, int], ...]]:
+    """The tokens of the texts, which are read unless the request brings them."""
+    if request.chunks is not None:
+        return request.chunks, ((str(request.texts[0]), len(request.chunks)),)
+    context = contexts.chosen(request.context, [subject.model for subject in subjects])
+    return read_texts(request.texts, tokenizer, context, request.limit, reading)
 
 
 def _of_saved(

@@ -53,9 +53,9 @@ class Subject:
         return 8 * sum(self.types.values()) / sum(t.row_count * t.columns for t in self.model.tensors)
 
 
-def open_subject(path: Path) -> Subject:
-    """The model at `path`; InputError when the runtime cannot run it, or it has no vocabulary."""
-    model = open_model(path)
+def open_subject(path: Path, model: Model | None = None) -> Subject:
+    """The model at `path`, which may be open already; InputError when it cannot run or has no vocabulary."""
+    model = model or open_model(path)
     tokens = model.metadata.get("tokenizer.ggml.tokens")
     if tokens is None or not isinstance(tokens.data, list):
         raise InputError(f"{path}: has no vocabulary, so nothing can be measured on a text")

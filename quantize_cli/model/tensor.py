@@ -1,6 +1,6 @@
-"""A tensor to write: a name, a shape, and a function that yields row chunks. Nothing is read until asked for."""
+"""A tensor to write: a name, a shape, a type, and where its rows come from. Nothing is read until asked for."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from math import isfinite, prod
 from pathlib import Path
@@ -12,6 +12,16 @@ from quantize_cli.formats.errors import FormatError
 from quantize_cli.formats.ggml import FLOAT_TYPES, GgmlType, row_nbytes
 from quantize_cli.formats.quoted import quoted
 from quantize_cli.formats.stored import StoredTensor
+from quantize_cli.model.rows import (
+    Held,
+    PairedHeads,
+    Scaled,
+    Slab,
+    Source,
+    Stacked,
+    Transposed,
+    matrix_rows,
+)
 
 _NUMBER = {
     "F32": GgmlType.F32, "F16": GgmlType.F16, "BF16": GgmlType.BF16, "F64": GgmlType.F64,
@@ -21,21 +31,16 @@ _NUMBER = {
 
 @dataclass(frozen=True)
 class Tensor:
-    """A matrix of rows that a model file names, in the type its source stores.
-
-    `read(start, stop)` gives rows [start, stop) as (stop - start, columns) of numbers for F32, F16, BF16 and the
-    integers, or (stop - start, row bytes) of uint8 for block types. It may be called from several threads.
-    """
+    """A matrix of rows that a model file names, in the type its source stores."""
 
     name: str
     shape: tuple[int, ...]
     """Row-major. The last axis is the row; the others are counted together."""
     type: GgmlType
-    read: Callable[[int, int], np.ndarray]
+    source: Source
+    """Where its rows come from."""
     origin: str
     """The file and the name there, for messages."""
-    place: tuple[Path, int] | None = None
-    """The file, and the byte in it, from which on the rows lie as they are; None if no file holds them so."""
     first_row: int = 0
     """The number of the first row in what `origin` names, for messages."""
 
@@ -47,48 +52,41 @@ class Tensor:
     def columns(self) -> int:
         return self.shape[-1] if self.shape else 1
 
+    @property
+    def stored_at(self) -> tuple[Path, int] | None:
+        """The file that holds the rows in this order, and the byte of the first; None when no file does."""
+        source, first = self.source, 0
+        while isinstance(source, Slab):
+            first += source.first
+            source = source.source
+        if not isinstance(source, StoredTensor):
+            return None
+        return source.path, source.offset + first * row_nbytes(self.type, self.columns)
+
+    def read(self, start: int, stop: int) -> np.ndarray:
+        """Rows [start, stop) as (stop - start, columns) of numbers for F32, F16, BF16 and the integers.
+
+        For block types (stop - start, row bytes) of uint8. It may be called from several threads.
+        """
+        return self.source.rows(start, stop)
+
     def renamed(self, name: str) -> "Tensor":
         return replace(self, name=name)
 
     def slab(self, first: int, count: int) -> "Tensor":
         """`count` rows from row `first` on, as a matrix."""
-        place = self.place
-        if place is not None:
-            place = place[0], place[1] + first * row_nbytes(self.type, self.columns)
-        return replace(
-            self,
-            shape=(count, self.columns),
-            read=lambda start, stop: self.read(first + start, first + stop),
-            place=place,
-            first_row=self.first_row + first,
-        )
+        shape = (count, self.columns)
+        return replace(self, shape=shape, source=Slab(self.source, first), first_row=self.first_row + first)
 
-    def reordered(self, order: np.ndarray) -> "Tensor":
-        """The same rows in another order: row i of the result is row `order[i]` of this tensor.
+    def with_paired_heads(self, heads: int) -> "Tensor":
+        """The rows of each of so many heads as adjacent pairs, where they are stored as two halves."""
+        length = self.shape[0]
+        return replace(self, source=PairedHeads(self.source, length // heads, len(self.shape) == 1))
 
-        Of a vector, which is one row, the elements.
-        """
-        if len(self.shape) == 1:
-            return replace(self, read=lambda start, stop: self.read(start, stop)[:, order], place=None)
-
-        def read(start: int, stop: int) -> np.ndarray:
-            wanted = order[start:stop]
-            first, last = int(wanted.min()), int(wanted.max())
-            rows: np.ndarray = self.read(first, last + 1)[wanted - first]
-            return rows
-
-        return replace(self, read=read, place=None)
-
-    def transposed(self, strip_nbytes: int = 16 << 20) -> "Tensor":
-        """The matrix with rows and columns exchanged, read in strips so that it is never whole in memory."""
+    def transposed(self) -> "Tensor":
+        """The matrix with rows and columns exchanged."""
         rows, columns = self.shape
-
-        def read(start: int, stop: int) -> np.ndarray:
-            strip = max(1, strip_nbytes // max(1, columns * 4))
-            parts = [self.read(at, min(at + strip, rows))[:, start:stop] for at in range(0, rows, strip)]
-            return np.concatenate(parts).T
-
-        return replace(self, shape=(columns, rows), read=read, place=None)
+        return replace(self, shape=(columns, rows), source=Transposed(self.source, (rows, columns)))
 
     def scaled(self, rows: np.ndarray | None = None, columns: np.ndarray | None = None) -> "Tensor":
         """The same numbers times factors, as float32, multiplied when they are read.
@@ -97,25 +95,19 @@ class Tensor:
         (matrices, columns) f32 where each matrix of a stack has its own. Columns are multiplied first.
         ValueError unless the numbers are F32, F16 or BF16, and for factors of another shape.
         """
-        matrix_rows = prod(self.shape[-2:-1])
-        matrices = self.row_count // max(1, matrix_rows)
+        matrices = self.row_count // max(1, matrix_rows(self.shape))
         if self.type not in FLOAT_TYPES:
             raise ValueError(f"{self.origin}: {self.type.name.lower()} cannot be scaled")
         if rows is not None and rows.shape != (self.row_count,):
             raise ValueError(f"{self.origin}: {rows.shape} factors for {self.row_count} rows")
         if columns is not None and columns.shape not in ((self.columns,), (matrices, self.columns)):
-            wanted = f"{self.columns} columns of {matrices} matrices"
-            raise ValueError(f"{self.origin}: {columns.shape} factors for {wanted}")
+            expected = f"{self.columns} columns of {matrices} matrices"
+            raise ValueError(f"{self.origin}: {columns.shape} factors for {expected}")
+        return replace(self, type=GgmlType.F32, source=Scaled(self.source, matrix_rows(self.shape), rows, columns))
 
-        def read(start: int, stop: int) -> np.ndarray:
-            values = self.read(start, stop).astype(np.float32)
-            if columns is not None:
-                values *= columns if columns.ndim == 1 else columns[np.arange(start, stop) // matrix_rows]
-            if rows is not None:
-                values *= rows[start:stop, None]
-            return values
-
-        return replace(self, type=GgmlType.F32, read=read, place=None)
+    def rounded(self, type_: GgmlType, rows: np.ndarray) -> "Tensor":
+        """The tensor as it is after rounding: `rows` are its blocks in `type_`, (row_count, row bytes) u8."""
+        return replace(self, type=type_, source=Held(rows))
 
 
 def from_stored(stored: StoredTensor) -> Tensor:
@@ -127,27 +119,20 @@ def from_stored(stored: StoredTensor) -> Tensor:
         type_ = GgmlType[stored.dtype]
     else:
         raise FormatError(f"{origin} has dtype {quoted(stored.dtype)}, which is not supported")
-    return Tensor(stored.name, stored.shape, type_, stored.rows, origin, (stored.path, stored.offset))
+    return Tensor(stored.name, stored.shape, type_, stored, origin)
 
 
 def from_array(name: str, values: np.ndarray) -> Tensor:
     """A tensor computed here rather than read: `values` is float32."""
     matrix = values.reshape(-1, values.shape[-1])
-    return Tensor(name, values.shape, GgmlType.F32, lambda start, stop: matrix[start:stop], f"computed tensor '{name}'")
+    return Tensor(name, values.shape, GgmlType.F32, Held(matrix), f"computed tensor '{name}'")
 
 
 def stack(name: str, parts: Sequence[Tensor]) -> Tensor:
     """Equal matrices as one tensor with a leading axis, in the order given (the experts of a layer)."""
-    rows = parts[0].row_count
-
-    def read(start: int, stop: int) -> np.ndarray:
-        pieces = []
-        for index in range(start // rows, -(-stop // rows)):
-            base = index * rows
-            pieces.append(parts[index].read(max(start - base, 0), min(stop - base, rows)))
-        return np.concatenate(pieces)
-
-    return Tensor(name, (len(parts), *parts[0].shape), parts[0].type, read, parts[0].origin)
+    first = parts[0]
+    source = Stacked(tuple(part.source for part in parts), first.row_count)
+    return Tensor(name, (len(parts), *first.shape), first.type, source, first.origin)
 
 
 DAMAGED_HINT = "the file is damaged, or was made from weights that its types cannot hold"

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from quantize_cli.formats.output import Guard
     from quantize_cli.model.source import Model
     from quantize_cli.pipeline.decided import Decided, Planned
+    from quantize_cli.pipeline.executor import Executor
     from quantize_cli.pipeline.job import Job
     from quantize_cli.pipeline.plan import Plan
     from quantize_cli.pipeline.recipe import Recipe
@@ -36,6 +37,7 @@ class Converted:
 def convert(
     job: "Job",
     report: Report = SILENT,
+    executor: "Executor | None" = None,
     *,
     force: bool = False,
     save_recipe: Path | None = None,
@@ -43,9 +45,13 @@ def convert(
 ) -> Converted:
     """Do a job: all its files appear, or none. `force` replaces files, `dry_run` writes nothing.
 
+    `executor` does the work on rows; by default that is the job's number of threads.
+
     UsageError, InputError, FormatError or OutputError say what was wrong with the job, its inputs, or its outputs.
     """
     from quantize_cli.budget.rules import to_toml
+    from quantize_cli.machine import processors
+    from quantize_cli.pipeline.executor import Threads
     from quantize_cli.pipeline.outputs import Outputs, write_whole
 
     outputs = Outputs(job.inputs, force, report.note)
@@ -58,7 +64,7 @@ def convert(
     if save_recipe is not None:
         write_whole(save_recipe, to_toml(made.plan.recipe).encode(), outputs.guard)
     start = time.monotonic()
-    claims = _written(job, made, outputs.guard, report)
+    claims = _written(made, executor or Threads(job.threads or processors()), outputs.guard, report)
     return Converted(made, time.monotonic() - start, claims)
 
 
@@ -81,7 +87,7 @@ def planned(job: "Job", report: Report = SILENT) -> "Planned":
         return made
     from quantize_cli.pipeline.certify import ordered
 
-    return ordered(made, job.certify)
+    return ordered(made, job.certify, report)
 
 
 def _decided(job: "Job", model: "Model", recipe: "Recipe", report: Report) -> "Decided":
@@ -102,24 +108,23 @@ def _decided(job: "Job", model: "Model", recipe: "Recipe", report: Report) -> "D
     return calibrate(job, model, recipe, importance, provenance, reserved, report)
 
 
-def _written(job: "Job", made: "Planned", guard: "Guard", report: Report) -> "Certificate | None":
+def _written(made: "Planned", executor: "Executor", guard: "Guard", report: Report) -> "Certificate | None":
     """Write the files, and where it is asked for a certificate into them."""
     if made.order is None:
-        _write(job, made, guard, report)
+        _write(made, executor, guard, report)
         return None
     from quantize_cli.pipeline.certify import certified
 
-    return certified(made, lambda staged: _write(job, staged, guard, report), guard, report)
+    return certified(made, lambda staged: _write(staged, executor, guard, report), guard, report)
 
 
-def _write(job: "Job", made: "Planned", guard: "Guard", report: Report) -> None:
-    from quantize_cli.machine import processors
+def _write(made: "Planned", executor: "Executor", guard: "Guard", report: Report) -> None:
     from quantize_cli.pipeline.write import write
 
     decided = made.decided
     with report.progress(sum(step.nbytes for step in made.plan.steps), "B", made.output.name) as advance:
         watched = replace(report, written=advance)
-        write(made.files, decided.importance, job.threads or processors(), watched, decided.rounding, guard)
+        write(made.files, decided.importance, executor, watched, decided.rounding, guard)
 
 
 def _files(made: "Plan", output: Path, limit: int | None) -> "Mapping[Path, Plan]":

@@ -166,19 +166,13 @@ def _within(
         budget.types or calibrated.candidates, reserved, report,
     )  # fmt: skip
     found = replace(found, overrides=asked.overrides)
-    bits = plan.make(model, found, None, None, True, _names(model)).bits_per_weight
+    bits = plan.bits_per_weight(plan.decide(model, found, True, True))
     return replace(found, name=f"{bits:.2f}bpw")
 
 
 def _types(model: Model, recipe: Recipe, requantize: bool) -> dict[str, GgmlType]:
     """Of the tensors, whatever is known of them."""
-    return {
-        step.tensor.name: step.type for step in plan.make(model, recipe, None, None, requantize, _names(model)).steps
-    }
-
-
-def _names(model: Model) -> frozenset[str]:
-    return frozenset(tensor.name for tensor in model.tensors)
+    return {step.tensor.name: step.type for step in plan.decide(model, recipe, True, requantize)}
 
 
 def _chunks(job: Job, model: Model, report: Report) -> np.ndarray:

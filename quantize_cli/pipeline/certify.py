@@ -1,4 +1,4 @@
-"""A file measured against its source before it gets its name, and what was lost put into it."""
+"""A file is measured against its source before it is renamed into place; what was lost is written into it."""
 
 from collections.abc import Callable
 from dataclasses import replace
@@ -13,11 +13,13 @@ from quantize_cli.pipeline.decided import Planned
 from quantize_cli.progress import Report
 
 
-def ordered(made: Planned, text: Path) -> Planned:
-    """The plan with room for a certificate on `text`."""
+def ordered(made: Planned, text: Path, report: Report) -> Planned:
+    """The plan with room for a certificate on `text`; tells what deserves a warning."""
     if made.output.suffix != ".gguf":
         raise UsageError(f"{made.output}: not called .gguf, so it cannot be measured", hint="--output NAME.gguf")
     asked = order(made.source, text, made.plan.recipe, made.decided.method, made.decided.calibration)
+    for warning in asked.warnings:
+        report.warn(warning)
     return replace(made, files=stating(made.files, asked.blank), order=asked)
 
 

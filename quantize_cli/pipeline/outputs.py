@@ -1,4 +1,4 @@
-"""Where files may be written: told before the work, and kept to when a file gets its name.
+"""Where files may be written: checked before the work, and again when a file is renamed into place.
 
 Never over a file it reads, nor into a checkpoint it reads, nor over what is no regular file; over a regular file only
 with --force. A new .gguf beside a checkpoint's files is the exception: no checkpoint is read from such a file, and
@@ -46,7 +46,7 @@ class Outputs:
     def going_on_with(self, path: Path) -> "Outputs":
         """The same where the file at `path`, if there is one, was made by an earlier run and is gone on with."""
         if path.is_file() and not path.is_symlink():
-            self.guard = replace(self.guard, own=identity_of(path).place)
+            self.guard = replace(self.guard, own=identity_of(path).file)
         return self
 
     def refuse_bad(self, paths: Sequence[Path | None]) -> None:
@@ -102,7 +102,7 @@ def _read(inputs: Iterable[Path]) -> Iterator[tuple[int, int]]:
     for named in inputs:
         for path in _with_neighbours(named):
             try:
-                yield identity_of(path).place
+                yield identity_of(path).file
             except OSError:  # what is missing is said by who opens it
                 continue
 

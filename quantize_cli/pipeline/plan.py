@@ -57,7 +57,8 @@ class Plan:
 
     recipe: Recipe
     steps: tuple[Step, ...]
-    metadata: Mapping[str, Value]
+    metadata: Mapping[str, Value] = field(compare=False)
+    """Compared by the bytes of the header, as its arrays are numpy's or lists."""
     layout: FileLayout
     sources: Identities = field(default_factory=dict, repr=False)
     """The files it is made from, as they were when it was planned."""
@@ -73,12 +74,31 @@ class Plan:
     @property
     def bits_per_weight(self) -> float:
         """Of the tensors alone, without metadata."""
-        return 8 * sum(step.nbytes for step in self.steps) / self.weights if self.weights else 0.0
+        return bits_per_weight(self.steps)
+
+    def to_json(self) -> str:
+        """The plan as JSON, which `from_json` reads back equal."""
+        from quantize_cli.pipeline import plan_json
+
+        return plan_json.to_json(self)
 
     @property
     def types(self) -> dict[GgmlType, int]:
         """How many tensors of each type, most first."""
         return dict(Counter(step.type for step in self.steps).most_common())
+
+
+def from_json(text: str) -> Plan:
+    """The plan that `Plan.to_json` prints; UsageError for what is none."""
+    from quantize_cli.pipeline import plan_json
+
+    return plan_json.from_json(text)
+
+
+def bits_per_weight(steps: Sequence[Step]) -> float:
+    """Bits of a weight on average; 0 where there are no weights."""
+    weights = sum(prod(step.tensor.shape) for step in steps)
+    return 8 * sum(step.nbytes for step in steps) / weights if weights else 0.0
 
 
 def make(
@@ -97,25 +117,31 @@ def make(
     quantized unless `requantize`, and for one whose type needs an importance it does not have; UsageError for an
     override that names nothing, FormatError for names and shapes no GGUF file may hold.
     """
-    kept = {tensor.name: reason for tensor in model.tensors if (reason := why_kept(tensor)) is not None}
-    candidates = [tensor for tensor in model.tensors if tensor.name not in kept]
-    _refuse_idle_overrides(recipe, candidates, kept)
-    chosen = recipe.choose(candidates, model.metadata, importance is not None or bool(guided))
-    steps = [
-        _keep(model, tensor, recipe, kept[tensor.name])
-        if tensor.name in kept
-        else _fit(tensor, *chosen[tensor.name], requantize)
-        for tensor in model.tensors
-    ]
+    steps = decide(model, recipe, importance is not None or bool(guided), requantize)
     _refuse_unguided(steps, recipe, {*(importance or ()), *guided}, _origin(importance, provenance))
     metadata = dict(model.metadata)
     metadata["general.file_type"] = u32(recipe.file_type)
     metadata["general.quantization_version"] = u32(QUANTIZATION_VERSION)
     metadata.update(provenance or {})
-    return _placed(recipe, steps, metadata, model.files)
+    return lay_out_steps(recipe, steps, metadata, model.files)
 
 
-def _placed(recipe: Recipe, steps: Sequence[Step], metadata: Mapping[str, Value], sources: Identities) -> Plan:
+def decide(model: Model, recipe: Recipe, has_importance: bool, requantize: bool) -> list[Step]:
+    """The type of each tensor and why, without offsets; raises what `make` does but for an importance that lacks."""
+    kept = {tensor.name: reason for tensor in model.tensors if (reason := why_kept(tensor)) is not None}
+    candidates = [tensor for tensor in model.tensors if tensor.name not in kept]
+    _refuse_idle_overrides(recipe, candidates, kept)
+    chosen = recipe.choose(candidates, model.metadata, has_importance)
+    return [
+        _keep(model, tensor, recipe, kept[tensor.name])
+        if tensor.name in kept
+        else _fit(tensor, *chosen[tensor.name], requantize)
+        for tensor in model.tensors
+    ]
+
+
+def lay_out_steps(recipe: Recipe, steps: Sequence[Step], metadata: Mapping[str, Value], sources: Identities) -> Plan:
+    """The plan of these steps, each with its offset."""
     layout = lay_out(metadata, [step.info for step in steps])
     placed = tuple(replace(step, offset=offset) for step, offset in zip(steps, layout.offsets, strict=True))
     return Plan(recipe, placed, metadata, layout, sources)
@@ -123,7 +149,7 @@ def _placed(recipe: Recipe, steps: Sequence[Step], metadata: Mapping[str, Value]
 
 def stating(plan: Plan, claims: Mapping[str, Value]) -> Plan:
     """The same plan with more metadata, which moves its tensors."""
-    return _placed(plan.recipe, plan.steps, {**plan.metadata, **claims}, plan.sources)
+    return lay_out_steps(plan.recipe, plan.steps, {**plan.metadata, **claims}, plan.sources)
 
 
 def split(plan: Plan, limit: int) -> tuple[Plan, ...]:
@@ -143,7 +169,8 @@ def split(plan: Plan, limit: int) -> tuple[Plan, ...]:
         return (plan,)
     marked = [shards.marks(number, len(parts), len(plan.steps)) for number in range(len(parts))]
     marked[0] = {**plan.metadata, **marked[0]}
-    return tuple(_placed(plan.recipe, steps, marks, plan.sources) for steps, marks in zip(parts, marked, strict=True))
+    paired = zip(parts, marked, strict=True)
+    return tuple(lay_out_steps(plan.recipe, steps, marks, plan.sources) for steps, marks in paired)
 
 
 def _keep(model: Model, tensor: Tensor, recipe: Recipe, reason: str) -> Step:

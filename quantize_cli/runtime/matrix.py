@@ -47,8 +47,8 @@ class Matrix:
     def stored(self) -> np.ndarray:
         """The rows as they are stored, u8 (rows, row bytes)."""
         if self._stored is None:
-            self._stored = _mapped(self.tensor) if self.tensor.place else _read(self.tensor)
-            if self.tensor.place is None:
+            self._stored = _mapped(self.tensor) if self.tensor.stored_at else _read(self.tensor)
+            if self.tensor.stored_at is None:
                 refuse_damaged(self.tensor, self._stored)
         return self._stored
 
@@ -89,8 +89,8 @@ class Matrix:
 
 
 def _mapped(tensor: Tensor) -> np.ndarray:
-    assert tensor.place is not None
-    path, offset = tensor.place
+    assert tensor.stored_at is not None
+    path, offset = tensor.stored_at
     nbytes = row_nbytes(tensor.type, tensor.columns)
     return np.frombuffer(_file(path), np.uint8, tensor.row_count * nbytes, offset).reshape(-1, nbytes)
 

@@ -17,7 +17,7 @@ _MEMORY = Path("/proc/meminfo")
 
 def settle(matrices: Sequence[Matrix]) -> None:
     """Copy the matrices that files hold into one piece of memory, for which numpy asks for large pages."""
-    matrices = [matrix for matrix in matrices if matrix.tensor.place]
+    matrices = [matrix for matrix in matrices if matrix.tensor.stored_at]
     sizes = [-(-matrix.stored.nbytes // _ALIGNMENT) * _ALIGNMENT for matrix in matrices]
     if 2 * sum(sizes) > _available():
         return
@@ -26,7 +26,7 @@ def settle(matrices: Sequence[Matrix]) -> None:
         place = memory[start : start + matrix.stored.nbytes].reshape(matrix.stored.shape)
         matrix.move(place)
         start += size
-    for path in {matrix.tensor.place[0] for matrix in matrices if matrix.tensor.place}:
+    for path in {matrix.tensor.stored_at[0] for matrix in matrices if matrix.tensor.stored_at}:
         release(path)
 
 

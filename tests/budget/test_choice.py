@@ -16,10 +16,12 @@ from quantize_cli.budget.search import OverBudgetError
 from quantize_cli.errors import InputError
 from quantize_cli.formats.ggml import FileType, GgmlType
 from quantize_cli.formats.gguf.layout import text, u32
+from quantize_cli.model.rows import Held
 from quantize_cli.model.source import Model, open_model
 from quantize_cli.model.tensor import Tensor, from_array
 from quantize_cli.pipeline import plan, recipe
 from quantize_cli.pipeline import write as writing
+from quantize_cli.pipeline.executor import Threads
 from quantize_cli.pipeline.recipe import Rule
 from tests import checkpoints
 from tests.runtime import synthetic
@@ -57,7 +59,7 @@ def test_the_bytes_counted_are_those_of_the_file(alignment: int, model: Model, t
         chosen = choose(aligned, losses, budget, PROVENANCE)
         made = plan.make(aligned, chosen, provenance=PROVENANCE)
         path = tmp_path / f"{budget}.gguf"
-        writing.write({path: made}, None, 2, writing.Report())
+        writing.write({path: made}, None, Threads(2), writing.Report())
         assert path.stat().st_size == further(options, budget)[0][1].nbytes <= budget
     assert path.stat().st_size == options.largest
 
@@ -79,7 +81,7 @@ def test_a_tensor_with_a_rule_of_its_own_keeps_it(model: Model) -> None:
 
 
 def test_what_is_quantized_already_is_refused() -> None:
-    tensor = Tensor("a.weight", (4, 32), GgmlType.Q4_0, lambda start, stop: np.zeros((0, 18), np.uint8), "a.gguf: it")
+    tensor = Tensor("a.weight", (4, 32), GgmlType.Q4_0, Held(np.zeros((4, 18), np.uint8)), "a.gguf: it")
     with pytest.raises(InputError, match=r"a\.gguf: it: already q4_0"):
         menu(Model(Path("a.gguf"), None, {}, [tensor]), {})
 

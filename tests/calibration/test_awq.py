@@ -86,7 +86,7 @@ def test_the_model_computes_what_it_did(architecture: str, tmp_path: Path) -> No
                       metadata={"expert_feed_forward_length": 64} if architecture == "qwen2moe" else {})  # fmt: skip
     model = outlying(tmp_path, decoder)
     found = awq.fold(model, CHUNKS, types(model, GgmlType.Q4_0))
-    assert any(tensor.place is None for tensor in found.tensors)
+    assert any(tensor.stored_at is None for tensor in found.tensors)
     assert relative(from_model(found).logits(tokens(40)), from_model(model).logits(tokens(40))) < SAME
 
 

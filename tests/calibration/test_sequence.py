@@ -64,7 +64,7 @@ def finished(calibration: Calibration, results: dict[str, np.ndarray]) -> Model:
 
     def become(tensor: Tensor) -> Tensor:
         rows = results[tensor.name]
-        return replace(tensor, type=calibration.types[tensor.name], read=lambda a, b: rows[a:b], place=None)
+        return tensor.rounded(calibration.types[tensor.name], rows)
 
     model = calibration.model
     return replace(model, tensors=[become(t) if t.name in results else t for t in model.tensors])

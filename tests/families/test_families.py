@@ -9,7 +9,6 @@ import pytest
 
 from quantize_cli.errors import InputError
 from quantize_cli.families.decoder.rope import frequency_factors, parameters
-from quantize_cli.families.decoder.slots import rotary_order
 from quantize_cli.formats.errors import FormatError
 from quantize_cli.model.source import open_model
 from tests import checkpoints
@@ -109,10 +108,9 @@ def test_a_dtype_we_do_not_read_is_named(tmp_path: Path) -> None:
         open_model(tmp_path)
 
 
-def test_rotary_rows_go_from_halves_to_pairs() -> None:
-    assert rotary_order(8, 2).tolist() == [0, 2, 1, 3, 4, 6, 5, 7]
-    with pytest.raises(InputError, match="6 rows do not divide"):
-        rotary_order(6, 2)
+def test_rows_of_an_odd_head_make_no_pairs(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="30 rows do not divide into two halves for each of 2 heads"):
+        open_model(checkpoints.build("llama", tmp_path, config={"head_dim": 15}))
 
 
 def test_both_spellings_of_the_rope_are_one() -> None:

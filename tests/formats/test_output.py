@@ -162,7 +162,7 @@ def test_an_input_is_never_replaced_whatever_it_is_called(tmp_path: Path) -> Non
     path.write_bytes(b"old")
     (tmp_path / "link").symlink_to(path)
     os.link(path, tmp_path / "b")
-    guard = Guard(inputs=frozenset({identity_of(path).place}))
+    guard = Guard(inputs=frozenset({identity_of(path).file}))
     assert [guard.obstacle(tmp_path / name) for name in ("a", "link", "b")] == 3 * ["is an input itself"]
 
 
@@ -209,7 +209,7 @@ def test_of_several_files_none_appears_where_one_may_not(tmp_path: Path) -> None
 def test_what_the_same_work_wrote_may_be_written_again(tmp_path: Path) -> None:
     path = tmp_path / "a"
     with replacing(path, 1, CAREFUL) as output:
-        guard = Guard(force=False, own=output.place)
+        guard = Guard(force=False, own=output.file)
     with replacing(path, 2, guard):
         pass
     assert (path.stat().st_size, CAREFUL.obstacle(path)) == (2, "already exists")

@@ -25,7 +25,7 @@ def test_file_cut_short_is_refused_with_both_sizes(tmp_path: Path) -> None:
     path = tmp_path / "file"
     path.write_bytes(bytes(10))
     stored = StoredTensor("a\nb", (2, 2), "F32", path, 0, 16, np.dtype("<f4"))
-    with pytest.raises(FormatError, match=r"tensor 'a\\nb' needs 16 bytes at 0, the file ends after 8"):
+    with pytest.raises(FormatError, match=r"tensor 'a\\nb' needs 16 bytes at 0, the file ends after 10"):
         stored.rows(0, 2)
 
 

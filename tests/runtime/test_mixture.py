@@ -16,6 +16,7 @@ from quantize_cli.runtime.program import Threads
 from quantize_cli.runtime.recorder import Part, applied
 from quantize_cli.runtime.transformer import from_model
 from tests.runtime.synthetic import Decoder, tokens, weights, write
+from tests.sources import Made
 
 WIDTH, INNER, EXPERTS, USED = 8, 12, 5, 2
 
@@ -67,7 +68,7 @@ def test_experts_no_token_is_sent_to_are_not_read(tmp_path: Path) -> None:
             read.update(range(start // decoder.feed_forward, -(-stop // decoder.feed_forward)))
             return tensor.read(start, stop)
 
-        return dataclasses.replace(tensor, read=rows, place=None) if "up_exps" in tensor.name else tensor
+        return dataclasses.replace(tensor, source=Made(rows)) if "up_exps" in tensor.name else tensor
 
     model = dataclasses.replace(model, tensors=[watched(tensor) for tensor in model.tensors])
     from_model(model).logits(tokens(1))

@@ -14,6 +14,7 @@ from quantize_cli.runtime.transformer import Transformer, from_model
 from quantize_cli.runtime.watch import Wanted, watched, watched_layer, watched_shapes
 from tests.runtime.synthetic import tokens, weights, write
 from tests.runtime.test_transformer import DECODERS
+from tests.sources import Made
 
 CHUNKS = tokens(40).reshape(2, 20)
 EVERY = ["llama", "qwen2moe", "phi3, long factors", "gpt2"]
@@ -89,7 +90,7 @@ def test_what_is_not_multiplied_is_not_read(name: str, tmp_path: Path) -> None:
 
     def guarded(tensor: Tensor) -> Tensor:
         behind = "blk.0.ffn" in tensor.name and tensor.name.endswith("weight") and "norm" not in tensor.name
-        return replace(tensor, read=refuse, place=None) if behind else tensor
+        return replace(tensor, source=Made(refuse)) if behind else tensor
 
     transformer = from_model(replace(model, tensors=[guarded(tensor) for tensor in model.tensors]), resident=False)
     seen, _ = shown(transformer, lambda tensor: "ffn" in tensor, lambda tensor: "ffn" not in tensor)

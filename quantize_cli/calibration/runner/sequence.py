@@ -120,7 +120,7 @@ class _Work:
         self._float = from_model(calibration.model, calibration.threads, resident=False)
         self._walk = Walk(self._float, calibration.chunks.shape[1])
         self._streams: tuple[np.ndarray, np.ndarray]
-        self._paths = {tensor.place[0] for tensor in calibration.model.tensors if tensor.place}
+        self._paths = {tensor.stored_at[0] for tensor in calibration.model.tensors if tensor.stored_at}
 
     @property
     def layers(self) -> int:
@@ -243,7 +243,7 @@ class _Work:
                     self._refuse_not_finite(name)
                 given.prepare()
                 list(pool.map(partial(work, given, number * per_matrix), range(0, per_matrix, _ROWS)))
-        self._done[name] = replace(tensor, type=type_, read=lambda start, stop: rows[start:stop], place=None)
+        self._done[name] = tensor.rounded(type_, rows)
         return name, rows
 
     def _refuse_not_finite(self, name: str) -> NoReturn:

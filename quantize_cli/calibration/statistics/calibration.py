@@ -183,6 +183,6 @@ def _save(path: Path, file: ImportanceFile, guard: Guard) -> Guard:
     try:
         with replacing(path, len(data), guard) as output:
             output.write(data, 0)
-            return replace(guard, own=output.place)
+            return replace(guard, own=output.file)
     except OSError as error:
         raise not_written(path, error) from error

@@ -4,8 +4,6 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
-import numpy as np
-
 from quantize_cli.errors import InputError
 from quantize_cli.model.tensor import Tensor
 
@@ -88,7 +86,10 @@ def _converted(slot: Slot, sizes: Mapping[str, int], tensor: Tensor) -> Tensor:
     if slot.transposed:
         return tensor.transposed()
     if slot.rotary_heads:
-        return tensor.reordered(rotary_order(tensor.shape[0], sizes[slot.rotary_heads]))
+        rows, heads = tensor.shape[0], sizes[slot.rotary_heads]
+        if rows % (2 * heads):
+            raise InputError(f"config.json: {rows} rows do not divide into two halves for each of {heads} heads")
+        return tensor.with_paired_heads(heads)
     return tensor
 
 
@@ -97,13 +98,6 @@ def _rows_hint(slot: Slot, shape: tuple[int, ...], expected: tuple[int, ...]) ->
     if slot.shape[0] != "vocabulary" or shape[1:] != expected[1:]:
         return None
     return f"if the model has {shape[0]} tokens, state it as 'vocab_size' in config.json"
-
-
-def rotary_order(rows: int, heads: int) -> np.ndarray:
-    """Which stored row each row of a rotary projection is: per head, two halves -> adjacent pairs. (rows,) i64."""
-    if heads <= 0 or rows % (2 * heads):
-        raise InputError(f"config.json: {rows} rows do not divide into two halves for each of {heads} heads")
-    return np.arange(rows).reshape(heads, 2, -1).swapaxes(1, 2).reshape(rows)
 
 
 def _refuse_gaps(slots: Slots, layers: int, placed: Mapping[str, Tensor]) -> None:

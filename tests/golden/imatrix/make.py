@@ -18,6 +18,7 @@ from quantize_cli.formats.gguf.reader import read_gguf
 from quantize_cli.model.source import open_model
 from quantize_cli.pipeline import plan, recipe
 from quantize_cli.pipeline import write as writing
+from quantize_cli.pipeline.executor import Threads
 from tests.golden.converter.make_golden import digest
 
 HERE = Path(__file__).resolve().parent
@@ -39,7 +40,7 @@ def main(folder: str, version: str) -> None:
     with tempfile.TemporaryDirectory() as scratch:
         weights, made = Path(scratch) / "f32.gguf", Path(scratch) / "made.gguf"
         made = plan.make(open_model(EXAMPLES / "tiny-llama"), recipe.named("f32"))
-        writing.write({weights: made}, None, 2, writing.Report())
+        writing.write({weights: made}, None, Threads(2), writing.Report())
         for name, kind in zip(FILES, ("gguf", "dat"), strict=True):
             # Run where the text lies, so that no path of this machine gets into the files.
             asked = ("-m", weights, "-f", "sample.txt", "-c", "256", "--output-format", kind, "-o", HERE / name)

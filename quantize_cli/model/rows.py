@@ -1,0 +1,144 @@
+"""Where rows come from, as values: what a file holds, and what is made of it when it is read.
+
+Each has `rows(start, stop)`, as `formats.stored.StoredTensor` has, which may be called from several threads. All are
+plain values without open files, so they can be pickled and read by any process that sees the same files.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from math import prod
+from typing import Protocol
+
+import numpy as np
+
+
+class Source(Protocol):
+    """Anything that gives rows of a matrix."""
+
+    def rows(self, start: int, stop: int) -> np.ndarray:
+        """Rows [start, stop): (stop - start, columns) of numbers, or (stop - start, row bytes) u8 of block types."""
+        ...
+
+
+@dataclass(frozen=True, eq=False)
+class Held:
+    """Rows in memory: what was computed rather than read. (rows, columns) of numbers, or (rows, row bytes) u8."""
+
+    values: np.ndarray
+
+    def rows(self, start: int, stop: int) -> np.ndarray:
+        return self.values[start:stop]
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Held) and _are_same(self.values, other.values)
+
+
+@dataclass(frozen=True)
+class Slab:
+    """The rows from row `first` on."""
+
+    source: Source
+    first: int
+
+    def rows(self, start: int, stop: int) -> np.ndarray:
+        return self.source.rows(self.first + start, self.first + stop)
+
+
+@dataclass(frozen=True)
+class PairedHeads:
+    """The rows of each head, stored as two halves, as adjacent pairs: the first of each half, then the second, ...
+
+    Of a vector, which is one row, the elements.
+    """
+
+    source: Source
+    head_width: int
+    """Rows of a head."""
+    is_vector: bool = False
+
+    def rows(self, start: int, stop: int) -> np.ndarray:
+        if self.is_vector:
+            whole = self.source.rows(start, stop)
+            return whole[:, self._order(0, whole.shape[1])]
+        order = self._order(start, stop)
+        first, last = int(order.min()), int(order.max())
+        rows: np.ndarray = self.source.rows(first, last + 1)[order - first]
+        return rows
+
+    def _order(self, start: int, stop: int) -> np.ndarray:
+        """Which stored row each of rows [start, stop) is: (stop - start,) i64."""
+        index = np.arange(start, stop)
+        within = index % self.head_width
+        return index - within + within % 2 * (self.head_width // 2) + within // 2
+
+
+@dataclass(frozen=True)
+class Transposed:
+    """A matrix with rows and columns exchanged, read in strips so that it is never whole in memory."""
+
+    source: Source
+    shape: tuple[int, int]
+    """Of the source: rows and columns."""
+    strip_nbytes: int = 16 << 20
+
+    def rows(self, start: int, stop: int) -> np.ndarray:
+        count, columns = self.shape
+        strip = max(1, self.strip_nbytes // max(1, columns * 4))
+        parts = [self.source.rows(at, min(at + strip, count))[:, start:stop] for at in range(0, count, strip)]
+        return np.concatenate(parts).T
+
+
+@dataclass(frozen=True, eq=False)
+class Scaled:
+    """The same numbers as float32, times one factor for each column and then one for each row."""
+
+    source: Source
+    matrix_rows: int
+    """Rows of one matrix of a stack."""
+    row_factors: np.ndarray | None
+    """(rows,) f32."""
+    column_factors: np.ndarray | None
+    """(columns,) f32, or (matrices, columns) f32."""
+
+    def rows(self, start: int, stop: int) -> np.ndarray:
+        values = self.source.rows(start, stop).astype(np.float32)
+        columns = self.column_factors
+        if columns is not None:
+            values *= columns if columns.ndim == 1 else columns[np.arange(start, stop) // self.matrix_rows]
+        if self.row_factors is not None:
+            values *= self.row_factors[start:stop, None]
+        return values
+
+    def __eq__(self, other: object) -> bool:
+        return (
+            isinstance(other, Scaled)
+            and (self.source, self.matrix_rows) == (other.source, other.matrix_rows)
+            and _are_same(self.row_factors, other.row_factors)
+            and _are_same(self.column_factors, other.column_factors)
+        )
+
+
+@dataclass(frozen=True)
+class Stacked:
+    """Equal matrices one after the other, as the experts of a layer are."""
+
+    sources: Sequence[Source]
+    matrix_rows: int
+
+    def rows(self, start: int, stop: int) -> np.ndarray:
+        pieces = []
+        for index in range(start // self.matrix_rows, -(-stop // self.matrix_rows)):
+            base = index * self.matrix_rows
+            pieces.append(self.sources[index].rows(max(start - base, 0), min(stop - base, self.matrix_rows)))
+        return np.concatenate(pieces)
+
+
+def _are_same(values: np.ndarray | None, others: np.ndarray | None) -> bool:
+    if values is None or others is None:
+        return values is others
+    return (values.dtype, values.shape) == (others.dtype, others.shape) and values.tobytes() == others.tobytes()
+
+
+def matrix_rows(shape: tuple[int, ...]) -> int:
+    """Rows of one matrix of a stack of this shape."""
+    return prod(shape[-2:-1])
