@@ -6,7 +6,14 @@ import numpy as np
 
 from quantize_cli.calibration.folding.errors import Rounding
 from quantize_cli.calibration.folding.folding import Folding, Place, alive, places, safe
-from quantize_cli.calibration.statistics.activations import Calibration
+from quantize_cli.calibration.runner.method import Method
+from quantize_cli.calibration.statistics.observer import (
+    Magnitudes,
+    ObservedLayers,
+    Observer,
+    SecondMoments,
+    read_by_layers,
+)
 from quantize_cli.formats.ggml import GgmlType
 from quantize_cli.jit.elementary import power
 from quantize_cli.model.source import Model
@@ -35,10 +42,10 @@ def fold(
     it; the scaled tensors are read as float32. InputError for a model that the runtime cannot run or whose weights are
     not float.
     """
-    folding, calibration = Folding(model), Calibration(model, chunks)
-    rounding = Rounding(folding, types, weighted, calibration.threads)
+    folding, layers = Folding(model), read_by_layers(model, chunks)
+    rounding = Rounding(folding, types, weighted, layers.runner.transformer.threads.count)
     for layer in places(model):
-        for place, scales in search(layer, calibration, rounding):
+        for place, scales in search(layer, layers, rounding):
             folding.add(place, scales)
         report(1)
     return folding.model()
@@ -54,18 +61,24 @@ def candidates(activations: np.ndarray, weights: np.ndarray) -> np.ndarray:
     return safe(np.stack([power(alive(activations), a) / power(alive(weights), b) for a, b in powers]))
 
 
-def search(layer: Sequence[Place], calibration: Calibration, rounding: Rounding) -> Iterator[tuple[Place, np.ndarray]]:
-    """The best scales (channels,) f32 of each place that any token passes; the calibration is then behind the layer."""
+def search(layer: Sequence[Place], text: ObservedLayers, rounding: Rounding) -> Iterator[tuple[Place, np.ndarray]]:
+    """The best scales (channels,) f32 of each place that any token passes; the text is then behind the layer."""
     choices: dict[int, np.ndarray] = {}
     errors: dict[int, np.ndarray] = {}
     turns = rounding.turns(layer)
     for turn, inputs in enumerate(turns):
-        seen = calibration.look(inputs, stay=turn + 1 < len(turns))
+        observer = Observer()
+        magnitudes = observer.collect(Magnitudes)
+        moments = observer.collect(SecondMoments, {input_: input_ for input_ in inputs}.get)
+        text.observe(observer, stay=turn + 1 < len(turns))
         for index, place in enumerate(layer):
-            if place.input not in seen:
+            if place.input not in magnitudes:
                 continue
             if index not in choices:
-                choices[index] = candidates(place.mean(seen[place.input].total), rounding.weight_sizes(place))
-            errors[index] = errors.get(index, 0) + rounding.errors(place, choices[index], seen)
+                choices[index] = candidates(place.mean(magnitudes[place.input].total), rounding.weight_sizes(place))
+            errors[index] = errors.get(index, 0) + rounding.errors(place, choices[index], moments)
     for index, scales in choices.items():
         yield layer[index], scales[int(np.argmin(errors[index]))]
+
+
+METHOD = Method(fold=fold)

@@ -1,14 +1,13 @@
 """How far the outputs of a place's matrices are off when they are rounded with scaled columns."""
 
 from collections.abc import Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from functools import partial
 
 import numpy as np
 
-from quantize_cli.calibration.folding.folding import Folding, Input, Place, Reader
-from quantize_cli.calibration.statistics.activations import Activations, Seen
+from quantize_cli.calibration.folding.folding import Folding, Place, Reader
+from quantize_cli.calibration.rounding.rows import map_rows
+from quantize_cli.calibration.statistics.observer import Input, SecondMoments
 from quantize_cli.formats.ggml import FLOAT_TYPES, GgmlType
 from quantize_cli.jit.matrices import multiply
 from quantize_cli.quants import decode, encode, find
@@ -44,19 +43,18 @@ class Rounding:
             room -= nbytes
         return turns
 
-    def errors(self, place: Place, scales: np.ndarray, seen: Seen) -> np.ndarray:
+    def errors(self, place: Place, scales: np.ndarray, moments: Mapping[Input, SecondMoments]) -> np.ndarray:
         """For each of scales (n, channels), the squared errors of outputs summed over all tokens, (n,) f64.
 
-        Of the matrices whose inputs' moments H were seen: the sum of tr(E H E^T), where E = Q(W s) / s - W.
+        Of the matrices whose inputs have `moments` H: the sum of tr(E H E^T), where E = Q(W s) / s - W.
         """
         found = np.zeros(len(scales))
         readers = self._rounded(place)
         rows = sum(stop - start for start, stop in map(self.folding.rows, readers))
         for reader in readers:
-            activations = seen.get(reader.input)
-            if activations is not None and activations.moment is not None:
+            if reader.input in moments:
                 weights = np.concatenate(list(self.folding.weights(reader, max(1, rows // _ROWS))))
-                found += self._of_reader(weights, self.types[reader.name], place.spread(scales), activations)
+                found += self._of_reader(weights, self.types[reader.name], place.spread(scales), moments[reader.input])
         return found
 
     def weight_sizes(self, place: Place) -> np.ndarray:
@@ -72,24 +70,23 @@ class Rounding:
         return [reader for reader in place.readers if self.types.get(reader.name, GgmlType.F32) not in FLOAT_TYPES]
 
     def _of_reader(
-        self, weights: np.ndarray, type_: GgmlType, scales: np.ndarray, activations: Activations
+        self, weights: np.ndarray, type_: GgmlType, scales: np.ndarray, moments: SecondMoments
     ) -> np.ndarray:
         """Of weights (rows, columns) f32, for each of scales (n, columns): tr(E H E^T), (n,) f64."""
-        assert activations.moment is not None
-        moment, diagonal = activations.moment.astype(np.float32), np.diag(activations.moment) / activations.count
+        second, diagonal = moments.total.astype(np.float32), np.diag(moments.total) / moments.count
         weighted = self.weighted or find(type_).needs_importance
-        parts = np.array_split(weights, min(self.threads, len(weights)))
-        found = np.empty(len(scales))
-        with ThreadPoolExecutor(self.threads) as pool:
-            for index, columns in enumerate(scales):
-                importance = (diagonal / np.square(columns)).astype(np.float32) if weighted else None
-                off = partial(_error, type_, columns, importance)
-                error = np.concatenate(list(pool.map(off, parts)))
-                found[index] = np.multiply(multiply(error, moment, self.threads), error, dtype=np.float64).sum()
-        return found
+        step = -(-len(weights) // self.threads)
+        errors = np.empty(len(scales))
+        for index, columns in enumerate(scales):
+            importance = (diagonal / np.square(columns)).astype(np.float32) if weighted else None
 
+            def rounding_error(
+                part: slice, columns: np.ndarray = columns, importance: np.ndarray | None = importance
+            ) -> np.ndarray:
+                stored = encode(type_, weights[part] * columns, importance)
+                error: np.ndarray = decode(type_, stored) / columns - weights[part]
+                return error
 
-def _error(type_: GgmlType, scales: np.ndarray, importance: np.ndarray | None, weights: np.ndarray) -> np.ndarray:
-    """What rounding does to weights (rows, columns) f32 whose columns are scaled meanwhile."""
-    error: np.ndarray = decode(type_, encode(type_, weights * scales, importance)) / scales - weights
-    return error
+            error = np.concatenate(map_rows(rounding_error, len(weights), step, self.threads))
+            errors[index] = np.multiply(multiply(error, second, self.threads), error, dtype=np.float64).sum()
+        return errors

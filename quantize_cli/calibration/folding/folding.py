@@ -10,6 +10,7 @@ from math import prod
 
 import numpy as np
 
+from quantize_cli.calibration.statistics.observer import Input
 from quantize_cli.errors import InputError
 from quantize_cli.formats.ggml import FLOAT_TYPES
 from quantize_cli.jit.elementary import exponential, logarithm
@@ -17,6 +18,7 @@ from quantize_cli.model.source import Model
 from quantize_cli.model.tensor import Tensor
 from quantize_cli.quants import decode
 from quantize_cli.runtime.hyperparameters import Hyperparameters, read_hyperparameters
+from quantize_cli.runtime.watch import input_of
 
 LARGEST = 32
 """No scale is larger than this or smaller than its inverse: a K-quant's block scales are float16, and those of rows
@@ -27,9 +29,6 @@ _DEAD = 1e-5
 
 _CHUNK_WEIGHTS = 1 << 22
 """Weights read at once."""
-
-Input = tuple[str, int]
-"""A matrix of which activations are watched: its tensor's name, and its number in the tensor."""
 
 
 @dataclass(frozen=True)
@@ -46,7 +45,7 @@ class Reader:
 
     name: str
     input: Input
-    """The watched matrix that is given the same."""
+    """What it is given."""
     number: int = 0
     """Which matrix it is in a stack."""
     count: int = 1
@@ -64,7 +63,7 @@ class Place:
     makers: tuple[Maker, ...]
     readers: tuple[Reader, ...]
     input: Input
-    """The watched matrix that is given all that passes this place."""
+    """All that passes this place."""
     shared: int = 1
     head_width: int = 1
 
@@ -119,7 +118,7 @@ def _layer(present: frozenset[str], sizes: Hyperparameters, prefix: str) -> Iter
         channels=sizes.key_value_heads * sizes.head_width,
         makers=_makers(present, value, start),
         readers=_alike([f"{prefix}.attn_output"]),
-        input=(f"{prefix}.attn_output.weight", 0),
+        input=(input_of(f"{prefix}.attn_output.weight"), 0),
         shared=sizes.heads // sizes.key_value_heads,
         head_width=sizes.head_width,
     )
@@ -143,12 +142,12 @@ def _mixture(present: frozenset[str], sizes: Hyperparameters, prefix: str) -> It
     readers = list(_alike([f"{prefix}.{name}" for name in everywhere]))
     names = {kind: f"{prefix}.ffn_{kind}_exps.weight" for kind in ("gate", "up", "down")}
     for number in range(mixing.count):
-        seen = names["gate"], number
-        readers += [Reader(names[kind], seen, number, mixing.count) for kind in ("gate", "up")]
+        sent = input_of(names["gate"]), number
+        readers += [Reader(names[kind], sent, number, mixing.count) for kind in ("gate", "up")]
     yield _behind_norm(present, f"{prefix}.ffn_norm", sizes.width, tuple(readers))
     for number in range(mixing.count):
         inner = mixing.feed_forward
-        down = Reader(names["down"], (names["down"], number), number, mixing.count)
+        down = Reader(names["down"], (input_of(names["down"]), number), number, mixing.count)
         yield Place(inner, (Maker(names["up"], number * inner),), (down,), down.input)
     if mixing.family.shared:
         yield _inner(present, prefix, mixing.shared_feed_forward, 0, "_shexp")
@@ -170,8 +169,8 @@ def _makers(present: frozenset[str], name: str, start: int) -> tuple[Maker, ...]
 
 
 def _alike(names: Sequence[str]) -> tuple[Reader, ...]:
-    """Matrices that are given the same, of which the first is watched."""
-    return tuple(Reader(f"{name}.weight", (f"{names[0]}.weight", 0)) for name in names)
+    """Matrices that are given the same, which is observed of the first."""
+    return tuple(Reader(f"{name}.weight", (input_of(f"{names[0]}.weight"), 0)) for name in names)
 
 
 def alive(magnitudes: np.ndarray) -> np.ndarray:

@@ -171,7 +171,7 @@ def _collected(prepared: Prepared, collector: Collector, count: int) -> Importan
     """What is known after `count` chunks."""
     chunks = prepared.chunks
     return ImportanceFile(
-        collector.entries, tuple(file_name(str(text)) for text in prepared.request.texts), count, chunks.shape[1],
+        collector.entries(), tuple(file_name(str(text)) for text in prepared.request.texts), count, chunks.shape[1],
         prepared.model_digest, _digest(chunks[:count]),
     )  # fmt: skip
 
