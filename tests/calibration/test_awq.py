@@ -9,7 +9,7 @@ from quantize_cli.calibration import awq
 from quantize_cli.calibration.folding import errors
 from quantize_cli.calibration.folding.errors import Rounding
 from quantize_cli.calibration.folding.folding import Folding, Place, places
-from quantize_cli.calibration.statistics.activations import Activations, Calibration
+from quantize_cli.calibration.statistics.observer import Observer, SecondMoments, read_by_layers
 from quantize_cli.formats.ggml import GgmlType
 from quantize_cli.model.source import Model, open_model
 from quantize_cli.quants import decode, encode
@@ -31,7 +31,7 @@ def rounding(model: Model, type_: GgmlType, weighted: bool = True) -> Rounding:
 
 
 def chosen(model: Model, of: Rounding) -> list[tuple[Place, np.ndarray]]:
-    calibration = Calibration(model, CHUNKS)
+    calibration = read_by_layers(model, CHUNKS)
     return [found for layer in places(model) for found in awq.search(layer, calibration, of)]
 
 
@@ -40,9 +40,11 @@ def chosen(model: Model, of: Rounding) -> list[tuple[Place, np.ndarray]]:
 def test_no_place_errs_more_than_unscaled(type_: GgmlType, weighted: bool, tmp_path: Path) -> None:
     model = outlying(tmp_path, Decoder("llama", experts=3))
     of = rounding(model, type_, weighted)
-    scales, calibration, gains = chosen(model, of), Calibration(model, CHUNKS), []
+    scales, calibration, gains = chosen(model, of), read_by_layers(model, CHUNKS), []
     for layer in places(model):
-        seen = calibration.look({reader.input for place in layer for reader in place.readers})
+        observer = Observer()
+        seen = observer.collect(SecondMoments)
+        calibration.observe(observer)
         for place in layer:
             best = next(best for found, best in scales if found == place)
             before, after = of.errors(place, np.stack([np.ones_like(best), best]), seen)
@@ -56,8 +58,8 @@ def test_errors_are_those_of_the_outputs(weighted: bool, tmp_path: Path) -> None
     model = open_model(small(tmp_path))
     place = places(model)[0][0]
     x = np.random.default_rng(0).normal(0, np.linspace(0.1, 3, 64), (200, 64)).astype(np.float32)
-    seen = {place.input: Activations(64)}
-    seen[place.input].add(x, with_moment=True)
+    seen = {place.input: SecondMoments(64)}
+    seen[place.input].add(x)
     scales = np.random.default_rng(1).uniform(0.5, 2, (3, 64)).astype(np.float32)
     found = rounding(model, GgmlType.Q4_0, weighted).errors(place, scales, seen)
     expected = np.zeros(3)
