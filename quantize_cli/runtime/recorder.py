@@ -16,7 +16,8 @@ FEW = 4
 """Activations fewer than these are multiplied row by row, straight from the blocks; more are worth opening panels."""
 
 
-_Key, _Recorded = TypeVar("_Key"), TypeVar("_Recorded")
+_Key = TypeVar("_Key")
+_Recorded = TypeVar("_Recorded")
 
 
 class Recordings(Generic[_Key, _Recorded]):

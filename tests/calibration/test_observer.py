@@ -63,9 +63,8 @@ def test_an_input_can_be_left_out_or_counted_with_another() -> None:
 
 def test_matrices_that_read_the_same_are_observed_once(tmp_path: Path) -> None:
     found = magnitudes(read_by_layers(open_model(small(tmp_path)), tokens(40).reshape(2, 20)))
-    assert set(found) == {
-        ("blk.0.attention", 0), ("blk.0.attn_output.weight", 0), ("blk.0.feed_forward", 0), ("blk.0.ffn_down.weight", 0),
-    }  # fmt: skip
+    names = ("attention", "attn_output.weight", "feed_forward", "ffn_down.weight")
+    assert set(found) == {(f"blk.0.{name}", 0) for name in names}
 
 
 def test_a_text_that_stays_is_seen_again(tmp_path: Path) -> None:

@@ -1,11 +1,11 @@
-"""How far the outputs of a place's matrices are off when they are rounded with scaled columns."""
+"""How far the outputs of a mapping's matrices are off when they are rounded with scaled columns."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
-from quantize_cli.calibration.folding.folding import Folding, Place, Reader
+from quantize_cli.calibration.folding.folding import Folding, Reader, ScaleMapping
 from quantize_cli.calibration.rounding.rows import map_rows
 from quantize_cli.calibration.statistics.observer import Input, SecondMoments
 from quantize_cli.formats.ggml import FLOAT_TYPES, GgmlType
@@ -13,7 +13,7 @@ from quantize_cli.jit.matrices import multiply
 from quantize_cli.quants import decode, encode, find
 
 _ROWS = 1024
-"""Rows of a place's matrices that are rounded, evenly spread over all of them."""
+"""Rows of a mapping's matrices that are rounded, evenly spread over all of them."""
 _MOMENTS_NBYTES = 1 << 30
 """Second moments held at once, if there are several: the experts of a layer take turns."""
 
@@ -29,11 +29,11 @@ class Rounding:
     """With importance, even where the type can do without."""
     threads: int
 
-    def turns(self, layer: Sequence[Place]) -> list[list[Input]]:
+    def turns(self, layer: Sequence[ScaleMapping]) -> list[list[Input]]:
         """The inputs whose moments are wanted for `errors`, in turns that fit in memory; at least one turn."""
         turns: list[list[Input]] = [[]]
         room = _MOMENTS_NBYTES
-        wanted = {reader.input: reader for place in layer for reader in self._rounded(place)}
+        wanted = {reader.input: reader for mapping in layer for reader in self._rounded(mapping)}
         for key, reader in wanted.items():
             nbytes = self.folding.tensor(reader.name).columns ** 2 * 8
             if turns[-1] and room < nbytes:
@@ -43,31 +43,33 @@ class Rounding:
             room -= nbytes
         return turns
 
-    def errors(self, place: Place, scales: np.ndarray, moments: Mapping[Input, SecondMoments]) -> np.ndarray:
+    def errors(self, mapping: ScaleMapping, scales: np.ndarray, moments: Mapping[Input, SecondMoments]) -> np.ndarray:
         """For each of scales (n, channels), the squared errors of outputs summed over all tokens, (n,) f64.
 
         Of the matrices whose inputs have `moments` H: the sum of tr(E H E^T), where E = Q(W s) / s - W.
         """
         found = np.zeros(len(scales))
-        readers = self._rounded(place)
+        readers = self._rounded(mapping)
         rows = sum(stop - start for start, stop in map(self.folding.rows, readers))
         for reader in readers:
             if reader.input in moments:
                 weights = np.concatenate(list(self.folding.weights(reader, max(1, rows // _ROWS))))
-                found += self._of_reader(weights, self.types[reader.name], place.spread(scales), moments[reader.input])
+                found += self._of_reader(
+                    weights, self.types[reader.name], mapping.spread(scales), moments[reader.input]
+                )
         return found
 
-    def weight_sizes(self, place: Place) -> np.ndarray:
-        """The root mean square of the weights that read each channel of a place and are rounded, (channels,) f64."""
-        rows, squares = 0, np.zeros(place.columns)
-        for reader in self._rounded(place):
+    def weight_sizes(self, mapping: ScaleMapping) -> np.ndarray:
+        """The root mean square of the weights that read each channel of a mapping and are rounded, (channels,) f64."""
+        rows, squares = 0, np.zeros(mapping.columns)
+        for reader in self._rounded(mapping):
             for weights in self.folding.weights(reader):
                 rows += len(weights)
                 squares += np.square(weights).sum(axis=0, dtype=np.float64)
-        return np.sqrt(place.mean(squares) / max(1, rows))
+        return np.sqrt(mapping.mean(squares) / max(1, rows))
 
-    def _rounded(self, place: Place) -> list[Reader]:
-        return [reader for reader in place.readers if self.types.get(reader.name, GgmlType.F32) not in FLOAT_TYPES]
+    def _rounded(self, mapping: ScaleMapping) -> list[Reader]:
+        return [reader for reader in mapping.readers if self.types.get(reader.name, GgmlType.F32) not in FLOAT_TYPES]
 
     def _of_reader(
         self, weights: np.ndarray, type_: GgmlType, scales: np.ndarray, moments: SecondMoments

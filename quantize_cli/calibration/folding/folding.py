@@ -32,8 +32,8 @@ _CHUNK_WEIGHTS = 1 << 22
 
 
 @dataclass(frozen=True)
-class Maker:
-    """What makes a place's channels: so many rows of a matrix from `start` on, or elements of a vector."""
+class Producer:
+    """What makes a mapping's channels: so many rows of a matrix from `start` on, or elements of a vector."""
 
     name: str
     start: int = 0
@@ -41,7 +41,7 @@ class Maker:
 
 @dataclass(frozen=True)
 class Reader:
-    """A matrix that reads a place's channels, one column or several for each."""
+    """A matrix that reads a mapping's channels, one column or several for each."""
 
     name: str
     input: Input
@@ -53,23 +53,23 @@ class Reader:
 
 
 @dataclass(frozen=True)
-class Place:
-    """Channels that may be scaled: `makers` divided by the scales, the columns of `readers` multiplied.
+class ScaleMapping:
+    """Channels that may be scaled: `producers` divided by the scales, the columns of `readers` multiplied.
 
     Columns come in heads of `head_width`, and so many heads in a row as `shared` says read the same channels.
     """
 
     channels: int
-    makers: tuple[Maker, ...]
+    producers: tuple[Producer, ...]
     readers: tuple[Reader, ...]
     input: Input
-    """All that passes this place."""
+    """All that passes this mapping."""
     shared: int = 1
     head_width: int = 1
 
     @property
     def follows_norm(self) -> bool:
-        return self.makers[0].name.endswith("_norm.weight")
+        return self.producers[0].name.endswith("_norm.weight")
 
     @property
     def columns(self) -> int:
@@ -92,8 +92,8 @@ class Place:
         return found
 
 
-def places(model: Model) -> tuple[tuple[Place, ...], ...]:
-    """The places of each layer; InputError for an architecture that the runtime does not know.
+def mappings(model: Model) -> tuple[tuple[ScaleMapping, ...], ...]:
+    """The mappings of each layer; InputError for an architecture that the runtime does not know.
 
     The norm behind all layers is left alone. Most models share its matrix with the token embedding, and where one did
     not, scales that took a quarter from the squared error of its logits added 5 to 10 % to the divergence of what it
@@ -104,7 +104,7 @@ def places(model: Model) -> tuple[tuple[Place, ...], ...]:
     return tuple(tuple(_layer(present, sizes, f"blk.{index}")) for index in range(sizes.layers))
 
 
-def _layer(present: frozenset[str], sizes: Hyperparameters, prefix: str) -> Iterator[Place]:
+def _layer(present: frozenset[str], sizes: Hyperparameters, prefix: str) -> Iterator[ScaleMapping]:
     """A gate is bent before it is multiplied, and without one `up` is, so no scale passes it: only rows of a gated
     `up` are scaled. Queries and keys meet in a product of their own and are left alone.
     """
@@ -114,9 +114,9 @@ def _layer(present: frozenset[str], sizes: Hyperparameters, prefix: str) -> Iter
     else:
         projections, value, start = [f"{prefix}.attn_{name}" for name in "qkv"], f"{prefix}.attn_v", 0
     yield _behind_norm(present, f"{prefix}.attn_norm", sizes.width, _alike(projections))
-    yield Place(
+    yield ScaleMapping(
         channels=sizes.key_value_heads * sizes.head_width,
-        makers=_makers(present, value, start),
+        producers=_producers(present, value, start),
         readers=_alike([f"{prefix}.attn_output"]),
         input=(input_of(f"{prefix}.attn_output.weight"), 0),
         shared=sizes.heads // sizes.key_value_heads,
@@ -132,7 +132,7 @@ def _layer(present: frozenset[str], sizes: Hyperparameters, prefix: str) -> Iter
         yield _inner(present, prefix, sizes.feed_forward, sizes.feed_forward if family.gate_in_up else 0)
 
 
-def _mixture(present: frozenset[str], sizes: Hyperparameters, prefix: str) -> Iterator[Place]:
+def _mixture(present: frozenset[str], sizes: Hyperparameters, prefix: str) -> Iterator[ScaleMapping]:
     """The norm is read by the router and by all experts, each of which sees the tokens it is sent."""
     assert sizes.mixing is not None
     mixing = sizes.mixing
@@ -148,24 +148,24 @@ def _mixture(present: frozenset[str], sizes: Hyperparameters, prefix: str) -> It
     for number in range(mixing.count):
         inner = mixing.feed_forward
         down = Reader(names["down"], (input_of(names["down"]), number), number, mixing.count)
-        yield Place(inner, (Maker(names["up"], number * inner),), (down,), down.input)
+        yield ScaleMapping(inner, (Producer(names["up"], number * inner),), (down,), down.input)
     if mixing.family.shared:
         yield _inner(present, prefix, mixing.shared_feed_forward, 0, "_shexp")
 
 
-def _behind_norm(present: frozenset[str], norm: str, width: int, readers: tuple[Reader, ...]) -> Place:
-    return Place(width, _makers(present, norm, 0), readers, readers[0].input)
+def _behind_norm(present: frozenset[str], norm: str, width: int, readers: tuple[Reader, ...]) -> ScaleMapping:
+    return ScaleMapping(width, _producers(present, norm, 0), readers, readers[0].input)
 
 
-def _inner(present: frozenset[str], prefix: str, inner: int, start: int, suffix: str = "") -> Place:
+def _inner(present: frozenset[str], prefix: str, inner: int, start: int, suffix: str = "") -> ScaleMapping:
     """Between the `up` and the `down` of one gated feed-forward."""
     readers = _alike([f"{prefix}.ffn_down{suffix}"])
-    return Place(inner, _makers(present, f"{prefix}.ffn_up{suffix}", start), readers, readers[0].input)
+    return ScaleMapping(inner, _producers(present, f"{prefix}.ffn_up{suffix}", start), readers, readers[0].input)
 
 
-def _makers(present: frozenset[str], name: str, start: int) -> tuple[Maker, ...]:
+def _producers(present: frozenset[str], name: str, start: int) -> tuple[Producer, ...]:
     bias = f"{name}.bias"
-    return (Maker(f"{name}.weight", start), *([Maker(bias, start)] if bias in present else []))
+    return (Producer(f"{name}.weight", start), *([Producer(bias, start)] if bias in present else []))
 
 
 def _alike(names: Sequence[str]) -> tuple[Reader, ...]:
@@ -193,7 +193,7 @@ def safe(wanted: np.ndarray) -> np.ndarray:
 
 
 class Folding:
-    """Scales found for a model's places; nothing but their products is held."""
+    """Scales found for a model's mappings; nothing but their products is held."""
 
     def __init__(self, model: Model) -> None:
         self._model = model
@@ -224,19 +224,19 @@ class Folding:
         for first in range(start, stop, count):
             yield decode(tensor.type, tensor.read(first, min(first + count, stop))[::step])
 
-    def add(self, place: Place, scales: np.ndarray) -> None:
-        """Fold scales (channels,) f32 into a place, on top of what was folded before; ones leave its tensors alone."""
+    def add(self, mapping: ScaleMapping, scales: np.ndarray) -> None:
+        """Fold scales (channels,) f32 into a mapping, on top of what was folded before; ones change nothing."""
         if (scales == 1).all():
             return
-        for maker in place.makers:
-            tensor, part = self.tensor(maker.name), slice(maker.start, maker.start + place.channels)
+        for producer in mapping.producers:
+            tensor, part = self.tensor(producer.name), slice(producer.start, producer.start + mapping.channels)
             if len(tensor.shape) == 1:
-                self._factors(self._columns, maker.name, (1, tensor.columns))[0, part] /= scales
+                self._factors(self._columns, producer.name, (1, tensor.columns))[0, part] /= scales
             else:
-                self._factors(self._rows, maker.name, (tensor.row_count,))[part] /= scales
-        for reader in place.readers:
+                self._factors(self._rows, producer.name, (tensor.row_count,))[part] /= scales
+        for reader in mapping.readers:
             shape = reader.count, self.tensor(reader.name).columns
-            self._factors(self._columns, reader.name, shape)[reader.number] *= place.spread(scales)
+            self._factors(self._columns, reader.name, shape)[reader.number] *= mapping.spread(scales)
 
     def model(self) -> Model:
         """The model with what was added folded in: the same names, shapes and order."""

@@ -72,7 +72,7 @@ class Methods:
         Then, by name, it puts the experts that the text never reached into the dictionary.
         """
         assert self._rounding.round_rows is not None
-        job = sequence.Calibration(model, types, chunks, self._rounding.round_rows, threads)
+        job = sequence.SequenceJob(model, types, chunks, self._rounding.round_rows, threads)
         return partial(sequence.rounded, job), job.unreached
 
     def rounder(self, second: np.ndarray, threads: int) -> Callable[[GgmlType, np.ndarray], np.ndarray]:

@@ -74,7 +74,7 @@ Rounded = tuple[str, np.ndarray]
 
 
 @dataclass(frozen=True)
-class Calibration:
+class SequenceJob:
     """What is to be rounded, how, and on which text."""
 
     model: Model
@@ -114,9 +114,9 @@ def covered(model: Model, types: Mapping[str, GgmlType]) -> dict[str, GgmlType]:
     }  # fmt: skip
 
 
-def rounded(calibration: Calibration) -> Iterator[Rounded]:
+def rounded(calibration: SequenceJob) -> Iterator[Rounded]:
     """Every tensor of `calibration.types`, as it is done."""
-    work = _Work(calibration)
+    work = _SequentialRounding(calibration)
     if _EMBEDDING in calibration.types:
         yield work.embedding()
     work.enter()
@@ -126,10 +126,10 @@ def rounded(calibration: Calibration) -> Iterator[Rounded]:
         yield work.output()
 
 
-class _Work:
+class _SequentialRounding:
     """The two models, how far they have come, and what of the one was rounded to make the other."""
 
-    def __init__(self, job: Calibration) -> None:
+    def __init__(self, job: SequenceJob) -> None:
         self._job = job
         self._tensors = {tensor.name: tensor for tensor in job.model.tensors}
         self._done: dict[str, Tensor] = {}
