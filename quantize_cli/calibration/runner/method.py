@@ -3,7 +3,7 @@
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -16,30 +16,15 @@ if TYPE_CHECKING:
     from quantize_cli.calibration.statistics.inputs import Inputs
 
 
-class Fold(Protocol):
-    """Changes a model so that it is the same function and rounds better."""
-
-    def __call__(
-        self, model: Model, chunks: np.ndarray, types: Mapping[str, GgmlType], report: Callable[[int], None]
-    ) -> Model:
-        """By a text, chunks (n, context) of tokens; `types` are what tensors will be rounded to, by name.
-
-        `report` is told of each layer done.
-        """
-
-
-class RoundRows(Protocol):
-    """Decides the codes of a matrix by what it is given to multiply."""
-
-    def __call__(self, type_: GgmlType, wanted: np.ndarray, inputs: "Inputs", /) -> np.ndarray:
-        """Weights (rows, n) f32 and their inputs -> rows of a file, (rows, row bytes) u8."""
-
-
-class Encode(Protocol):
-    """Decides the codes of rows on their own."""
-
-    def __call__(self, type_: GgmlType, weights: np.ndarray, importance: np.ndarray | None, /) -> np.ndarray:
-        """Weights (rows, n) f32, importance (n,) f32 -> rows of a file, (rows, row bytes) u8."""
+Fold = Callable[[Model, np.ndarray, Mapping[str, GgmlType], Callable[[int], None]], Model]
+"""Model, chunks (n, context) of tokens, types by tensor name, and what is told of each layer done -> a model that is
+the same function and rounds better."""
+RoundRows = Callable[[GgmlType, np.ndarray, "Inputs"], np.ndarray]
+"""Type, weights (rows, n) f32 and what they multiply -> rows of a file, (rows, row bytes) u8."""
+Encode = Callable[[GgmlType, np.ndarray, np.ndarray | None], np.ndarray]
+"""Type, weights (rows, n) f32 and importance (n,) f32 -> rows of a file, (rows, row bytes) u8."""
+ReadImportance = Callable[[Model, Path], tuple[Importance, dict[str, Value]]]
+"""Model and file -> what errors in each column cost, and metadata on its origin."""
 
 
 @dataclass(frozen=True)
@@ -52,5 +37,5 @@ class Method:
     """Needs a text."""
     encode: Encode | None = None
     """Needs no text."""
-    importance: Callable[[Model, Path], tuple[Importance, dict[str, Value]]] | None = None
-    """What errors in each column cost, from a file; without one, a text says it."""
+    importance: ReadImportance | None = None
+    """Where no file gives it, a text does."""
