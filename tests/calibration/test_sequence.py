@@ -163,6 +163,21 @@ def test_each_expert_is_rounded_for_the_tokens_it_is_sent(tmp_path: Path) -> Non
         assert np.allclose(inputs.moments, expected / expected.diagonal().mean(), atol=1e-4)
 
 
+@pytest.mark.parametrize("kinds", [("attn_q", "attn_v"), ("ffn_gate", "ffn_up")])
+def test_a_matrix_rounded_alone_has_the_inputs_that_it_shares(kinds: tuple[str, str], tmp_path: Path) -> None:
+    model, given = model_of(tmp_path, "llama"), list[np.ndarray]()
+
+    def note(type_: GgmlType, wanted: np.ndarray, inputs: Inputs) -> np.ndarray:
+        given.append(inputs.moments)
+        return quants.encode(type_, wanted)
+
+    for kind in kinds:
+        list(rounded(SequenceJob(model, {f"blk.0.{kind}.weight": GgmlType.Q4_0}, CHUNKS, note)))
+    first, second = given
+    assert np.array_equal(first, second)
+    assert not np.array_equal(first, np.eye(64))
+
+
 def test_numbers_and_what_is_not_multiplied_are_not_covered(tmp_path: Path) -> None:
     model = model_of(tmp_path, "gpt2")
     found = covered(model, {**types_of(model, GgmlType.Q4_0), "output.weight": GgmlType.F16})

@@ -49,13 +49,16 @@ class _Stage:
     """Whether its products are added to the stream."""
 
 
-def _record_queries(transformer: Transformer, recording: Recording, layer: Layer) -> None:
-    layer.query.record(recording.tape, layer.attention_norm.record(recording.tape, recording.stream))
+def _record_projections(transformer: Transformer, recording: Recording, layer: Layer) -> None:
+    """Queries, keys and values, without the attention that follows."""
+    x = layer.attention_norm.record(recording.tape, recording.stream)
+    for projection in (layer.query, layer.key, layer.value):
+        projection.record(recording.tape, x)
 
 
 _ATTENTION, _FEED_FORWARD = Transformer.record_attention, Transformer.record_feed_forward
 _STAGES = (
-    _Stage(("attention_query", "attention_key", "attention_value"), _record_queries, ends_half=False),
+    _Stage(("attention_query", "attention_key", "attention_value"), _record_projections, ends_half=False),
     _Stage(("attention_output",), _ATTENTION, ends_half=True),
     _Stage(("ffn_gate", "ffn_up"), _FEED_FORWARD, ends_half=False),
     _Stage(("ffn_down",), _FEED_FORWARD, ends_half=True),
