@@ -97,7 +97,9 @@ MAY_IMPORT = {
     "calibration": WORDS | MODEL | {
         "jit", "machine", "pipeline.plan", "pipeline.roles", "plugins", "quants", "runtime", "evaluation", "tokenizers",
     },
-    "budget": WORDS | MODEL | TEXTS | {"jit", "machine", "pipeline.plan", "quants", "runtime", "evaluation"},
+    "budget": WORDS | MODEL | TEXTS | {
+        "jit", "machine", "pipeline.plan", "quants", "runtime", "evaluation", "calibration",
+    },
     "certificate": set(),
     "certificate.statement": WORDS,
     "certificate.digest": WORDS | {"model.tensor"},

@@ -28,9 +28,9 @@ class Outliers:
 
 def outliers(tensor: Sensitivity) -> Outliers | None:
     """Over all matrices of a tensor that met anything; None if none did."""
-    if tensor.seen is None or not tensor.seen.counts.any():
+    if tensor.inputs is None or not tensor.inputs.counts.any():
         return None
-    sizes = np.sqrt(tensor.seen.squares.sum(axis=0) / tensor.seen.counts.sum())
+    sizes = np.sqrt(tensor.inputs.squares.sum(axis=0) / tensor.inputs.counts.sum())
     median = float(np.median(sizes))
     ratios = sizes / median if median else np.zeros_like(sizes)
     return Outliers(int((ratios >= OUTLIER).sum()), float(ratios.max()))
@@ -38,9 +38,9 @@ def outliers(tensor: Sensitivity) -> Outliers | None:
 
 def experts(tensor: Sensitivity) -> np.ndarray | None:
     """The share of what a stack was given that each of its matrices met, (matrices,); None for a matrix alone."""
-    if tensor.seen is None or len(tensor.seen.counts) == 1:
+    if tensor.inputs is None or len(tensor.inputs.counts) == 1:
         return None
-    shares: np.ndarray = tensor.seen.counts / max(1, tensor.seen.counts.sum())
+    shares: np.ndarray = tensor.inputs.counts / max(1, tensor.inputs.counts.sum())
     return shares
 
 

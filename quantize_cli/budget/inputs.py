@@ -5,21 +5,21 @@ from math import prod
 
 import numpy as np
 
-from quantize_cli.jit.matrices import add_gram, multiply
+from quantize_cli.calibration.statistics.observer import Input, NarrowSecondMoments, Observer, Sample, Squares
+from quantize_cli.jit.matrices import multiply
 from quantize_cli.machine import processors
 from quantize_cli.model.tensor import Tensor
+from quantize_cli.runtime.watch import input_of
 
 
-@dataclass
-class Seen:
+@dataclass(frozen=True)
+class TensorInputs:
     """What the matrices of one tensor were given."""
 
     counts: np.ndarray
     """Activations that each matrix met, (matrices,) i64."""
     squares: np.ndarray
     """Their sums of squares, (matrices, columns) f64."""
-    largest: np.ndarray
-    """Their largest magnitudes, (matrices, columns) f32."""
     samples: dict[int, list[np.ndarray]] = field(default_factory=dict)
     """By matrix, some of them, (n, columns) f32 each."""
     moments: np.ndarray | None = None
@@ -47,31 +47,28 @@ class Seen:
         return total
 
 
-class Inputs:
-    """Remembers what the tensors of a model are given; to be called as a `Watch`."""
+class LayerInputs:
+    """What the tensors of a layer are given, as an observer sees it."""
 
-    def __init__(self, tensors: dict[str, Tensor], sample: int, moments: bool = False) -> None:
+    def __init__(self, observer: Observer, sample: int, moments: bool = False) -> None:
         """`sample` activations of those that a matrix is shown at once are kept, or their `moments`."""
-        self.seen: dict[str, Seen] = {}
-        self._tensors = tensors
-        self._sample = sample
-        self._moments = moments
-
-    def __call__(self, name: str, number: int, x: np.ndarray) -> None:
-        if name not in self._tensors or not len(x):
-            return
-        if name not in self.seen:
-            matrices, columns = prod(self._tensors[name].shape[:-2]), x.shape[1]
-            self.seen[name] = Seen(
-                np.zeros(matrices, np.int64), np.zeros((matrices, columns)), np.zeros((matrices, columns), np.float32)
-            )
-        seen = self.seen[name]
-        seen.counts[number] += len(x)
-        seen.squares[number] += np.square(x, dtype=np.float64).sum(axis=0)
-        np.maximum(seen.largest[number], np.abs(x).max(axis=0), out=seen.largest[number])
-        if not self._moments:
-            seen.samples.setdefault(number, []).append(x[:: -(-len(x) // self._sample)].copy())
+        self._squares = observer.collect(Squares)
+        self._samples: dict[Input, Sample] = {}
+        self._moments: dict[Input, NarrowSecondMoments] = {}
+        if moments:
+            self._moments = observer.collect(NarrowSecondMoments, lambda input_: (input_[0], 0))
         else:
-            found = np.zeros((x.shape[1], x.shape[1])) if seen.moments is None else seen.moments.astype(np.float64)
-            add_gram(found, x, threads=processors())
-            seen.moments = found.astype(np.float32)
+            self._samples = observer.collect(lambda columns: Sample(sample))
+
+    def of(self, tensor: Tensor) -> TensorInputs | None:
+        """What a tensor was given so far; None if that is nothing."""
+        keys = [(input_of(tensor.name), number) for number in range(prod(tensor.shape[:-2]))]
+        if not any(key in self._squares for key in keys):
+            return None
+        squares = [self._squares.get(key) or Squares(tensor.columns) for key in keys]
+        return TensorInputs(
+            counts=np.array([each.count for each in squares]),
+            squares=np.stack([each.total for each in squares]),
+            samples={key[1]: self._samples[key].parts for key in keys if key in self._samples},
+            moments=self._moments[keys[0]].total if keys[0] in self._moments else None,
+        )

@@ -58,9 +58,8 @@ def menu(
 ) -> Menu:
     """The options of a model whose losses are known; `provenance` is metadata that the file will have besides.
 
-    A tensor that one of `rules` names has the type of the first such rule and no other; one whose losses are not known
-    is kept in f16. InputError for a tensor that
-    cannot be read as weights.
+    A tensor that one of `rules` matches has the type of the first such rule and no other. One whose losses are not
+    known is kept in f16. InputError for a tensor that cannot be read as weights.
     """
     uniform = Recipe("budget", GgmlType.F16, FileType.GUESSED)
     made = plan.make(model, uniform, provenance=provenance)  # of types that are all there: only sizes are wanted

@@ -1,13 +1,13 @@
 """How weights are rounded to a type when its loss is measured: by default as `convert` rounds them, on all threads."""
 
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 import numpy as np
 
 from quantize_cli import quants
-from quantize_cli.budget.inputs import Seen
+from quantize_cli.budget.inputs import TensorInputs
+from quantize_cli.calibration.rounding.rows import map_rows
 from quantize_cli.formats.ggml import GgmlType, row_nbytes
 
 Round = Callable[[GgmlType, np.ndarray], np.ndarray]
@@ -23,7 +23,7 @@ _CHUNK_WEIGHTS = 1 << 19
 class TrialRounding:
     """A way to round tensors."""
 
-    of: Callable[[Seen | None], Round]
+    of: Callable[[TensorInputs | None], Round]
     """What rounds a tensor that was given this to multiply; None where that is not known."""
     needs_moments: bool = False
     """Whether it asks for second moments of what tensors were given."""
@@ -32,8 +32,8 @@ class TrialRounding:
 def weighted(threads: int) -> TrialRounding:
     """Errors cost the mean squares of what each column is multiplied with."""
 
-    def of(seen: Seen | None) -> Round:
-        costs = None if seen is None else seen.importance()
+    def of(inputs: TensorInputs | None) -> Round:
+        costs = None if inputs is None else inputs.importance()
 
         def encode(type_: GgmlType, weights: np.ndarray) -> np.ndarray:
             return _encoded(type_, weights, costs, threads)
@@ -46,10 +46,10 @@ def weighted(threads: int) -> TrialRounding:
 def guided(prepare: Callable[[np.ndarray], Round], threads: int) -> TrialRounding:
     """By a method that `prepare` sets up for second moments (columns, columns) f32; weighted where there are none."""
 
-    def of(seen: Seen | None) -> Round:
-        if seen is None or seen.moments is None:
-            return weighted(threads).of(seen)
-        return prepare(seen.moments)
+    def of(inputs: TensorInputs | None) -> Round:
+        if inputs is None or inputs.moments is None:
+            return weighted(threads).of(inputs)
+        return prepare(inputs.moments)
 
     return TrialRounding(of, needs_moments=True)
 
@@ -58,15 +58,11 @@ def _encoded(type_: GgmlType, weights: np.ndarray, costs: np.ndarray | None, thr
     rows, columns = weights.shape
     stored = np.empty((rows, row_nbytes(type_, columns)), np.uint8)
     per_matrix = rows if costs is None else rows // len(costs)
-    chunk = max(1, _CHUNK_WEIGHTS // columns)
 
-    def work(start: int) -> None:
-        matrix = start // per_matrix
-        part = slice(start, min(start + chunk, (matrix + 1) * per_matrix))
-        quants.encode(type_, weights[part], None if costs is None else costs[matrix], stored[part])
+    def work(part: slice) -> None:
+        importance = None if costs is None else costs[part.start // per_matrix]
+        quants.encode(type_, weights[part], importance, stored[part])
 
-    starts = [base + at for base in range(0, rows, per_matrix) for at in range(0, per_matrix, chunk)]
     quants.compile_kernels((type_,), weighted=costs is not None)
-    with ThreadPoolExecutor(threads) as pool:
-        list(pool.map(work, starts))
+    map_rows(work, rows, max(1, _CHUNK_WEIGHTS // columns), threads, per_matrix)
     return stored

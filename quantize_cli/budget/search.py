@@ -17,7 +17,7 @@ from quantize_cli.budget.options import Option
 from quantize_cli.errors import ExitCode, QuantizeError
 
 _MOST_STATES = 1 << 18
-"""Partial choices kept at once. Beyond them near ones share a place, and the best is only nearly found."""
+"""Partial choices kept at once. Beyond them neighbours are merged, and the best is only nearly found."""
 
 Options = Sequence[Sequence[Option]]
 """Of each tensor, as `efficient` gives them."""
@@ -109,7 +109,7 @@ def _bounds(options: Options) -> list[_Bound]:
 
 
 def _best(options: Options, room: int, known: float) -> list[int] | None:
-    """The best choice if it is better than the `known` loss, as places among the options."""
+    """The best choice if it is better than the `known` loss, as indices of the options."""
     bounds = _bounds(options)
     nbytes, loss = np.zeros(1, np.int64), np.zeros(1)
     trail: list[tuple[np.ndarray, np.ndarray]] = []
@@ -128,9 +128,9 @@ def _best(options: Options, room: int, known: float) -> list[int] | None:
     return _followed(trail, int(loss.argmin()))
 
 
-def _undominated(places: np.ndarray, nbytes: np.ndarray, loss: np.ndarray) -> np.ndarray:
-    """Those of `places` at which less is lost than at all that take as few bytes, the smallest first."""
-    order = places[np.lexsort((loss[places], nbytes[places]))]
+def _undominated(states: np.ndarray, nbytes: np.ndarray, loss: np.ndarray) -> np.ndarray:
+    """Those of `states` (indices) that lose less than all others that take as few bytes, the smallest first."""
+    order = states[np.lexsort((loss[states], nbytes[states]))]
     if not order.size:
         return order
     lowest = np.minimum.accumulate(loss[order])

@@ -4,17 +4,18 @@ It is run for one type that loses little, where losses of several tensors add up
 for the other types it follows from what their rounding adds to the tensor's output, measured on the same activations.
 """
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from math import prod
 
 import numpy as np
 
 from quantize_cli import quants
-from quantize_cli.budget.inputs import Inputs, Seen
+from quantize_cli.budget.inputs import LayerInputs, TensorInputs
 from quantize_cli.budget.options import Losses, quantized
-from quantize_cli.budget.rounding import TrialRounding, weighted
+from quantize_cli.budget.rounding import Round, TrialRounding, weighted
 from quantize_cli.budget.trial import Loss, Trials
+from quantize_cli.calibration.statistics.observer import ObservedLayers, Observer
 from quantize_cli.errors import InputError
 from quantize_cli.formats.ggml import BLOCK_SHAPE, GgmlType, row_nbytes
 from quantize_cli.model.source import Model
@@ -22,10 +23,8 @@ from quantize_cli.model.tensor import Tensor
 from quantize_cli.pipeline.plan import NEED_IMPORTANCE, Importance
 from quantize_cli.pipeline.recipe import fitting
 from quantize_cli.pipeline.roles import layer_of
-from quantize_cli.runtime.layer import Layer
 from quantize_cli.runtime.substitution import tensor_names
 from quantize_cli.runtime.transformer import Transformer, from_model
-from quantize_cli.runtime.watch import watched_layer
 
 TYPES = tuple(
     GgmlType[name]
@@ -53,8 +52,8 @@ class Sensitivity:
     """The types for which the model was run."""
     errors: Mapping[GgmlType, float]
     """Squared error of the tensor's output, as a share of its square."""
-    seen: Seen | None = field(repr=False)
-    """None for a token embedding, which multiplies nothing."""
+    inputs: TensorInputs | None = field(repr=False)
+    """What it was given to multiply; None for a token embedding, which multiplies nothing."""
 
     @property
     def layer(self) -> int:
@@ -82,7 +81,7 @@ class Sensitivities:
     @property
     def importance(self) -> Importance:
         """What an error in each column of each matrix costs, collected on the way."""
-        return {found.name: found.seen.importance() for found in self.tensors if found.seen is not None}
+        return {found.name: found.inputs.importance() for found in self.tensors if found.inputs is not None}
 
 
 @dataclass(frozen=True)
@@ -112,15 +111,11 @@ def measure(
     InputError for tokens the model does not have, and for one whose predictions are not finite.
     """
     measurement = _Measurement(model, chunks, types, rounding, effort)
-    found = []
-    for tensor in measurement.all():
-        found.append(tensor)
-        report(1)
-    return Sensitivities(tuple(found), chunks.size, chunks[: effort.chunks].size)
+    return Sensitivities(tuple(measurement.all(report)), chunks.size, chunks[: effort.chunks].size)
 
 
 class _Measurement:
-    """A measurement in progress: the model is walked through once, and each layer's tensors tried where they stand."""
+    """A measurement in progress: the model reads the text once, and each layer's tensors are tried where they stand."""
 
     def __init__(
         self,
@@ -133,47 +128,53 @@ class _Measurement:
         transformer = effort.transformer or from_model(model)
         self._quantized = {tensor.name: tensor for tensor in quantized(model)}
         self._chunks, self._types, self._run = chunks, types, effort.types
-        self._trials = Trials(transformer, chunks, effort.chunks)
+        self._text = ObservedLayers(transformer, chunks)
+        self._trials = Trials(transformer, chunks[: effort.chunks])
         self._rounding = rounding or weighted(transformer.threads.count)
+        self._encode: Round
+        self._moments: np.ndarray | None = None
+        """What `_encode` was prepared for."""
 
-    def all(self) -> Iterator[Sensitivity]:
-        trials = self._trials
-        output, embedding = trials.transformer.output.matrix.tensor.name, trials.transformer.embedding.tensor.name
-        inputs = Inputs(self._quantized, _SAMPLE, self._rounding.needs_moments)
-        inputs(output, 0, trials.outcome)
-        yield from self._tried(embedding, trials.of_embedding, inputs.seen.get(embedding))
-        stream = trials.walk.embed(self._chunks)
+    def all(self, report: Callable[[int], None]) -> list[Sensitivity]:
+        """The embedding is tried last, as it may be the output matrix too, which is given what the last layer makes."""
+        trials, text = self._trials, self._text
+        layers: list[Sensitivity] = []
         for index, layer in enumerate(trials.transformer.layers):
-            given = stream.copy()
-            seen = self._passed(layer, stream)
-            loss = trials.of_layer(index, given)
+            loss = trials.of_layer(index, text.stream[: trials.tokens.size].copy())
+            inputs = self._observed()
             for name in tensor_names(layer):
-                yield from self._tried(name, loss, seen.get(name))
-        if not trials.is_tied:
-            yield from self._tried(output, trials.of_output, inputs.seen.get(output))
+                layers += self._tried(name, loss, inputs, report)
+        text.runner.finish(text.stream)
+        output, embedding = trials.transformer.output.matrix.tensor.name, trials.transformer.embedding.tensor.name
+        observer = Observer()
+        inputs = LayerInputs(observer, _SAMPLE, self._rounding.needs_moments)
+        observer(output, 0, text.stream)
+        last = [] if trials.is_tied else self._tried(output, trials.of_output, inputs, report)
+        return [*self._tried(embedding, trials.of_embedding, inputs, report), *layers, *last]
 
-    def _passed(self, layer: Layer, stream: np.ndarray) -> dict[str, Seen]:
-        """Take the stream through the layer, in place, and tell what its tensors were given."""
-        sample = max(1, _SAMPLE // len(list(self._trials.walk.parts(stream))))
-        inputs = Inputs(self._quantized, sample, self._rounding.needs_moments)
-        route = self._trials.route([watched_layer(layer, inputs)])
-        for _, part in self._trials.walk.parts(stream):
-            route.run(part)
-        return inputs.seen
+    def _observed(self) -> LayerInputs:
+        """Take the text through the next layer, and tell what its tensors were given."""
+        observer, text = Observer(), self._text
+        sample = max(1, _SAMPLE // len(list(text.runner.parts(text.stream))))
+        inputs = LayerInputs(observer, sample, self._rounding.needs_moments)
+        text.observe(observer, self._quantized.__contains__)
+        return inputs
 
-    def _tried(self, name: str, loss: Loss, seen: Seen | None) -> Iterator[Sensitivity]:
-        """The sensitivity of a tensor, if it is one that is quantized."""
+    def _tried(self, name: str, loss: Loss, observed: LayerInputs, report: Callable[[int], None]) -> list[Sensitivity]:
+        """The sensitivity of a tensor, if it is one that is quantized; `report` is told when it is known."""
         if name not in self._quantized:
-            return
-        tensor, encode = self._quantized[name], self._rounding.of(seen)
+            return []
+        tensor = self._quantized[name]
+        inputs = observed.of(tensor)
+        encode = self._encoder(inputs)
         weights = quants.decode(tensor.type, tensor.read(0, tensor.row_count))
-        rows = self._sampled_rows(tensor, seen)
+        rows = self._sampled_rows(tensor, inputs)
         sample = weights[rows]
-        whole, plain = _output(seen, sample), _square(sample)
+        whole, plain = _output(inputs, sample), _square(sample)
         if not np.isfinite(_square(weights)):
             raise InputError(f"{tensor.origin}: its weights are not finite, or their squares")
         errors, least, losses = {}, {}, {}
-        types = self._candidates(tensor, seen)
+        types = self._candidates(tensor, inputs)
         tried = self._to_run(types)
         for type_ in types:
             if type_ in tried:
@@ -182,24 +183,32 @@ class _Measurement:
                 error = rounded[rows] - sample
             else:
                 error = quants.decode(type_, encode(type_, sample)) - sample
-            errors[type_] = _share(_output(seen, error), whole)
+            errors[type_] = _share(_output(inputs, error), whole)
             least[type_] = _UNSEEN * _share(_square(error), plain)
         found = {type_: max(lost, least[type_]) for type_, lost in extrapolated(losses, errors).items()}
         finite = {type_: lost for type_, lost in found.items() if np.isfinite(lost)}  # a scale in f16 may overflow
-        yield Sensitivity(name, tensor.shape, finite, frozenset(tried), errors, _lighter(seen))
+        report(1)
+        return [Sensitivity(name, tensor.shape, finite, frozenset(tried), errors, _lighter(inputs))]
 
-    def _sampled_rows(self, tensor: Tensor, seen: Seen | None) -> np.ndarray:
+    def _encoder(self, inputs: TensorInputs | None) -> Round:
+        """What rounds for these inputs, prepared once for tensors that share their moments."""
+        moments = None if inputs is None else inputs.moments
+        if moments is None or moments is not self._moments:
+            self._moments, self._encode = moments, self._rounding.of(inputs)
+        return self._encode
+
+    def _sampled_rows(self, tensor: Tensor, inputs: TensorInputs | None) -> np.ndarray:
         """Rows on which the error is measured: of an embedding those taken, else some of each matrix, evenly spaced."""
-        if seen is None:
+        if inputs is None:
             taken: np.ndarray = self._chunks.ravel()
             return taken[:: max(1, taken.size * tensor.columns // _ROUNDED)]
-        rows = np.arange(tensor.row_count).reshape(len(seen.counts), -1)
+        rows = np.arange(tensor.row_count).reshape(len(inputs.counts), -1)
         return rows[:, :: max(1, rows.size * tensor.columns // _ROUNDED)].ravel()
 
-    def _candidates(self, tensor: Tensor, seen: Seen | None) -> list[GgmlType]:
+    def _candidates(self, tensor: Tensor, inputs: TensorInputs | None) -> list[GgmlType]:
         """The types the tensor may have, the smallest first."""
         fitted = {fitting(type_, tensor.columns)[0] for type_ in self._types}
-        if seen is None:
+        if inputs is None:
             fitted -= NEED_IMPORTANCE
         if not fitted:
             raise InputError(f"{tensor.origin}: needs an importance for each of the types it may have")
@@ -231,14 +240,14 @@ def _apart(left: float, right: float) -> float:
     return max(left / right, right / left)
 
 
-def _lighter(seen: Seen | None) -> Seen | None:
+def _lighter(inputs: TensorInputs | None) -> TensorInputs | None:
     """Without moments, which would fill memory if those of all tensors were kept."""
-    return None if seen is None else replace(seen, moments=None)
+    return None if inputs is None else replace(inputs, moments=None)
 
 
-def _output(seen: Seen | None, error: np.ndarray) -> float:
+def _output(inputs: TensorInputs | None, error: np.ndarray) -> float:
     """What an error of the weights adds to the output, squared; of an embedding, the error itself."""
-    return _square(error) if seen is None else seen.output_error(error)
+    return _square(error) if inputs is None else inputs.output_error(error)
 
 
 def _bits(type_: GgmlType) -> float:

@@ -5,8 +5,15 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 import numpy as np
 
 from quantize_cli.calibration.folding.errors import Rounding
-from quantize_cli.calibration.folding.folding import Folding, Place, alive, places, safe
-from quantize_cli.calibration.statistics.activations import Calibration
+from quantize_cli.calibration.folding.folding import Folding, ScaleMapping, alive, mappings, safe
+from quantize_cli.calibration.runner.method import Method
+from quantize_cli.calibration.statistics.observer import (
+    Magnitudes,
+    ObservedLayers,
+    Observer,
+    SecondMoments,
+    read_by_layers,
+)
 from quantize_cli.formats.ggml import GgmlType
 from quantize_cli.jit.elementary import power
 from quantize_cli.model.source import Model
@@ -26,7 +33,7 @@ def fold(
     """The same function with weights that lose less in `types`, found on `chunks` (n, context) of tokens.
 
     Each channel that a norm, a value or a gated `up` makes is divided by a scale, and the columns that read it are
-    multiplied. Each place gets the scales of `candidates`, no scaling among them, with which the outputs of its
+    multiplied. Each mapping gets the scales of `candidates`, no scaling among them, with which the outputs of its
     matrices err least once they are rounded. Weights are rounded with their importance, as a quantization that follows
     will if it is `weighted`, else without where the type can do so. A tensor that `types` does not name counts as not
     rounded. An importance for the result has to be found on the result, as its activations are scaled.
@@ -35,11 +42,11 @@ def fold(
     it; the scaled tensors are read as float32. InputError for a model that the runtime cannot run or whose weights are
     not float.
     """
-    folding, calibration = Folding(model), Calibration(model, chunks)
-    rounding = Rounding(folding, types, weighted, calibration.threads)
-    for layer in places(model):
-        for place, scales in search(layer, calibration, rounding):
-            folding.add(place, scales)
+    folding, layers = Folding(model), read_by_layers(model, chunks)
+    rounding = Rounding(folding, types, weighted, layers.runner.transformer.threads.count)
+    for layer in mappings(model):
+        for mapping, scales in search(layer, layers, rounding):
+            folding.add(mapping, scales)
         report(1)
     return folding.model()
 
@@ -54,18 +61,28 @@ def candidates(activations: np.ndarray, weights: np.ndarray) -> np.ndarray:
     return safe(np.stack([power(alive(activations), a) / power(alive(weights), b) for a, b in powers]))
 
 
-def search(layer: Sequence[Place], calibration: Calibration, rounding: Rounding) -> Iterator[tuple[Place, np.ndarray]]:
-    """The best scales (channels,) f32 of each place that any token passes; the calibration is then behind the layer."""
+def search(
+    layer: Sequence[ScaleMapping], text: ObservedLayers, rounding: Rounding
+) -> Iterator[tuple[ScaleMapping, np.ndarray]]:
+    """The best scales (channels,) f32 of each mapping that any token passes; the text is then behind the layer."""
     choices: dict[int, np.ndarray] = {}
     errors: dict[int, np.ndarray] = {}
     turns = rounding.turns(layer)
     for turn, inputs in enumerate(turns):
-        seen = calibration.look(inputs, stay=turn + 1 < len(turns))
-        for index, place in enumerate(layer):
-            if place.input not in seen:
+        observer = Observer()
+        magnitudes = observer.collect(Magnitudes)
+        moments = observer.collect(SecondMoments, {input_: input_ for input_ in inputs}.get)
+        text.observe(observer, stay=turn + 1 < len(turns))
+        for index, mapping in enumerate(layer):
+            if mapping.input not in magnitudes:
                 continue
             if index not in choices:
-                choices[index] = candidates(place.mean(seen[place.input].total), rounding.weight_sizes(place))
-            errors[index] = errors.get(index, 0) + rounding.errors(place, choices[index], seen)
+                choices[index] = candidates(
+                    mapping.mean(magnitudes[mapping.input].total), rounding.weight_sizes(mapping)
+                )
+            errors[index] = errors.get(index, 0) + rounding.errors(mapping, choices[index], moments)
     for index, scales in choices.items():
         yield layer[index], scales[int(np.argmin(errors[index]))]
+
+
+METHOD = Method(fold=fold)

@@ -8,6 +8,7 @@ as the output's error falls (QuantEase, Behdin et al. 2023, does so with codes a
 import numpy as np
 
 from quantize_cli.calibration.rounding import windows
+from quantize_cli.calibration.runner.method import Method
 from quantize_cli.calibration.statistics.inputs import Inputs
 from quantize_cli.formats.ggml import GgmlType
 
@@ -21,3 +22,6 @@ def round_rows(type_: GgmlType, wanted: np.ndarray, inputs: Inputs) -> np.ndarra
     parts, error = windows.carried(type_, wanted, inputs)
     windows.improve(parts, error, inputs.damped, _SWEEPS)
     return windows.packed(parts)
+
+
+METHOD = Method(round_rows=round_rows)

@@ -13,6 +13,7 @@ import numpy as np
 from quantize_cli import quants
 from quantize_cli.calibration.folding.powers import raised
 from quantize_cli.calibration.rounding.level_codes import Codes, has_grid, searched
+from quantize_cli.calibration.runner.method import Method
 from quantize_cli.formats.ggml import GgmlType
 
 _NORM = 0.7
@@ -91,3 +92,6 @@ def _better(found: Codes, codes: Codes, weights: np.ndarray) -> Codes:
     wins = (losses[0] < losses[1])[:, None]
     fields = ("scale", "minimum", "scale_code", "minimum_code", "level")
     return replace(codes, **{name: np.where(wins, getattr(found, name), getattr(codes, name)) for name in fields})
+
+
+METHOD = Method(encode=encode)

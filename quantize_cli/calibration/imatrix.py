@@ -5,6 +5,7 @@ from pathlib import Path, PureWindowsPath
 
 import numpy as np
 
+from quantize_cli.calibration.runner.method import Method
 from quantize_cli.errors import InputError
 from quantize_cli.formats.gguf.layout import Value, text, u32
 from quantize_cli.formats.imatrix import ImportanceFile, read_imatrix
@@ -49,3 +50,6 @@ def _provenance(file: ImportanceFile, path: Path) -> dict[str, Value]:
     if file.chunks > 0:
         metadata["quantize.imatrix.chunks_count"] = u32(file.chunks)
     return metadata
+
+
+METHOD = Method(importance=importance)

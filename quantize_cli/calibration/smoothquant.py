@@ -4,8 +4,9 @@ from collections.abc import Callable, Mapping
 
 import numpy as np
 
-from quantize_cli.calibration.folding.folding import Folding, Place, alive, places, safe
-from quantize_cli.calibration.statistics.activations import Calibration
+from quantize_cli.calibration.folding.folding import Folding, ScaleMapping, alive, mappings, safe
+from quantize_cli.calibration.runner.method import Method
+from quantize_cli.calibration.statistics.observer import Largest, Observer, read_by_layers
 from quantize_cli.formats.ggml import GgmlType
 from quantize_cli.jit.elementary import power
 from quantize_cli.model.source import Model
@@ -33,12 +34,16 @@ def fold(
     computes changes by float32 rounding only, less than 1e-5 of it; the scaled tensors are read as float32. InputError
     for a model that the runtime cannot run or whose weights are not float.
     """
-    folding, calibration = Folding(model), Calibration(model, chunks)
-    for layer in places(model):
-        seen = calibration.look()
-        for place in layer:
-            if place.follows_norm:
-                folding.add(place, scales(place.largest(seen[place.input].largest), largest_weights(folding, place)))
+    folding, text = Folding(model), read_by_layers(model, chunks)
+    for layer in mappings(model):
+        observer = Observer()
+        largest = observer.collect(Largest)
+        text.observe(observer)
+        for mapping in layer:
+            if mapping.follows_norm:
+                folding.add(
+                    mapping, scales(mapping.largest(largest[mapping.input].largest), largest_weights(folding, mapping))
+                )
         report(1)
     return folding.model()
 
@@ -48,7 +53,10 @@ def scales(activations: np.ndarray, weights: np.ndarray) -> np.ndarray:
     return safe(power(alive(activations), STRENGTH) / power(alive(weights), 1 - STRENGTH))
 
 
-def largest_weights(folding: Folding, place: Place) -> np.ndarray:
-    """The largest magnitude of the weights that read each channel of a place, (channels,) f32."""
-    found = [np.abs(weights).max(axis=0) for reader in place.readers for weights in folding.weights(reader)]
-    return place.largest(np.max(found, axis=0))
+def largest_weights(folding: Folding, mapping: ScaleMapping) -> np.ndarray:
+    """The largest magnitude of the weights that read each channel of a mapping, (channels,) f32."""
+    found = [np.abs(weights).max(axis=0) for reader in mapping.readers for weights in folding.weights(reader)]
+    return mapping.largest(np.max(found, axis=0))
+
+
+METHOD = Method(fold=fold)

@@ -9,6 +9,8 @@ import numpy as np
 
 from quantize_cli import quants
 from quantize_cli.calibration.rounding import windows
+from quantize_cli.calibration.rounding.descent import SCALE_CODES, SCALES
+from quantize_cli.calibration.runner.method import Method
 from quantize_cli.calibration.statistics.inputs import Inputs
 from quantize_cli.formats.ggml import GgmlType
 
@@ -20,5 +22,8 @@ def round_rows(type_: GgmlType, wanted: np.ndarray, inputs: Inputs) -> np.ndarra
     if not windows.has_codes(type_):
         return quants.encode(type_, wanted, inputs.diagonal)
     parts, error = windows.alone(type_, wanted, inputs.diagonal)
-    windows.improve(parts, error, inputs.damped, _SWEEPS, windows.SCALES | windows.SCALE_CODES)
+    windows.improve(parts, error, inputs.damped, _SWEEPS, SCALES | SCALE_CODES)
     return windows.packed(parts)
+
+
+METHOD = Method(round_rows=round_rows)

@@ -33,12 +33,12 @@ class Program:
         """
         words = operation.arguments.words(arguments)
         self._kept += [words, arguments]
-        meetings = self._open[-1][2] if self._open else 0
+        barrier_number = self._open[-1][2] if self._open else 0
         if beside and self._open:
             self._open[-1] = (*self._open[-1][:2], 0)
         else:
-            meetings += 1
-        self._open.append((operation.address, words.ctypes.data, meetings))
+            barrier_number += 1
+        self._open.append((operation.address, words.ctypes.data, barrier_number))
 
     def call(self, function: Callable[[], None]) -> None:
         """Append a function of Python, called by one thread while the others rest."""
@@ -74,7 +74,7 @@ class Threads:
         self._helpers: _Helpers | None = None
 
     def run(self, table: np.ndarray) -> None:
-        """Do the steps of a table, see desk.py; interrupted, it leaves what operations claim as it was."""
+        """Do the steps of a table, see barrier.py; interrupted, it leaves what operations claim as it was."""
         if self._helpers is None:
             self._helpers = _Helpers(self.count, self._places[1:])
             weakref.finalize(self, self._helpers.dismiss)
@@ -83,7 +83,7 @@ class Threads:
             try:
                 self._helpers.offer(address, steps)
                 for start in range(0, steps, _STRETCH):
-                    barrier.lead(self._helpers.desk, address, start, min(start + _STRETCH, steps), self.count)
+                    barrier.lead(self._helpers.address, address, start, min(start + _STRETCH, steps), self.count)
             except BaseException:
                 self._helpers.stop()
                 barrier.put_back_all_claims(address, steps)
@@ -104,11 +104,11 @@ class Threads:
 
 
 class _Helpers:
-    """The threads besides the leading one, and the desk where they meet."""
+    """The threads besides the leading one, and the barrier where they wait."""
 
     def __init__(self, threads: int, places: list[int]) -> None:
-        self._threads, self._numbers = threads, barrier.new_desk()
-        self.desk = self._numbers.ctypes.data
+        self._threads, self._numbers = threads, barrier.new_barrier()
+        self.address = self._numbers.ctypes.data
         self._resting, self._dismissed, self._bell = 0, False, Condition()
         self._members = [
             Thread(target=self._help, args=(thread, places[thread - 1 : thread]), name="quantize-run", daemon=True)
@@ -120,12 +120,12 @@ class _Helpers:
     def offer(self, table: int, steps: int) -> None:
         """Let all begin with a table of so many steps."""
         self._gather()
-        barrier.offer(self.desk, table, steps)
+        barrier.offer(self.address, table, steps)
         self._wake()
 
     def stop(self) -> None:
         """Let all leave what they do, and wait until they have."""
-        barrier.abandon(self.desk)
+        barrier.abandon(self.address)
         self._wake()
         self._gather()
 
@@ -138,11 +138,11 @@ class _Helpers:
                 member.join()
 
     def _gather(self) -> None:
-        while not barrier.all_done(self.desk, self._threads):
+        while not barrier.all_done(self.address, self._threads):
             time.sleep(_GATHERING_SECONDS)
 
     def _wake(self) -> None:
-        """Whoever goes to rest says so before looking at the desk for the last time, so none is missed."""
+        """Whoever goes to rest says so before looking at the barrier for the last time, so none is missed."""
         if self._resting:
             with self._bell:
                 self._bell.notify_all()
@@ -152,10 +152,10 @@ class _Helpers:
             os.sched_setaffinity(0, places)
         finished = 0
         while not self._dismissed:
-            finished = barrier.help_out(self.desk, thread, self._threads, finished)
+            finished = barrier.help_out(self.address, thread, self._threads, finished)
             with self._bell:
                 self._resting += 1
-                while not self._dismissed and not barrier.is_offered(self.desk, finished):
+                while not self._dismissed and not barrier.is_offered(self.address, finished):
                     self._bell.wait()
                 self._resting -= 1
 

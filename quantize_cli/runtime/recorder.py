@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import NamedTuple, Protocol
+from typing import Generic, NamedTuple, Protocol, TypeVar
 
 import numpy as np
 
@@ -10,8 +10,35 @@ from quantize_cli import dots
 from quantize_cli.jit.operation import Operation
 from quantize_cli.runtime.program import Program, Threads
 
+_REMEMBERED = 2
+"""Recordings kept besides those of one token: those of the parts that a prompt or a text is cut into."""
 FEW = 4
 """Activations fewer than these are multiplied row by row, straight from the blocks; more are worth opening panels."""
+
+
+_Key = TypeVar("_Key")
+_Recorded = TypeVar("_Recorded")
+
+
+class Recordings(Generic[_Key, _Recorded]):
+    """Recordings by what they were made for; of those that are not `kept` for good only the latest few."""
+
+    def __init__(self, kept: Callable[[_Key], bool] = lambda key: False) -> None:
+        self._kept = kept
+        self._recorded: dict[_Key, _Recorded] = {}
+
+    def get(
+        self, key: _Key, record: Callable[[_Key], _Recorded], fits: Callable[[_Recorded], bool] = lambda _: True
+    ) -> _Recorded:
+        """The recording for `key`, made by `record` where there is none that `fits`."""
+        recorded = self._recorded.get(key)
+        if recorded is None or not fits(recorded):
+            self._recorded.pop(key, None)
+            others = [other for other in self._recorded if not self._kept(other)]
+            if not self._kept(key) and len(others) >= _REMEMBERED:
+                del self._recorded[others[0]]
+            recorded = self._recorded[key] = record(key)
+        return recorded
 
 
 class Part(Protocol):

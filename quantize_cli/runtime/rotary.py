@@ -69,18 +69,6 @@ class Rotary:
         found = power(np.array(np.float32(self.base)), float(np.float32(-1 / self.unscaled.size)))
         return found.astype(np.float32)
 
-    def rotate(self, vectors: np.ndarray, turns: np.ndarray) -> np.ndarray:
-        """Turn the first columns of `vectors` (..., n, heads, head width) f32 by `turns(positions)`."""
-        turned, kept = np.split(vectors, [2 * turns.shape[-1]], axis=-1)
-        turns = turns[:, None, :]
-        if self.adjacent_pairs:
-            rotated: np.ndarray = (np.ascontiguousarray(turned).view(np.complex64) * turns).view(np.float32)
-        else:
-            first, second = np.split(turned, 2, axis=-1)
-            cosine, sine = turns.real, turns.imag
-            rotated = np.concatenate([first * cosine - second * sine, first * sine + second * cosine], axis=-1)
-        return np.concatenate([rotated, kept], axis=-1) if kept.size else rotated
-
 
 def rotated_columns(model: Described, hyperparameters: Hyperparameters) -> int:
     """How many columns of a head turn; InputError when they are no pairs, or fewer than the family turns."""

@@ -4,7 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from threading import Timer
-from typing import Any, NoReturn
+from typing import NoReturn
 
 import numpy as np
 
@@ -19,28 +19,31 @@ from quantize_cli.runtime.layer import Layer, Linear, Norm
 from quantize_cli.runtime.matrix import Matrix
 from quantize_cli.runtime.parts import Parts, read_layer
 from quantize_cli.runtime.program import Threads
-from quantize_cli.runtime.recorder import FEW, Tape
+from quantize_cli.runtime.recorder import FEW, Recordings, Tape
 from quantize_cli.runtime.residence import settle
 from quantize_cli.runtime.rotary import Rotary, read_local_rotary, read_rotary, rotated_columns
 from quantize_cli.runtime.substitution import tensors
 from quantize_cli.runtime.turns import Turns, place_all, turns_of
 
 _PATIENCE_SECONDS = 1.0
-_KEPT = 2
-"""Recordings kept besides those of one token: those of the parts that a prompt or a text is cut into."""
 
 
 @dataclass
-class _Pass:
-    """A recorded forward pass over a cache, and where what changes from run to run lies."""
+class Recording:
+    """A forward pass recorded over a cache, and where what changes from run to run lies."""
 
     cache: Cache
     tape: Tape
     stream: np.ndarray
+    """(sequences * n, width) f32: what layers add to."""
     turns: tuple[Turns, ...]
     """For layers that see everything, and for those with a window; or none."""
     result: np.ndarray
     """Hidden states of all positions, or logits of the last."""
+
+
+def _passes_by_count() -> Recordings[tuple[int, bool], Recording]:
+    return Recordings(kept=lambda key: key[0] == 1)
 
 
 @dataclass(frozen=True)
@@ -60,9 +63,10 @@ class Transformer:
     threads: Threads
     path: Path
     """Of the model, for messages."""
-    _passes: dict[tuple[int, bool], _Pass] = field(default_factory=dict)
-    _spares: list[Cache] = field(default_factory=list)
-    _projections: dict[tuple[int, bool], tuple[Tape, np.ndarray, np.ndarray]] = field(default_factory=dict)
+    _passes: Recordings[tuple[int, bool], Recording] = field(default_factory=_passes_by_count, init=False)
+    """By the number of positions, and whether only the last one's logits are wanted."""
+    _projections: Recordings[int, tuple[Tape, np.ndarray, np.ndarray]] = field(default_factory=Recordings, init=False)
+    _spares: list[Cache] = field(default_factory=list, init=False)
 
     @property
     def vocabulary(self) -> int:
@@ -90,12 +94,14 @@ class Transformer:
 
     def _run(self, batch: np.ndarray, cache: Cache, predict: bool) -> np.ndarray:
         """Run the recorded pass; what it gives will be overwritten by the next run."""
-        self._check(batch, cache)
-        count = batch.shape[1]
-        recorded = self._passes.get((count, predict))
-        if recorded is None or recorded.cache is not cache:
-            recorded = self._record(cache, count, predict)
-            _keep(self._passes, (count, predict), recorded)
+        sequences, count = batch.shape
+        stop = cache.length + count
+        self.check_tokens(batch, stop)
+        if cache.sequences != sequences or cache.capacity < stop:
+            raise ValueError(f"a cache of {cache.sequences} x {cache.capacity} cannot hold {sequences} x {stop}")
+        recorded = self._passes.get(
+            (count, predict), lambda key: self._record(cache, *key), fits=lambda recorded: recorded.cache is cache
+        )
         places = np.arange(cache.length, cache.length + count)
         recorded.stream[:] = self.embed(batch, places)
         place_all(recorded.turns, places, cache.capacity)
@@ -107,12 +113,7 @@ class Transformer:
 
     def project(self, hidden: np.ndarray) -> np.ndarray:
         """What `hidden` gives, or some positions of it (..., width) -> logits (..., vocabulary)."""
-        count = hidden.size // hidden.shape[-1]
-        key = count, False
-        if key not in self._projections:
-            tape, flat = Tape(self.threads), np.empty((count, hidden.shape[-1]), np.float32)
-            _keep(self._projections, key, (tape, flat, self._record_projection(tape, flat)))
-        tape, flat, logits = self._projections[key]
+        tape, flat, logits = self._projections.get(hidden.size // hidden.shape[-1], self._recorded_projection)
         flat[:] = hidden.reshape(flat.shape)
         tape.run()
         with np.errstate(over="ignore", invalid="ignore"):
@@ -125,13 +126,15 @@ class Transformer:
     def _refuse_not_finite(self, batch: np.ndarray, cache: Cache) -> NoReturn:
         """Say why what came of tokens (sequences, n) is not finite: a weight, or else the layer that overflows."""
         self._refuse_weights()
-        places, turns = np.arange(cache.length, cache.length + batch.shape[1]), self.turns(batch.shape[1])
-        stream = np.ascontiguousarray(self.embed(batch, places))
-        place_all(turns, places, cache.capacity)
+        places = np.arange(cache.length, cache.length + batch.shape[1])
+        stream = self.embed(batch, places)
         for index, layer in enumerate(self.layers):
-            tape = Tape(self.threads)
-            self.record_layer(tape, layer, index, stream, turns, cache)
-            tape.run()
+            recording = self.new_recording(cache, batch.shape[1])
+            recording.stream[:] = stream
+            place_all(recording.turns, places, cache.capacity)
+            self.record_layer(recording, layer, index)
+            recording.tape.run()
+            stream = recording.stream
             if not np.isfinite(stream).all():
                 raise InputError(f"{self.path}: activations overflow in layer {index}, though all weights are finite")
         raise InputError(f"{self.path}: logits overflow, though all weights are finite")
@@ -148,7 +151,7 @@ class Transformer:
         try:
             for count in (1, FEW):
                 self._record(Cache(self.hyperparameters, count), count, predict=True)
-                self._record_projection(Tape(self.threads), np.empty((count, self.hyperparameters.width), np.float32))
+                self._recorded_projection(count)
         finally:
             compiling.cancel()
 
@@ -169,92 +172,90 @@ class Transformer:
                 stream = stream + np.tile(self.positions.rows(places), (len(batch), 1))
         return stream
 
+    def _recorded_projection(self, count: int) -> tuple[Tape, np.ndarray, np.ndarray]:
+        """A recording of the output matrix, where it takes hidden states (count, width), and where logits will lie."""
+        tape, hidden = Tape(self.threads), np.empty((count, self.hyperparameters.width), np.float32)
+        return tape, hidden, self._record_projection(tape, hidden)
+
     def _record_projection(self, tape: Tape, hidden: np.ndarray) -> np.ndarray:
         logits = self.output.record(tape, hidden)
         if cap := self.hyperparameters.logit_cap:
             tape.add(elementwise.soft_cap, y=logits, cap=cap)
         return logits
 
-    def turns(self, count: int) -> tuple[Turns, ...]:
-        """Room for how the vectors of `count` positions turn."""
-        if self.rotary is None or self.local_rotary is None:
-            return ()
-        everywhere = turns_of(self.rotary, count)
-        return everywhere, everywhere if self.local_rotary is self.rotary else turns_of(self.local_rotary, count)
+    def new_recording(self, cache: Cache, count: int) -> Recording:
+        """Nothing yet, of `count` more positions of each of the cache's sequences."""
+        stream = np.empty((cache.sequences * count, self.hyperparameters.width), np.float32)
+        turns: tuple[Turns, ...] = ()
+        if self.rotary is not None and self.local_rotary is not None:
+            everywhere = turns_of(self.rotary, count)
+            local = everywhere if self.local_rotary is self.rotary else turns_of(self.local_rotary, count)
+            turns = everywhere, local
+        return Recording(cache, Tape(self.threads), stream, turns, stream)
 
-    def _record(self, cache: Cache, count: int, predict: bool) -> _Pass:
+    def _record(self, cache: Cache, count: int, predict: bool) -> Recording:
         """Record the pass of `count` more positions of each of the cache's sequences."""
-        tape, width = Tape(self.threads), self.hyperparameters.width
-        stream = np.empty((cache.sequences * count, width), np.float32)
-        turns = self.turns(count)
+        recording = self.new_recording(cache, count)
         for index, layer in enumerate(self.layers):
-            self.record_layer(tape, layer, index, stream, turns, cache)
-        if predict:
-            logits = self._record_projection(tape, self.norm.record(tape, stream[-1:]))
-            return _Pass(cache, tape, stream, turns, logits)
-        return _Pass(cache, tape, stream, turns, self.norm.record(tape, stream))
+            self.record_layer(recording, layer, index)
+        hidden = self.norm.record(recording.tape, recording.stream[-1:] if predict else recording.stream)
+        recording.result = self._record_projection(recording.tape, hidden) if predict else hidden
+        return recording
 
-    def record_layer(
-        self, tape: Tape, layer: Layer, place: int, stream: np.ndarray, turns: tuple[Turns, ...], cache: Cache
-    ) -> None:
-        """Record what a layer adds to `stream` (sequences * n, width); `place` is its place in the cache."""
+    def record_layer(self, recording: Recording, layer: Layer, place: int = 0) -> None:
+        """Record what a layer adds to the stream; `place` is its place in the cache."""
+        self.record_attention(recording, layer, place)
+        self.record_feed_forward(recording, layer)
+
+    def record_attention(self, recording: Recording, layer: Layer, place: int = 0) -> None:
+        """Record the first half of a layer."""
+        tape, stream = recording.tape, recording.stream
         with tape.scope():
-            mixed = self._record_attention(tape, layer, place, layer.attention_norm.record(tape, stream), turns, cache)
+            mixed = self._record_attention(recording, layer, place, layer.attention_norm.record(tape, stream))
             post = layer.attention_post_norm
             tape.add(elementwise.add, y=stream, x=mixed if post is None else post.record(tape, mixed))
+
+    def record_feed_forward(self, recording: Recording, layer: Layer) -> None:
+        """Record the second half of a layer."""
+        tape, stream = recording.tape, recording.stream
         with tape.scope():
             formed = layer.feed_forward.record(tape, layer.feed_forward_norm.record(tape, stream))
             post = layer.feed_forward_post_norm
             tape.add(elementwise.add, y=stream, x=formed if post is None else post.record(tape, formed))
 
-    def _record_attention(
-        self, tape: Tape, layer: Layer, place: int, x: np.ndarray, turns: tuple[Turns, ...], cache: Cache
-    ) -> np.ndarray:
+    def _record_attention(self, recording: Recording, layer: Layer, place: int, x: np.ndarray) -> np.ndarray:
         """Record what attention makes of normed activations (sequences * n, width), which is as large."""
-        sizes = self.hyperparameters
+        sizes, tape, cache = self.hyperparameters, recording.tape, recording.cache
         width = sizes.head_width
         queries, keys, values = (part.record(tape, x) for part in (layer.query, layer.key, layer.value))
         if layer.query_norm is not None and layer.key_norm is not None:
             queries = layer.query_norm.record(tape, queries.reshape(-1, width)).reshape(queries.shape)
             keys = layer.key_norm.record(tape, keys.reshape(-1, width)).reshape(keys.shape)
-        if turns:
-            turn = turns[layer.window > 0]
+        if recording.turns:
+            turn = recording.turns[layer.window > 0]
             turned = rotate.rotate_adjacent if turn.rotary.adjacent_pairs else rotate.rotate_halves
-            turning: dict[str, Any] = {"cosines": turn.cosines, "sines": turn.sines, "width": width}
-            tape.add(turned, vectors=queries, **turning)
-            tape.add(turned, vectors=keys, **turning, beside=True)
-        stored: dict[str, Any] = {"all_keys": cache.keys[place], "all_values": cache.values[place]}
-        stored["stored"] = cache.cell
-        tape.add(keep.keep, keys=keys, values=values, **stored)
+            tape.add(turned, vectors=queries, cosines=turn.cosines, sines=turn.sines, width=width)
+            tape.add(turned, vectors=keys, cosines=turn.cosines, sines=turn.sines, width=width, beside=True)
+        all_keys, all_values = cache.keys[place], cache.values[place]
+        tape.add(keep.keep, keys=keys, values=values, all_keys=all_keys, all_values=all_values, stored=cache.cell)
         out = tape.array(*queries.shape)
         scratch = tape.array(tape.threads.count, attend.scratch_columns(cache.keys.shape[2], width))
         tape.add(
-            attend.attend, queries=queries, **stored, out=out, scratch=scratch, scale=sizes.score_scale,
-            cap=sizes.score_cap, window=layer.window, sequences=cache.sequences,
+            attend.attend, queries=queries, all_keys=all_keys, all_values=all_values, stored=cache.cell, out=out,
+            scratch=scratch, scale=sizes.score_scale, cap=sizes.score_cap, window=layer.window,
+            sequences=cache.sequences,
         )  # fmt: skip
         return layer.attention_output.record(tape, out)
 
-    def _check(self, batch: np.ndarray, cache: Cache) -> None:
-        sequences, count = batch.shape
+    def check_tokens(self, batch: np.ndarray, positions: int) -> None:
+        """InputError for tokens (sequences, n) that the model does not have, or more positions than it has."""
         if not batch.size:
             raise InputError("there are no tokens to run")
         unknown = batch[(batch < 0) | (batch >= self.vocabulary)]
         if unknown.size:
             raise InputError(f"token {unknown[0]} is not in a vocabulary of {self.vocabulary}")
-        stop = cache.length + count
-        if cache.sequences != sequences or cache.capacity < stop:
-            raise ValueError(f"a cache of {cache.sequences} x {cache.capacity} cannot hold {sequences} x {stop}")
-        if self.positions is not None and stop > self.positions.tensor.row_count:
-            raise InputError(f"the model has {self.positions.tensor.row_count} positions, {stop} are needed")
-
-
-def _keep(kernel_cache: dict[tuple[int, bool], Any], key: tuple[int, bool], recorded: Any) -> None:
-    """Remember a recording, and forget the oldest of others than those of one position."""
-    kernel_cache.pop(key, None)
-    others = [other for other in kernel_cache if other[0] != 1]
-    if key[0] != 1 and len(others) >= _KEPT:
-        del kernel_cache[others[0]]
-    kernel_cache[key] = recorded
+        if self.positions is not None and positions > self.positions.tensor.row_count:
+            raise InputError(f"the model has {self.positions.tensor.row_count} positions, {positions} are needed")
 
 
 def from_model(model: Described, threads: int | None = None, resident: bool = True) -> Transformer:

@@ -1,5 +1,6 @@
 """Shows whoever asks what a model's matrices are given to multiply, while it runs."""
 
+import re
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
@@ -15,12 +16,23 @@ from quantize_cli.runtime.transformer import Transformer
 Watch = Callable[[str, int, np.ndarray], None]
 """Called with a tensor's name, the number of the matrix in it (an expert's, else 0) and activations (n, columns) f32.
 
-The activations are lent: what wants to keep them copies them.
+Matrices that read the same activations are watched once, by the first of them. The activations are lent: what wants to
+keep them copies them.
 """
+Chosen = Callable[[str], bool]
+"""Of a tensor's name, whether something is done with its matrices."""
+
+_SHARED = re.compile(r"\.(attn_(?:q|k|v|qkv)|ffn_(?:gate|up))(_[a-z]+)?\.weight$")
+"""Names of matrices that read what others of their layer read too: the queries' input, or the feed-forward's."""
 
 
-Wanted = Callable[[str], bool]
-"""Of a tensor's name, whether something is wanted of its matrices."""
+def input_of(name: str) -> str:
+    """A name for what the tensor multiplies: the same for tensors that are given the same."""
+    match = _SHARED.search(name)
+    if match is None:
+        return name
+    kind = "attention" if match[1].startswith("attn") else "feed_forward"
+    return f"{name[: match.start()]}.{kind}{match[2] or ''}"
 
 
 def _always(name: str) -> bool:
@@ -28,11 +40,11 @@ def _always(name: str) -> bool:
 
 
 @dataclass(frozen=True)
-class Watched:
-    """A matrix that shows what it is given, and then multiplies it unless nobody wants to know what comes of it."""
+class ObservedMatrix:
+    """A matrix that shows what it is given if there is a watch, and then multiplies it or leaves zeros."""
 
     matrix: Product
-    watch: Watch
+    watch: Watch | None
     number: int
     multiplies: bool
 
@@ -41,46 +53,44 @@ class Watched:
         return self.matrix.tensor
 
     def record(self, tape: Tape, x: np.ndarray) -> np.ndarray:
-        tape.call(lambda: self.watch(self.tensor.name, self.number, x))
-        return self.matrix.record(tape, x) if self.multiplies else _anything(self.matrix, tape, x)
-
-
-@dataclass(frozen=True)
-class Idle:
-    """A matrix of whose products nothing is wanted."""
-
-    matrix: Product
-
-    @property
-    def tensor(self) -> Tensor:
-        return self.matrix.tensor
-
-    def record(self, tape: Tape, x: np.ndarray) -> np.ndarray:
-        return _anything(self.matrix, tape, x)
-
-
-def _anything(matrix: Product, tape: Tape, x: np.ndarray) -> np.ndarray:
-    """Finite numbers where the product would lie."""
-    out = tape.array(len(x), matrix.tensor.row_count)
-    tape.call(lambda: out.fill(0))
-    return out
+        watch = self.watch
+        if watch is not None:
+            tape.call(lambda: watch(self.tensor.name, self.number, x))
+        if self.multiplies:
+            return self.matrix.record(tape, x)
+        zeros = tape.array(len(x), self.matrix.tensor.row_count)
+        tape.call(lambda: zeros.fill(0))
+        return zeros
 
 
 def watched(transformer: Transformer, watch: Watch) -> Transformer:
     """The same model, all of whose matrices but the token embedding are watched; of a fused one its first part."""
     output = transformer.output
     if output.matrix is not transformer.embedding:
-        output = _Watcher(watch).linear(output, 0)
-    layers = tuple(watched_layer(layer, watch) for layer in transformer.layers)
-    return replace(transformer, layers=layers, output=output, _passes={}, _spares=[], _projections={})
+        output = replace(output, matrix=ObservedMatrix(output.matrix, watch, 0, multiplies=True))
+    return replace(
+        transformer, layers=tuple(watched_layer(layer, watch) for layer in transformer.layers), output=output
+    )
 
 
-def watched_layer(layer: Layer, watch: Watch, shown: Wanted = _always, multiplied: Wanted = _always) -> Layer:
+def watched_layer(layer: Layer, watch: Watch, shown: Chosen = _always, multiplied: Chosen = _always) -> Layer:
     """The same layer, whose tensors `shown` are watched, and those not `multiplied` give zeros.
 
     Whoever only wants to see the inputs of some does not pay for those behind.
     """
-    return changed(layer, _Watcher(watch, shown, multiplied).linear)
+    inputs: set[tuple[str, int]] = set()
+
+    def observe(linear: Linear, number: int) -> Linear:
+        name = linear.matrix.tensor.name
+        key, multiplies = (input_of(name), number), multiplied(name)
+        shows = shown(name) and key not in inputs
+        if shows:
+            inputs.add(key)
+        if multiplies and not shows:
+            return linear
+        return replace(linear, matrix=ObservedMatrix(linear.matrix, watch if shows else None, number, multiplies))
+
+    return changed(layer, observe)
 
 
 def watched_shapes(transformer: Transformer) -> dict[str, tuple[int, int]]:
@@ -95,19 +105,3 @@ def watched_shapes(transformer: Transformer) -> dict[str, tuple[int, int]]:
     for layer in transformer.layers:
         changed(layer, note)
     return shapes
-
-
-class _Watcher:
-    """Wraps matrices, each tensor's once."""
-
-    def __init__(self, watch: Watch, shown: Wanted = _always, multiplied: Wanted = _always) -> None:
-        self._watch, self._shown, self._multiplied = watch, shown, multiplied
-        self._met: set[tuple[str, int]] = set()
-
-    def linear(self, linear: Linear, number: int) -> Linear:
-        name = linear.matrix.tensor.name
-        multiplies = self._multiplied(name)
-        if (name, number) in self._met or not self._shown(name):
-            return linear if multiplies else replace(linear, matrix=Idle(linear.matrix))
-        self._met.add((name, number))
-        return replace(linear, matrix=Watched(linear.matrix, self._watch, number, multiplies))

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from quantize_cli.budget import analysis
-from quantize_cli.budget.inputs import Seen
+from quantize_cli.budget.inputs import TensorInputs
 from quantize_cli.budget.sensitivity import Effort, Sensitivities, Sensitivity, measure
 from quantize_cli.formats.ggml import GgmlType
 from quantize_cli.model.source import Model, open_model
@@ -16,13 +16,13 @@ from tests.runtime import synthetic
 TYPES = (GgmlType.Q4_0, GgmlType.Q8_0)
 
 
-def sensitivity(name: str, seen: Seen | None = None, loss: float = 0.5) -> Sensitivity:
+def sensitivity(name: str, seen: TensorInputs | None = None, loss: float = 0.5) -> Sensitivity:
     losses = {TYPES[0]: loss, TYPES[1]: loss / 8}
     return Sensitivity(name, (4, 32), losses, frozenset(TYPES[:1]), losses, seen)
 
 
-def seen(counts: list[int], squares: np.ndarray) -> Seen:
-    return Seen(np.array(counts), squares, np.sqrt(squares).astype(np.float32))
+def seen(counts: list[int], squares: np.ndarray) -> TensorInputs:
+    return TensorInputs(np.array(counts), squares)
 
 
 @pytest.fixture(scope="module")
@@ -50,8 +50,8 @@ def test_experts_have_shares_of_what_their_stack_met(measured: tuple[Model, Sens
         shares = analysis.experts(tensor)
         assert shares is not None
         assert (shares.shape, shares.sum()) == ((4,), pytest.approx(1))
-        assert tensor.seen is not None
-        assert tensor.seen.counts.sum() == 2 * 64  # each token meets two
+        assert tensor.inputs is not None
+        assert tensor.inputs.counts.sum() == 2 * 64  # each token meets two
     assert analysis.experts(sensitivity("a.weight")) is None
 
 

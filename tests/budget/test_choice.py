@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from quantize_cli.budget.choice import choose
+from quantize_cli.budget.choice import within
 from quantize_cli.budget.frontier import curve, further
 from quantize_cli.budget.memory import besides
 from quantize_cli.budget.options import Losses, menu
@@ -56,7 +56,7 @@ def test_the_bytes_counted_are_those_of_the_file(alignment: int, model: Model, t
     losses = losses_of(aligned)
     options = menu(aligned, losses, PROVENANCE)
     for budget in np.linspace(options.smallest, options.largest, 4).astype(int).tolist():
-        chosen = choose(aligned, losses, budget, PROVENANCE)
+        chosen = within(aligned, menu(aligned, losses, PROVENANCE), budget)
         made = plan.make(aligned, chosen, provenance=PROVENANCE)
         path = tmp_path / f"{budget}.gguf"
         writing.write({path: made}, None, Threads(2), writing.Report())
@@ -67,15 +67,15 @@ def test_the_bytes_counted_are_those_of_the_file(alignment: int, model: Model, t
 def test_a_budget_below_the_smallest_file_names_that(model: Model) -> None:
     losses = losses_of(model)
     smallest = menu(model, losses).smallest
-    assert plan.make(model, choose(model, losses, smallest)).nbytes == smallest
+    assert plan.make(model, within(model, menu(model, losses), smallest)).nbytes == smallest
     with pytest.raises(OverBudgetError, match=f"{smallest - 1} bytes are too few, the smallest .* has {smallest}"):
-        choose(model, losses, smallest - 1)
+        within(model, menu(model, losses), smallest - 1)
 
 
 def test_a_tensor_with_a_rule_of_its_own_keeps_it(model: Model) -> None:
     losses, rules = losses_of(model), [Rule(GgmlType.F16, "*attn_v*")]
     for budget in (menu(model, losses, rules=rules).smallest, 1 << 40):
-        chosen = choose(model, losses, budget, rules=rules)
+        chosen = within(model, menu(model, losses, rules=rules), budget)
         types = {step.tensor.name: step.type for step in plan.make(model, chosen).steps}
         assert {type_ for name, type_ in types.items() if "attn_v" in name} == {GgmlType.F16}
 

@@ -8,8 +8,8 @@ import pytest
 from quantize_cli.calibration import awq
 from quantize_cli.calibration.folding import errors
 from quantize_cli.calibration.folding.errors import Rounding
-from quantize_cli.calibration.folding.folding import Folding, Place, places
-from quantize_cli.calibration.statistics.activations import Activations, Calibration
+from quantize_cli.calibration.folding.folding import Folding, ScaleMapping, mappings
+from quantize_cli.calibration.statistics.observer import Observer, SecondMoments, read_by_layers
 from quantize_cli.formats.ggml import GgmlType
 from quantize_cli.model.source import Model, open_model
 from quantize_cli.quants import decode, encode
@@ -30,22 +30,24 @@ def rounding(model: Model, type_: GgmlType, weighted: bool = True) -> Rounding:
     return Rounding(Folding(model), types(model, type_), weighted, 2)
 
 
-def chosen(model: Model, of: Rounding) -> list[tuple[Place, np.ndarray]]:
-    calibration = Calibration(model, CHUNKS)
-    return [found for layer in places(model) for found in awq.search(layer, calibration, of)]
+def chosen(model: Model, of: Rounding) -> list[tuple[ScaleMapping, np.ndarray]]:
+    calibration = read_by_layers(model, CHUNKS)
+    return [found for layer in mappings(model) for found in awq.search(layer, calibration, of)]
 
 
 @pytest.mark.parametrize("type_", [GgmlType.Q4_0, GgmlType.IQ4_NL, GgmlType.Q8_0])
 @pytest.mark.parametrize("weighted", [True, False])
-def test_no_place_errs_more_than_unscaled(type_: GgmlType, weighted: bool, tmp_path: Path) -> None:
+def test_no_mapping_errs_more_than_unscaled(type_: GgmlType, weighted: bool, tmp_path: Path) -> None:
     model = outlying(tmp_path, Decoder("llama", experts=3))
     of = rounding(model, type_, weighted)
-    scales, calibration, gains = chosen(model, of), Calibration(model, CHUNKS), []
-    for layer in places(model):
-        seen = calibration.look({reader.input for place in layer for reader in place.readers})
-        for place in layer:
-            best = next(best for found, best in scales if found == place)
-            before, after = of.errors(place, np.stack([np.ones_like(best), best]), seen)
+    scales, calibration, gains = chosen(model, of), read_by_layers(model, CHUNKS), []
+    for layer in mappings(model):
+        observer = Observer()
+        seen = observer.collect(SecondMoments)
+        calibration.observe(observer)
+        for mapping in layer:
+            best = next(best for found, best in scales if found == mapping)
+            before, after = of.errors(mapping, np.stack([np.ones_like(best), best]), seen)
             gains.append(after / before)
     assert max(gains) <= 1
     assert min(gains) < 0.95
@@ -54,12 +56,12 @@ def test_no_place_errs_more_than_unscaled(type_: GgmlType, weighted: bool, tmp_p
 @pytest.mark.parametrize("weighted", [True, False])
 def test_errors_are_those_of_the_outputs(weighted: bool, tmp_path: Path) -> None:
     model = open_model(small(tmp_path))
-    place = places(model)[0][0]
+    mapping = mappings(model)[0][0]
     x = np.random.default_rng(0).normal(0, np.linspace(0.1, 3, 64), (200, 64)).astype(np.float32)
-    seen = {place.input: Activations(64)}
-    seen[place.input].add(x, with_moment=True)
+    seen = {mapping.input: SecondMoments(64)}
+    seen[mapping.input].add(x)
     scales = np.random.default_rng(1).uniform(0.5, 2, (3, 64)).astype(np.float32)
-    found = rounding(model, GgmlType.Q4_0, weighted).errors(place, scales, seen)
+    found = rounding(model, GgmlType.Q4_0, weighted).errors(mapping, scales, seen)
     expected = np.zeros(3)
     for index, columns in enumerate(scales):
         importance = (np.square(x / columns).mean(axis=0)).astype(np.float32) if weighted else None
@@ -101,9 +103,9 @@ def test_moments_that_do_not_fit_together_take_turns(tmp_path: Path, monkeypatch
     together = chosen(model, rounding(model, GgmlType.Q4_0))
     monkeypatch.setattr(errors, "_MOMENTS_NBYTES", 96 * 96 * 8)
     of = rounding(model, GgmlType.Q4_0)
-    assert [len(of.turns(layer)) for layer in places(model)] == [6, 6]
-    for (place, scales), (same_place, same_scales) in zip(together, chosen(model, of), strict=True):
-        assert place == same_place
+    assert [len(of.turns(layer)) for layer in mappings(model)] == [6, 6]
+    for (mapping, scales), (same_mapping, same_scales) in zip(together, chosen(model, of), strict=True):
+        assert mapping == same_mapping
         assert np.array_equal(scales, same_scales)
 
 

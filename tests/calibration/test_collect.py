@@ -29,7 +29,7 @@ def collected(transformer: Transformer, chunks: np.ndarray, process_output: bool
     collector = Collector(Path("m.gguf"), transformer, shapes_of(transformer, process_output), None)
     for number, chunk in enumerate(chunks, 1):
         collector.run(number, chunk)
-    return collector.entries
+    return collector.entries()
 
 
 def normed(x: np.ndarray, weight: np.ndarray) -> np.ndarray:

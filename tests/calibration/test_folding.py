@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from quantize_cli.calibration.folding.folding import LARGEST, Folding, Place, Reader, alive, places, safe
+from quantize_cli.calibration.folding.folding import LARGEST, Folding, Reader, ScaleMapping, alive, mappings, safe
 from quantize_cli.errors import InputError
 from quantize_cli.formats.ggml import GgmlType
 from quantize_cli.model.source import Model, open_model
@@ -23,13 +23,13 @@ def opened(folder: Path, decoder: Decoder, type_: GgmlType = GgmlType.F32) -> Mo
 
 
 def folded(model: Model, powers_of_two: bool = False) -> Model:
-    """Every place of the model scaled by something between 1 / LARGEST and LARGEST."""
+    """Every mapping of the model scaled by something between 1 / LARGEST and LARGEST."""
     random, folding = np.random.default_rng(3), Folding(model)
-    for place in (place for layer in places(model) for place in layer):
-        exponents = random.uniform(-5, 5, place.channels)
+    for mapping in (mapping for layer in mappings(model) for mapping in layer):
+        exponents = random.uniform(-5, 5, mapping.channels)
         scales = np.exp2(np.rint(exponents) if powers_of_two else exponents).astype(np.float32)
         assert scales.max() <= LARGEST
-        folding.add(place, scales)
+        folding.add(mapping, scales)
     return folding.model()
 
 
@@ -68,8 +68,8 @@ def test_folded_tensors_read_the_same_in_any_chunks(step: int, tmp_path: Path) -
         assert np.array_equal(whole, np.concatenate(parts))
 
 
-def names(place: Place) -> tuple[list[str], list[str]]:
-    return [maker.name for maker in place.makers], [reader.name for reader in place.readers]
+def names(mapping: ScaleMapping) -> tuple[list[str], list[str]]:
+    return [producer.name for producer in mapping.producers], [reader.name for reader in mapping.readers]
 
 
 @pytest.mark.parametrize(
@@ -82,30 +82,30 @@ def names(place: Place) -> tuple[list[str], list[str]]:
         ("qwen2moe", ["attn_norm", "attn_v", "ffn_norm", *["ffn_up_exps"] * 6, "ffn_up_shexp"]),
     ],
 )
-def test_each_layer_has_its_places(name: str, expected: list[str], tmp_path: Path) -> None:
-    layer = places(opened(tmp_path, DECODERS[name]))[1]
-    assert [place.makers[0].name for place in layer] == [f"blk.1.{maker}.weight" for maker in expected]
+def test_each_layer_has_its_mappings(name: str, expected: list[str], tmp_path: Path) -> None:
+    layer = mappings(opened(tmp_path, DECODERS[name]))[1]
+    assert [mapping.producers[0].name for mapping in layer] == [f"blk.1.{producer}.weight" for producer in expected]
 
 
 def test_all_that_reads_a_norm_is_scaled_with_it(tmp_path: Path) -> None:
-    place = places(opened(tmp_path, DECODERS["qwen2moe"]))[0][2]
+    mapping = mappings(opened(tmp_path, DECODERS["qwen2moe"]))[0][2]
     everywhere = ["ffn_gate_inp", "ffn_gate_inp_shexp", "ffn_gate_shexp", "ffn_up_shexp"]
     experts = [f"ffn_{kind}_exps" for _, kind in product(range(6), ("gate", "up"))]
-    assert names(place) == (["blk.0.ffn_norm.weight"], [f"blk.0.{name}.weight" for name in everywhere + experts])
+    assert names(mapping) == (["blk.0.ffn_norm.weight"], [f"blk.0.{name}.weight" for name in everywhere + experts])
 
 
 def test_the_output_is_left_alone(tmp_path: Path) -> None:
     model = opened(tmp_path, DECODERS["llama"])
-    makers = [place.makers[0].name for layer in places(model) for place in layer]
-    assert all(name.startswith("blk.") for name in makers)
+    producers = [mapping.producers[0].name for layer in mappings(model) for mapping in layer]
+    assert all(name.startswith("blk.") for name in producers)
 
 
 def test_query_heads_share_the_channels_of_their_values() -> None:
-    place = Place(4, (), (Reader("o", ("o", 0)),), ("o", 0), shared=3, head_width=2)
-    columns = place.spread(np.array([1, 2, 3, 4]))
+    mapping = ScaleMapping(4, (), (Reader("o", ("o", 0)),), ("o", 0), shared=3, head_width=2)
+    columns = mapping.spread(np.array([1, 2, 3, 4]))
     assert columns.tolist() == [1, 2] * 3 + [3, 4] * 3
-    assert place.largest(np.arange(12)).tolist() == [4, 5, 10, 11]
-    assert place.mean(np.arange(12)).tolist() == [2, 3, 8, 9]
+    assert mapping.largest(np.arange(12)).tolist() == [4, 5, 10, 11]
+    assert mapping.mean(np.arange(12)).tolist() == [2, 3, 8, 9]
 
 
 def test_safe_scales_are_proportional_within_bounds_around_one() -> None:

@@ -10,7 +10,7 @@ import pytest
 
 from quantize_cli import quants
 from quantize_cli.calibration import gptq, zeroquant
-from quantize_cli.calibration.runner.sequence import Calibration, covered, rounded
+from quantize_cli.calibration.runner.sequence import SequenceJob, covered, rounded
 from quantize_cli.calibration.statistics.inputs import Inputs
 from quantize_cli.errors import InputError
 from quantize_cli.formats.ggml import GgmlType, row_nbytes
@@ -54,12 +54,12 @@ def matrices(model: Model) -> list[str]:
     return [t.name for t in model.tensors if len(t.shape) > 1 and not any(part in t.name for part in small)]
 
 
-def job(model: Model, type_: GgmlType, threads: int = 2) -> Calibration:
+def job(model: Model, type_: GgmlType, threads: int = 2) -> SequenceJob:
     types = {name: found for name, found in covered(model, types_of(model, type_)).items() if name in matrices(model)}
-    return Calibration(model, types, CHUNKS, gptq.round_rows, threads)
+    return SequenceJob(model, types, CHUNKS, gptq.round_rows, threads)
 
 
-def finished(calibration: Calibration, results: dict[str, np.ndarray]) -> Model:
+def finished(calibration: SequenceJob, results: dict[str, np.ndarray]) -> Model:
     """The model with what is rounded in it."""
 
     def become(tensor: Tensor) -> Tensor:
@@ -70,7 +70,7 @@ def finished(calibration: Calibration, results: dict[str, np.ndarray]) -> Model:
     return replace(model, tensors=[become(t) if t.name in results else t for t in model.tensors])
 
 
-def plain(calibration: Calibration) -> dict[str, np.ndarray]:
+def plain(calibration: SequenceJob) -> dict[str, np.ndarray]:
     by_name = {tensor.name: tensor for tensor in calibration.model.tensors}
     return {
         name: quants.encode(type_, by_name[name].read(0, by_name[name].row_count))
@@ -153,7 +153,7 @@ def test_each_expert_is_rounded_for_the_tokens_it_is_sent(tmp_path: Path) -> Non
         return quants.encode(type_, wanted)
 
     chunks = tokens(40).reshape(2, 20)
-    list(rounded(Calibration(model, {name: GgmlType.Q4_0}, chunks, note)))
+    list(rounded(SequenceJob(model, {name: GgmlType.Q4_0}, chunks, note)))
     seen, _ = shown(from_model(model), lambda found: found == name)
     own = [seen[name, number].astype(float).T @ seen[name, number] for number in range(decoder.experts)]
     pooled = sum(own) / sum(len(x) for x in seen.values())
@@ -161,6 +161,21 @@ def test_each_expert_is_rounded_for_the_tokens_it_is_sent(tmp_path: Path) -> Non
     for second, inputs in zip(own, given, strict=True):
         expected = second + 0.25 * decoder.width * pooled
         assert np.allclose(inputs.moments, expected / expected.diagonal().mean(), atol=1e-4)
+
+
+@pytest.mark.parametrize("kinds", [("attn_q", "attn_v"), ("ffn_gate", "ffn_up")])
+def test_a_matrix_rounded_alone_has_the_inputs_that_it_shares(kinds: tuple[str, str], tmp_path: Path) -> None:
+    model, given = model_of(tmp_path, "llama"), list[np.ndarray]()
+
+    def note(type_: GgmlType, wanted: np.ndarray, inputs: Inputs) -> np.ndarray:
+        given.append(inputs.moments)
+        return quants.encode(type_, wanted)
+
+    for kind in kinds:
+        list(rounded(SequenceJob(model, {f"blk.0.{kind}.weight": GgmlType.Q4_0}, CHUNKS, note)))
+    first, second = given
+    assert np.array_equal(first, second)
+    assert not np.array_equal(first, np.eye(64))
 
 
 def test_numbers_and_what_is_not_multiplied_are_not_covered(tmp_path: Path) -> None:

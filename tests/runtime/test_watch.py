@@ -8,10 +8,10 @@ import pytest
 
 from quantize_cli.model.source import open_model
 from quantize_cli.model.tensor import Tensor
-from quantize_cli.runtime.layer_runner import Walk
+from quantize_cli.runtime.layer_runner import LayerRunner
 from quantize_cli.runtime.substitution import tensor_names
 from quantize_cli.runtime.transformer import Transformer, from_model
-from quantize_cli.runtime.watch import Wanted, watched, watched_layer, watched_shapes
+from quantize_cli.runtime.watch import Chosen, input_of, watched, watched_layer, watched_shapes
 from tests.runtime.synthetic import tokens, weights, write
 from tests.runtime.test_transformer import DECODERS
 from tests.sources import Made
@@ -31,7 +31,7 @@ def transformer_of(name: str, folder: Path) -> Transformer:
 
 
 def shown(
-    transformer: Transformer, wanted: Wanted = everything, multiplied: Wanted = everything
+    transformer: Transformer, chosen: Chosen = everything, multiplied: Chosen = everything
 ) -> tuple[Seen, np.ndarray]:
     """What the first layer shows, and the stream behind it."""
     seen: Seen = {}
@@ -40,21 +40,22 @@ def shown(
         assert (name, number) not in seen
         seen[name, number] = x.copy()
 
-    walk = Walk(transformer, CHUNKS.shape[1])
-    stream = walk.embed(CHUNKS)
-    walk.through(watched_layer(transformer.layers[0], watch, wanted, multiplied), len(CHUNKS)).run(stream)
+    runner = LayerRunner(transformer, CHUNKS.shape[1])
+    stream = runner.embed(CHUNKS)
+    runner.record(watched_layer(transformer.layers[0], watch, chosen, multiplied)).run(stream)
     return seen, stream
 
 
 @pytest.mark.parametrize("name", EVERY)
-def test_every_matrix_of_a_layer_is_shown_once_and_changes_nothing(name: str, tmp_path: Path) -> None:
+def test_every_input_of_a_layer_is_shown_once_and_changes_nothing(name: str, tmp_path: Path) -> None:
     transformer = transformer_of(name, tmp_path)
     seen, stream = shown(transformer)
-    plain = Walk(transformer, CHUNKS.shape[1])
+    plain = LayerRunner(transformer, CHUNKS.shape[1])
     expected = plain.embed(CHUNKS)
-    plain.through(transformer.layers[0], len(CHUNKS)).run(expected)
+    plain.record(transformer.layers[0]).run(expected)
     assert np.array_equal(expected, stream)
-    assert {key[0] for key in seen} == set(tensor_names(transformer.layers[0]))
+    inputs = [input_of(name) for name in {key[0] for key in seen}]
+    assert sorted(inputs) == sorted({input_of(name) for name in tensor_names(transformer.layers[0])})
 
 
 @pytest.mark.parametrize("name", EVERY)
@@ -75,7 +76,7 @@ def test_what_is_not_multiplied_gives_zeros(name: str, tmp_path: Path) -> None:
     for key in whole:
         if "attn" in key[0]:
             assert np.array_equal(whole[key], seen[key])
-    entered = Walk(transformer, CHUNKS.shape[1]).embed(CHUNKS)
+    entered = LayerRunner(transformer, CHUNKS.shape[1]).embed(CHUNKS)
     added = stream - entered
     assert np.abs(added - added[0]).max() < (1e-6 if name == "gpt2" else 1e-30)  # the same of every token
 
@@ -111,3 +112,25 @@ def test_a_watched_model_computes_what_it_did(tmp_path: Path) -> None:
     found = watched(transformer, lambda name, number, x: names.append(name)).logits(CHUNKS)
     assert np.array_equal(transformer.logits(CHUNKS), found)
     assert "output.weight" in names
+
+
+@pytest.mark.parametrize(
+    "names",
+    [
+        ("blk.3.attn_q.weight", "blk.3.attn_k.weight", "blk.3.attn_v.weight", "blk.3.attn_qkv.weight"),
+        ("blk.3.ffn_gate.weight", "blk.3.ffn_up.weight"),
+        ("blk.3.ffn_gate_exps.weight", "blk.3.ffn_up_exps.weight"),
+        ("blk.3.ffn_gate_shexp.weight", "blk.3.ffn_up_shexp.weight"),
+    ],
+)
+def test_matrices_of_a_layer_that_read_the_same_are_known_by_one_name(names: tuple[str, ...]) -> None:
+    assert len({input_of(name) for name in names}) == 1
+
+
+def test_matrices_that_read_something_else_are_known_by_another() -> None:
+    names = [
+        "blk.3.attn_q.weight", "blk.4.attn_q.weight", "blk.3.attn_output.weight", "blk.3.ffn_gate.weight",
+        "blk.3.ffn_gate_exps.weight", "blk.3.ffn_gate_shexp.weight", "blk.3.ffn_down.weight",
+        "blk.3.ffn_down_exps.weight", "output.weight",
+    ]  # fmt: skip
+    assert len({input_of(name) for name in names}) == len(names)

@@ -1,20 +1,19 @@
-"""How far the outputs of a place's matrices are off when they are rounded with scaled columns."""
+"""How far the outputs of a mapping's matrices are off when they are rounded with scaled columns."""
 
 from collections.abc import Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from functools import partial
 
 import numpy as np
 
-from quantize_cli.calibration.folding.folding import Folding, Input, Place, Reader
-from quantize_cli.calibration.statistics.activations import Activations, Seen
+from quantize_cli.calibration.folding.folding import Folding, Reader, ScaleMapping
+from quantize_cli.calibration.rounding.rows import map_rows
+from quantize_cli.calibration.statistics.observer import Input, SecondMoments
 from quantize_cli.formats.ggml import FLOAT_TYPES, GgmlType
 from quantize_cli.jit.matrices import multiply
 from quantize_cli.quants import decode, encode, find
 
 _ROWS = 1024
-"""Rows of a place's matrices that are rounded, evenly spread over all of them."""
+"""Rows of a mapping's matrices that are rounded, evenly spread over all of them."""
 _MOMENTS_NBYTES = 1 << 30
 """Second moments held at once, if there are several: the experts of a layer take turns."""
 
@@ -30,11 +29,11 @@ class Rounding:
     """With importance, even where the type can do without."""
     threads: int
 
-    def turns(self, layer: Sequence[Place]) -> list[list[Input]]:
+    def turns(self, layer: Sequence[ScaleMapping]) -> list[list[Input]]:
         """The inputs whose moments are wanted for `errors`, in turns that fit in memory; at least one turn."""
         turns: list[list[Input]] = [[]]
         room = _MOMENTS_NBYTES
-        wanted = {reader.input: reader for place in layer for reader in self._rounded(place)}
+        wanted = {reader.input: reader for mapping in layer for reader in self._rounded(mapping)}
         for key, reader in wanted.items():
             nbytes = self.folding.tensor(reader.name).columns ** 2 * 8
             if turns[-1] and room < nbytes:
@@ -44,52 +43,52 @@ class Rounding:
             room -= nbytes
         return turns
 
-    def errors(self, place: Place, scales: np.ndarray, seen: Seen) -> np.ndarray:
+    def errors(self, mapping: ScaleMapping, scales: np.ndarray, moments: Mapping[Input, SecondMoments]) -> np.ndarray:
         """For each of scales (n, channels), the squared errors of outputs summed over all tokens, (n,) f64.
 
-        Of the matrices whose inputs' moments H were seen: the sum of tr(E H E^T), where E = Q(W s) / s - W.
+        Of the matrices whose inputs have `moments` H: the sum of tr(E H E^T), where E = Q(W s) / s - W.
         """
         found = np.zeros(len(scales))
-        readers = self._rounded(place)
+        readers = self._rounded(mapping)
         rows = sum(stop - start for start, stop in map(self.folding.rows, readers))
         for reader in readers:
-            activations = seen.get(reader.input)
-            if activations is not None and activations.moment is not None:
+            if reader.input in moments:
                 weights = np.concatenate(list(self.folding.weights(reader, max(1, rows // _ROWS))))
-                found += self._of_reader(weights, self.types[reader.name], place.spread(scales), activations)
+                found += self._of_reader(
+                    weights, self.types[reader.name], mapping.spread(scales), moments[reader.input]
+                )
         return found
 
-    def weight_sizes(self, place: Place) -> np.ndarray:
-        """The root mean square of the weights that read each channel of a place and are rounded, (channels,) f64."""
-        rows, squares = 0, np.zeros(place.columns)
-        for reader in self._rounded(place):
+    def weight_sizes(self, mapping: ScaleMapping) -> np.ndarray:
+        """The root mean square of the weights that read each channel of a mapping and are rounded, (channels,) f64."""
+        rows, squares = 0, np.zeros(mapping.columns)
+        for reader in self._rounded(mapping):
             for weights in self.folding.weights(reader):
                 rows += len(weights)
                 squares += np.square(weights).sum(axis=0, dtype=np.float64)
-        return np.sqrt(place.mean(squares) / max(1, rows))
+        return np.sqrt(mapping.mean(squares) / max(1, rows))
 
-    def _rounded(self, place: Place) -> list[Reader]:
-        return [reader for reader in place.readers if self.types.get(reader.name, GgmlType.F32) not in FLOAT_TYPES]
+    def _rounded(self, mapping: ScaleMapping) -> list[Reader]:
+        return [reader for reader in mapping.readers if self.types.get(reader.name, GgmlType.F32) not in FLOAT_TYPES]
 
     def _of_reader(
-        self, weights: np.ndarray, type_: GgmlType, scales: np.ndarray, activations: Activations
+        self, weights: np.ndarray, type_: GgmlType, scales: np.ndarray, moments: SecondMoments
     ) -> np.ndarray:
         """Of weights (rows, columns) f32, for each of scales (n, columns): tr(E H E^T), (n,) f64."""
-        assert activations.moment is not None
-        moment, diagonal = activations.moment.astype(np.float32), np.diag(activations.moment) / activations.count
+        second, diagonal = moments.total.astype(np.float32), np.diag(moments.total) / moments.count
         weighted = self.weighted or find(type_).needs_importance
-        parts = np.array_split(weights, min(self.threads, len(weights)))
-        found = np.empty(len(scales))
-        with ThreadPoolExecutor(self.threads) as pool:
-            for index, columns in enumerate(scales):
-                importance = (diagonal / np.square(columns)).astype(np.float32) if weighted else None
-                off = partial(_error, type_, columns, importance)
-                error = np.concatenate(list(pool.map(off, parts)))
-                found[index] = np.multiply(multiply(error, moment, self.threads), error, dtype=np.float64).sum()
-        return found
+        step = -(-len(weights) // self.threads)
+        errors = np.empty(len(scales))
+        for index, columns in enumerate(scales):
+            importance = (diagonal / np.square(columns)).astype(np.float32) if weighted else None
 
+            def rounding_error(
+                part: slice, columns: np.ndarray = columns, importance: np.ndarray | None = importance
+            ) -> np.ndarray:
+                stored = encode(type_, weights[part] * columns, importance)
+                error: np.ndarray = decode(type_, stored) / columns - weights[part]
+                return error
 
-def _error(type_: GgmlType, scales: np.ndarray, importance: np.ndarray | None, weights: np.ndarray) -> np.ndarray:
-    """What rounding does to weights (rows, columns) f32 whose columns are scaled meanwhile."""
-    error: np.ndarray = decode(type_, encode(type_, weights * scales, importance)) / scales - weights
-    return error
+            error = np.concatenate(map_rows(rounding_error, len(weights), step, self.threads))
+            errors[index] = np.multiply(multiply(error, second, self.threads), error, dtype=np.float64).sum()
+        return errors

@@ -10,6 +10,7 @@ from math import prod
 
 import numpy as np
 
+from quantize_cli.calibration.statistics.observer import Input
 from quantize_cli.errors import InputError
 from quantize_cli.formats.ggml import FLOAT_TYPES
 from quantize_cli.jit.elementary import exponential, logarithm
@@ -17,6 +18,7 @@ from quantize_cli.model.source import Model
 from quantize_cli.model.tensor import Tensor
 from quantize_cli.quants import decode
 from quantize_cli.runtime.hyperparameters import Hyperparameters, read_hyperparameters
+from quantize_cli.runtime.watch import input_of
 
 LARGEST = 32
 """No scale is larger than this or smaller than its inverse: a K-quant's block scales are float16, and those of rows
@@ -28,13 +30,10 @@ _DEAD = 1e-5
 _CHUNK_WEIGHTS = 1 << 22
 """Weights read at once."""
 
-Input = tuple[str, int]
-"""A matrix of which activations are watched: its tensor's name, and its number in the tensor."""
-
 
 @dataclass(frozen=True)
-class Maker:
-    """What makes a place's channels: so many rows of a matrix from `start` on, or elements of a vector."""
+class Producer:
+    """What makes a mapping's channels: so many rows of a matrix from `start` on, or elements of a vector."""
 
     name: str
     start: int = 0
@@ -42,11 +41,11 @@ class Maker:
 
 @dataclass(frozen=True)
 class Reader:
-    """A matrix that reads a place's channels, one column or several for each."""
+    """A matrix that reads a mapping's channels, one column or several for each."""
 
     name: str
     input: Input
-    """The watched matrix that is given the same."""
+    """What it is given."""
     number: int = 0
     """Which matrix it is in a stack."""
     count: int = 1
@@ -54,23 +53,23 @@ class Reader:
 
 
 @dataclass(frozen=True)
-class Place:
-    """Channels that may be scaled: `makers` divided by the scales, the columns of `readers` multiplied.
+class ScaleMapping:
+    """Channels that may be scaled: `producers` divided by the scales, the columns of `readers` multiplied.
 
     Columns come in heads of `head_width`, and so many heads in a row as `shared` says read the same channels.
     """
 
     channels: int
-    makers: tuple[Maker, ...]
+    producers: tuple[Producer, ...]
     readers: tuple[Reader, ...]
     input: Input
-    """The watched matrix that is given all that passes this place."""
+    """All that passes this mapping."""
     shared: int = 1
     head_width: int = 1
 
     @property
     def follows_norm(self) -> bool:
-        return self.makers[0].name.endswith("_norm.weight")
+        return self.producers[0].name.endswith("_norm.weight")
 
     @property
     def columns(self) -> int:
@@ -93,8 +92,8 @@ class Place:
         return found
 
 
-def places(model: Model) -> tuple[tuple[Place, ...], ...]:
-    """The places of each layer; InputError for an architecture that the runtime does not know.
+def mappings(model: Model) -> tuple[tuple[ScaleMapping, ...], ...]:
+    """The mappings of each layer; InputError for an architecture that the runtime does not know.
 
     The norm behind all layers is left alone. Most models share its matrix with the token embedding, and where one did
     not, scales that took a quarter from the squared error of its logits added 5 to 10 % to the divergence of what it
@@ -105,7 +104,7 @@ def places(model: Model) -> tuple[tuple[Place, ...], ...]:
     return tuple(tuple(_layer(present, sizes, f"blk.{index}")) for index in range(sizes.layers))
 
 
-def _layer(present: frozenset[str], sizes: Hyperparameters, prefix: str) -> Iterator[Place]:
+def _layer(present: frozenset[str], sizes: Hyperparameters, prefix: str) -> Iterator[ScaleMapping]:
     """A gate is bent before it is multiplied, and without one `up` is, so no scale passes it: only rows of a gated
     `up` are scaled. Queries and keys meet in a product of their own and are left alone.
     """
@@ -115,11 +114,11 @@ def _layer(present: frozenset[str], sizes: Hyperparameters, prefix: str) -> Iter
     else:
         projections, value, start = [f"{prefix}.attn_{name}" for name in "qkv"], f"{prefix}.attn_v", 0
     yield _behind_norm(present, f"{prefix}.attn_norm", sizes.width, _alike(projections))
-    yield Place(
+    yield ScaleMapping(
         channels=sizes.key_value_heads * sizes.head_width,
-        makers=_makers(present, value, start),
+        producers=_producers(present, value, start),
         readers=_alike([f"{prefix}.attn_output"]),
-        input=(f"{prefix}.attn_output.weight", 0),
+        input=(input_of(f"{prefix}.attn_output.weight"), 0),
         shared=sizes.heads // sizes.key_value_heads,
         head_width=sizes.head_width,
     )
@@ -133,7 +132,7 @@ def _layer(present: frozenset[str], sizes: Hyperparameters, prefix: str) -> Iter
         yield _inner(present, prefix, sizes.feed_forward, sizes.feed_forward if family.gate_in_up else 0)
 
 
-def _mixture(present: frozenset[str], sizes: Hyperparameters, prefix: str) -> Iterator[Place]:
+def _mixture(present: frozenset[str], sizes: Hyperparameters, prefix: str) -> Iterator[ScaleMapping]:
     """The norm is read by the router and by all experts, each of which sees the tokens it is sent."""
     assert sizes.mixing is not None
     mixing = sizes.mixing
@@ -143,35 +142,35 @@ def _mixture(present: frozenset[str], sizes: Hyperparameters, prefix: str) -> It
     readers = list(_alike([f"{prefix}.{name}" for name in everywhere]))
     names = {kind: f"{prefix}.ffn_{kind}_exps.weight" for kind in ("gate", "up", "down")}
     for number in range(mixing.count):
-        seen = names["gate"], number
-        readers += [Reader(names[kind], seen, number, mixing.count) for kind in ("gate", "up")]
+        sent = input_of(names["gate"]), number
+        readers += [Reader(names[kind], sent, number, mixing.count) for kind in ("gate", "up")]
     yield _behind_norm(present, f"{prefix}.ffn_norm", sizes.width, tuple(readers))
     for number in range(mixing.count):
         inner = mixing.feed_forward
-        down = Reader(names["down"], (names["down"], number), number, mixing.count)
-        yield Place(inner, (Maker(names["up"], number * inner),), (down,), down.input)
+        down = Reader(names["down"], (input_of(names["down"]), number), number, mixing.count)
+        yield ScaleMapping(inner, (Producer(names["up"], number * inner),), (down,), down.input)
     if mixing.family.shared:
         yield _inner(present, prefix, mixing.shared_feed_forward, 0, "_shexp")
 
 
-def _behind_norm(present: frozenset[str], norm: str, width: int, readers: tuple[Reader, ...]) -> Place:
-    return Place(width, _makers(present, norm, 0), readers, readers[0].input)
+def _behind_norm(present: frozenset[str], norm: str, width: int, readers: tuple[Reader, ...]) -> ScaleMapping:
+    return ScaleMapping(width, _producers(present, norm, 0), readers, readers[0].input)
 
 
-def _inner(present: frozenset[str], prefix: str, inner: int, start: int, suffix: str = "") -> Place:
+def _inner(present: frozenset[str], prefix: str, inner: int, start: int, suffix: str = "") -> ScaleMapping:
     """Between the `up` and the `down` of one gated feed-forward."""
     readers = _alike([f"{prefix}.ffn_down{suffix}"])
-    return Place(inner, _makers(present, f"{prefix}.ffn_up{suffix}", start), readers, readers[0].input)
+    return ScaleMapping(inner, _producers(present, f"{prefix}.ffn_up{suffix}", start), readers, readers[0].input)
 
 
-def _makers(present: frozenset[str], name: str, start: int) -> tuple[Maker, ...]:
+def _producers(present: frozenset[str], name: str, start: int) -> tuple[Producer, ...]:
     bias = f"{name}.bias"
-    return (Maker(f"{name}.weight", start), *([Maker(bias, start)] if bias in present else []))
+    return (Producer(f"{name}.weight", start), *([Producer(bias, start)] if bias in present else []))
 
 
 def _alike(names: Sequence[str]) -> tuple[Reader, ...]:
-    """Matrices that are given the same, of which the first is watched."""
-    return tuple(Reader(f"{name}.weight", (f"{names[0]}.weight", 0)) for name in names)
+    """Matrices that are given the same, which is observed of the first."""
+    return tuple(Reader(f"{name}.weight", (input_of(f"{names[0]}.weight"), 0)) for name in names)
 
 
 def alive(magnitudes: np.ndarray) -> np.ndarray:
@@ -194,7 +193,7 @@ def safe(wanted: np.ndarray) -> np.ndarray:
 
 
 class Folding:
-    """Scales found for a model's places; nothing but their products is held."""
+    """Scales found for a model's mappings; nothing but their products is held."""
 
     def __init__(self, model: Model) -> None:
         self._model = model
@@ -225,19 +224,19 @@ class Folding:
         for first in range(start, stop, count):
             yield decode(tensor.type, tensor.read(first, min(first + count, stop))[::step])
 
-    def add(self, place: Place, scales: np.ndarray) -> None:
-        """Fold scales (channels,) f32 into a place, on top of what was folded before; ones leave its tensors alone."""
+    def add(self, mapping: ScaleMapping, scales: np.ndarray) -> None:
+        """Fold scales (channels,) f32 into a mapping, on top of what was folded before; ones change nothing."""
         if (scales == 1).all():
             return
-        for maker in place.makers:
-            tensor, part = self.tensor(maker.name), slice(maker.start, maker.start + place.channels)
+        for producer in mapping.producers:
+            tensor, part = self.tensor(producer.name), slice(producer.start, producer.start + mapping.channels)
             if len(tensor.shape) == 1:
-                self._factors(self._columns, maker.name, (1, tensor.columns))[0, part] /= scales
+                self._factors(self._columns, producer.name, (1, tensor.columns))[0, part] /= scales
             else:
-                self._factors(self._rows, maker.name, (tensor.row_count,))[part] /= scales
-        for reader in place.readers:
+                self._factors(self._rows, producer.name, (tensor.row_count,))[part] /= scales
+        for reader in mapping.readers:
             shape = reader.count, self.tensor(reader.name).columns
-            self._factors(self._columns, reader.name, shape)[reader.number] *= place.spread(scales)
+            self._factors(self._columns, reader.name, shape)[reader.number] *= mapping.spread(scales)
 
     def model(self) -> Model:
         """The model with what was added folded in: the same names, shapes and order."""

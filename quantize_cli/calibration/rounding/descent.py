@@ -182,7 +182,8 @@ def descend(
     """Lessen the errors of rows by changing what stands for neighbouring columns, as long as others stay.
 
     gradient (rows, n) f32 is G at these columns and moments (n, n) f32 H among them; both gradient and error (rows, n)
-    f32 are kept up to date. The other arrays are those of _codes.Codes; equal ends mean that there is no such code.
+    f32 are kept up to date. The other arrays are those of level_codes.Codes. Equal ends mean that there is no such
+    code.
     """
     columns = gradient.shape[1]
     direction, product = np.zeros((1, columns), np.float32), np.empty((1, columns), np.float32)

@@ -68,7 +68,7 @@ class Codes:
         return Codes(self.type, *columns_of(arrays, self.level.shape[1], window))
 
     def carry(self, wanted: np.ndarray, target: np.ndarray, carry: np.ndarray, conditional: np.ndarray) -> np.ndarray:
-        """Choose levels from left to right, as _feedback.py says, scales staying: the error (rows, columns) f32."""
+        """Choose levels from left to right, as feedback.py says, scales staying: the error (rows, columns) f32."""
         grid, error = self.grid, np.empty_like(target)
         round_with_feedback(
             wanted, target, carry, self.step, self.offset, grid.group, grid.levels, grid.is_even, self.level, error
@@ -76,7 +76,7 @@ class Codes:
         return error
 
     def descend(self, gradient: np.ndarray, moments: np.ndarray, error: np.ndarray, changing: int, rounds: int) -> None:
-        """Lessen the error by changing codes in place, as _descent.py says."""
+        """Lessen the error by changing codes in place, as descent.py says."""
         grid = self.grid
         descend(
             gradient, moments, grid.group, grid.levels, grid.is_even, grid.sign, grid.scale_codes or _NO_CODES,

@@ -55,7 +55,7 @@ class RunCodes:
         return RunCodes(self.type, *columns_of(arrays, self.value.shape[1], window))
 
     def carry(self, wanted: np.ndarray, target: np.ndarray, carry: np.ndarray, conditional: np.ndarray) -> np.ndarray:
-        """Choose points from left to right, as _feedback.py says, scales staying: the error (rows, columns) f32."""
+        """Choose points from left to right, as feedback.py says, scales staying: the error (rows, columns) f32."""
         inner = _diagonal_blocks(carry).astype(np.float64)
         metrics = weighted_grams(inner, conditional.reshape(-1, UNIT))
         error = np.empty_like(target)
@@ -66,7 +66,7 @@ class RunCodes:
         return error
 
     def descend(self, gradient: np.ndarray, moments: np.ndarray, error: np.ndarray, changing: int, rounds: int) -> None:
-        """Lessen the error by changing codes in place, as _descent.py says."""
+        """Lessen the error by changing codes in place, as descent.py says."""
         metrics = _diagonal_blocks(moments)
         undone = inverses(metrics.astype(np.float64))
         descend_runs(

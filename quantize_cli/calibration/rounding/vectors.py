@@ -166,7 +166,7 @@ def round_runs_with_feedback(
 ):  # fmt: skip
     """Round neighbouring columns from left to right, a unit at a time, each row on its own.
 
-    points (4 or 8, n) f32; wanted, target, carry and error are those of _feedback.round_with_feedback; metrics and
+    points (4 or 8, n) f32; wanted, target, carry and error are those of feedback.round_with_feedback; metrics and
     inverses (n / 8, 8, 8) f32 what an error in a unit costs and what takes feedback to where it is owed; step (rows,
     groups) f32 -> point (rows, runs) i16, of which the group's choice is kept, bits (rows, n / 8) u8 and value (rows,
     n) f32.
@@ -259,7 +259,7 @@ def descend_runs(
     """Lessen the errors of rows by changing what stands for neighbouring columns, as long as others stay.
 
     metrics (n / 8, 8, 8) f32 are the blocks on the diagonal of `moments`, inverses theirs; for gradient, moments,
-    changing, rounds and error see _descent.descend, for the other arrays `round_runs_with_feedback`.
+    changing, rounds and error see descent.descend, for the other arrays `round_runs_with_feedback`.
     """
     codes = point, bits, value
     if points.shape[0] == 4:

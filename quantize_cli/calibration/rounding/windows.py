@@ -25,11 +25,6 @@ _ROUNDS = 2
 """Times a window is gone over before the next one's turn."""
 ALL = CODES | SCALE_CODES | SCALES
 
-__all__ = [
-    "ALL", "CODES", "SCALES", "SCALE_CODES", "Chosen", "alone", "carried", "carried_between_blocks", "has_codes",
-    "improve", "improve_window", "packed", "searched", "windows",
-]  # fmt: skip
-
 
 def windows(columns: int, type_: GgmlType) -> Iterator[slice]:
     """The columns of a row in order, whole blocks at a time."""

@@ -1,12 +1,4 @@
-"""Which methods a conversion goes through, in which order: at most one decides the codes, others prepare for it.
-
-A file of this package is a method, and what it offers says what it does:
-
-    fold          changes the model so that it is the same function and rounds better; needs a text
-    round_rows    decides the codes of a matrix by what it is given to multiply; needs a text
-    encode        decides the codes of rows on their own; needs no text
-    importance    says what errors in each column cost, from a file or from a text
-"""
+"""Which methods a conversion goes through, in which order: at most one decides the codes, others prepare for it."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -17,6 +9,7 @@ import numpy as np
 from quantize_cli import plugins, quants
 from quantize_cli.calibration.rounding import better_search
 from quantize_cli.calibration.runner import sequence
+from quantize_cli.calibration.runner.method import Method
 from quantize_cli.errors import UsageError
 from quantize_cli.formats.ggml import GgmlType
 from quantize_cli.model.source import Model
@@ -49,21 +42,26 @@ class Methods:
     @property
     def is_sequential(self) -> bool:
         """Whether matrices are rounded one after the other, for what the ones before them give."""
-        return self.rounding is not None and _offers(self.rounding, "round_rows")
+        return self._rounding.round_rows is not None
+
+    @property
+    def _rounding(self) -> Method:
+        return Method() if self.rounding is None else find(self.rounding)
 
     def fold(
         self, model: Model, chunks: np.ndarray, types: Mapping[str, GgmlType], report: Callable[[int], None]
     ) -> Model:
         """The model as the methods that prepare it leave it; `report` is told of each layer done."""
         for name in self.folding:
-            model = plugins.load("calibration", name).fold(model, chunks, types, report)
+            fold = find(name).fold
+            assert fold is not None
+            model = fold(model, chunks, types, report)
         return model
 
     def encode(self, type_: GgmlType, weights: np.ndarray, importance: np.ndarray | None) -> np.ndarray:
         """Rows of weights (rows, columns) f32 on their own -> rows of a file, (rows, row bytes) u8."""
-        if self.rounding is not None and _offers(self.rounding, "encode"):
-            rows: np.ndarray = plugins.load("calibration", self.rounding).encode(type_, weights, importance)
-            return rows
+        if self._rounding.encode is not None:
+            return self._rounding.encode(type_, weights, importance)
         return (better_search.encode if self.best else quants.encode)(type_, weights, importance)
 
     def sequence(
@@ -73,29 +71,34 @@ class Methods:
 
         Then, by name, it puts the experts that the text never reached into the dictionary.
         """
-        assert self.rounding is not None
-        round_rows = plugins.load("calibration", self.rounding).round_rows
-        job = sequence.Calibration(model, types, chunks, round_rows, threads)
+        assert self._rounding.round_rows is not None
+        job = sequence.SequenceJob(model, types, chunks, self._rounding.round_rows, threads)
         return partial(sequence.rounded, job), job.unreached
 
     def rounder(self, second: np.ndarray, threads: int) -> Callable[[GgmlType, np.ndarray], np.ndarray]:
         """What rounds weights as the sequence does, for inputs with second moments (columns, columns)."""
-        assert self.rounding is not None
-        return sequence.rounder(plugins.load("calibration", self.rounding).round_rows, second, threads)
+        assert self._rounding.round_rows is not None
+        return sequence.rounder(self._rounding.round_rows, second, threads)
+
+
+def find(name: str) -> Method:
+    """The method of that name; InputError when there is none."""
+    method: Method = plugins.load("calibration", name).METHOD
+    return method
 
 
 def choose(names: Sequence[str], has_text: bool, has_importance: bool, best: bool) -> Methods:
     """The methods asked for by name; UsageError for what is unknown, lacks a text, or does not go together."""
     known = plugins.names("calibration")
-    for place, name in enumerate(names):
+    for number, name in enumerate(names):
         if name not in known:
             raise UsageError(f"--method {name}: not known", hint="known: " + ", ".join(known))
-        if name in names[:place]:
+        if name in names[:number]:
             raise UsageError(f"--method {name} is given twice")
     _refuse_misuse(names, has_text, has_importance)
     if best:
         _refuse_best(names)
-    folding = tuple(name for name in names if _offers(name, "fold"))
+    folding = tuple(name for name in names if find(name).fold)
     rounding = [name for name in names if name not in folding]
     if not rounding and (has_text or has_importance):
         rounding = [IMPORTANCE if folding or has_importance or best else DEFAULT]
@@ -105,26 +108,22 @@ def choose(names: Sequence[str], has_text: bool, has_importance: bool, best: boo
 def _refuse_misuse(names: Sequence[str], has_text: bool, has_importance: bool) -> None:
     if has_text and has_importance:
         raise UsageError("--imatrix and --calibrate both say what errors cost", hint="give one of them")
-    rounding = [name for name in names if not _offers(name, "fold")]
+    rounding = [name for name in names if not find(name).fold]
     if len(rounding) > 1:
         raise UsageError(f"--method {rounding[0]} and {rounding[1]} both decide the codes", hint="give one of them")
     for name in names:
-        alone = _offers(name, "encode") or (has_importance and name == IMPORTANCE)
-        if not has_text and not alone:
+        method = find(name)
+        if not has_text and not method.encode and not (has_importance and method.importance):
             raise UsageError(f"--method {name}: needs a text", hint=_TEXT_HINT)
-    if has_text and len(names) == 1 and _offers(names[0], "encode"):
+    if has_text and len(names) == 1 and find(names[0]).encode:
         raise UsageError(f"--method {names[0]}: makes no use of a text", hint="leave --calibrate out")
 
 
 def _refuse_best(names: Sequence[str]) -> None:
     """The better search improves what the reference chooses; other methods choose by themselves."""
     for name in names:
-        if name != IMPORTANCE and not _offers(name, "fold"):
+        if not find(name).importance and not find(name).fold:
             raise UsageError(f"--method {name}: does not choose as --search best would", hint="give one of them")
-
-
-def _offers(name: str, what: str) -> bool:
-    return hasattr(plugins.load("calibration", name), what)
 
 
 covered = sequence.covered

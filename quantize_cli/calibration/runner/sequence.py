@@ -1,24 +1,27 @@
 """A model rounded in the order in which it computes, each matrix for what the ones before it, rounded, really give it.
 
-Two models walk over the calibration text side by side, the float one and the one that it becomes. Of each layer first
-the inputs of queries, keys and values are looked at, and these rounded; then, with what they now give, the attention's
+Two models read the calibration text side by side, the float one and the one that it becomes. Of each layer first the
+inputs of queries, keys and values are looked at, and these rounded; then, with what they now give, the attention's
 output matrix; then the feed-forward's two stages. So errors do not add up unseen, and no more than one layer's moments
 are in memory.
+
+The float model computes each layer once. The other computes once more what comes before the last matrix of attention
+and of the feed-forward, as that has to be seen before the last matrix is rounded.
 """
 
 import gc
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
-from functools import partial
 from typing import NoReturn
 
 import numpy as np
 
+from quantize_cli.calibration.rounding.rows import map_rows
+from quantize_cli.calibration.runner.method import RoundRows
 from quantize_cli.calibration.statistics import embedding
 from quantize_cli.calibration.statistics.inputs import Inputs, of_moments
-from quantize_cli.calibration.statistics.layer_inputs import Collected
-from quantize_cli.calibration.statistics.moments import Moments, Shown
+from quantize_cli.calibration.statistics.layer_inputs import StageInputs
+from quantize_cli.calibration.statistics.moments import Moments
 from quantize_cli.errors import InputError
 from quantize_cli.formats.ggml import FLOAT_TYPES, GgmlType, row_nbytes
 from quantize_cli.formats.quoted import quoted
@@ -27,21 +30,40 @@ from quantize_cli.model.tensor import Tensor, refuse_not_finite
 from quantize_cli.pipeline.roles import role_of
 from quantize_cli.quants import decode
 from quantize_cli.runtime.layer import Layer
-from quantize_cli.runtime.layer_runner import Passage, Walk
+from quantize_cli.runtime.layer_runner import LayerRunner, RecordLayer
 from quantize_cli.runtime.matrix import release
 from quantize_cli.runtime.parts import Parts, read_layer
 from quantize_cli.runtime.recorder import applied
-from quantize_cli.runtime.transformer import Transformer, from_model
+from quantize_cli.runtime.transformer import Recording, Transformer, from_model
+from quantize_cli.runtime.watch import watched_layer
 
+
+@dataclass(frozen=True)
+class _Stage:
+    """Matrices of a layer that are given their inputs by those of the stages before."""
+
+    roles: tuple[str, ...]
+    record: RecordLayer
+    """What of a layer has to be run for that, from the start of a layer or of its second half."""
+    ends_half: bool
+    """Whether its products are added to the stream."""
+
+
+def _record_projections(transformer: Transformer, recording: Recording, layer: Layer) -> None:
+    """Queries, keys and values, without the attention that follows."""
+    x = layer.attention_norm.record(recording.tape, recording.stream)
+    for projection in (layer.query, layer.key, layer.value):
+        projection.record(recording.tape, x)
+
+
+_ATTENTION, _FEED_FORWARD = Transformer.record_attention, Transformer.record_feed_forward
 _STAGES = (
-    ("attention_query", "attention_key", "attention_value"),
-    ("attention_output",),
-    ("ffn_gate", "ffn_up"),
-    ("ffn_down",),
+    _Stage(("attention_query", "attention_key", "attention_value"), _record_projections, ends_half=False),
+    _Stage(("attention_output",), _ATTENTION, ends_half=True),
+    _Stage(("ffn_gate", "ffn_up"), _FEED_FORWARD, ends_half=False),
+    _Stage(("ffn_down",), _FEED_FORWARD, ends_half=True),
 )
-"""Roles of the matrices of a layer, in the order in which they act."""
-_ADDED = (_STAGES[1], _STAGES[3])
-"""Those whose products are added to the stream."""
+"""In the order in which they act."""
 _ROUTER = "ffn_gate_inp"
 """In names of what says which experts see a token: it has the role of a gate, but acts before any of them."""
 _LOOKED_AT = 4096
@@ -50,14 +72,12 @@ _ROWS = 512
 """Rows a thread rounds at once."""
 _EMBEDDING, _OUTPUT = "token_embd.weight", "output.weight"
 
-RoundRows = Callable[[GgmlType, np.ndarray, Inputs], np.ndarray]
-"""Type, wanted weights (rows, n) f32 and their inputs -> rows of a file, (rows, row bytes) u8: a method's work."""
 Rounded = tuple[str, np.ndarray]
 """A tensor's name and all its rows as a file has them, (rows, row bytes) u8."""
 
 
 @dataclass(frozen=True)
-class Calibration:
+class SequenceJob:
     """What is to be rounded, how, and on which text."""
 
     model: Model
@@ -75,13 +95,12 @@ def rounder(round_rows: RoundRows, second: np.ndarray, threads: int) -> Callable
     """What rounds any weights (rows, n) f32 to rows of a file for inputs with second moments (n, n), on all threads."""
     moments = Moments(len(second))
     moments.second[:] = second
-    given = of_moments(moments)
-    given.prepare()
+    inputs = of_moments(moments)
+    inputs.prepare()
 
     def encode(type_: GgmlType, weights: np.ndarray) -> np.ndarray:
-        parts = [weights[start : start + _ROWS] for start in range(0, len(weights), _ROWS)]
-        with ThreadPoolExecutor(threads) as pool:
-            return np.concatenate(list(pool.map(lambda part: round_rows(type_, part, given), parts)))
+        rounded_rows = map_rows(lambda part: round_rows(type_, weights[part], inputs), len(weights), _ROWS, threads)
+        return np.concatenate(rounded_rows)
 
     return encode
 
@@ -89,7 +108,7 @@ def rounder(round_rows: RoundRows, second: np.ndarray, threads: int) -> Callable
 def covered(model: Model, types: Mapping[str, GgmlType]) -> dict[str, GgmlType]:
     """Those of the tensors and types that `rounded` gives: matrices it sees the inputs of."""
     tied = all(tensor.name != _OUTPUT for tensor in model.tensors)
-    roles = {role for stage in _STAGES for role in stage} | {"output", "embedding"}
+    roles = {role for stage in _STAGES for role in stage.roles} | {"output", "embedding"}
     return {
         tensor.name: types[tensor.name]
         for tensor in model.tensors
@@ -98,9 +117,9 @@ def covered(model: Model, types: Mapping[str, GgmlType]) -> dict[str, GgmlType]:
     }  # fmt: skip
 
 
-def rounded(calibration: Calibration) -> Iterator[Rounded]:
+def rounded(calibration: SequenceJob) -> Iterator[Rounded]:
     """Every tensor of `calibration.types`, as it is done."""
-    work = _Work(calibration)
+    work = _SequentialRounding(calibration)
     if _EMBEDDING in calibration.types:
         yield work.embedding()
     work.enter()
@@ -110,17 +129,18 @@ def rounded(calibration: Calibration) -> Iterator[Rounded]:
         yield work.output()
 
 
-class _Work:
+class _SequentialRounding:
     """The two models, how far they have come, and what of the one was rounded to make the other."""
 
-    def __init__(self, calibration: Calibration) -> None:
-        self._job = calibration
-        self._tensors = {tensor.name: tensor for tensor in calibration.model.tensors}
+    def __init__(self, job: SequenceJob) -> None:
+        self._job = job
+        self._tensors = {tensor.name: tensor for tensor in job.model.tensors}
         self._done: dict[str, Tensor] = {}
-        self._float = from_model(calibration.model, calibration.threads, resident=False)
-        self._walk = Walk(self._float, calibration.chunks.shape[1])
+        self._float = from_model(job.model, job.threads, resident=False)
+        self._runner = LayerRunner(self._float, job.chunks.shape[1])
         self._streams: tuple[np.ndarray, np.ndarray]
-        self._paths = {tensor.stored_at[0] for tensor in calibration.model.tensors if tensor.stored_at}
+        """What the float model and the one that it becomes give their next layer."""
+        self._paths = {tensor.stored_at[0] for tensor in job.model.tensors if tensor.stored_at}
 
     @property
     def layers(self) -> int:
@@ -128,87 +148,88 @@ class _Work:
 
     def embedding(self) -> Rounded:
         """Rounded by what errors cost in the layers, and in predictions where it serves as output matrix too."""
-        stream, mean_squares = self._walk.embed(self._looked_at()), []
+        chunks = self._job.chunks
+        stream, mean_squares = self._runner.embed(chunks[: max(1, _LOOKED_AT // chunks.shape[1])]), []
         for index in range(self.layers):
             mean_squares.append(float(np.square(stream).mean()))
-            self._run(stream, self._read(index, {}))
+            self._runner.record(self._read(index, {})).run_all(stream)
         mean_squares.append(float(np.square(stream).mean()))
         cost = _scaled(embedding.metric(self._job.model, mean_squares))
         if _OUTPUT not in self._tensors:
-            cost = cost + _scaled(_moments_of(self._normed(self._float, stream)).second)
+            moments = Moments(stream.shape[1])
+            moments.add(self._normed(stream))
+            cost = cost + _scaled(moments.second)
         return self._round(_EMBEDDING, [Inputs(cost / 2)])
 
     def enter(self) -> None:
-        """Begin the walk."""
-        entered = self._walk.embed(self._job.chunks)
+        """Take both models to their first layer."""
+        entered = self._runner.embed(self._job.chunks)
         quantized = entered.copy()
         if _EMBEDDING in self._done:
-            quantized = Walk(self._becoming(), self._job.chunks.shape[1]).embed(self._job.chunks)
+            quantized = LayerRunner(self._becoming(), self._runner.context).embed(self._job.chunks)
             del self._done[_EMBEDDING]
         self._streams = entered, quantized
 
     def layer(self, index: int) -> Iterator[Rounded]:
         """The matrices of one layer, after which both models have passed it."""
         original = self._read(index, {})
-        for number, roles in enumerate(_STAGES):
-            names = [name for name in self._job.types if self._is_of(name, index, roles)]
+        for stage in _STAGES:
+            names = [name for name in self._job.types if self._is_of(name, index, stage.roles)]
             if names:
-                collected = self._inputs((original, self._read(index, self._done)), names, number)
+                observed = self._observe(original, self._read(index, self._done), names, stage)
                 for name in names:
-                    self._note_unreached(name, collected)
-                    yield self._round(name, collected.inputs(name, self._parts(name), self._tensors[name].columns))
-                del collected
+                    self._note_unreached(name, observed)
+                    yield self._round(name, observed.inputs(name, self._parts(name), self._tensors[name].columns))
+                del observed
                 gc.collect()  # recordings refer to themselves, and hold hundreds of megabytes
-        for stream, layer in zip(self._streams, (original, self._read(index, self._done)), strict=True):
-            self._run(stream, layer)
+            elif stage.ends_half:
+                self._runner.record(original, record=stage.record).run_all(self._streams[0])
+            if stage.ends_half:
+                self._runner.record(self._read(index, self._done), record=stage.record).run_all(self._streams[1])
         for name in [name for name in self._done if name.startswith(f"blk.{index}.")]:
             del self._done[name]
         for path in self._paths:
             release(path)
 
-    def _note_unreached(self, name: str, collected: Collected) -> None:
-        idle = collected.unreached(name, self._parts(name)) if self._parts(name) > 1 else ()
+    def _note_unreached(self, name: str, observed: StageInputs) -> None:
+        idle = observed.unreached(name, self._parts(name)) if self._parts(name) > 1 else ()
         if idle:
             self._job.unreached[name] = idle
 
     def output(self) -> Rounded:
-        shown = [Shown(self._normed(self._float, stream)) for stream in self._streams]
+        original, quantized = (self._normed(stream) for stream in self._streams)
         moments = Moments(self._tensors[_OUTPUT].columns)
-        moments.add(shown[1], shown[0])
+        moments.add(quantized, original)
         return self._round(_OUTPUT, [of_moments(moments)])
 
-    # --- the walk ------------------------------------------------------------------------------------------------
+    def _observe(self, original: Layer, quantized: Layer, names: Sequence[str], stage: _Stage) -> StageInputs:
+        """What the tensors `names`, of one stage, are given in the two models; the float one then is behind the half.
 
-    def _looked_at(self) -> np.ndarray:
-        chunks = self._job.chunks
-        return chunks[: max(1, _LOOKED_AT // chunks.shape[1])]
+        Only what comes before the stage is multiplied, and all of the float model's half where the stage ends it.
+        """
+        ahead = {role for other in _STAGES[_STAGES.index(stage) :] for role in other.roles}
+        added = stage.ends_half and not self._float.hyperparameters.family.post_norms
 
-    def _run(self, stream: np.ndarray, layer: Layer) -> None:
-        """Take a whole stream through a layer, in place."""
-        made: dict[int, Passage] = {}
-        for _, part in self._walk.parts(stream):
-            sequences = len(part) // self._walk.context
-            if sequences not in made:
-                made[sequences] = self._walk.through(layer, sequences)
-            made[sequences].run(part)
+        def is_before(name: str) -> bool:
+            return _ROUTER in name or self._role(name) not in ahead
 
-    def _inputs(self, layers: tuple[Layer, Layer], names: Sequence[str], stage: int) -> Collected:
-        """What the tensors `names`, of one stage, are given in the two models."""
-        ahead = {role for roles in _STAGES[stage:] for role in roles}
-        added = _STAGES[stage] in _ADDED and not self._float.hyperparameters.family.post_norms
-        collected = Collected(names, lambda name: _ROUTER in name or self._role(name) not in ahead, added)
-        passages: dict[int, list[Passage]] = {}
-        for start, part in self._walk.parts(self._streams[0]):
-            sequences = len(part) // self._walk.context
-            if sequences not in passages:
-                passages[sequences] = collected.passages(self._walk, layers, sequences)
-            for passage, stream in zip(passages[sequences], self._streams, strict=True):
-                passage.run(stream[start : start + len(part)].copy())
-            collected.count_in()
-        return collected
+        inputs, shown = StageInputs(), frozenset(names).__contains__
+        runs = [
+            self._runner.record(watched_layer(layer, observer, shown, multiplied), record=stage.record)
+            for layer, observer, multiplied in (
+                (original, inputs.original, (lambda name: True) if stage.ends_half else is_before),
+                (quantized, inputs.quantized, is_before),
+            )
+        ]
+        for parts in self._runner.parts(*self._streams):
+            residual = parts[0] - parts[1] if added else None
+            runs[0].run(parts[0] if stage.ends_half else parts[0].copy())
+            runs[1].run(parts[1].copy())
+            inputs.count_in(residual)
+        return inputs
 
-    def _normed(self, transformer: Transformer, stream: np.ndarray) -> np.ndarray:
-        return applied(transformer.norm, stream, transformer.threads)
+    def _normed(self, stream: np.ndarray) -> np.ndarray:
+        return applied(self._float.norm, stream, self._float.threads)
 
     # --- what it becomes -----------------------------------------------------------------------------------------
 
@@ -228,21 +249,19 @@ class _Work:
         tensor, type_ = self._tensors[name], self._job.types[name]
         per_matrix = tensor.row_count // self._parts(name)
         rows = np.empty((tensor.row_count, row_nbytes(type_, tensor.columns)), np.uint8)
-
-        def work(given: Inputs, first: int, start: int) -> None:
-            stop = min(start + _ROWS, per_matrix)
-            stored = tensor.read(first + start, first + stop)
-            wanted = given.wanted(decode(tensor.type, stored), start)
-            if not np.isfinite(wanted).all():
+        for number, given in enumerate(inputs):
+            if not np.isfinite(given.moments).all():
                 self._refuse_not_finite(name)
-            rows[first + start : first + stop] = self._job.round_rows(type_, wanted, given)
+            given.prepare()
 
-        with ThreadPoolExecutor(self._float.threads.count) as pool:
-            for number, given in enumerate(inputs):
-                if not np.isfinite(given.moments).all():
+            def work(part: slice, given: Inputs = given, first: int = number * per_matrix) -> None:
+                place = slice(first + part.start, first + part.stop)
+                wanted = given.wanted(decode(tensor.type, tensor.read(place.start, place.stop)), part.start)
+                if not np.isfinite(wanted).all():
                     self._refuse_not_finite(name)
-                given.prepare()
-                list(pool.map(partial(work, given, number * per_matrix), range(0, per_matrix, _ROWS)))
+                rows[place] = self._job.round_rows(type_, wanted, given)
+
+            map_rows(work, per_matrix, _ROWS, self._float.threads.count)
         self._done[name] = tensor.rounded(type_, rows)
         return name, rows
 
@@ -268,9 +287,3 @@ class _Work:
 
 def _scaled(cost: np.ndarray) -> np.ndarray:
     return cost / (cost.diagonal().mean() or 1)
-
-
-def _moments_of(inputs: np.ndarray) -> Moments:
-    moments = Moments(inputs.shape[1])
-    moments.add(Shown(inputs), None)
-    return moments

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from quantize_cli.calibration.statistics.collector import Collector, Shapes, fingerprint, shapes_of
-from quantize_cli.calibration.statistics.merge import Other, added, file_name, fitted, open_other
+from quantize_cli.calibration.statistics.merge import FileToMerge, added, file_name, fitted, open_to_merge
 from quantize_cli.calibration.statistics.thinness import doubts
 from quantize_cli.errors import InputError, UsageError, not_written
 from quantize_cli.evaluation import context as contexts
@@ -57,7 +57,7 @@ class Prepared:
     """(chunks, context) of tokens."""
     begun: ImportanceFile | None
     """What an earlier run collected of the first of these chunks."""
-    others: tuple[Other, ...]
+    others: tuple[FileToMerge, ...]
     model_digest: str
     warnings: tuple[str, ...]
 
@@ -81,7 +81,7 @@ def prepare(request: Request, note: Callable[[str], None]) -> Prepared:
     shapes = shapes_of(subject.transformer, request.process_output)
     asked = request.context if request.context is not None or begun is None else begun.context or None
     context = _context(asked, subject)
-    others = tuple(open_other(path, shapes, asked or contexts.USUAL) for path in request.merge)
+    others = tuple(open_to_merge(path, shapes, asked or contexts.USUAL) for path in request.merge)
     chunks, found = np.empty((0, context), np.int32), list[str]()
     if request.texts:
         reading = Reading(request.special, found.append)
@@ -131,7 +131,7 @@ def _digest(chunks: np.ndarray) -> str:
     return hashlib.sha256(chunks.astype("<i4").tobytes()).hexdigest()
 
 
-def _warnings(request: Request, subject: Subject, others: tuple[Other, ...]) -> tuple[str, ...]:
+def _warnings(request: Request, subject: Subject, others: tuple[FileToMerge, ...]) -> tuple[str, ...]:
     found = list(subject.model.warnings)
     if request.process_output and subject.transformer.output.matrix is subject.transformer.embedding:
         found.append(
@@ -172,7 +172,7 @@ def _collected(prepared: Prepared, collector: Collector, count: int) -> Importan
     """What is known after `count` chunks."""
     chunks = prepared.chunks
     return ImportanceFile(
-        collector.entries, tuple(file_name(str(text)) for text in prepared.request.texts), count, chunks.shape[1],
+        collector.entries(), tuple(file_name(str(text)) for text in prepared.request.texts), count, chunks.shape[1],
         prepared.model_digest, _digest(chunks[:count]),
     )  # fmt: skip
 

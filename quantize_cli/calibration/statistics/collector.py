@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
+from quantize_cli.calibration.statistics.observer import Observer
 from quantize_cli.errors import InputError
 from quantize_cli.evaluation.subject import Subject
 from quantize_cli.formats.imatrix import Entry, ImportanceFile, as_stored
@@ -13,7 +14,7 @@ from quantize_cli.formats.quoted import quoted
 from quantize_cli.model.source import Model
 from quantize_cli.pipeline.plan import Importance
 from quantize_cli.runtime.transformer import Transformer, from_model
-from quantize_cli.runtime.watch import watched, watched_shapes
+from quantize_cli.runtime.watch import input_of, watched, watched_shapes
 
 Shapes = dict[str, tuple[int, int]]
 """(matrices, columns) by weight name."""
@@ -57,12 +58,30 @@ def importance_of(
     for number, tokens in enumerate(chunks, 1):
         collector.run(number, tokens)
         advance(1)
-    means = ImportanceFile(collector.entries, (), len(chunks)).means
-    idle = {name: tuple(np.flatnonzero(entry.counts == 0).tolist()) for name, entry in collector.entries.items()}
+    entries = collector.entries()
+    means = ImportanceFile(entries, (), len(chunks)).means
+    idle = {name: tuple(np.flatnonzero(entry.counts == 0).tolist()) for name, entry in entries.items()}
     return (
         {name: np.ascontiguousarray(values, np.float32) for name, values in means.items()},
         {name: numbers for name, numbers in idle.items() if numbers},
     )
+
+
+class StoredSums:
+    """How many activations there were, their sums and those of their squares, (columns,) f64, as a file keeps them."""
+
+    def __init__(self, columns: int) -> None:
+        self.count, self.sums, self.squares = 0.0, np.zeros(columns), np.zeros(columns)
+
+    def add(self, x: np.ndarray) -> None:
+        squares, sums = self.squares.copy(), self.sums.copy()
+        step = max(1, _WIDENED // x.shape[1])
+        for start in range(0, len(x), step):
+            wide = x[start : start + step].astype(np.float64)
+            sums += wide.sum(axis=0)
+            squares += np.square(wide, out=wide).sum(axis=0)
+        self.squares, self.sums = as_stored(squares), as_stored(sums)
+        self.count += len(x)
 
 
 class Collector:
@@ -73,36 +92,38 @@ class Collector:
     """
 
     def __init__(self, path: Path, transformer: Transformer, shapes: Shapes, begun: dict[str, Entry] | None) -> None:
-        self._path = path
+        self._path, self._shapes, self._chunk = path, shapes, 0
         self._transformer = watched(transformer, self._add)
-        self._has_output = OUTPUT in shapes
-        self._chunk = 0
-        self.entries = {
-            name: Entry(np.zeros(shape), np.zeros(shape[0]), np.zeros(shape)) for name, shape in shapes.items()
-        }
+        self._observer = Observer()
+        self._sums = self._observer.collect(StoredSums)
         for name, entry in (begun or {}).items():
             assert entry.sums is not None
-            self.entries[name] = Entry(entry.squares.copy(), entry.counts.copy(), entry.sums.copy())
+            for number, count in enumerate(entry.counts):
+                sums = self._sums[input_of(name), number] = StoredSums(entry.squares.shape[1])
+                sums.count, sums.sums, sums.squares = float(count), entry.sums[number], entry.squares[number]
 
     def run(self, chunk: int, tokens: np.ndarray) -> None:
         """Add what the tokens (context,) of chunk number `chunk`, counted from 1, give the matrices."""
         self._chunk = chunk
         hidden = self._transformer.hidden(tokens)
-        if self._has_output:
+        if OUTPUT in self._shapes:
             self._add(OUTPUT, 0, hidden)
 
+    def entries(self) -> dict[str, Entry]:
+        """By tensor name, what each of its matrices was given so far."""
+        return {name: self._entry(name, *shape) for name, shape in self._shapes.items()}
+
+    def _entry(self, name: str, matrices: int, columns: int) -> Entry:
+        sums = [self._sums.get((input_of(name), number)) or StoredSums(columns) for number in range(matrices)]
+        return Entry(
+            np.stack([each.squares for each in sums]),
+            np.array([each.count for each in sums]),
+            np.stack([each.sums for each in sums]),
+        )
+
     def _add(self, name: str, number: int, x: np.ndarray) -> None:
-        entry = self.entries[name]
-        assert entry.sums is not None
-        squares, sums = entry.squares[number].copy(), entry.sums[number].copy()
-        step = max(1, _WIDENED // x.shape[1])
-        for start in range(0, len(x), step):
-            wide = x[start : start + step].astype(np.float64)
-            sums += wide.sum(axis=0)
-            squares += np.square(wide, out=wide).sum(axis=0)
-        entry.squares[number], entry.sums[number] = as_stored(squares), as_stored(sums)
-        entry.counts[number] += len(x)
-        if not np.isfinite(entry.squares[number]).all():
+        self._observer(name, number, x)
+        if not np.isfinite(self._sums[input_of(name), number].squares).all():
             raise InputError(f"{self._path}: {quoted(name)} {_trouble(x)}, in chunk {self._chunk}")
 
 

@@ -47,7 +47,7 @@ class Inputs:
 
     @cached_property
     def factors(self) -> tuple[np.ndarray, np.ndarray]:
-        """R (n, n) f32 and D (n,) f32 of `damped`; see _feedback.py."""
+        """R (n, n) f32 and D (n,) f32 of `damped`; see feedback.py."""
         return factor(self._damped(_DAMPING))
 
     def wanted(self, weights: np.ndarray, first: int = 0) -> np.ndarray:

@@ -13,7 +13,7 @@ from quantize_cli.formats.quoted import quoted
 
 
 @dataclass(frozen=True)
-class Other:
+class FileToMerge:
     """A file to add, whose entries have the names and shapes of the model."""
 
     path: Path
@@ -23,15 +23,15 @@ class Other:
     """Tokens of its chunks; 0 where that is not known."""
 
 
-def open_other(path: Path, shapes: Shapes, context: int) -> Other:
+def open_to_merge(path: Path, shapes: Shapes, context: int) -> FileToMerge:
     """The file at `path`, as sums; InputError naming the first entry that does not fit the model.
 
     The older format holds means of chunks, which are taken to be of `context` tokens as llama-imatrix takes them.
     """
     file = read_imatrix(path)
     if file.counts_chunks:
-        return Other(path, file, fitted(path, file, shapes, context), context)
-    return Other(path, file, fitted(path, file, shapes), file.context)
+        return FileToMerge(path, file, fitted(path, file, shapes, context), context)
+    return FileToMerge(path, file, fitted(path, file, shapes), file.context)
 
 
 def fitted(path: Path, file: ImportanceFile, shapes: Shapes, scale: int = 1) -> dict[str, Entry]:
@@ -61,7 +61,7 @@ def _reshaped(path: Path, name: str, entry: Entry, shape: tuple[int, int], scale
     )
 
 
-def added(own: ImportanceFile, others: Sequence[Other]) -> ImportanceFile:
+def added(own: ImportanceFile, others: Sequence[FileToMerge]) -> ImportanceFile:
     """The sums and counts of all. Means are kept if all have them; where a run of it could go on is not known.
 
     The number of chunks is that of all, and their size what all agree on, or else 0: not known. llama-imatrix states

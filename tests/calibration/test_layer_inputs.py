@@ -1,20 +1,18 @@
 """What the matrices of a stage are given, in the float model and in the one that it becomes, is summed up as it is."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from quantize_cli.calibration.statistics import layer_inputs
 from quantize_cli.calibration.statistics.inputs import Inputs
-from quantize_cli.calibration.statistics.layer_inputs import Collected
-from quantize_cli.calibration.statistics.moments import Moments
+from quantize_cli.calibration.statistics.layer_inputs import StageInputs
 from quantize_cli.model.source import open_model
-from quantize_cli.runtime.layer_runner import Walk
+from quantize_cli.runtime.layer_runner import LayerRunner
 from quantize_cli.runtime.transformer import Transformer, from_model
-from quantize_cli.runtime.watch import watched_layer
+from quantize_cli.runtime.watch import input_of, watched_layer
 from tests.runtime.synthetic import Decoder, tokens, weights, write
 
 CLOSE = 1e-5
@@ -43,16 +41,16 @@ def models(folder: Path, decoder: Decoder) -> tuple[Transformer, Transformer]:
     return found[0], found[1]
 
 
-def collected(
-    pair: Sequence[Transformer], names: Sequence[str], added: bool = False,
-    multiplied: Callable[[str], bool] = lambda name: True,
-) -> Collected:  # fmt: skip
+def collected(pair: Sequence[Transformer], names: Sequence[str], multiplies: bool = True) -> StageInputs:
     """Two sequences at once."""
-    walk, found = Walk(pair[0], CONTEXT), Collected(names, multiplied, added)
-    passages = found.passages(walk, [transformer.layers[0] for transformer in pair], 2)
-    for part in np.split(walk.embed(CHUNKS), 2):
-        for passage in passages:
-            passage.run(part.copy())
+    runner, found = LayerRunner(pair[0], CONTEXT), StageInputs()
+    layers = [
+        runner.record(watched_layer(transformer.layers[0], observer, names.__contains__, lambda name: multiplies))
+        for transformer, observer in zip(pair, (found.original, found.quantized), strict=True)
+    ]
+    for part in np.split(runner.embed(CHUNKS), 2):
+        for layer in layers:
+            layer.run(part.copy())
         found.count_in()
     return found
 
@@ -60,9 +58,11 @@ def collected(
 def seen(transformer: Transformer) -> Seen:
     """What each matrix of the layer is given by all tokens at once."""
     found: Seen = {}
-    layer = watched_layer(transformer.layers[0], lambda name, number, x: found.update({(name, number): x.copy()}))
-    walk = Walk(transformer, CONTEXT)
-    walk.through(layer, len(CHUNKS)).run(walk.embed(CHUNKS))
+    layer = watched_layer(
+        transformer.layers[0], lambda name, number, x: found.update({(input_of(name), number): x.copy()})
+    )
+    runner = LayerRunner(transformer, CONTEXT)
+    runner.record(layer).run(runner.embed(CHUNKS))
     return found
 
 
@@ -79,7 +79,7 @@ def assert_scaled(inputs: Inputs) -> None:
 @pytest.mark.parametrize("name", [*QUERIES, "blk.0.attn_output.weight", "blk.0.ffn_up.weight", "blk.0.ffn_down.weight"])
 def test_moments_are_those_of_the_quantized_models_inputs(name: str, tmp_path: Path) -> None:
     pair = models(tmp_path, DECODER)
-    x, f = (seen(transformer)[name, 0].astype(float) for transformer in reversed(pair))
+    x, f = (seen(transformer)[input_of(name), 0].astype(float) for transformer in reversed(pair))
     (inputs,) = collected(pair, [name]).inputs(name, 1, x.shape[1])
     assert inputs.shift is not None
     assert inputs.owed is None
@@ -88,45 +88,22 @@ def test_moments_are_those_of_the_quantized_models_inputs(name: str, tmp_path: P
     assert np.allclose((f - x).T @ x * np.trace(inputs.moments) / np.square(x).sum(), inputs.shift, atol=1e-4)
 
 
-def test_what_is_owed_is_what_the_streams_differ_in_where_the_product_is_added(tmp_path: Path) -> None:
-    pair, name = models(tmp_path, DECODER), "blk.0.ffn_down.weight"
-    (inputs,) = collected(pair, [name], added=True).inputs(name, 1, DECODER.feed_forward)
-    streams = []
-    for transformer in pair:
-        walk = Walk(transformer, CONTEXT)
-        stream = walk.embed(CHUNKS)
-        layer = watched_layer(transformer.layers[0], lambda *_: None, multiplied=lambda name: "ffn_down" not in name)
-        walk.through(layer, len(CHUNKS)).run(stream)
-        streams.append(stream)
-    assert inputs.owed is not None
-    assert_are((streams[0] - streams[1]).T @ seen(pair[1])[name, 0], inputs.owed)
-
-
-def test_an_input_that_is_shared_is_counted_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    made: list[Moments] = []
-
-    def noted(columns: int) -> Moments:
-        made.append(Moments(columns))
-        return made[-1]
-
-    monkeypatch.setattr(layer_inputs, "Moments", noted)
+def test_an_input_that_is_shared_is_worked_out_once(tmp_path: Path) -> None:
     found = collected(models(tmp_path, DECODER), QUERIES)
-    counts = [moments.count for moments in made if moments.count]
-    assert counts == [CHUNKS.size]
-    assert all(np.array_equal(next(found.inputs(name, 1, 64)).moments, next(found.inputs(QUERIES[0], 1, 64)).moments)
-               for name in QUERIES)  # fmt: skip
+    first, *others = (next(found.inputs(name, 1, 64)) for name in QUERIES)
+    assert all(other is first for other in others)
 
 
 def test_what_is_shown_does_not_depend_on_what_is_left_out(tmp_path: Path) -> None:
     pair = models(tmp_path, DECODER)
-    whole, cut = collected(pair, QUERIES), collected(pair, QUERIES, multiplied=lambda name: False)
+    whole, cut = collected(pair, QUERIES), collected(pair, QUERIES, multiplies=False)
     assert np.array_equal(next(whole.inputs(QUERIES[0], 1, 64)).moments, next(cut.inputs(QUERIES[0], 1, 64)).moments)
 
 
 @pytest.mark.parametrize("name", ["blk.0.ffn_up_exps.weight", "blk.0.ffn_down_exps.weight"])
 def test_an_expert_is_lent_a_little_of_what_all_see(name: str, tmp_path: Path) -> None:
     pair = models(tmp_path, EXPERTS)
-    given = {key[1]: x.astype(float) for key, x in seen(pair[1]).items() if key[0] == name}
+    given = {key[1]: x.astype(float) for key, x in seen(pair[1]).items() if key[0] == input_of(name)}
     assert 4 not in given
     columns = next(iter(given.values())).shape[1]
     found = list(collected(pair, [name]).inputs(name, 5, columns))
@@ -139,6 +116,5 @@ def test_an_expert_is_lent_a_little_of_what_all_see(name: str, tmp_path: Path) -
 
 
 def test_experts_of_which_none_was_reached_take_all_columns_alike() -> None:
-    found = Collected(["blk.0.ffn_up_exps.weight"], lambda name: True, added=False)
-    for inputs in found.inputs("blk.0.ffn_up_exps.weight", 3, 8):
+    for inputs in StageInputs().inputs("blk.0.ffn_up_exps.weight", 3, 8):
         assert np.array_equal(np.eye(8), inputs.moments)
