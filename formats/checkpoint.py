@@ -13,8 +13,8 @@ from typing import Any
 
 from quantize_cli.formats import hub
 from quantize_cli.formats.errors import FormatError
+from quantize_cli.formats.file_kind import encoding_of, refuse_wrong_kind
 from quantize_cli.formats.json_object import read_object
-from quantize_cli.formats.mistaken import encoding_of, refuse_mistaken
 from quantize_cli.formats.quoted import quoted
 from quantize_cli.formats.safetensors import read_header
 from quantize_cli.formats.source import open_input, size_of
@@ -51,7 +51,7 @@ class Checkpoint:
         """
         path = _find(self.directory, name)
         if path is not None and path.is_file():
-            refuse_mistaken(path)
+            refuse_wrong_kind(path)
         return path
 
     def head(self, name: str, nbytes: int) -> bytes | None:
@@ -69,7 +69,7 @@ class Checkpoint:
             return None
         stored = _read(path)
         if not name.endswith(".jinja"):  # which may begin with anything
-            refuse_mistaken(path, stored)
+            refuse_wrong_kind(path, stored)
         try:
             return stored.decode()
         except UnicodeDecodeError as error:
@@ -90,7 +90,7 @@ def open_checkpoint(path: Path) -> Checkpoint:
     FormatError when there are no weights we read, a shard is missing, or the index and the shards disagree.
     """
     if not path.exists():
-        raise hub.missing(path)
+        raise hub.not_found_error(path)
     directory = hub.snapshot_of(path) if path.is_dir() else path.parent
     warnings: tuple[str, ...] = ()
     index = _index_of(path, directory)
@@ -257,7 +257,7 @@ def _object(directory: Path, name: str, unique_keys: bool = False) -> dict[str, 
     path = _find(directory, name)
     if path is None:
         return None
-    refuse_mistaken(path)
+    refuse_wrong_kind(path)
     return read_object(path, unique_keys)
 
 

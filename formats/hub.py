@@ -25,7 +25,7 @@ def repository_id(directory: Path) -> str | None:
     return None
 
 
-def name_of(path: Path) -> str:
+def model_name(path: Path) -> str:
     """A checkpoint's name: that of its repository in a cache, else that of the file or directory."""
     repository = repository_id(path if path.is_dir() else path.parent)
     if repository is not None:
@@ -71,7 +71,7 @@ def is_blob(target: Path) -> bool:
     )
 
 
-def missing(path: Path) -> FormatError:
+def not_found_error(path: Path) -> FormatError:
     """The error for a path that does not exist; for a repository's id the hint says where the model is."""
     message = f"{path}: no such file or directory"
     named = str(path)

@@ -119,7 +119,7 @@ def imatrix_bytes(file: ImportanceFile) -> bytes:
     return bytes(content)
 
 
-def as_stored(sums: np.ndarray) -> np.ndarray:
+def to_file_precision(sums: np.ndarray) -> np.ndarray:
     """Sums f64 rounded to the 48 bits that a file keeps; nan for those that do not fit float32."""
     nearest, rest = _split_in_float32(sums)
     with np.errstate(invalid="ignore"):
@@ -147,17 +147,17 @@ def _metadata(file: ImportanceFile) -> dict[str, Value]:
 
 def _from_gguf(path: Path) -> ImportanceFile:
     file, source = read_gguf(path), f"{path}: "
-    if scalars.words(source, file.metadata, "general.type", "") != "imatrix":
+    if scalars.string(source, file.metadata, "general.type", "") != "imatrix":
         raise FormatError(f"{path}: a gguf file, but its general.type is not 'imatrix'", _HINT)
     stored = {tensor.name: tensor for tensor in file.tensors}
     names = [name.removesuffix(_SQUARES) for name in stored if name.endswith(_SQUARES)]
     return ImportanceFile(
         {name: _entry(path, stored, name) for name in names},
         _datasets(file),
-        scalars.whole(source, file.metadata, _CHUNKS, 0),
-        scalars.whole(source, file.metadata, _CONTEXT, 0),
-        scalars.words(source, file.metadata, _MODEL, ""),
-        scalars.words(source, file.metadata, _TOKENS, ""),
+        scalars.integer(source, file.metadata, _CHUNKS, 0),
+        scalars.integer(source, file.metadata, _CONTEXT, 0),
+        scalars.string(source, file.metadata, _MODEL, ""),
+        scalars.string(source, file.metadata, _TOKENS, ""),
     )
 
 
@@ -208,7 +208,9 @@ def _datasets(file: GgufFile) -> tuple[str, ...]:
     if value is None:
         return ()
     if value.element is not ValueType.STRING:
-        raise FormatError(f"{file.path}: metadata key '{_DATASETS}' is {scalars.shown(value)}, not an array of strings")
+        raise FormatError(
+            f"{file.path}: metadata key '{_DATASETS}' is {scalars.value_text(value)}, not an array of strings"
+        )
     return tuple(value.data)
 
 

@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from quantize_cli.formats.errors import FormatError
+from quantize_cli.formats.file_kind import encoding_of
 from quantize_cli.formats.memory_limit import BASE_MEMORY_NBYTES, MEMORY_PER_BYTE
-from quantize_cli.formats.mistaken import encoding_of
 from quantize_cli.formats.quoted import quoted
 from quantize_cli.formats.source import open_input, size_of
 

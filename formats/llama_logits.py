@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 
 from quantize_cli.formats.errors import FormatError
-from quantize_cli.formats.reference import LEAST_CONTEXT, MAX_VOCABULARY, ReferenceHeader, Rows
+from quantize_cli.formats.reference import MAX_VOCABULARY, MIN_CONTEXT, Predictions, ReferenceHeader
 from quantize_cli.formats.source import open_input, size_of
 
 MAGIC = b"_logits_"
@@ -33,7 +33,7 @@ class LlamaLogits:
         self.path, self.header = path, header
         self._start = start
 
-    def rows(self, chunk: int) -> Rows:
+    def rows(self, chunk: int) -> Predictions:
         """The predictions of a chunk, as llama-perplexity reads them; FormatError when they are not numbers."""
         vocabulary, scored = self.header.vocabulary, self.header.scored
         type_ = _row_type(vocabulary)
@@ -53,7 +53,7 @@ class LlamaLogits:
         observed = self.header.tokens[chunk, self.header.context // 2 + 1 :]
         nll = -np.take_along_axis(logits, observed[:, None], axis=1)[:, 0].astype(np.float64)
         logits[logits <= _IGNORED] = _NOTHING
-        return Rows(logits, True, nll)
+        return Predictions(logits, True, nll)
 
 
 def _row_type(vocabulary: int) -> np.dtype:
@@ -68,7 +68,7 @@ def read_llama_logits(path: Path) -> LlamaLogits:
         if len(head) != _FIXED.size or head[:8] != MAGIC:
             raise FormatError(f"{path}: not a file of llama-perplexity's --kl-divergence-base")
         _, context, vocabulary, chunks = _FIXED.unpack(head)
-        if context < LEAST_CONTEXT or not 2 <= vocabulary <= MAX_VOCABULARY or chunks < 1:
+        if context < MIN_CONTEXT or not 2 <= vocabulary <= MAX_VOCABULARY or chunks < 1:
             raise FormatError(
                 f"{path}: a context of {context}, a vocabulary of {vocabulary} and {chunks} chunks make no reference"
             )

@@ -10,8 +10,8 @@ from pathlib import Path
 
 import numpy as np
 
-from quantize_cli.formats.leftovers import create, new_directory, unfinished_name
-from quantize_cli.formats.source import identity_of
+from quantize_cli.formats.source import file_stamp
+from quantize_cli.formats.unfinished import create, new_directory, unfinished_name
 
 EXISTS = "already exists"
 _KINDS = {
@@ -21,7 +21,7 @@ _KINDS = {
 
 
 @dataclass(frozen=True)
-class Guard:
+class OverwriteGuard:
     """The files that an output must not replace."""
 
     force: bool = True
@@ -31,7 +31,7 @@ class Guard:
     own: tuple[int, int] | None = None
     """A file it may replace even without force, as the same run has written it."""
 
-    def obstacle(self, path: Path) -> str | None:
+    def reason_against(self, path: Path) -> str | None:
         """Why the file at `path` must not be replaced, or None; OSError where that cannot be seen."""
         try:
             status = path.lstat()
@@ -40,14 +40,14 @@ class Guard:
         if stat.S_ISDIR(status.st_mode):
             return "is a directory"
         with suppress(OSError):  # a link that leads nowhere leads to no input
-            if identity_of(path).file in self.inputs:
+            if file_stamp(path).file in self.inputs:
                 return "is an input itself"
         if not stat.S_ISREG(status.st_mode):
             return f"is a {_KINDS.get(stat.S_IFMT(status.st_mode), 'special file')}, not a regular file"
         return None if self.force or (status.st_dev, status.st_ino) == self.own else EXISTS
 
 
-ANY_FILE = Guard()
+MAY_OVERWRITE = OverwriteGuard()
 """Whatever regular file is there is replaced."""
 
 
@@ -60,7 +60,7 @@ class Output:
     @property
     def file(self) -> tuple[int, int]:
         """Device and number, which stay when it is renamed into place."""
-        return identity_of(self._descriptor).file
+        return file_stamp(self._descriptor).file
 
     def write(self, data: bytes | np.ndarray, offset: int) -> None:
         """Put `data` at `offset`; OSError when the disk does not take all of it."""
@@ -80,14 +80,14 @@ class Output:
 
 
 @contextmanager
-def replacing(path: Path, nbytes: int, guard: Guard = ANY_FILE) -> Iterator[Output]:
-    """An Output of `nbytes` zeros that becomes `path` when the block ends well; see `appearing`."""
-    with appearing({path: nbytes}, guard) as outputs:
+def atomic_file(path: Path, nbytes: int, guard: OverwriteGuard = MAY_OVERWRITE) -> Iterator[Output]:
+    """An Output of `nbytes` zeros that becomes `path` when the block ends well; see `atomic_files`."""
+    with atomic_files({path: nbytes}, guard) as outputs:
         yield outputs[path]
 
 
 @contextmanager
-def appearing(sizes: Mapping[Path, int], guard: Guard = ANY_FILE) -> Iterator[dict[Path, Output]]:
+def atomic_files(sizes: Mapping[Path, int], guard: OverwriteGuard = MAY_OVERWRITE) -> Iterator[dict[Path, Output]]:
     """Outputs of so many zero bytes that become files when the block ends well: all of them, or none.
 
     When the block raises, or the process is told to stop, they are removed, and all is as it was. FileExistsError when
@@ -114,7 +114,7 @@ def appearing(sizes: Mapping[Path, int], guard: Guard = ANY_FILE) -> Iterator[di
 
 
 @contextmanager
-def staged(paths: Iterable[Path], guard: Guard = ANY_FILE) -> Iterator[dict[Path, Path]]:
+def staging_directory(paths: Iterable[Path], guard: OverwriteGuard = MAY_OVERWRITE) -> Iterator[dict[Path, Path]]:
     """Where to make several files of one directory, under their own names, that appear when the block ends well.
 
     A directory beside them, so that they can be read, measured and changed before they are there. When the block
@@ -136,10 +136,10 @@ def patch(path: Path, data: bytes, offset: int) -> None:
         os.fsync(file.fileno())
 
 
-def _name(places: Mapping[Path, Path], guard: Guard) -> None:
+def _name(places: Mapping[Path, Path], guard: OverwriteGuard) -> None:
     """Rename finished files into place: all of them, or none if the guard forbids one."""
     for path in places:
-        if reason := guard.obstacle(path):
+        if reason := guard.reason_against(path):
             raise FileExistsError(errno.EEXIST, reason, str(path))
     named = []
     try:

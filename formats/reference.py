@@ -33,7 +33,7 @@ _EXACT = 64
 _CODES = 65535
 MAX_VOCABULARY = 1 << 24
 """Sixty times the largest known vocabulary; numpy can still describe its rows."""
-LEAST_CONTEXT = 5
+MIN_CONTEXT = 5
 """The shortest context with two scored tokens, so that even one chunk has a variance."""
 
 
@@ -61,7 +61,7 @@ class ReferenceHeader:
 
 
 @dataclass(frozen=True)
-class Rows:
+class Predictions:
     """Predictions of a model at consecutive positions."""
 
     logits: np.ndarray
@@ -136,7 +136,7 @@ class ReferenceFile:
         self.path, self.header = path, header
         self._start = start
 
-    def rows(self, chunk: int) -> Rows:
+    def rows(self, chunk: int) -> Predictions:
         """The predictions of a chunk; FormatError when the bytes are damaged or make no sense."""
         nbytes = chunk_nbytes(self.header)
         with open_input(self.path) as file:
@@ -149,7 +149,7 @@ class ReferenceFile:
         stored = np.frombuffer(body, row_type(self.header.vocabulary), offset=4)
         return self._decode(stored, chunk)
 
-    def _decode(self, stored: np.ndarray, chunk: int) -> Rows:
+    def _decode(self, stored: np.ndarray, chunk: int) -> Predictions:
         self._check(stored, chunk)
         logits = np.empty((len(stored), self.header.vocabulary), np.float32)
         for row, into in zip(stored, logits, strict=True):
@@ -158,7 +158,7 @@ class ReferenceFile:
         nll = stored["nll"].astype(np.float64)
         # One percent more for the rounding of the step to float32, and a little for that of the logits.
         half_steps = stored["step"] * 0.505 + np.abs(stored["low"]) * 2.0**-23
-        return Rows(logits, False, nll, half_steps.astype(np.float64), exact)
+        return Predictions(logits, False, nll, half_steps.astype(np.float64), exact)
 
     def _check(self, stored: np.ndarray, chunk: int) -> None:
         where = f"{self.path}: chunk {chunk}"
@@ -205,7 +205,7 @@ class _Reader:
             raise FormatError(f"{self._path}: version {version} of the format, only {VERSION} is known")
         context, vocabulary, chunks, text_count, exact = counts
         if (
-            context < LEAST_CONTEXT
+            context < MIN_CONTEXT
             or not 2 <= vocabulary <= MAX_VOCABULARY
             or not chunks
             or exact != min(_EXACT, vocabulary - 1)

@@ -16,9 +16,9 @@ import ml_dtypes
 import numpy as np
 
 from quantize_cli.formats.errors import FormatError
+from quantize_cli.formats.file_kind import HEAD_NBYTES, refuse_wrong_kind
 from quantize_cli.formats.json_object import parse_object
 from quantize_cli.formats.memory_limit import TENSOR_MEMORY_NBYTES, allowed_memory, refuse_too_many
-from quantize_cli.formats.mistaken import HEAD_NBYTES, refuse_mistaken
 from quantize_cli.formats.quoted import quoted
 from quantize_cli.formats.source import open_input, size_of
 from quantize_cli.formats.stored import StoredTensor
@@ -67,7 +67,7 @@ def read_header(path: Path) -> SafetensorsFile:
         size = size_of(file)
         head = file.read(HEAD_NBYTES)
         if head[_LENGTH_NBYTES : _LENGTH_NBYTES + 1] != b"{":
-            refuse_mistaken(path, head)
+            refuse_wrong_kind(path, head)
         length = int.from_bytes(head[:_LENGTH_NBYTES], "little")
         begin = _LENGTH_NBYTES + length
         if size < _LENGTH_NBYTES:

@@ -14,7 +14,7 @@ import numpy as np
 from quantize_cli.formats.errors import FormatError
 
 
-class Identity(NamedTuple):
+class FileStamp(NamedTuple):
     """Properties that change when a file is rewritten or replaced."""
 
     device: int
@@ -28,13 +28,13 @@ class Identity(NamedTuple):
         return self.device, self.number
 
 
-Identities = Mapping[Path, Identity]
+FileStamps = Mapping[Path, FileStamp]
 """Files as they were when they were opened."""
 
 _MOST_OPEN = 64
 """Files that are kept open to be read from."""
 
-_recorded: ContextVar[tuple[dict[Path, Identity], ...]] = ContextVar("recorded", default=())
+_recorded: ContextVar[tuple[dict[Path, FileStamp], ...]] = ContextVar("recorded", default=())
 
 
 def open_input(path: Path) -> BinaryIO:
@@ -46,7 +46,7 @@ def open_input(path: Path) -> BinaryIO:
         if S_ISREG(path.stat().st_mode):
             file = path.open("rb")
             for record in _recorded.get():
-                record.setdefault(path, identity_of(file.fileno()))
+                record.setdefault(path, file_stamp(file.fileno()))
             return file
     except OSError as error:
         raise FormatError(f"{path}: {(error.strerror or 'cannot be opened').lower()}") from error
@@ -58,10 +58,10 @@ def size_of(file: BinaryIO) -> int:
     return os.fstat(file.fileno()).st_size
 
 
-def identity_of(file: Path | int) -> Identity:
+def file_stamp(file: Path | int) -> FileStamp:
     """Of a path, or of an open descriptor; OSError where there is none."""
     status = file.stat() if isinstance(file, Path) else os.fstat(file)
-    return Identity(status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns)
+    return FileStamp(status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns)
 
 
 def read_into(path: Path, offset: int, memory: np.ndarray) -> int:
@@ -95,9 +95,9 @@ def _opened(path: Path, *identity: int) -> _Descriptor:
 
 
 @contextmanager
-def recording() -> Iterator[Identities]:
+def record_opened_files() -> Iterator[FileStamps]:
     """The files that are opened in the block, as they are when they are first opened."""
-    record: dict[Path, Identity] = {}
+    record: dict[Path, FileStamp] = {}
     before = _recorded.set((*_recorded.get(), record))
     try:
         yield record
@@ -105,11 +105,11 @@ def recording() -> Iterator[Identities]:
         _recorded.reset(before)
 
 
-def refuse_changed(files: Identities) -> None:
+def refuse_changed(files: FileStamps) -> None:
     """FormatError for a file that has changed since, as a result may mix two versions."""
     for path, before in files.items():
         try:
-            now = identity_of(path)
+            now = file_stamp(path)
         except OSError as error:
             raise FormatError(f"{path}: went away while it was read") from error
         if now != before:
@@ -117,7 +117,7 @@ def refuse_changed(files: Identities) -> None:
             raise FormatError(f"{path}: {what} while it was read", hint="try again once it is whole")
 
 
-def _difference(before: Identity, now: Identity) -> str:
+def _difference(before: FileStamp, now: FileStamp) -> str:
     if now.file != before.file:
         return "was replaced by another file"
     if now.nbytes != before.nbytes:

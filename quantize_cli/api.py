@@ -44,10 +44,10 @@ def convert(source: PathLike, output: PathLike | None = None, *, force: bool = F
 
 def plan(source: PathLike, **options: Any) -> "Plan":
     """Everything `convert` with the same options would decide: type, size, offset and reason of each tensor."""
-    from quantize_cli.pipeline import planned
+    from quantize_cli.pipeline import plan_conversion
 
     report: Report = options.pop("report", SILENT)
-    return planned(job(source, **options), report).plan
+    return plan_conversion(job(source, **options), report).plan
 
 
 def job(source: PathLike, **options: Any) -> "Job":
@@ -107,7 +107,7 @@ def calibrate(
     `process_output` includes the output matrix, `merge` adds the sums and counts of other files, `resume` continues
     the file at `output`, and `save_every` is the number of chunks after which it is written.
     """
-    from quantize_cli.calibration.statistics.calibration import Request, prepare, run
+    from quantize_cli.calibration.statistics.calibration import CollectionRequest, prepare, run
     from quantize_cli.errors import UsageError
     from quantize_cli.pipeline.outputs import Outputs
 
@@ -116,10 +116,10 @@ def calibrate(
     path, read, merged, out = Path(model), _paths(texts), _paths(merge), Path(output)
     outputs = Outputs((path, *read, *merged), force, report.note, "--resume continues it, --force replaces it")
     if resume:
-        outputs.going_on_with(out)
+        outputs.resuming(out)
     outputs.refuse_bad((out,))
     prepared = prepare(
-        Request(
+        CollectionRequest(
             path, read, out, context, chunks, process_output, resume, merged, save_every, special, outputs.guard
         ),
         report.note,
@@ -160,10 +160,10 @@ def analyze(
     `chunks` of each text are read at most.
     """
     from quantize_cli.budget.analysis import frontier
-    from quantize_cli.budget.options import menu, quantized
+    from quantize_cli.budget.options import quantizable_tensors, type_choices
     from quantize_cli.budget.sensitivity import TYPES, Effort, measure
     from quantize_cli.errors import UsageError
-    from quantize_cli.evaluation.context import beyond, chosen
+    from quantize_cli.evaluation.context import chunk_tokens, long_context_warnings
     from quantize_cli.evaluation.corpus import Reading, read_texts
     from quantize_cli.model.source import open_model
     from quantize_cli.pipeline.budget import named_types
@@ -173,13 +173,13 @@ def analyze(
         raise UsageError("missing option '--text'", hint="--text FILE, a UTF-8 text to predict")
     candidates = named_types(types) if types else TYPES
     source = open_model(Path(model))
-    menu(source, {})  # refuses what is quantized already
-    length = chosen(context, [source])
-    for warning in (*source.warnings, *beyond(length, [source])):
+    type_choices(source, {})  # refuses what is quantized already
+    length = chunk_tokens(context, [source])
+    for warning in (*source.warnings, *long_context_warnings(length, [source])):
         report.warn(warning)
     tokenizer = load_tokenizer(source.metadata)
     tokens, _ = read_texts(_paths(texts), tokenizer, length, chunks, Reading(special, report.warn))
-    with report.progress(len(quantized(source)), " tensors", "analyze") as advance:
+    with report.progress(len(quantizable_tensors(source)), " tensors", "analyze") as advance:
         effort = Effort(chunks=max(1, _TOKENS_RUN // length))
         costs = measure(source, tokens, candidates, report=advance, effort=effort)
     return Analysis(length, len(tokens), candidates, costs, frontier(source, costs))
@@ -210,12 +210,12 @@ def compare(
     report: Report = SILENT,
 ) -> "Evaluation":
     """Several models on the same texts, side by side; the first is the reference unless another is named."""
-    from quantize_cli.evaluation.evaluation import Request, evaluated
+    from quantize_cli.evaluation.evaluation import EvaluationRequest, evaluate
 
     if reference is None and len(models) > 1:
         reference = models[0]
     against = None if reference is None else Path(reference)
-    return evaluated(Request(_paths(models), _paths(texts), context, chunks, against, special=special), report)
+    return evaluate(EvaluationRequest(_paths(models), _paths(texts), context, chunks, against, special=special), report)
 
 
 def _paths(named: PathLike | Sequence[PathLike]) -> tuple[Path, ...]:

@@ -6,9 +6,9 @@ from dataclasses import dataclass
 from quantize_cli.errors import InputError
 from quantize_cli.loaded_model import Continuation, LoadedModel
 from quantize_cli.model.chat_templates import chat_template, render
-from quantize_cli.runtime.detokenizer import Speech
-from quantize_cli.runtime.generation import Text
-from quantize_cli.runtime.hyperparameters import reach
+from quantize_cli.runtime.detokenizer import StreamingDetokenizer
+from quantize_cli.runtime.generation import GeneratedText
+from quantize_cli.runtime.hyperparameters import longest_context
 from quantize_cli.runtime.sampler import Sampler, Sampling
 from quantize_cli.tokenizers import Tokenizer
 
@@ -17,12 +17,12 @@ _CONTEXT = 4096
 
 
 @dataclass(frozen=True)
-class Voice:
+class ChatModel:
     """What speaks, and for how long."""
 
     tokenizer: Tokenizer
     template: str
-    text: Text
+    text: GeneratedText
     sampler: Sampler
     stops: Sequence[str]
     tokens: int
@@ -30,7 +30,7 @@ class Voice:
 
 
 @dataclass(frozen=True)
-class Turn:
+class ChatTurn:
     """A message and its reply."""
 
     prompt: str
@@ -44,11 +44,11 @@ class Turn:
 class Conversation:
     """Messages so far; a reply continues them."""
 
-    def __init__(self, voice: Voice, system: str | None) -> None:
+    def __init__(self, voice: ChatModel, system: str | None) -> None:
         self._voice = voice
         self._system = [] if system is None else [{"role": "system", "content": system}]
         self._messages = list(self._system)
-        self.turns: list[Turn] = []
+        self.turns: list[ChatTurn] = []
 
     def clear(self) -> None:
         """Forget everything but the system message."""
@@ -75,36 +75,38 @@ class Conversation:
                 hint="/clear begins anew; --ctx makes more room",
             )
         limit = min(voice.tokens or room, room)
-        voice.sampler.hear(ids)
+        voice.sampler.accept(ids)
         chosen = voice.text.continued(ids, limit, voice.tokenizer.end_ids, voice.sampler)
-        speech = Speech(voice.tokenizer.decode_bytes, voice.stops, drop=" " if voice.tokenizer.adds_space else "")
+        speech = StreamingDetokenizer(
+            voice.tokenizer.decode_bytes, voice.stops, drop=" " if voice.tokenizer.adds_space else ""
+        )
         reply = Continuation(ids, chosen, limit, speech)
         try:
             yield from reply
         finally:
             self._messages = [*messages, {"role": "assistant", "content": reply.text}]
-            self.turns.append(Turn(prompt, len(ids), reply.tokens, reply.text, reply.ended_by))
+            self.turns.append(ChatTurn(prompt, len(ids), reply.tokens, reply.text, reply.ended_by))
 
 
-def voice_of(
+def chat_model(
     model: LoadedModel, sampling: Sampling, context: int | None = None, stops: Sequence[str] = (), tokens: int = 0
-) -> Voice:
+) -> ChatModel:
     """A model ready to speak, within `context` tokens; InputError for a model without a chat template."""
     template = chat_template(model.source.metadata, model.path)
-    text = Text(model.transformer, capacity(model, context))
+    text = GeneratedText(model.transformer, capacity(model, context))
     model.transformer.prepare(model.report.note)
-    return Voice(model.tokenizer, template, text, Sampler(sampling), stops, tokens)
+    return ChatModel(model.tokenizer, template, text, Sampler(sampling), stops, tokens)
 
 
 def capacity(model: LoadedModel, context: int | None) -> int:
     """Tokens a conversation may have: `context`, 0 for all that the model was trained on, never more."""
-    trained = reach(model.source)
+    trained = longest_context(model.source)
     if context is not None and context > trained:
         model.report.warn(f"--ctx {context}: the model was trained on {trained}, a conversation cannot have more")
     return min(_CONTEXT if context is None else context or trained, trained)
 
 
-def _encoded(voice: Voice, messages: Sequence[Mapping[str, str]]) -> list[int]:
+def _encoded(voice: ChatModel, messages: Sequence[Mapping[str, str]]) -> list[int]:
     """The tokens of a conversation: markers come from the template, never from a message.
 
     A template may write the first of them, or leave it out.
@@ -115,8 +117,8 @@ def _encoded(voice: Voice, messages: Sequence[Mapping[str, str]]) -> list[int]:
         name: "" if token is None else tokenizer.pieces[token].decode(errors="replace")
         for name, token in special.items()
     }
-    shielded = [{**message, "content": tokenizer.shielded(message["content"])} for message in messages]
-    ids = tokenizer.encode_shielded(render(voice.template, shielded, named))
+    shielded = [{**message, "content": tokenizer.escape_control_tokens(message["content"])} for message in messages]
+    ids = tokenizer.encode_escaped(render(voice.template, shielded, named))
     if tokenizer.adds_bos and tokenizer.bos_id is not None and ids[:1] != [tokenizer.bos_id]:
         ids = [tokenizer.bos_id, *ids]
     if not ids:

@@ -7,10 +7,10 @@ from pathlib import Path
 import numpy as np
 
 from quantize_cli.errors import InputError
-from quantize_cli.evaluation.letters import markers_in, notice
+from quantize_cli.evaluation.special_tokens import control_token_notice, count_control_tokens
 from quantize_cli.model.source import Model, open_model
 from quantize_cli.progress import SILENT, Report
-from quantize_cli.runtime.detokenizer import Speech
+from quantize_cli.runtime.detokenizer import StreamingDetokenizer
 from quantize_cli.runtime.generation import generate
 from quantize_cli.runtime.sampler import Sampler, Sampling
 from quantize_cli.runtime.transformer import Transformer, from_model
@@ -20,7 +20,9 @@ from quantize_cli.tokenizers import Tokenizer, load_tokenizer
 class Continuation:
     """Text that a model writes, piece by piece while it is iterated over; what it wrote stays readable."""
 
-    def __init__(self, prompt_tokens: list[int], chosen: Iterator[int], limit: int, speech: Speech) -> None:
+    def __init__(
+        self, prompt_tokens: list[int], chosen: Iterator[int], limit: int, speech: StreamingDetokenizer
+    ) -> None:
         """`chosen` are the tokens that the model makes, at most `limit`; `speech` makes them text."""
         self._chosen, self._limit, self._speech = chosen, limit, speech
         self.prompt_tokens = prompt_tokens
@@ -89,10 +91,10 @@ class LoadedModel:
         """
         sampler = Sampler(sampling or Sampling(temperature, seed=seed))
         ids = self._prompt(prompt, special)
-        sampler.hear(ids)
+        sampler.accept(ids)
         # The space that encoding puts first belongs to the prompt, or to what is made where the prompt has no text.
         drop = " " if self.tokenizer.adds_space and not self.detokenize(ids) else ""
-        speech = Speech(self.tokenizer.decode_bytes, stop, drop)
+        speech = StreamingDetokenizer(self.tokenizer.decode_bytes, stop, drop)
         self.transformer.prepare(self.report.note)
         chosen = generate(self.transformer, np.array(ids), tokens, self.tokenizer.end_ids, sampler)
         return Continuation(ids, chosen, tokens, speech)
@@ -102,8 +104,8 @@ class LoadedModel:
         ids = self.tokenize(prompt, special=special)
         if not ids:
             raise InputError(f"{self.path}: an empty prompt, and the vocabulary has no token to begin with")
-        if not special and (markers := markers_in(prompt, self.tokenizer)):
-            self.report.warn(notice("the prompt", markers))
+        if not special and (markers := count_control_tokens(prompt, self.tokenizer)):
+            self.report.warn(control_token_notice("the prompt", markers))
         return ids
 
 

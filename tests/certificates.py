@@ -7,9 +7,9 @@ from typing import Any
 
 from quantize_cli.calibration import imatrix as imatrix_method
 from quantize_cli.certificate import statement
-from quantize_cli.certificate.certify import certify, order, stating
+from quantize_cli.certificate.certify import certify, request_certificate, with_claims
 from quantize_cli.evaluation import evaluation
-from quantize_cli.evaluation.evaluation import Evaluation, Request
+from quantize_cli.evaluation.evaluation import Evaluation, EvaluationRequest
 from quantize_cli.formats.ggml import GgmlType
 from quantize_cli.formats.gguf.layout import TensorInfo, Value
 from quantize_cli.formats.gguf.reader import read_gguf
@@ -24,7 +24,7 @@ from tests.cli.console import EXAMPLES, MODEL
 TEXT = EXAMPLES / "sample.txt"
 
 
-def evaluate(request: Request) -> Evaluation:
+def evaluate(request: EvaluationRequest) -> Evaluation:
     return evaluation.run(evaluation.prepare(request, lambda said: None), lambda amount: None)
 
 
@@ -35,8 +35,8 @@ def certified(path: Path, recipe: Recipe, imatrix: Path | None = None, limit: in
     whole = plan.make(model, recipe, importance, provenance)
     parts = (whole,) if limit is None else plan.split(whole, limit)
     names = [path.with_name(f"{path.stem}-{n:05d}-of-{len(parts):05d}.gguf") for n in range(1, len(parts) + 1)]
-    wanted = order(model, TEXT, recipe, "none" if imatrix is None else "imatrix")
-    files = stating(dict(zip([path] if limit is None else names, parts, strict=True)), wanted.blank)
+    wanted = request_certificate(model, TEXT, recipe, "none" if imatrix is None else "imatrix")
+    files = with_claims(dict(zip([path] if limit is None else names, parts, strict=True)), wanted.blank)
     certify(files, wanted, lambda plans: writing.write(plans, importance, Threads(2), writing.Report()), evaluate)
     return list(files)
 

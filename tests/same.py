@@ -4,7 +4,7 @@ import hashlib
 
 import numpy as np
 
-from quantize_cli.calibration.folding.powers import raised
+from quantize_cli.calibration.folding.powers import powers_of
 from quantize_cli.jit import elementary, matrices
 from quantize_cli.runtime.kernels.exponential import exponentials
 
@@ -18,7 +18,7 @@ def digest() -> str:
     angles = random.uniform(-1e5, 1e5, 1000)
     found = [
         matrices.multiply(x, x.T), total, matrices.cholesky(total), matrices.inverse(total),
-        matrices.inverses(total[None, :8, :8]), exponentials(10 * x), raised(np.abs(x), 0.7),
+        matrices.inverses(total[None, :8, :8]), exponentials(10 * x), powers_of(np.abs(x), 0.7),
         elementary.exponential(angles / 300), elementary.logarithm(np.abs(angles)), *elementary.sine_and_cosine(angles),
     ]  # fmt: skip
     return hashlib.sha256(b"".join(np.ascontiguousarray(values).tobytes() for values in found)).hexdigest()

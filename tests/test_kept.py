@@ -48,7 +48,7 @@ DAMAGES = {
 
 
 def test_a_kernel_is_compiled_once(cache: Path) -> None:
-    assert [times_loaded(), times_loaded(), kernel_cache.unkept()] == [0, 1, None]
+    assert [times_loaded(), times_loaded(), kernel_cache.uncached_reason()] == [0, 1, None]
     assert kept_file(cache).name.startswith("tests_test_kept_doubled-")
 
 
@@ -75,7 +75,7 @@ def test_a_full_disk_is_told_once_and_stops_nothing(cache: Path, monkeypatch: py
 
     monkeypatch.setattr(Path, "write_bytes", full)
     assert times_loaded() == 0
-    assert (kernel_cache.unkept() or "").endswith(": no space left on device")
+    assert (kernel_cache.uncached_reason() or "").endswith(": no space left on device")
     assert [path for path in cache.rglob("*") if path.is_file()] == []
     assert kernel_cache.compiling() == "compiling kernels for this processor"
 
@@ -84,7 +84,7 @@ def test_a_place_that_cannot_be_made_stops_nothing(cache: Path, monkeypatch: pyt
     (cache / "file").touch()
     monkeypatch.setenv("XDG_CACHE_HOME", str(cache / "file"))
     assert times_loaded() == 0
-    assert (kernel_cache.unkept() or "").endswith(": not a directory")
+    assert (kernel_cache.uncached_reason() or "").endswith(": not a directory")
 
 
 def test_a_user_without_a_home_stops_nothing(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -94,7 +94,7 @@ def test_a_user_without_a_home_stops_nothing(cache: Path, monkeypatch: pytest.Mo
     monkeypatch.delenv("XDG_CACHE_HOME")
     monkeypatch.setattr(Path, "home", homeless)
     assert times_loaded() == 0
-    assert kernel_cache.unkept() == "there is no home directory, and XDG_CACHE_HOME is not set"
+    assert kernel_cache.uncached_reason() == "there is no home directory, and XDG_CACHE_HOME is not set"
 
 
 def test_it_is_said_that_kernels_are_kept_only_where_they_are(cache: Path) -> None:

@@ -17,7 +17,7 @@ from quantize_cli.formats.errors import FormatError
 from quantize_cli.formats.ggml import GgmlType
 from quantize_cli.formats.gguf.layout import Value, text
 from quantize_cli.formats.gguf.reader import read_gguf
-from quantize_cli.formats.output import Guard
+from quantize_cli.formats.output import OverwriteGuard
 from quantize_cli.model.rows import Held
 from quantize_cli.model.source import Model, open_model
 from quantize_cli.model.tensor import Tensor, from_array, stack
@@ -282,5 +282,5 @@ def test_without_force_a_file_that_comes_meanwhile_is_not_replaced(tmp_path: Pat
     path = tmp_path / "out.gguf"
     report = writing.Report(written=lambda nbytes: path.write_text("theirs") and None)
     with pytest.raises(OutputError, match=r"out.gguf: already exists") as caught:
-        writing.write({path: made}, None, Threads(1), report, guard=Guard(force=False))
+        writing.write({path: made}, None, Threads(1), report, guard=OverwriteGuard(force=False))
     assert (caught.value.hint, path.read_text()) == ("--force replaces it", "theirs")

@@ -29,7 +29,7 @@ METADATA = {
     ],
 )
 def test_a_setting_becomes_a_value(setting: str, key: str, value: Value) -> None:
-    assert settings.apply(METADATA, [setting]) == {**METADATA, key: value}
+    assert settings.apply_settings(METADATA, [setting]) == {**METADATA, key: value}
 
 
 @pytest.mark.parametrize(
@@ -49,10 +49,10 @@ def test_a_setting_becomes_a_value(setting: str, key: str, value: Value) -> None
 )
 def test_a_setting_that_makes_no_sense_is_refused(setting: str, said: str) -> None:
     with pytest.raises(UsageError, match=said):
-        settings.apply(METADATA, [setting])
+        settings.apply_settings(METADATA, [setting])
 
 
 def test_later_settings_win_and_nothing_given_is_changed() -> None:
     before = dict(METADATA)
-    assert settings.apply(METADATA, ["general.name=x", "general.name=y"])["general.name"] == text("y")
+    assert settings.apply_settings(METADATA, ["general.name=x", "general.name=y"])["general.name"] == text("y")
     assert before == METADATA

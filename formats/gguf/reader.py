@@ -12,12 +12,12 @@ import ml_dtypes
 import numpy as np
 
 from quantize_cli.formats.errors import FormatError
+from quantize_cli.formats.file_kind import refuse_wrong_kind
 from quantize_cli.formats.ggml import REMOVED_TYPES, GgmlType
 from quantize_cli.formats.gguf import rules
 from quantize_cli.formats.gguf.cursor import Cursor
 from quantize_cli.formats.gguf.layout import MAGIC, TensorInfo, Value, ValueType
 from quantize_cli.formats.memory_limit import TENSOR_MEMORY_NBYTES, refuse_too_many
-from quantize_cli.formats.mistaken import refuse_mistaken
 from quantize_cli.formats.quoted import quoted
 from quantize_cli.formats.source import open_input, size_of
 from quantize_cli.formats.stored import StoredTensor
@@ -92,7 +92,7 @@ def _read(cursor: Cursor) -> GgufFile:
 def _version(cursor: Cursor) -> int:
     magic = cursor.take(len(MAGIC), "magic")
     if magic != MAGIC:
-        refuse_mistaken(cursor.path)
+        refuse_wrong_kind(cursor.path)
         raise FormatError(f"{cursor.path}: begins with {magic!r}, a gguf file with {MAGIC!r}", hint=_PARTS_HINT)
     version: int = cursor.number("I", "version")
     if version not in READABLE_VERSIONS:

@@ -11,38 +11,38 @@ from quantize_cli.formats.errors import FormatError
 from quantize_cli.formats.gguf.layout import Value, ValueType
 from quantize_cli.formats.quoted import quoted
 
-LARGEST_WHOLE = (1 << 31) - 1
+MAX_INTEGER = (1 << 31) - 1
 """llama.cpp keeps sizes and counts in 32 bits, which is far more than any file needs."""
-LARGEST_REAL = 1e30
+MAX_NUMBER = 1e30
 """Within float32, with room for a product."""
 
 Metadata = Mapping[str, Value]
 
 
-def whole(
+def integer(
     source: str, metadata: Metadata, key: str, default: int | None = None,
-    lowest: int = 0, highest: int = LARGEST_WHOLE,
+    lowest: int = 0, highest: int = MAX_INTEGER,
 ) -> int:  # fmt: skip
     """A whole number from `lowest` to `highest`."""
     expected = f"a whole number from {lowest} to {highest}"
     return int(_value(source, metadata, key, default, (_is(int, lowest, highest), expected)))
 
 
-def real(
+def number(
     source: str, metadata: Metadata, key: str, default: float | None = None,
-    lowest: float = -LARGEST_REAL, highest: float = LARGEST_REAL,
+    lowest: float = -MAX_NUMBER, highest: float = MAX_NUMBER,
 ) -> float:  # fmt: skip
     """A number from `lowest` to `highest`, which NaN never is."""
     expected = f"a number from {lowest:g} to {highest:g}"
     return float(_value(source, metadata, key, default, (_is(int | float, lowest, highest), expected)))
 
 
-def words(source: str, metadata: Metadata, key: str, default: str | None = None) -> str:
+def string(source: str, metadata: Metadata, key: str, default: str | None = None) -> str:
     """A text."""
     return str(_value(source, metadata, key, default, (lambda data: isinstance(data, str), "a string")))
 
 
-def truth(source: str, metadata: Metadata, key: str, default: bool | None = None) -> bool:
+def boolean(source: str, metadata: Metadata, key: str, default: bool | None = None) -> bool:
     """True or false."""
     return bool(_value(source, metadata, key, default, (lambda data: isinstance(data, bool), "true or false")))
 
@@ -59,11 +59,11 @@ def _value(source: str, metadata: Metadata, key: str, default: Any, expected: tu
         raise FormatError(f"{source}metadata key '{key}' is missing")
     value, (is_allowed, words_for_it) = metadata[key], expected
     if not is_allowed(value.data):
-        raise FormatError(f"{source}metadata key '{key}' is {shown(value)}, not {words_for_it}")
+        raise FormatError(f"{source}metadata key '{key}' is {value_text(value)}, not {words_for_it}")
     return value.data
 
 
-def shown(value: Value) -> str:
+def value_text(value: Value) -> str:
     """A value for a message: an array by its size alone."""
     if value.type is ValueType.ARRAY:
         return f"an array of {len(value.data)}"

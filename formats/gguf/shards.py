@@ -30,7 +30,7 @@ def shard_path(path: Path, number: int, count: int) -> Path:
     return path.with_name(f"{path.stem}-{number + 1:05d}-of-{count:05d}.gguf")
 
 
-def marks(number: int, count: int, tensors: int) -> dict[str, Value]:
+def split_metadata(number: int, count: int, tensors: int) -> dict[str, Value]:
     """The metadata that numbers one file of a split model."""
     return {
         NUMBER: Value(ValueType.UINT16, number),
@@ -45,7 +45,7 @@ def read_model(path: Path) -> tuple[GgufFile, tuple[StoredTensor, ...]]:
     FormatError for a shard that is missing or belongs elsewhere, and for a tensor that two of them hold.
     """
     named = read_gguf(path)
-    refuse_joined(named)
+    refuse_concatenated(named)
     count = _mark(named, COUNT, _MOST_FILES)
     if count <= 1:
         return named, named.tensors
@@ -62,7 +62,7 @@ def read_model(path: Path) -> tuple[GgufFile, tuple[StoredTensor, ...]]:
     return files[0], tensors
 
 
-def refuse_joined(file: GgufFile) -> None:
+def refuse_concatenated(file: GgufFile) -> None:
     """FormatError when a second GGUF file follows in the same file: cat does not merge shards."""
     end = max((tensor.offset + tensor.nbytes for tensor in file.tensors), default=file.data_offset)
     with open_input(file.path) as stored:
@@ -76,7 +76,7 @@ def refuse_joined(file: GgufFile) -> None:
                 )
 
 
-def without_marks(metadata: Mapping[str, Value]) -> dict[str, Value]:
+def without_split_metadata(metadata: Mapping[str, Value]) -> dict[str, Value]:
     """The model's own metadata."""
     return {key: value for key, value in metadata.items() if key not in KEYS}
 
@@ -103,5 +103,5 @@ def _check(first: GgufFile, tensors: tuple[StoredTensor, ...]) -> None:
         seen[tensor.name] = tensor
 
 
-def _mark(file: GgufFile, key: str, highest: int = scalars.LARGEST_WHOLE) -> int:
-    return scalars.whole(f"{file.path}: ", file.metadata, key, 0, highest=highest)
+def _mark(file: GgufFile, key: str, highest: int = scalars.MAX_INTEGER) -> int:
+    return scalars.integer(f"{file.path}: ", file.metadata, key, 0, highest=highest)

@@ -19,8 +19,8 @@ from quantize_cli.bench import work
 from quantize_cli.bench.bandwidth import Memory
 from quantize_cli.bench.llama import Llama
 from quantize_cli.errors import InputError
+from quantize_cli.evaluation.evaluated_model import EvaluatedModel
 from quantize_cli.evaluation.memory import peak_of
-from quantize_cli.evaluation.subject import Subject
 from quantize_cli.formats.gguf.magic import is_gguf
 from quantize_cli.model.source import open_model
 from quantize_cli.runtime.cache import Cache
@@ -121,7 +121,7 @@ class Ours:
 def measure(request: Request, advance: Callable[[int], None]) -> RunSpeed:
     """The speed of a model; `advance` is called after each turn. InputError when the runtime cannot run it."""
     model = open_model(request.path)
-    subject = Subject(request.path, model, from_model(model, request.threads))
+    subject = EvaluatedModel(request.path, model, from_model(model, request.threads))
     _refuse_too_long(request, subject.transformer)
     prompt = np.random.default_rng(0).integers(subject.vocabulary, size=request.prompt)
     ours = Ours(subject.transformer, request.prompt + request.tokens)

@@ -7,7 +7,7 @@ from math import prod
 import numpy as np
 
 from quantize_cli.budget.frontier import Point, curve
-from quantize_cli.budget.options import Menu, menu
+from quantize_cli.budget.options import TypeChoices, type_choices
 from quantize_cli.budget.sensitivity import Sensitivities, Sensitivity
 from quantize_cli.formats.ggml import GgmlType
 from quantize_cli.model.source import Model
@@ -76,7 +76,7 @@ class Frontier:
 
 def frontier(model: Model, found: Sensitivities) -> Frontier:
     """Sizes and predicted losses of the files that a model may become."""
-    options = menu(model, found.losses)
+    options = type_choices(model, found.losses)
     best = curve(options)
     weights = sum(prod(tensor.shape) for tensor in model.tensors)
     at: dict[float, Point] = {}
@@ -87,7 +87,7 @@ def frontier(model: Model, found: Sensitivities) -> Frontier:
     return Frontier(best, _uniform(found, options), at)
 
 
-def _uniform(found: Sensitivities, options: Menu) -> dict[GgmlType, Point]:
+def _uniform(found: Sensitivities, options: TypeChoices) -> dict[GgmlType, Point]:
     shared = set.intersection(*(set(tensor.losses) for tensor in found.tensors)) if found.tensors else set()
     points = {
         type_: Point(

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from quantize_cli.budget.options import Menu
+from quantize_cli.budget.options import TypeChoices
 from quantize_cli.budget.search import OverBudgetError, search, steps
 
 _MORE = ((1.01, 0), (1.05, 0), (1, 100_000_000))
@@ -18,13 +18,13 @@ class Point:
     loss: float
 
 
-def best(menu: Menu, nbytes: int) -> Point:
+def best(menu: TypeChoices, nbytes: int) -> Point:
     """The best file of at most `nbytes`; OverBudgetError naming the smallest that can be made."""
-    chosen = search(list(menu.options.values()), room(menu, nbytes))
+    chosen = search(list(menu.options.values()), free_nbytes(menu, nbytes))
     return Point(menu.fixed_nbytes + sum(option.nbytes for option in chosen), sum(option.loss for option in chosen))
 
 
-def room(menu: Menu, nbytes: int) -> int:
+def free_nbytes(menu: TypeChoices, nbytes: int) -> int:
     """Bytes of a file of `nbytes` that are left for what is chosen; OverBudgetError when even the least is more."""
     if nbytes < menu.smallest:
         raise OverBudgetError(
@@ -34,7 +34,7 @@ def room(menu: Menu, nbytes: int) -> int:
     return nbytes - menu.fixed_nbytes
 
 
-def further(menu: Menu, nbytes: int) -> list[tuple[int, Point]]:
+def next_points(menu: TypeChoices, nbytes: int) -> list[tuple[int, Point]]:
     """For a budget, and for each of some larger ones that buy more: the budget and the best file within it."""
     found = [(nbytes, best(menu, nbytes))]
     for factor, more in _MORE:
@@ -45,7 +45,7 @@ def further(menu: Menu, nbytes: int) -> list[tuple[int, Point]]:
     return found
 
 
-def curve(menu: Menu) -> Sequence[Point]:
+def curve(menu: TypeChoices) -> Sequence[Point]:
     """From the smallest file to the largest, each step the one that buys most per byte."""
     nbytes = menu.smallest
     loss = sum(found[0].loss for found in menu.options.values())

@@ -9,7 +9,7 @@ from quantize_cli.calibration.statistics.observer import Input, NarrowSecondMome
 from quantize_cli.jit.matrices import multiply
 from quantize_cli.machine import processors
 from quantize_cli.model.tensor import Tensor
-from quantize_cli.runtime.watch import input_of
+from quantize_cli.runtime.observed_layer import input_of
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ A layer with a window is counted as if it saw everything; weights that a GPU or 
 
 from dataclasses import dataclass
 
-from quantize_cli.runtime.hyperparameters import Described, read_hyperparameters
+from quantize_cli.runtime.hyperparameters import HasMetadata, read_hyperparameters
 
 _READ_AT_ONCE = 512
 _PROGRAM = 64_000_000
@@ -29,7 +29,7 @@ class Memory:
         return self.cache + self.buffers + self.program
 
 
-def besides(model: Described, context: int | None = None) -> Memory:
+def memory_besides_file(model: HasMetadata, context: int | None = None) -> Memory:
     """What `model` takes besides its file at a context of so many tokens, else at all that it was trained on.
 
     InputError for a model that the runtime does not know.

@@ -17,7 +17,7 @@ Losses = Mapping[str, Mapping[GgmlType, float]]
 
 
 @dataclass(frozen=True)
-class Option:
+class TypeChoice:
     """One type that a tensor may have."""
 
     type: GgmlType
@@ -27,10 +27,10 @@ class Option:
 
 
 @dataclass(frozen=True)
-class Menu:
+class TypeChoices:
     """The options of every tensor that is quantized, and what the file holds besides them."""
 
-    options: Mapping[str, tuple[Option, ...]]
+    options: Mapping[str, tuple[TypeChoice, ...]]
     """By tensor name, the smallest first; each loses less than those before it."""
     fixed_nbytes: int
     """Header, metadata, and the tensors that are kept."""
@@ -48,14 +48,14 @@ class Menu:
         return self.fixed_nbytes + sum(found[-1].nbytes for found in self.options.values())
 
 
-def quantized(model: Model) -> list[Tensor]:
+def quantizable_tensors(model: Model) -> list[Tensor]:
     """The tensors whose types are chosen."""
     return [tensor for tensor in model.tensors if why_kept(tensor) is None]
 
 
-def menu(
+def type_choices(
     model: Model, losses: Losses, provenance: Mapping[str, Value] | None = None, rules: Sequence[Rule] = ()
-) -> Menu:
+) -> TypeChoices:
     """The options of a model whose losses are known; `provenance` is metadata that the file will have besides.
 
     A tensor that one of `rules` matches has the type of the first such rule and no other. One whose losses are not
@@ -65,27 +65,29 @@ def menu(
     made = plan.make(model, uniform, provenance=provenance)  # of types that are all there: only sizes are wanted
     alignment = alignment_of("", made.metadata)
     options = {
-        tensor.name: efficient(_options(tensor, losses.get(tensor.name, {}), rules, alignment))
-        for tensor in quantized(model)
+        tensor.name: pareto_front(_options(tensor, losses.get(tensor.name, {}), rules, alignment))
+        for tensor in quantizable_tensors(model)
     }
     fixed = made.nbytes - sum(padded(step.nbytes, alignment) for step in made.steps if step.tensor.name in options)
-    return Menu(options, fixed, len(made.layout.header))
+    return TypeChoices(options, fixed, len(made.layout.header))
 
 
 def _options(
     tensor: Tensor, losses: Mapping[GgmlType, float], rules: Sequence[Rule], alignment: int
-) -> Sequence[Option]:
+) -> Sequence[TypeChoice]:
     ruled = next((rule.type for rule in rules if rule.names(tensor)), None)
     types = losses if ruled is None and losses else (fitting(ruled or GgmlType.F16, tensor.columns)[0],)
     return [
-        Option(type_, padded(tensor.row_count * row_nbytes(type_, tensor.columns), alignment), losses.get(type_, 0.0))
+        TypeChoice(
+            type_, padded(tensor.row_count * row_nbytes(type_, tensor.columns), alignment), losses.get(type_, 0.0)
+        )
         for type_ in types
     ]
 
 
-def efficient(options: Sequence[Option]) -> tuple[Option, ...]:
+def pareto_front(options: Sequence[TypeChoice]) -> tuple[TypeChoice, ...]:
     """Those that no other beats in both bytes and loss, the smallest first."""
-    kept: list[Option] = []
+    kept: list[TypeChoice] = []
     for option in sorted(options, key=lambda option: (option.nbytes, option.loss)):
         if not kept or option.loss < kept[-1].loss:
             kept.append(option)

@@ -29,7 +29,7 @@ class TrialRounding:
     """Whether it asks for second moments of what tensors were given."""
 
 
-def weighted(threads: int) -> TrialRounding:
+def by_importance(threads: int) -> TrialRounding:
     """Errors cost the mean squares of what each column is multiplied with."""
 
     def of(inputs: TensorInputs | None) -> Round:
@@ -43,12 +43,12 @@ def weighted(threads: int) -> TrialRounding:
     return TrialRounding(of)
 
 
-def guided(prepare: Callable[[np.ndarray], Round], threads: int) -> TrialRounding:
+def by_method(prepare: Callable[[np.ndarray], Round], threads: int) -> TrialRounding:
     """By a method that `prepare` sets up for second moments (columns, columns) f32; weighted where there are none."""
 
     def of(inputs: TensorInputs | None) -> Round:
         if inputs is None or inputs.moments is None:
-            return weighted(threads).of(inputs)
+            return by_importance(threads).of(inputs)
         return prepare(inputs.moments)
 
     return TrialRounding(of, needs_moments=True)

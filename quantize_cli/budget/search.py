@@ -13,14 +13,14 @@ from typing import NamedTuple
 
 import numpy as np
 
-from quantize_cli.budget.options import Option
+from quantize_cli.budget.options import TypeChoice
 from quantize_cli.errors import ExitCode, QuantizeError
 
 _MOST_STATES = 1 << 18
 """Partial choices kept at once. Beyond them neighbours are merged, and the best is only nearly found."""
 
-Options = Sequence[Sequence[Option]]
-"""Of each tensor, as `efficient` gives them."""
+Options = Sequence[Sequence[TypeChoice]]
+"""Of each tensor, as `pareto_front` gives them."""
 
 
 class OverBudgetError(QuantizeError):
@@ -40,7 +40,7 @@ class Step(NamedTuple):
     """Loss saved."""
 
 
-def search(options: Options, room: int) -> tuple[Option, ...]:
+def search(options: Options, room: int) -> tuple[TypeChoice, ...]:
     """The choice of least loss that takes at most `room` bytes; OverBudgetError when there is none."""
     least = sum(found[0].nbytes for found in options)
     if least > room:
@@ -56,7 +56,7 @@ def steps(options: Options) -> list[Step]:
     return sorted(found, key=lambda step: -step.gain / step.nbytes)
 
 
-def _hull(tensor: int, options: Sequence[Option]) -> list[Step]:
+def _hull(tensor: int, options: Sequence[TypeChoice]) -> list[Step]:
     """From the first option to the last, each step buying less per byte than the one before."""
     found: list[Step] = []
     for stop in range(1, len(options)):
@@ -67,7 +67,7 @@ def _hull(tensor: int, options: Sequence[Option]) -> list[Step]:
     return found
 
 
-def _step(tensor: int, options: Sequence[Option], start: int, stop: int) -> Step:
+def _step(tensor: int, options: Sequence[TypeChoice], start: int, stop: int) -> Step:
     small, large = options[start], options[stop]
     return Step(tensor, start, stop, large.nbytes - small.nbytes, small.loss - large.loss)
 

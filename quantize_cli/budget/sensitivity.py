@@ -12,15 +12,15 @@ import numpy as np
 
 from quantize_cli import quants
 from quantize_cli.budget.inputs import LayerInputs, TensorInputs
-from quantize_cli.budget.options import Losses, quantized
-from quantize_cli.budget.rounding import Round, TrialRounding, weighted
+from quantize_cli.budget.options import Losses, quantizable_tensors
+from quantize_cli.budget.rounding import Round, TrialRounding, by_importance
 from quantize_cli.budget.trial import Loss, Trials
 from quantize_cli.calibration.statistics.observer import ObservedLayers, Observer
 from quantize_cli.errors import InputError
 from quantize_cli.formats.ggml import BLOCK_SHAPE, GgmlType, row_nbytes
 from quantize_cli.model.source import Model
 from quantize_cli.model.tensor import Tensor
-from quantize_cli.pipeline.plan import NEED_IMPORTANCE, Importance
+from quantize_cli.pipeline.plan import REFUSED_WITHOUT_IMPORTANCE, Importance
 from quantize_cli.pipeline.recipe import fitting
 from quantize_cli.pipeline.roles import layer_of
 from quantize_cli.runtime.substitution import tensor_names
@@ -126,11 +126,11 @@ class _Measurement:
         effort: Effort,
     ) -> None:
         transformer = effort.transformer or from_model(model)
-        self._quantized = {tensor.name: tensor for tensor in quantized(model)}
+        self._quantized = {tensor.name: tensor for tensor in quantizable_tensors(model)}
         self._chunks, self._types, self._run = chunks, types, effort.types
         self._text = ObservedLayers(transformer, chunks)
         self._trials = Trials(transformer, chunks[: effort.chunks])
-        self._rounding = rounding or weighted(transformer.threads.count)
+        self._rounding = rounding or by_importance(transformer.threads.count)
         self._encode: Round
         self._moments: np.ndarray | None = None
         """What `_encode` was prepared for."""
@@ -209,7 +209,7 @@ class _Measurement:
         """The types the tensor may have, the smallest first."""
         fitted = {fitting(type_, tensor.columns)[0] for type_ in self._types}
         if inputs is None:
-            fitted -= NEED_IMPORTANCE
+            fitted -= REFUSED_WITHOUT_IMPORTANCE
         if not fitted:
             raise InputError(f"{tensor.origin}: needs an importance for each of the types it may have")
         return sorted(fitted, key=lambda type_: (row_nbytes(type_, tensor.columns), type_.name))

@@ -7,12 +7,12 @@ import numpy as np
 
 from quantize_cli.errors import InputError
 from quantize_cli.evaluation.score import compare
-from quantize_cli.formats.reference import Rows
+from quantize_cli.formats.reference import Predictions
 from quantize_cli.model.tensor import from_array
 from quantize_cli.runtime.layer import Linear
 from quantize_cli.runtime.layer_runner import LayerRunner, RecordedLayers
 from quantize_cli.runtime.matrix import Matrix
-from quantize_cli.runtime.substitution import exchanged
+from quantize_cli.runtime.substitution import with_weights
 from quantize_cli.runtime.transformer import Transformer
 
 _KEPT_LOGITS = 1 << 28
@@ -52,7 +52,7 @@ class Trials:
         rest = self.runner.record(*self.transformer.layers[index + 1 :])
 
         def loss(name: str, weights: np.ndarray) -> float:
-            other = exchanged(self.transformer.layers[index], name, weights)
+            other = with_weights(self.transformer.layers[index], name, weights)
             return self._divergence(self._finished(stream.copy(), self.runner.record(other), rest), self.transformer)
 
         return loss
@@ -76,7 +76,7 @@ class Trials:
         total = 0.0
         for start, base in self._projected():
             logits = other.project(hidden[start : start + len(base)])
-            _, against = compare(logits, Rows(base), np.zeros(len(base), np.int64))
+            _, against = compare(logits, Predictions(base), np.zeros(len(base), np.int64))
             total += float(against.divergence.sum())
         if not np.isfinite(total):
             raise InputError("the model's logits are not finite: its weights, or a type they are stored in, overflow")

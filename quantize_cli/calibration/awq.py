@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 import numpy as np
 
 from quantize_cli.calibration.folding.errors import Rounding
-from quantize_cli.calibration.folding.folding import Folding, ScaleMapping, alive, mappings, safe
+from quantize_cli.calibration.folding.folding import Folding, ScaleMapping, bounded_scales, live_channels, mappings
 from quantize_cli.calibration.runner.method import Method
 from quantize_cli.calibration.statistics.observer import (
     Magnitudes,
@@ -58,7 +58,9 @@ def candidates(activations: np.ndarray, weights: np.ndarray) -> np.ndarray:
     a and b apart the errors of a small Llama in Q4_0 fell by 3 % rather than 1 and 2.
     """
     powers = [(a, b) for a in _ACTIVATION_POWERS for b in _WEIGHT_POWERS]
-    return safe(np.stack([power(alive(activations), a) / power(alive(weights), b) for a, b in powers]))
+    return bounded_scales(
+        np.stack([power(live_channels(activations), a) / power(live_channels(weights), b) for a, b in powers])
+    )
 
 
 def search(

@@ -19,9 +19,9 @@ def round_rows(type_: GgmlType, wanted: np.ndarray, inputs: Inputs) -> np.ndarra
     """Wanted weights (rows, n) f32 -> rows of a file, (rows, row bytes) u8."""
     if not windows.has_codes(type_):
         return windows.carried_between_blocks(type_, wanted, inputs)
-    parts, error = windows.carried(type_, wanted, inputs)
+    parts, error = windows.with_feedback(type_, wanted, inputs)
     windows.improve(parts, error, inputs.damped, _SWEEPS)
-    return windows.packed(parts)
+    return windows.pack_windows(parts)
 
 
 METHOD = Method(round_rows=round_rows)

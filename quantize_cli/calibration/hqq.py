@@ -11,8 +11,8 @@ from dataclasses import replace
 import numpy as np
 
 from quantize_cli import quants
-from quantize_cli.calibration.folding.powers import raised
-from quantize_cli.calibration.rounding.level_codes import Codes, has_grid, searched
+from quantize_cli.calibration.folding.powers import powers_of
+from quantize_cli.calibration.rounding.level_codes import Codes, has_grid, reference_codes
 from quantize_cli.calibration.runner.method import Method
 from quantize_cli.formats.ggml import GgmlType
 
@@ -26,7 +26,7 @@ def encode(type_: GgmlType, weights: np.ndarray, importance: np.ndarray | None =
     """Weights (rows, columns) f32 -> rows of a file, (rows, row bytes) u8; as the reference does without a grid."""
     if not has_grid(type_):
         return quants.encode(type_, weights, importance)
-    return _fitted(searched(type_, weights, importance), weights).pack()
+    return _fitted(reference_codes(type_, weights, importance), weights).pack()
 
 
 def _fitted(codes: Codes, weights: np.ndarray) -> Codes:
@@ -52,7 +52,7 @@ def _fitted(codes: Codes, weights: np.ndarray) -> Codes:
 def _shrunk(error: np.ndarray, sharpness: float) -> np.ndarray:
     """The error that least |error|^p and the quadratic term agree on (the generalized soft threshold)."""
     size = np.abs(error)
-    threshold = np.where(size > 0, raised(size, _NORM - 1), np.float32(np.inf)) / np.float32(sharpness)
+    threshold = np.where(size > 0, powers_of(size, _NORM - 1), np.float32(np.inf)) / np.float32(sharpness)
     shrunk: np.ndarray = np.sign(error) * np.maximum(size - threshold, 0)
     return shrunk
 
@@ -88,7 +88,7 @@ def _quotient(values: np.ndarray, unit: np.ndarray, ends: tuple[int, int]) -> np
 
 def _better(found: Codes, codes: Codes, weights: np.ndarray) -> Codes:
     """By rows, whichever loses less in the norm."""
-    losses = [raised(np.abs(weights - each.weights()), _NORM).sum(axis=1) for each in (found, codes)]
+    losses = [powers_of(np.abs(weights - each.weights()), _NORM).sum(axis=1) for each in (found, codes)]
     wins = (losses[0] < losses[1])[:, None]
     fields = ("scale", "minimum", "scale_code", "minimum_code", "level")
     return replace(codes, **{name: np.where(wins, getattr(found, name), getattr(codes, name)) for name in fields})

@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping
 
 import numpy as np
 
-from quantize_cli.calibration.folding.folding import Folding, ScaleMapping, alive, mappings, safe
+from quantize_cli.calibration.folding.folding import Folding, ScaleMapping, bounded_scales, live_channels, mappings
 from quantize_cli.calibration.runner.method import Method
 from quantize_cli.calibration.statistics.observer import Largest, Observer, read_by_layers
 from quantize_cli.formats.ggml import GgmlType
@@ -50,7 +50,7 @@ def fold(
 
 def scales(activations: np.ndarray, weights: np.ndarray) -> np.ndarray:
     """The largest magnitudes of each channel's activations and weights, (channels,) -> scales (channels,) f32."""
-    return safe(power(alive(activations), STRENGTH) / power(alive(weights), 1 - STRENGTH))
+    return bounded_scales(power(live_channels(activations), STRENGTH) / power(live_channels(weights), 1 - STRENGTH))
 
 
 def largest_weights(folding: Folding, mapping: ScaleMapping) -> np.ndarray:

@@ -21,9 +21,9 @@ def round_rows(type_: GgmlType, wanted: np.ndarray, inputs: Inputs) -> np.ndarra
     """Wanted weights (rows, n) f32 -> rows of a file, (rows, row bytes) u8; as the reference does without a grid."""
     if not windows.has_codes(type_):
         return quants.encode(type_, wanted, inputs.diagonal)
-    parts, error = windows.alone(type_, wanted, inputs.diagonal)
+    parts, error = windows.without_feedback(type_, wanted, inputs.diagonal)
     windows.improve(parts, error, inputs.damped, _SWEEPS, SCALES | SCALE_CODES)
-    return windows.packed(parts)
+    return windows.pack_windows(parts)
 
 
 METHOD = Method(round_rows=round_rows)

@@ -10,33 +10,33 @@ import numpy as np
 from quantize_cli import __version__
 from quantize_cli.certificate import statement
 from quantize_cli.certificate.digest import stored_sha256, weights_sha256
-from quantize_cli.certificate.statement import LONGEST_NAME, Calibration, Certificate, Figure, legible
+from quantize_cli.certificate.statement import LONGEST_NAME, Calibration, Certificate, Figure, is_readable
 from quantize_cli.errors import InputError, not_written
 from quantize_cli.evaluation import context as contexts
 from quantize_cli.evaluation.bootstrap import Estimate
 from quantize_cli.evaluation.corpus import AS_LETTERS, Reading, read_chunks
-from quantize_cli.evaluation.evaluation import Evaluation, Request
-from quantize_cli.formats.output import ANY_FILE, Guard, patch, staged
+from quantize_cli.evaluation.evaluation import Evaluation, EvaluationRequest
+from quantize_cli.formats.output import MAY_OVERWRITE, OverwriteGuard, patch, staging_directory
 from quantize_cli.formats.source import open_input, refuse_changed
 from quantize_cli.model.source import Model, open_model
 from quantize_cli.pipeline import plan
 from quantize_cli.pipeline.plan import Plan
 from quantize_cli.pipeline.recipe import Recipe
-from quantize_cli.pipeline.recipe_text import spelled
-from quantize_cli.runtime.hyperparameters import reach
+from quantize_cli.pipeline.recipe_text import format_recipe
+from quantize_cli.runtime.hyperparameters import longest_context
 from quantize_cli.tokenizers import load_tokenizer
 
 _READ_NBYTES = 1 << 20
 _NO_DIGEST, _NO_FIGURE = "0" * 64, Figure(0, 0, 0)
 
-Evaluate = Callable[[Request], Evaluation]
+Evaluate = Callable[[EvaluationRequest], Evaluation]
 """Answers a request, and tells whoever watches how far it is."""
 Write = Callable[[Mapping[Path, Plan]], object]
 """Makes files by their plans."""
 
 
 @dataclass(frozen=True)
-class Order:
+class CertificateRequest:
     """A certificate that is asked for; `order` makes one."""
 
     model: Model = field(repr=False)
@@ -52,31 +52,31 @@ class Order:
     """What a person should know of the text."""
 
 
-def order(
+def request_certificate(
     model: Model, text: Path, recipe: Recipe, method: str = "none", calibration: Calibration | None = None
-) -> Order:
+) -> CertificateRequest:
     """A certificate on what `recipe` makes of `model`, measured on `text`.
 
     A chunk is of 512 tokens, or as many as the model was trained on if they are fewer. InputError, before any work is
     done, for a model that cannot be run, and for a text of less than two chunks.
     """
     warnings: list[str] = []
-    chunks = measurable(model, text, contexts.chosen(None, [model]), notice=warnings.append)
+    chunks = measurable_chunks(model, text, contexts.chunk_tokens(None, [model]), notice=warnings.append)
     measured = statement.Evaluation(
         plain_name(text), file_sha256(text), chunks.shape[1], len(chunks), _NO_FIGURE, _NO_FIGURE, _NO_FIGURE
     )
-    blank = Certificate(__version__, spelled(recipe), method, _NO_DIGEST, _NO_DIGEST, calibration, measured)
-    return Order(model, text, chunks, blank, measured, tuple(warnings))
+    blank = Certificate(__version__, format_recipe(recipe), method, _NO_DIGEST, _NO_DIGEST, calibration, measured)
+    return CertificateRequest(model, text, chunks, blank, measured, tuple(warnings))
 
 
-def measurable(
+def measurable_chunks(
     model: Model, text: Path, context: int, limit: int | None = None, notice: Callable[[str], None] = AS_LETTERS.notice
 ) -> np.ndarray:
     """The first `limit` chunks of `text` to measure on, (chunks, context) i32.
 
     QuantizeError when they cannot be measured: more context than the model was trained on, or too few for intervals.
     """
-    trained = reach(model)
+    trained = longest_context(model)
     if context > trained:
         raise InputError(f"a context of {context} tokens, where the model was trained on {trained}")
     chunks = read_chunks(text, load_tokenizer(model.metadata), context, limit, Reading(notice=notice))
@@ -87,17 +87,21 @@ def measurable(
 
 def plain_name(path: Path) -> str:
     """A file's name as a certificate states it, without the directories it lies in."""
-    return legible(path.name, LONGEST_NAME)
+    return is_readable(path.name, LONGEST_NAME)
 
 
-def stating(files: Mapping[Path, Plan], claims: Certificate) -> dict[Path, Plan]:
+def with_claims(files: Mapping[Path, Plan], claims: Certificate) -> dict[Path, Plan]:
     """The same files, of which the first states the claims. For one order it is laid out alike whatever they are."""
     first = next(iter(files))
-    return {**files, first: plan.stating(files[first], claims.metadata())}
+    return {**files, first: plan.with_metadata(files[first], claims.metadata())}
 
 
 def certify(
-    files: Mapping[Path, Plan], order: Order, write: Write, evaluate: Evaluate, guard: Guard = ANY_FILE
+    files: Mapping[Path, Plan],
+    order: CertificateRequest,
+    write: Write,
+    evaluate: Evaluate,
+    guard: OverwriteGuard = MAY_OVERWRITE,
 ) -> Certificate:
     """Make `files`, which state `order.blank`, with what is found out in its place: whole and certified, or not at all.
 
@@ -107,13 +111,13 @@ def certify(
     source = weights_sha256(order.model.tensors)
     path = next(iter(files))
     try:
-        with staged(files, guard) as places:
+        with staging_directory(files, guard) as places:
             write({places[path]: planned for path, planned in files.items()})
             first = places[path]
             made = open_model(first)
             measured = measure(evaluate, (made, order.model), order.text, order.chunks, order.measured)
             claims = replace(order.blank, source=source, tensors=stored_sha256(made.tensors), evaluation=measured)
-            patch(first, stating(files, claims)[path].layout.header, 0)
+            patch(first, with_claims(files, claims)[path].layout.header, 0)
             refuse_changed(order.model.files)
     except OSError as error:
         raise not_written(path, error) from error
@@ -129,7 +133,7 @@ def measure(
     """
     path, reference = (model.path for model in models)
     opened = {model.path: model for model in models}
-    request = Request((path,), (text,), reference=reference, opened=opened, chunks=chunks)
+    request = EvaluationRequest((path,), (text,), reference=reference, opened=opened, chunks=chunks)
     (model,) = evaluate(request).models
     found = model.overall.comparison
     assert found is not None

@@ -165,7 +165,7 @@ class _Kind:
     read: Callable[[Value], Any]
 
 
-def legible(words: str, longest: int = _LONGEST_TEXT) -> str:
+def is_readable(words: str, longest: int = _LONGEST_TEXT) -> str:
     """Words fit for a file and a terminal: cut if they are long, with a question mark for what is not printable."""
     kept = words if len(words) <= longest else words[: longest - 3] + "..."
     return "".join(c if c.isprintable() else "?" for c in kept)
@@ -177,7 +177,9 @@ def _text(longest: int) -> _Kind:
             raise ValueError
         return str(value.data)
 
-    return _Kind(f"a printable text of at most {longest} characters", lambda words: text(legible(words, longest)), read)
+    return _Kind(
+        f"a printable text of at most {longest} characters", lambda words: text(is_readable(words, longest)), read
+    )
 
 
 def _read_digest(value: Value) -> str:

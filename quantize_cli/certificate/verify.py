@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from quantize_cli.certificate import statement
-from quantize_cli.certificate.certify import Evaluate, file_sha256, measurable, measure, plain_name
+from quantize_cli.certificate.certify import Evaluate, file_sha256, measurable_chunks, measure, plain_name
 from quantize_cli.certificate.digest import stored_sha256, weights_sha256
 from quantize_cli.certificate.rebuild import first_difference
 from quantize_cli.certificate.statement import Certificate, Figure
@@ -21,7 +21,7 @@ from quantize_cli.model.source import Model, open_model
 from quantize_cli.model.tensor import from_stored
 from quantize_cli.pipeline import plan
 from quantize_cli.pipeline.plan import Step
-from quantize_cli.pipeline.recipe_text import respelled
+from quantize_cli.pipeline.recipe_text import parse_recipe
 from quantize_cli.pipeline.roles import why_kept
 
 
@@ -163,7 +163,7 @@ def _steps(claims: Certificate, source: Model) -> tuple[Step, ...]:
     # Which matrices had an importance is not known, and matters to no type but those that need one.
     nothing = np.empty((0, 0), np.float32)
     importance = None if claims.method == "none" else {tensor.name: nothing for tensor in source.tensors}
-    return plan.make(source, respelled(claims.recipe), importance, requantize=True).steps
+    return plan.make(source, parse_recipe(claims.recipe), importance, requantize=True).steps
 
 
 def _types_finding(steps: Sequence[Step], held: Mapping[str, StoredTensor]) -> Finding:
@@ -204,7 +204,7 @@ def _measured_again(
 ) -> Findings:
     """What the figures are when they are measured again."""
     try:
-        chunks = measurable(source, text, stated.context, stated.chunks)
+        chunks = measurable_chunks(source, text, stated.context, stated.chunks)
         if len(chunks) != stated.chunks:
             raise InputError(f"{text}: has {len(chunks)} chunks of {stated.context} tokens, not {stated.chunks}")
     except QuantizeError as error:

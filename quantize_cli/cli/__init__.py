@@ -32,7 +32,7 @@ def main() -> None:
         sys.stdout.flush()
     except BaseException as error:  # every kind: none may become a traceback and exit code 1
         status = ending.status_of(error, wants_traceback=os.environ.get(_TRACEBACK, "0") not in ("", "0"))
-    ending.say_unkept()
+    ending.report_uncached_kernels()
     sys.exit(status)
 
 

@@ -72,7 +72,7 @@ def command(
 def _finding_json(finding: "Finding") -> dict[str, object]:
     return {
         "name": finding.name, "matrices": finding.matrices, "columns": finding.columns, "inputs": finding.inputs,
-        "coverage": finding.coverage, "unreached": finding.unreached, "outliers": finding.outliers,
+        "coverage": finding.coverage, "unreached": finding.experts_without_tokens, "outliers": finding.outliers,
         "worst_matrix": finding.worst[0], "worst_channel": finding.worst[1], "worst_ratio": finding.worst_ratio,
     }  # fmt: skip
 
@@ -102,11 +102,11 @@ def _channel(finding: "Finding") -> str:
 
 def _print_unreached(findings: "Sequence[Finding]") -> None:
     """Experts that the text did not reach, whose importance is therefore unknown."""
-    partial = [it for it in findings if it.unreached]
+    partial = [it for it in findings if it.experts_without_tokens]
     if not partial:
         return
     sys.stdout.write("\n")
-    rows = [(it.name, f"{100 * it.coverage:.2f} %", ranges(it.unreached)) for it in partial]
+    rows = [(it.name, f"{100 * it.coverage:.2f} %", ranges(it.experts_without_tokens)) for it in partial]
     print_table(("partly reached", "coverage", "experts never reached"), rows)
     sys.stdout.flush()
     warn("where an expert was never reached all its columns count alike; a longer or other text may reach it")

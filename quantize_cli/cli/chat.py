@@ -19,7 +19,7 @@ from quantize_cli.cli.terminal.options import (
     TopP,
 )
 from quantize_cli.cli.terminal.progress import report
-from quantize_cli.cli.terminal.text import harmless, note, print_json
+from quantize_cli.cli.terminal.text import escape_controls, note, print_json
 from quantize_cli.errors import InputError
 
 if TYPE_CHECKING:
@@ -54,12 +54,12 @@ def command(
 ) -> None:
     """Talk with MODEL: at a terminal, or a line at a time through a pipe."""
     from quantize_cli import api
-    from quantize_cli.conversation import Conversation, voice_of
+    from quantize_cli.conversation import Conversation, chat_model
     from quantize_cli.runtime.sampler import Sampling
 
     sampling = Sampling(temperature, top_k, top_p, min_p, repeat_penalty, seed)
     loaded = api.load(model, report=report(quiet=True))
-    conversation = Conversation(voice_of(loaded, sampling, ctx, stop or (), tokens), system)
+    conversation = Conversation(chat_model(loaded, sampling, ctx, stop or (), tokens), system)
     watched = prompt is None and sys.stdin.isatty()
     if watched and not json:
         _talk(conversation)
@@ -120,7 +120,7 @@ def _speak(conversation: "Conversation", line: str, quiet: bool) -> None:
     with closing(conversation.reply(line)) as pieces:
         for piece in pieces:
             if not quiet:
-                sys.stdout.write(harmless(piece))
+                sys.stdout.write(escape_controls(piece))
                 sys.stdout.flush()
     if not quiet:
         sys.stdout.write("\n")

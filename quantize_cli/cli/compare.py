@@ -12,7 +12,7 @@ from quantize_cli.cli.terminal.text import print_json, size
 from quantize_cli.errors import UsageError
 
 if TYPE_CHECKING:
-    from quantize_cli.evaluation.evaluation import Evaluation, Measured
+    from quantize_cli.evaluation.evaluation import Evaluation, ModelResult
 
 
 def command(
@@ -62,7 +62,7 @@ def _refuse_nonsense(models: list[Path]) -> None:
         raise UsageError(f"{twice} is given twice")
 
 
-def _row(model: "Measured", peak: int | None) -> dict[str, str]:
+def _row(model: "ModelResult", peak: int | None) -> dict[str, str]:
     """A model as a row of the table, by heading."""
     from quantize_cli.cli.terminal.measured import compared_cells
 

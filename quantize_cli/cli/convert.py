@@ -12,7 +12,7 @@ from quantize_cli.cli.terminal.progress import report
 from quantize_cli.cli.terminal.text import note, print_json, size, type_counts
 
 if TYPE_CHECKING:
-    from quantize_cli.pipeline.decided import Planned
+    from quantize_cli.pipeline.decided import PlannedConversion
     from quantize_cli.pipeline.job import Job
 
 
@@ -33,7 +33,7 @@ def command(
 
     watched = report(quiet=json, notes=not json)
     done = convert(job, watched, force=force, save_recipe=save_recipe, dry_run=dry_run)
-    warn_of_unreached(done.planned.decided.unreached)
+    warn_of_unreached(done.planned.decided.experts_without_tokens)
     if json:
         _print_json(done.planned, done.seconds, dry_run)
         return
@@ -42,7 +42,7 @@ def command(
         note(f"would save {save_recipe}")
 
 
-def _print_json(planned: "Planned", seconds: float, dry_run: bool) -> None:
+def _print_json(planned: "PlannedConversion", seconds: float, dry_run: bool) -> None:
     plan = planned.plan
     print_json({
         "output": str(planned.output), "files": [str(path) for path in planned.files], "written": not dry_run,
@@ -52,13 +52,13 @@ def _print_json(planned: "Planned", seconds: float, dry_run: bool) -> None:
     })  # fmt: skip
 
 
-def _tell(planned: "Planned", verb: str, time: str) -> None:
+def _tell(planned: "PlannedConversion", verb: str, time: str) -> None:
     first, *more = planned.files
     name = f"{len(planned.files)} files, {first} and on" if more else str(planned.output)
     note(f"{verb} {name}: {size(_nbytes(planned))}, {planned.plan.bits_per_weight:.2f} bits per weight{time}")
     note(f"tensors: {type_counts(planned.plan.types)}")
 
 
-def _nbytes(planned: "Planned") -> int:
+def _nbytes(planned: "PlannedConversion") -> int:
     """Of all files."""
     return sum(part.nbytes for part in planned.files.values())

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from quantize_cli.evaluation.evaluation import Evaluation
     from quantize_cli.evaluation.gate import Gate, Outcome
     from quantize_cli.evaluation.summary import Comparison
-    from quantize_cli.formats.output import Guard
+    from quantize_cli.formats.output import OverwriteGuard
 
 
 def command(
@@ -63,18 +63,18 @@ def command(
 ) -> None:
     """Measure the perplexity of MODEL on texts, by llama.cpp's protocol, and its divergence from a reference."""
     from quantize_cli.cli.terminal.measured import outputs_for
-    from quantize_cli.evaluation.evaluation import Request, evaluated
-    from quantize_cli.evaluation.gate import gates, is_passed, judge
+    from quantize_cli.evaluation.evaluation import EvaluationRequest, evaluate
+    from quantize_cli.evaluation.gate import is_passed, judge, parse_gates
 
-    limits = gates(max_ppl_increase, max_kld, min_top1)
+    limits = parse_gates(max_ppl_increase, max_kld, min_top1)
     _refuse_nonsense(model, reference, limits, strict)
     for doubt in (gate.doubt for gate in limits if gate.doubt):
         warn(doubt)
     texts = tuple(text or ())
     outputs = outputs_for((model, *texts, reference), (save_reference, junit, html), force)
     start = time.monotonic()
-    request = Request((model,), texts, ctx, chunks, reference, save_reference, special, outputs.guard)
-    evaluation = evaluated(request, report(quiet=json))
+    request = EvaluationRequest((model,), texts, ctx, chunks, reference, save_reference, special, outputs.guard)
+    evaluation = evaluate(request, report(quiet=json))
     outcomes = judge(limits, evaluation, strict)
     passed = is_passed(outcomes, strict)
     if junit is not None:
@@ -106,7 +106,12 @@ def _are_one(path: Path, other: Path) -> bool:
 
 
 def _write_junit(
-    path: Path, evaluation: "Evaluation", outcomes: "Sequence[Outcome]", strict: bool, seconds: float, guard: "Guard"
+    path: Path,
+    evaluation: "Evaluation",
+    outcomes: "Sequence[Outcome]",
+    strict: bool,
+    seconds: float,
+    guard: "OverwriteGuard",
 ) -> None:
     from quantize_cli.cli.terminal.measured import write_report
     from quantize_cli.report.junit import document
@@ -115,7 +120,7 @@ def _write_junit(
     write_report(path, document(str(evaluation.models[0].subject.path), names, outcomes, strict, seconds), guard)
 
 
-def _write_page(path: Path, evaluation: "Evaluation", outcomes: "Sequence[Outcome]", guard: "Guard") -> None:
+def _write_page(path: Path, evaluation: "Evaluation", outcomes: "Sequence[Outcome]", guard: "OverwriteGuard") -> None:
     from quantize_cli.cli.terminal.measured import columns_of, plus_minus, write_report
     from quantize_cli.report import evaluation_page
 

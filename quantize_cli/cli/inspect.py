@@ -6,7 +6,7 @@ from typing import Annotated, Any
 
 from typer import Argument
 
-from quantize_cli.cli.terminal.claims import shown
+from quantize_cli.cli.terminal.claims import claim_lines
 from quantize_cli.cli.terminal.options import Json
 from quantize_cli.cli.terminal.text import print_json, print_table, size
 
@@ -43,7 +43,7 @@ def _print(document: dict[str, Any]) -> None:
     claims = document["certificate"] or {}
     if claims:
         sys.stdout.write("\n")
-        print_table(("certificate", "states"), [(key, shown(value)) for key, value in claims.items()])
+        print_table(("certificate", "states"), [(key, claim_lines(value)) for key, value in claims.items()])
     values = [(k, _shown(v)) for k, v in document["metadata"].items() if k.removeprefix(PREFIX) not in claims]
     sys.stdout.write("\n")
     print_table(("metadata", "value"), values)

@@ -9,23 +9,23 @@ from quantize_cli.cli.terminal.progress import report
 from quantize_cli.cli.terminal.text import print_json, print_table, size, type_counts
 
 if TYPE_CHECKING:
-    from quantize_cli.pipeline.decided import Planned
+    from quantize_cli.pipeline.decided import PlannedConversion
     from quantize_cli.pipeline.job import Job
 
 
 @takes_job
 def command(job: "Job", json: Json = False) -> None:
     """Show what convert would make of SRC: every type with its reason, every offset, the size to the byte."""
-    from quantize_cli.pipeline import planned
+    from quantize_cli.pipeline import plan_conversion
 
-    made = planned(job, report(quiet=json, notes=not json))
+    made = plan_conversion(job, report(quiet=json, notes=not json))
     if json:
         print_json(_document(made))
     else:
         _print(made)
 
 
-def _document(planned: "Planned") -> dict[str, object]:
+def _document(planned: "PlannedConversion") -> dict[str, object]:
     plan = planned.plan
     steps = [
         {
@@ -41,7 +41,7 @@ def _document(planned: "Planned") -> dict[str, object]:
     }  # fmt: skip
 
 
-def _print(planned: "Planned") -> None:
+def _print(planned: "PlannedConversion") -> None:
     from quantize_cli.pipeline.write import free_nbytes
 
     plan = planned.plan

@@ -17,7 +17,7 @@ from quantize_cli.cli.terminal.options import (
     TopP,
 )
 from quantize_cli.cli.terminal.progress import report
-from quantize_cli.cli.terminal.text import harmless, print_json, warn
+from quantize_cli.cli.terminal.text import escape_controls, print_json, warn
 
 
 def command(
@@ -38,7 +38,7 @@ def command(
 ) -> None:
     """Continue a text with MODEL, by its likeliest tokens or by tokens drawn."""
     from quantize_cli import api
-    from quantize_cli.evaluation.context import beyond
+    from quantize_cli.evaluation.context import long_context_warnings
     from quantize_cli.runtime.sampler import Sampling
 
     sampling = Sampling(temperature, top_k, top_p, min_p, repeat_penalty, seed)
@@ -47,13 +47,13 @@ def command(
     first = loaded.detokenize(text.prompt_tokens)
     for piece in text:
         if not json:
-            sys.stdout.write(harmless(first + piece))
+            sys.stdout.write(escape_controls(first + piece))
             sys.stdout.flush()
         first = ""
     if not json:
         sys.stdout.write("\n")
         sys.stdout.flush()
-    for warning in beyond(len(text.prompt_tokens) + len(text.tokens), [loaded.source]):
+    for warning in long_context_warnings(len(text.prompt_tokens) + len(text.tokens), [loaded.source]):
         warn(warning)
     if json:
         print_json({

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 from typer import Argument, Exit, Option
 
-from quantize_cli.cli.terminal.claims import shown
+from quantize_cli.cli.terminal.claims import claim_lines
 from quantize_cli.cli.terminal.options import Json, Texts
 from quantize_cli.cli.terminal.progress import report
 from quantize_cli.cli.terminal.text import note, print_json, print_table
@@ -29,10 +29,10 @@ def command(
 ) -> None:
     """Check the certificate of FILE: its tensors, and with SRC and the texts what it was made of and what that lost."""
     from quantize_cli.certificate.verify import Evidence, Verdict, verify
-    from quantize_cli.evaluation.evaluation import evaluated
+    from quantize_cli.evaluation.evaluation import evaluate
 
     watched = report(quiet=json)
-    checks = verify(file, Evidence(reference, tuple(text or ()), lambda request: evaluated(request, watched)))
+    checks = verify(file, Evidence(reference, tuple(text or ()), lambda request: evaluate(request, watched)))
     holds = not any(check.verdict is Verdict.CONTRADICTED for check in checks)
     if json:
         claims = [
@@ -51,7 +51,7 @@ def _print(file: Path, checks: "Sequence[Check]", holds: bool) -> None:
 
     print_table(
         ("claim", "stated", "verdict", "found"),
-        [(check.claim, shown(check.stated), check.verdict.value, shown(check.found)) for check in checks],
+        [(check.claim, claim_lines(check.stated), check.verdict.value, claim_lines(check.found)) for check in checks],
     )
     sys.stdout.flush()  # before the verdict on stderr
     counts = Counter(check.verdict for check in checks)

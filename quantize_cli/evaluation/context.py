@@ -2,25 +2,25 @@
 
 from collections.abc import Iterable
 
-from quantize_cli.runtime.hyperparameters import Described, reach
+from quantize_cli.runtime.hyperparameters import HasMetadata, longest_context
 
-USUAL = 512
+DEFAULT_CONTEXT = 512
 
 
-def chosen(asked: int | None, models: Iterable[Described]) -> int:
+def chunk_tokens(asked: int | None, models: Iterable[HasMetadata]) -> int:
     """Tokens of a chunk for all of `models`.
 
     None means 512, or the context of their training if that is shorter; 0 means the latter, as in llama.cpp.
     """
-    trained = min(map(reach, models))
-    return min(USUAL, trained) if asked is None else asked or trained
+    trained = min(map(longest_context, models))
+    return min(DEFAULT_CONTEXT, trained) if asked is None else asked or trained
 
 
-def beyond(context: int, models: Iterable[Described]) -> tuple[str, ...]:
+def long_context_warnings(context: int, models: Iterable[HasMetadata]) -> tuple[str, ...]:
     """A warning for each model that was trained on fewer than `context` tokens."""
     return tuple(
         f"{model.path}: a context of {context} tokens, where the model was trained on {trained}; "
         "what it predicts beyond is not to be trusted"
-        for model, trained in ((model, reach(model)) for model in models)
+        for model, trained in ((model, longest_context(model)) for model in models)
         if context > trained
     )

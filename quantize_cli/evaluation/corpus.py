@@ -7,8 +7,8 @@ from pathlib import Path
 import numpy as np
 
 from quantize_cli.errors import InputError, UsageError
-from quantize_cli.evaluation.letters import is_full, markers_in, notice
-from quantize_cli.formats.reference import LEAST_CONTEXT
+from quantize_cli.evaluation.special_tokens import control_token_notice, count_control_tokens, is_worth_a_notice
+from quantize_cli.formats.reference import MIN_CONTEXT
 from quantize_cli.tokenizers import Tokenizer
 
 
@@ -47,8 +47,8 @@ def read_chunks(
     dropped. InputError, as in llama-perplexity, when the text does not fill two chunks, whatever the limit, and for a
     vocabulary that adds EOS.
     """
-    if context < LEAST_CONTEXT:
-        raise UsageError(f"a context of {context} tokens is too short to score, at least {LEAST_CONTEXT} are needed")
+    if context < MIN_CONTEXT:
+        raise UsageError(f"a context of {context} tokens is too short to score, at least {MIN_CONTEXT} are needed")
     if limit is not None and limit < 1:
         raise UsageError(f"cannot measure {limit} chunks, at least 1 is needed")
     if tokenizer.adds_eos:
@@ -69,9 +69,9 @@ def read_chunks(
 def _tokens(path: Path, tokenizer: Tokenizer, reading: Reading) -> list[int]:
     text = read_text(path)
     tokens = tokenizer.encode(text, parse_special=reading.special)
-    counts = {} if reading.special else markers_in(text, tokenizer)
-    if is_full(counts, len(tokens)):
-        reading.notice(notice(str(path), counts))
+    counts = {} if reading.special else count_control_tokens(text, tokenizer)
+    if is_worth_a_notice(counts, len(tokens)):
+        reading.notice(control_token_notice(str(path), counts))
     return tokens
 
 

@@ -9,6 +9,7 @@ import numpy as np
 from quantize_cli.errors import InputError, UsageError
 from quantize_cli.evaluation import context as contexts
 from quantize_cli.evaluation.corpus import Reading, read_texts
+from quantize_cli.evaluation.evaluated_model import EvaluatedModel, open_evaluated_model, refuse_other_vocabulary
 from quantize_cli.evaluation.measure import Reference, Scores, measure
 from quantize_cli.evaluation.saved_reference import (
     SavedReference,
@@ -16,9 +17,8 @@ from quantize_cli.evaluation.saved_reference import (
     saving_reference,
     select_chunks,
 )
-from quantize_cli.evaluation.subject import Subject, open_subject, refuse_other_vocabulary
 from quantize_cli.evaluation.summary import Comparison, Summary, summarize
-from quantize_cli.formats.output import ANY_FILE, Guard
+from quantize_cli.formats.output import MAY_OVERWRITE, OverwriteGuard
 from quantize_cli.formats.source import refuse_changed
 from quantize_cli.model.source import Model
 from quantize_cli.progress import Report
@@ -29,7 +29,7 @@ _FEW_CHUNKS = 20
 
 
 @dataclass(frozen=True)
-class Request:
+class EvaluationRequest:
     """The models and texts of an evaluation."""
 
     models: tuple[Path, ...]
@@ -44,7 +44,7 @@ class Request:
     """Where to save the predictions of the first model."""
     special: bool = False
     """Control tokens in the texts are read as tokens."""
-    guard: Guard = ANY_FILE
+    guard: OverwriteGuard = MAY_OVERWRITE
     """Of `save`."""
     opened: Mapping[Path, Model] = field(default_factory=dict, repr=False)
     """Models that are open already, by path."""
@@ -56,8 +56,8 @@ class Request:
 class Prepared:
     """A request whose files exist and fit together."""
 
-    request: Request
-    subjects: tuple[Subject, ...]
+    request: EvaluationRequest
+    subjects: tuple[EvaluatedModel, ...]
     """The models of the request, then the reference if it is another model."""
     chunks: np.ndarray = field(repr=False)
     texts: tuple[tuple[str, int], ...]
@@ -66,10 +66,10 @@ class Prepared:
 
 
 @dataclass(frozen=True)
-class Measured:
+class ModelResult:
     """A model and its figures."""
 
-    subject: Subject
+    subject: EvaluatedModel
     scores: Scores = field(repr=False)
     overall: Summary
     """On all texts, each of which has the same weight."""
@@ -84,11 +84,11 @@ class Evaluation:
     texts: tuple[tuple[str, int], ...]
     context: int
     reference_name: str | None
-    models: tuple[Measured, ...]
+    models: tuple[ModelResult, ...]
     """The models of the request, in order."""
 
 
-def prepare(request: Request, note: Callable[[str], None]) -> Prepared:
+def prepare(request: EvaluationRequest, note: Callable[[str], None]) -> Prepared:
     """Open all files; `note` is called before slow work.
 
     QuantizeError or FormatError for files that are missing, damaged, or do not fit together.
@@ -100,11 +100,11 @@ def prepare(request: Request, note: Callable[[str], None]) -> Prepared:
         raise UsageError("missing option '--text'", hint="only a saved reference brings a text of its own")
     if not request.texts and request.special:
         raise UsageError("--special: there is no text to read", hint="a saved reference holds its tokens")
-    subjects = [open_subject(path, request.opened.get(path)) for path in request.models]
+    subjects = [open_evaluated_model(path, request.opened.get(path)) for path in request.models]
     for subject in subjects[1:]:
         refuse_other_vocabulary(subjects[0], subject.path, subject.vocabulary, subject.digest)
     if request.context == 0:
-        request = replace(request, context=contexts.chosen(0, [subject.model for subject in subjects]))
+        request = replace(request, context=contexts.chunk_tokens(0, [subject.model for subject in subjects]))
     tokenizer, notices = load_tokenizer(subjects[0].model.metadata), list[str]()
     reading = Reading(request.special, notices.append)
     reference: Reference = None
@@ -118,33 +118,33 @@ def prepare(request: Request, note: Callable[[str], None]) -> Prepared:
         subject.transformer.prepare(note)
     models = [subject.model for subject in subjects]
     warnings = [warning for model in models for warning in model.warnings]
-    warnings += [*contexts.beyond(chunks.shape[1], models), *notices]
+    warnings += [*contexts.long_context_warnings(chunks.shape[1], models), *notices]
     return Prepared(request, tuple(subjects), chunks, texts, reference, tuple(warnings))
 
 
-def _index_of(request: Request, path: Path, subjects: list[Subject]) -> int:
+def _index_of(request: EvaluationRequest, path: Path, subjects: list[EvaluatedModel]) -> int:
     """The index of the reference among the models; it is appended if it is not there."""
     for index, subject in enumerate(subjects):
         if subject.path == path:
             return index
-    subject = open_subject(path, request.opened.get(path))
+    subject = open_evaluated_model(path, request.opened.get(path))
     refuse_other_vocabulary(subjects[0], path, subject.vocabulary, subject.digest)
     subjects.append(subject)
     return len(subjects) - 1
 
 
 def _of_texts(
-    request: Request, subjects: Sequence[Subject], tokenizer: Tokenizer, reading: Reading
+    request: EvaluationRequest, subjects: Sequence[EvaluatedModel], tokenizer: Tokenizer, reading: Reading
 ) -> tuple[np.ndarray, tuple[tuple[str, int], ...]]:
     """The tokens of the texts, which are read unless the request brings them."""
     if request.chunks is not None:
         return request.chunks, ((str(request.texts[0]), len(request.chunks)),)
-    context = contexts.chosen(request.context, [subject.model for subject in subjects])
+    context = contexts.chunk_tokens(request.context, [subject.model for subject in subjects])
     return read_texts(request.texts, tokenizer, context, request.limit, reading)
 
 
 def _of_saved(
-    request: Request, saved: SavedReference, tokenizer: Tokenizer, reading: Reading
+    request: EvaluationRequest, saved: SavedReference, tokenizer: Tokenizer, reading: Reading
 ) -> tuple[np.ndarray, tuple[tuple[str, int], ...]]:
     """The tokens of a saved reference; InputError if the texts of the request have others."""
     context = saved.tokens.shape[1]
@@ -184,15 +184,15 @@ def run(prepared: Prepared, advance: Callable[[int], None]) -> Evaluation:
     return Evaluation(prepared.texts, chunks.shape[1], name, tuple(results[: len(request.models)]))
 
 
-def _sum_up(subject: Subject, scores: Scores, counts: Sequence[int], is_reference: bool) -> Measured:
+def _sum_up(subject: EvaluatedModel, scores: Scores, counts: Sequence[int], is_reference: bool) -> ModelResult:
     overall = summarize(scores, counts)
     stops = np.cumsum(counts)
     parts = [scores.of_chunks(int(stop) - count, int(stop)) for stop, count in zip(stops, counts, strict=True)]
     by_text = (overall,) if len(counts) == 1 else tuple(summarize(part, [len(part.nll)]) for part in parts)
-    return Measured(subject, scores, overall, by_text, is_reference)
+    return ModelResult(subject, scores, overall, by_text, is_reference)
 
 
-def evaluated(request: Request, report: Report) -> Evaluation:
+def evaluate(request: EvaluationRequest, report: Report) -> Evaluation:
     """Prepare and run; notes and warnings go to `report`."""
     prepared = prepare(request, report.note)
     for warning in prepared.warnings:

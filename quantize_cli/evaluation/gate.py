@@ -32,7 +32,7 @@ class Gate:
     figure: str
     """The field of Comparison that it limits."""
     limit: float
-    is_least: bool = False
+    is_minimum: bool = False
     """Whether the limit is a minimum, not a maximum."""
     doubt: str = ""
     """Why the user may have meant another limit."""
@@ -48,7 +48,7 @@ class Outcome:
     verdict: Verdict
 
 
-def gates(max_ppl_increase: str | None, max_kld: str | None, min_top1: str | None) -> list[Gate]:
+def parse_gates(max_ppl_increase: str | None, max_kld: str | None, min_top1: str | None) -> list[Gate]:
     """The limits of the options; UsageError for a value that is not a number, or makes no sense as a limit."""
     limits = []
     if max_ppl_increase is not None:
@@ -60,7 +60,7 @@ def gates(max_ppl_increase: str | None, max_kld: str | None, min_top1: str | Non
         share = _number(min_top1, "--min-top1")
         if share > 1:
             raise UsageError(f"--min-top1 {min_top1}: more than all", hint="a share: 0.9, or 90%")
-        limits.append(Gate("--min-top1", "top1", share, is_least=True))
+        limits.append(Gate("--min-top1", "top1", share, is_minimum=True))
     return limits
 
 
@@ -99,9 +99,9 @@ def verdict(gate: Gate, estimate: Estimate, strict: bool = False) -> Verdict:
     low, high = estimate.interval or (estimate.value, estimate.value)
     if not isfinite(estimate.value) or isnan(low) or isnan(high):
         return Verdict.FAIL
-    if (high < gate.limit) if gate.is_least else (low > gate.limit):
+    if (high < gate.limit) if gate.is_minimum else (low > gate.limit):
         return Verdict.FAIL
-    if (low >= gate.limit) if gate.is_least else (high <= gate.limit):
+    if (low >= gate.limit) if gate.is_minimum else (high <= gate.limit):
         return Verdict.FAIL if strict and estimate.interval is None else Verdict.PASS
     return Verdict.INCONCLUSIVE
 

@@ -12,7 +12,7 @@ import numpy as np
 
 from quantize_cli.errors import InputError
 from quantize_cli.evaluation.score import TokenComparison, compare, nlls
-from quantize_cli.formats.reference import Rows
+from quantize_cli.formats.reference import Predictions
 from quantize_cli.runtime.transformer import Transformer
 
 _BATCH = 2048
@@ -22,7 +22,7 @@ _BATCH = 2048
 class SavedPredictions(Protocol):
     """Predictions of a file."""
 
-    def rows(self, chunk: int) -> Rows: ...
+    def rows(self, chunk: int) -> Predictions: ...
 
 
 @dataclass(frozen=True)
@@ -87,7 +87,7 @@ def _score_chunk(
     reference: Reference, index: int, tokens: np.ndarray, on_chunk: OnChunk,
 ) -> None:  # fmt: skip
     """Compute logits and scores of one chunk, the reference's first, as the others need them."""
-    base: Rows | None = None
+    base: Predictions | None = None
     order = sorted(range(len(models)), key=lambda position: position != reference)
     if reference is not None and not isinstance(reference, int):
         base = reference.rows(index)
@@ -101,7 +101,7 @@ def _score_chunk(
         if position == 0:
             on_chunk(index, logits, tokens)
         if builders[position].is_reference:
-            base = Rows(logits)
+            base = Predictions(logits)
         builders[position].add(logits, base, tokens)
 
 
@@ -121,7 +121,7 @@ class _ScoreBuilder:
         self._seconds += time.perf_counter() - start
         return result
 
-    def add(self, logits: np.ndarray, base: Rows | None, tokens: np.ndarray) -> None:
+    def add(self, logits: np.ndarray, base: Predictions | None, tokens: np.ndarray) -> None:
         if base is None or self.is_reference:
             self._nll.append(nlls(logits, tokens))
             return

@@ -9,12 +9,12 @@ from pathlib import Path
 import numpy as np
 
 from quantize_cli.errors import InputError, OutputError, not_written
+from quantize_cli.evaluation.evaluated_model import EvaluatedModel, refuse_other_vocabulary
 from quantize_cli.evaluation.measure import OnChunk
-from quantize_cli.evaluation.subject import Subject, refuse_other_vocabulary
 from quantize_cli.formats import llama_logits, reference
 from quantize_cli.formats.llama_logits import LlamaLogits, read_llama_logits
-from quantize_cli.formats.output import ANY_FILE, Guard, replacing
-from quantize_cli.formats.reference import ReferenceFile, ReferenceHeader, Rows, read_reference
+from quantize_cli.formats.output import MAY_OVERWRITE, OverwriteGuard, atomic_file
+from quantize_cli.formats.reference import Predictions, ReferenceFile, ReferenceHeader, read_reference
 from quantize_cli.formats.source import open_input
 from quantize_cli.tokenizers import Tokenizer
 
@@ -33,7 +33,7 @@ class SavedReference:
     """(chunks, context) i32, as the model read them."""
     texts: tuple[tuple[str, int], ...]
 
-    def rows(self, chunk: int) -> Rows:
+    def rows(self, chunk: int) -> Predictions:
         return self.file.rows(int(self.chunk_numbers[chunk]))
 
 
@@ -47,7 +47,7 @@ def open_saved_reference(path: Path) -> ReferenceFile | LlamaLogits | None:
 
 
 def select_chunks(
-    file: ReferenceFile | LlamaLogits, subject: Subject, tokenizer: Tokenizer, limit: int | None
+    file: ReferenceFile | LlamaLogits, subject: EvaluatedModel, tokenizer: Tokenizer, limit: int | None
 ) -> SavedReference:
     """The first `limit` chunks of each text; InputError when the model has another vocabulary."""
     header = file.header
@@ -65,10 +65,10 @@ def select_chunks(
 @contextmanager
 def saving_reference(
     path: Path | None,
-    subject: Subject,
+    subject: EvaluatedModel,
     chunks: np.ndarray,
     texts: Sequence[tuple[str, int]],
-    guard: Guard = ANY_FILE,
+    guard: OverwriteGuard = MAY_OVERWRITE,
 ) -> Iterator[OnChunk]:
     """A function to call with each chunk's logits; `path` appears when the block succeeds. Does nothing for None."""
     if path is None:
@@ -81,7 +81,7 @@ def saving_reference(
         free = shutil.disk_usage(path.parent).free
         if free < nbytes:  # before the work, not after it
             raise OutputError(f"{path}: needs {nbytes} bytes, its disk has {free} free")
-        with replacing(path, nbytes, guard) as output:
+        with atomic_file(path, nbytes, guard) as output:
             output.write(start, 0)
 
             def save(index: int, logits: np.ndarray, tokens: np.ndarray) -> None:

@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from quantize_cli.formats.reference import Rows
+from quantize_cli.formats.reference import Predictions
 from quantize_cli.jit.elementary import exponential, logarithm
 from quantize_cli.runtime.kernels.exponential import exponentials
 
@@ -50,7 +50,7 @@ def nlls(logits: np.ndarray, tokens: np.ndarray) -> np.ndarray:
         ])  # fmt: skip
 
 
-def compare(logits: np.ndarray, reference: Rows, tokens: np.ndarray) -> tuple[np.ndarray, TokenComparison]:
+def compare(logits: np.ndarray, reference: Predictions, tokens: np.ndarray) -> tuple[np.ndarray, TokenComparison]:
     """-ln p (n,) f64 of the observed tokens (n,), and the model's predictions compared with the reference's."""
     step = max(1, _LOGITS // logits.shape[1])
     parts = []
@@ -62,7 +62,7 @@ def compare(logits: np.ndarray, reference: Rows, tokens: np.ndarray) -> tuple[np
     return columns[0], TokenComparison(*columns[1:])
 
 
-def _compare(logits: np.ndarray, reference: Rows, part: slice, tokens: np.ndarray) -> tuple[np.ndarray, ...]:
+def _compare(logits: np.ndarray, reference: Predictions, part: slice, tokens: np.ndarray) -> tuple[np.ndarray, ...]:
     base = _normalized(reference.logits[part])
     if reference.are_log_probabilities:
         base = base._replace(log_sum=-reference.logits[part].max(axis=1).astype(np.float64))
@@ -79,7 +79,7 @@ def _compare(logits: np.ndarray, reference: Rows, part: slice, tokens: np.ndarra
     return nll, base_nll, divergence, same_top_token, divergence_error
 
 
-def _slack(base: _Normalized, ratios: np.ndarray, reference: Rows, part: slice) -> np.ndarray:
+def _slack(base: _Normalized, ratios: np.ndarray, reference: Predictions, part: slice) -> np.ndarray:
     """A bound on the divergence's error when ln p of the tokens not `exact` is known to a half step h, and their sum m.
 
     With stored probabilities r for p, |ln p/r| <= 2h there. The error is the sum of (p - r) ln r/q, which is at most

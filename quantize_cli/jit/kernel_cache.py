@@ -2,7 +2,7 @@
 
 A file is a mark, the digest of what follows, and what follows. Nothing of it is believed before the digest is right:
 unpickling a cut file raises whatever it likes, and machine code with zeros inside ends the process. No trouble of the
-disk is an error: kernels are then compiled anew, and `unkept` says why.
+disk is an error: kernels are then compiled anew, and `uncached_reason` says why.
 """
 
 import hashlib
@@ -20,7 +20,7 @@ _ROOMS = ("jit", "quants", "dots", "calibration", "runtime")
 _troubles: list[str] = []
 
 
-def unkept() -> str | None:
+def uncached_reason() -> str | None:
     """Why a kernel that was compiled could not be kept; None if all were."""
     return _troubles[0] if _troubles else None
 

@@ -65,7 +65,7 @@ def share(count, thread, threads):
 
 
 @intrinsic
-def add_to(typing: Any, place: Any, amount: Any) -> Any:
+def fetch_add(typing: Any, place: Any, amount: Any) -> Any:
     """Add to the int64 a pointer points at, as one step for all threads; gives what was there."""
 
     def codegen(context: Any, builder: ir.IRBuilder, sig: Any, args: Any) -> ir.Value:
@@ -77,7 +77,7 @@ def add_to(typing: Any, place: Any, amount: Any) -> Any:
 @merged
 def claim(args):
     """The next piece of work that no thread has taken yet: 0, 1, 2, ..."""
-    return add_to(args.claims, 1)
+    return fetch_add(args.claims, 1)
 
 
 @merged
@@ -99,14 +99,14 @@ def claim_part(args, count, threads):
 
 
 @intrinsic
-def place_of(typing: Any, address: Any) -> Any:
+def int64_at(typing: Any, address: Any) -> Any:
     """An address as a pointer to int64."""
     pointer = types.CPointer(types.int64)
     return pointer(types.int64), lambda context, builder, sig, args: builder.inttoptr(args[0], _I64.as_pointer())
 
 
 @intrinsic
-def look_at(typing: Any, place: Any) -> Any:
+def load_acquire(typing: Any, place: Any) -> Any:
     """The int64 a pointer points at, as other threads left it."""
 
     def codegen(context: Any, builder: ir.IRBuilder, sig: Any, args: Any) -> ir.Value:

@@ -13,7 +13,7 @@ from quantize_cli.formats.checkpoint import open_checkpoint
 from quantize_cli.formats.gguf.layout import ValueType
 from quantize_cli.formats.gguf.magic import is_gguf
 from quantize_cli.formats.gguf.reader import read_gguf
-from quantize_cli.formats.gguf.shards import refuse_joined
+from quantize_cli.formats.gguf.shards import refuse_concatenated
 
 
 def describe(path: Path) -> dict[str, Any]:
@@ -26,7 +26,7 @@ def describe(path: Path) -> dict[str, Any]:
 
 def _gguf(path: Path) -> dict[str, Any]:
     file = read_gguf(path)
-    refuse_joined(file)
+    refuse_concatenated(file)
     metadata = {key: _plain(value) for key, value in file.metadata.items()}
     return _document(path, f"GGUF v{file.version}", metadata, file.tensors, _claims(file))
 

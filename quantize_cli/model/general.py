@@ -7,7 +7,7 @@ from typing import Any
 from quantize_cli.formats import hub
 from quantize_cli.formats.checkpoint import Checkpoint
 from quantize_cli.formats.gguf.layout import Value, ValueType, array, text, u32
-from quantize_cli.model.identity import LONGEST, identify, title
+from quantize_cli.model.model_name import MAX_NAME_LENGTH, parse_model_name, title
 from quantize_cli.model.sampling import sampling_metadata
 
 _CARD_KEYS = {
@@ -81,9 +81,9 @@ def _named(checkpoint: Checkpoint, card: dict[str, Any], parameter_count: int) -
     origin = (checkpoint.config or {}).get("_name_or_path")
     ids = [directory]
     # A name with more than one slash is a local path.
-    if isinstance(origin, str) and origin.count("/") <= 1 and len(origin) <= LONGEST and origin.isprintable():
+    if isinstance(origin, str) and origin.count("/") <= 1 and len(origin) <= MAX_NAME_LENGTH and origin.isprintable():
         ids.insert(0, origin)
-    for identity in (identify(model, parameter_count) for model in ids):
+    for identity in (parse_model_name(model, parameter_count) for model in ids):
         for key in _IDENTITY_KEYS:
             part = getattr(identity, key)
             if named[key] is None and part is not None:
@@ -129,7 +129,7 @@ def _described(entry: Any, parameter_count: int) -> dict[str, str | None]:
         model = match.group(1) if match else None
     if model is None:
         return {"repo_url": address}
-    identity = identify(model, parameter_count)
+    identity = parse_model_name(model, parameter_count)
     if address is None and identity.organization is not None:
         address = f"{_HUB}{identity.organization}/{identity.name}"
     return {

@@ -17,7 +17,7 @@ _TRUTHS = {"true": True, "false": False}
 _OF_THE_RECIPE = ("general.file_type", "general.quantization_version")
 
 
-def apply(metadata: Mapping[str, Value], settings: Iterable[str]) -> dict[str, Value]:
+def apply_settings(metadata: Mapping[str, Value], settings: Iterable[str]) -> dict[str, Value]:
     """The metadata changed by each `KEY=VALUE` of `settings`; UsageError for an invalid one."""
     changed = dict(metadata)
     for text in settings:

@@ -17,15 +17,15 @@ from quantize_cli.formats.gguf import scalars, shards
 from quantize_cli.formats.gguf.layout import Value, text
 from quantize_cli.formats.gguf.magic import is_gguf
 from quantize_cli.formats.quoted import quoted
-from quantize_cli.formats.source import Identities, recording
+from quantize_cli.formats.source import FileStamps, record_opened_files
 from quantize_cli.model.card import MAX_NBYTES, CardError, front_matter
-from quantize_cli.model.engine import not_loaded
-from quantize_cli.model.foreign import refuse_adapter, refuse_quantized
 from quantize_cli.model.general import metadata as general_metadata
+from quantize_cli.model.loadable_tensors import not_loaded
+from quantize_cli.model.prequantized import refuse_adapter, refuse_quantized
 from quantize_cli.model.sampling import sampling_warnings
 from quantize_cli.model.tensor import Tensor, from_stored
-from quantize_cli.model.wrapped import unwrapped
-from quantize_cli.tokenizers import careful, checkpoint_tokenizer, special_warnings
+from quantize_cli.model.wrapper_names import without_wrappers
+from quantize_cli.tokenizers import checkpoint_tokenizer, guard_libraries, special_warnings
 
 _ARCHITECTURE = "general.architecture"
 _CARD = "README.md"
@@ -44,7 +44,7 @@ class Model:
     tensors: list[Tensor] = field(repr=False)
     """In the order in which llama.cpp's converter writes them."""
     warnings: tuple[str, ...] = ()
-    files: Identities = field(default_factory=dict, repr=False)
+    files: FileStamps = field(default_factory=dict, repr=False)
     """All that was opened to describe it."""
     is_gguf: bool = False
     """Whether it was a GGUF file already, whose tensors have been through a converter."""
@@ -52,7 +52,7 @@ class Model:
 
 def open_model(path: Path) -> Model:
     """The model at `path`. FormatError when a file is not what it promises, InputError when we do not support it."""
-    with recording() as files:
+    with record_opened_files() as files:
         model = _opened(path)
     return replace(model, files=files)
 
@@ -99,7 +99,7 @@ def _of_family(
     metadata = {"general.architecture": text(family.ARCHITECTURE), **general, **family.metadata(config)}
     rows = next(tensor.shape[0] for tensor in tensors if tensor.name == "token_embd.weight")
     complete = {**family.DEFAULTS, **config, "vocab_size": rows}
-    with careful(checkpoint):
+    with guard_libraries(checkpoint):
         more = family.tokenizer_metadata(checkpoint, complete) if hasattr(family, "tokenizer_metadata") else {}
         tokenizer = checkpoint_tokenizer(checkpoint, complete, family.TOKENIZERS, more)
     metadata.update(tokenizer.metadata)
@@ -109,7 +109,7 @@ def _of_family(
 
 def _placed(config: dict[str, object], stored: list[Tensor], family: ModuleType) -> tuple[list[Tensor], str]:
     """The tensors under their GGUF names, and what a wrapper had put into their names."""
-    bare, added = unwrapped(stored)
+    bare, added = without_wrappers(stored)
     try:
         placed: list[Tensor] = family.tensors(config, bare)
     except InputError as error:
@@ -145,10 +145,10 @@ def _general(checkpoint: Checkpoint, tensors: Iterable[Tensor]) -> tuple[dict[st
 
 def _from_gguf(path: Path) -> Model:
     file, stored = shards.read_model(path)
-    own = shards.without_marks(file.metadata)
+    own = shards.without_split_metadata(file.metadata)
     # A certificate is of that file, and holds of nothing made from it.
     metadata = {key: value for key, value in own.items() if key not in _OF_THE_MIX and not is_claim(key)}
-    name = scalars.words(f"{path}: ", file.metadata, _ARCHITECTURE) if _ARCHITECTURE in file.metadata else None
+    name = scalars.string(f"{path}: ", file.metadata, _ARCHITECTURE) if _ARCHITECTURE in file.metadata else None
     warnings: tuple[str, ...] = (
         () if name else (f"{path}: no 'general.architecture', so no engine will know the model",)
     )

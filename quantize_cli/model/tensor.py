@@ -73,7 +73,7 @@ class Tensor:
     def renamed(self, name: str) -> "Tensor":
         return replace(self, name=name)
 
-    def slab(self, first: int, count: int) -> "Tensor":
+    def row_range(self, first: int, count: int) -> "Tensor":
         """`count` rows from row `first` on, as a matrix."""
         shape = (count, self.columns)
         return replace(self, shape=shape, source=Slab(self.source, first), first_row=self.first_row + first)

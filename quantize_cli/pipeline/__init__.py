@@ -13,9 +13,9 @@ from quantize_cli.progress import SILENT, Report
 
 if TYPE_CHECKING:
     from quantize_cli.certificate.statement import Certificate
-    from quantize_cli.formats.output import Guard
+    from quantize_cli.formats.output import OverwriteGuard
     from quantize_cli.model.source import Model
-    from quantize_cli.pipeline.decided import Decided, Planned
+    from quantize_cli.pipeline.decided import Decisions, PlannedConversion
     from quantize_cli.pipeline.executor import Executor
     from quantize_cli.pipeline.job import Job
     from quantize_cli.pipeline.plan import Plan
@@ -29,7 +29,7 @@ _NAMED = 3
 class Converted:
     """What a conversion made, or would make."""
 
-    planned: "Planned"
+    planned: "PlannedConversion"
     seconds: float
     certificate: "Certificate | None" = None
 
@@ -52,26 +52,26 @@ def convert(
     from quantize_cli.budget.rules import to_toml
     from quantize_cli.machine import processors
     from quantize_cli.pipeline.executor import Threads
-    from quantize_cli.pipeline.outputs import Outputs, write_whole
+    from quantize_cli.pipeline.outputs import Outputs, write_file
 
     outputs = Outputs(job.inputs, force, report.note)
     outputs.refuse_bad((save_recipe, job.output if job.split_size is None else None))
-    made = planned(job, report)
+    made = plan_conversion(job, report)
     outputs.refuse_bad((save_recipe, *made.files))
     if dry_run:
         return Converted(made, 0.0)
     outputs.sweep((save_recipe, *made.files))
     if save_recipe is not None:
-        write_whole(save_recipe, to_toml(made.plan.recipe).encode(), outputs.guard)
+        write_file(save_recipe, to_toml(made.plan.recipe).encode(), outputs.guard)
     start = time.monotonic()
     claims = _written(made, executor or Threads(job.threads or processors()), outputs.guard, report)
     return Converted(made, time.monotonic() - start, claims)
 
 
-def planned(job: "Job", report: Report = SILENT) -> "Planned":
+def plan_conversion(job: "Job", report: Report = SILENT) -> "PlannedConversion":
     """Everything that `convert` would do: every type, size, offset and reason, and who rounds."""
-    from quantize_cli.formats.hub import name_of
-    from quantize_cli.pipeline.decided import Planned
+    from quantize_cli.formats.hub import model_name
+    from quantize_cli.pipeline.decided import PlannedConversion
     from quantize_cli.pipeline.job import chosen_recipe
     from quantize_cli.pipeline.load import load
     from quantize_cli.units import nbytes_of
@@ -81,44 +81,46 @@ def planned(job: "Job", report: Report = SILENT) -> "Planned":
     stored, model = load(job, report)
     decided = _decided(job, model, recipe, report)
     _warn(job, model, decided, report)
-    output = job.output or Path(f"{name_of(job.source)}-{decided.plan.recipe.file_name}.gguf")
-    made = Planned(stored, decided, output, _files(decided.plan, output, limit))
+    output = job.output or Path(f"{model_name(job.source)}-{decided.plan.recipe.file_name}.gguf")
+    made = PlannedConversion(stored, decided, output, _files(decided.plan, output, limit))
     if job.certify is None:
         return made
-    from quantize_cli.pipeline.certify import ordered
+    from quantize_cli.pipeline.certify import with_certificate_request
 
-    return ordered(made, job.certify, report)
+    return with_certificate_request(made, job.certify, report)
 
 
-def _decided(job: "Job", model: "Model", recipe: "Recipe", report: Report) -> "Decided":
+def _decided(job: "Job", model: "Model", recipe: "Recipe", report: Report) -> "Decisions":
     """The plan, by the weights alone or by a text."""
     from quantize_cli.calibration import imatrix
     from quantize_cli.certificate.statement import LARGEST
     from quantize_cli.pipeline import plan
-    from quantize_cli.pipeline.decided import Decided
+    from quantize_cli.pipeline.decided import Decisions
     from quantize_cli.pipeline.write import Rounding
 
     importance, provenance = imatrix.importance(model, job.imatrix) if job.imatrix else (None, {})
     if job.is_plain:
         made = plan.make(model, recipe, importance, provenance, job.requantize)
-        return Decided(made, importance, Rounding())
+        return Decisions(made, importance, Rounding())
     from quantize_cli.pipeline.calibrate import calibrate
 
     reserved = 0 if job.certify is None else LARGEST
     return calibrate(job, model, recipe, importance, provenance, reserved, report)
 
 
-def _written(made: "Planned", executor: "Executor", guard: "Guard", report: Report) -> "Certificate | None":
+def _written(
+    made: "PlannedConversion", executor: "Executor", guard: "OverwriteGuard", report: Report
+) -> "Certificate | None":
     """Write the files, and where it is asked for a certificate into them."""
     if made.order is None:
         _write(made, executor, guard, report)
         return None
-    from quantize_cli.pipeline.certify import certified
+    from quantize_cli.pipeline.certify import write_certified
 
-    return certified(made, lambda staged: _write(staged, executor, guard, report), guard, report)
+    return write_certified(made, lambda staged: _write(staged, executor, guard, report), guard, report)
 
 
-def _write(made: "Planned", executor: "Executor", guard: "Guard", report: Report) -> None:
+def _write(made: "PlannedConversion", executor: "Executor", guard: "OverwriteGuard", report: Report) -> None:
     from quantize_cli.pipeline.write import write
 
     decided = made.decided
@@ -137,7 +139,7 @@ def _files(made: "Plan", output: Path, limit: int | None) -> "Mapping[Path, Plan
     return {shard_path(output, number, len(parts)): part for number, part in enumerate(parts)}
 
 
-def _warn(job: "Job", model: "Model", decided: "Decided", report: Report) -> None:
+def _warn(job: "Job", model: "Model", decided: "Decisions", report: Report) -> None:
     """Tell which rules name nothing, and which weights the importance matrix says nothing of."""
     from quantize_cli.pipeline.plan import idle_rules, unweighted
 

@@ -7,10 +7,10 @@ from math import prod
 import numpy as np
 
 from quantize_cli import quants
-from quantize_cli.budget.choice import within
-from quantize_cli.budget.frontier import further
-from quantize_cli.budget.memory import besides
-from quantize_cli.budget.options import Menu, menu, quantized
+from quantize_cli.budget.choice import recipe_within
+from quantize_cli.budget.frontier import next_points
+from quantize_cli.budget.memory import memory_besides_file
+from quantize_cli.budget.options import TypeChoices, quantizable_tensors, type_choices
 from quantize_cli.budget.rounding import TrialRounding
 from quantize_cli.budget.search import OverBudgetError
 from quantize_cli.budget.sensitivity import TYPES, Effort, Sensitivities, measure
@@ -53,7 +53,7 @@ class Budget:
             if text is not None:
                 nbytes_of(name, text)
 
-    def nbytes(self, model: Model, options: Menu, report: Report = SILENT) -> int:
+    def nbytes(self, model: Model, options: TypeChoices, report: Report = SILENT) -> int:
         """Bytes the whole file may have; tells what was assumed. OverBudgetError if memory leaves none."""
         if self.size is not None:
             return nbytes_of("--size", self.size)
@@ -82,7 +82,7 @@ def named_types(names: Sequence[str]) -> tuple[GgmlType, ...]:
 
 
 def _left(memory: int, model: Model, context: int | None, report: Report) -> int:
-    taken = besides(model, context)
+    taken = memory_besides_file(model, context)
     left = memory - taken.nbytes
     report.note(
         f"{size(memory)} of memory: {size(taken.cache)} for an f16 cache of {taken.context} tokens, "
@@ -93,7 +93,7 @@ def _left(memory: int, model: Model, context: int | None, report: Report) -> int
     return left
 
 
-def searched(
+def search_recipe(
     model: Model,
     budget: Budget,
     chunks: np.ndarray,
@@ -109,27 +109,27 @@ def searched(
     `rules` are of tensors that have a type already, `provenance` is metadata that the file will have besides, and
     `reserved` bytes are left for what else it will say. Others may have `types`.
     """
-    found = measured(model, chunks, types, rounding, report)
-    options = menu(model, found.losses, provenance, rules)
+    found = measure_sensitivities(model, chunks, types, rounding, report)
+    options = type_choices(model, found.losses, provenance, rules)
     nbytes = budget.nbytes(model, options, report) - reserved
-    recipe = within(model, options, nbytes)
-    for line in described(options, nbytes):
+    recipe = recipe_within(model, options, nbytes)
+    for line in describe_choice(options, nbytes):
         report.note(line)
     return recipe, found
 
 
-def measured(
+def measure_sensitivities(
     model: Model, chunks: np.ndarray, types: Sequence[GgmlType], rounding: TrialRounding | None, report: Report
 ) -> Sensitivities:
     """What each tensor costs in each type; tells how far it is."""
-    with report.progress(len(quantized(model)), " tensors", "sensitivities") as advance:
+    with report.progress(len(quantizable_tensors(model)), " tensors", "sensitivities") as advance:
         effort = Effort(chunks=max(1, _TOKENS_RUN // chunks.shape[1]))
         return measure(model, chunks, types, rounding, advance, effort)
 
 
-def described(options: Menu, nbytes: int) -> list[str]:
+def describe_choice(options: TypeChoices, nbytes: int) -> list[str]:
     """The choice, and what more bytes would buy."""
-    (_, now), *more = further(options, nbytes)
+    (_, now), *more = next_points(options, nbytes)
     lines = [f"{now.nbytes} of {nbytes} bytes are used, predicted KL divergence {now.loss:.5f}"]
     lines += [f"{size(budget - nbytes)} more would give {point.loss:.5f}" for budget, point in more]
     if not more:

@@ -7,13 +7,13 @@ from functools import partial
 
 import numpy as np
 
-from quantize_cli.budget.options import quantized
-from quantize_cli.budget.rounding import TrialRounding, guided
+from quantize_cli.budget.options import quantizable_tensors
+from quantize_cli.budget.rounding import TrialRounding, by_method
 from quantize_cli.budget.sensitivity import TYPES
 from quantize_cli.calibration.runner import methods
 from quantize_cli.calibration.runner.methods import Methods
 from quantize_cli.calibration.statistics.collector import importance_of
-from quantize_cli.calibration.statistics.thinness import doubts
+from quantize_cli.calibration.statistics.coverage import coverage_warnings
 from quantize_cli.certificate import statement
 from quantize_cli.certificate.certify import file_sha256
 from quantize_cli.errors import UsageError
@@ -24,8 +24,8 @@ from quantize_cli.formats.gguf.layout import Value
 from quantize_cli.machine import processors
 from quantize_cli.model.source import Model
 from quantize_cli.pipeline import plan
-from quantize_cli.pipeline.budget import Budget, budget_of, searched
-from quantize_cli.pipeline.decided import Decided
+from quantize_cli.pipeline.budget import Budget, budget_of, search_recipe
+from quantize_cli.pipeline.decided import Decisions
 from quantize_cli.pipeline.job import Job
 from quantize_cli.pipeline.plan import Importance, Plan
 from quantize_cli.pipeline.recipe import Recipe
@@ -37,7 +37,7 @@ from quantize_cli.tokenizers import load_tokenizer
 _SAMPLED = 8192
 
 
-def refuse_textless(job: Job) -> None:
+def require_text(job: Job) -> None:
     """UsageError for options on texts where there is none."""
     given = {"--ctx": job.context is not None, "--chunks": job.chunks is not None, "--special": job.special}
     option = next((name for name, is_given in given.items() if is_given), None)
@@ -53,7 +53,7 @@ class Calibrated:
         self._job, self._report = job, report
         self.methods: Methods = methods.choose(job.methods, bool(job.texts), has_importance, job.search == "best")
         self.chunks = _chunks(job, model, report) if job.texts else None
-        self.unreached: dict[str, tuple[int, ...]] = {}
+        self.experts_without_tokens: dict[str, tuple[int, ...]] = {}
         """By name, the experts that the text never reached, as far as that is known."""
 
     def claimed(self) -> statement.Calibration | None:
@@ -64,7 +64,7 @@ class Calibrated:
         digest = file_sha256(texts[0])
         if len(texts) > 1:
             digest = hashlib.sha256(self.chunks.astype("<i4").tobytes()).hexdigest()
-        name = statement.legible(", ".join(path.name for path in texts), statement.LONGEST_NAME)
+        name = statement.is_readable(", ".join(path.name for path in texts), statement.LONGEST_NAME)
         return statement.Calibration(name, digest, int(self.chunks.size), self.chunks.shape[1])
 
     @property
@@ -73,7 +73,7 @@ class Calibrated:
 
     def guided(self, model: Model) -> frozenset[str]:
         """Tensors that are known well enough for any type."""
-        return methods.guided(model, self.methods)
+        return methods.sequential_tensors(model, self.methods)
 
     @property
     def sample(self) -> np.ndarray:
@@ -87,14 +87,14 @@ class Calibrated:
     @property
     def candidates(self) -> tuple[GgmlType, ...]:
         """Types to choose from: those that the method rounds best."""
-        return methods.FED if self.methods.is_sequential else TYPES
+        return methods.ERROR_FEEDBACK_TYPES if self.methods.is_sequential else TYPES
 
     @property
     def trial(self) -> TrialRounding | None:
         """How tensors are rounded to see what that costs."""
         if not self.methods.is_sequential:
             return None
-        return guided(partial(self.methods.rounder, threads=self.threads), self.threads)
+        return by_method(partial(self.methods.rounder, threads=self.threads), self.threads)
 
     def folded(self, model: Model, types: Mapping[str, GgmlType]) -> Model:
         """The model as the methods that prepare it leave it."""
@@ -109,7 +109,7 @@ class Calibrated:
         if self.chunks is None or self.methods.is_sequential:
             return None
         with self._report.progress(len(self.chunks), " chunks", "importance") as advance:
-            found, self.unreached = importance_of(model, self.chunks, advance)
+            found, self.experts_without_tokens = importance_of(model, self.chunks, advance)
         return found
 
     def rounding(self, model: Model, made: Plan) -> Rounding:
@@ -118,7 +118,7 @@ class Calibrated:
             return Rounding(self.methods.encode)
         changed = {step.tensor.name: step.type for step in made.steps if step.type is not step.tensor.type}
         types = methods.covered(model, changed)
-        sequence, self.unreached = self.methods.sequence(model, types, self.chunks, self.threads)
+        sequence, self.experts_without_tokens = self.methods.sequence(model, types, self.chunks, self.threads)
         return Rounding(self.methods.encode, frozenset(types), sequence)
 
 
@@ -130,12 +130,12 @@ def calibrate(
     provenance: Mapping[str, Value],
     reserved: int,
     report: Report,
-) -> Decided:
+) -> Decisions:
     """The plan that a text and methods lead to; of `recipe` only the overrides where there is a budget.
 
     `reserved` bytes of a budget are left for what the file will say besides.
     """
-    refuse_textless(job)
+    require_text(job)
     calibrated = Calibrated(job, model, importance is not None, report)
     guided = calibrated.guided(model)
     budget = budget_of(job)
@@ -148,7 +148,7 @@ def calibrate(
     made = plan.make(model, recipe, importance, provenance, job.requantize, guided)
     rounding = calibrated.rounding(model, made)
     method = f"{calibrated.methods.spelled}, special" if job.special else calibrated.methods.spelled
-    return Decided(made, importance, rounding, method, calibrated.claimed(), calibrated.unreached)
+    return Decisions(made, importance, rounding, method, calibrated.claimed(), calibrated.experts_without_tokens)
 
 
 def _within(
@@ -161,7 +161,7 @@ def _within(
     report: Report,
 ) -> Recipe:
     """The recipe that makes the most of the budget, called by the bits it comes to."""
-    found, _ = searched(
+    found, _ = search_recipe(
         model, budget, calibrated.sample, provenance, asked.overrides, calibrated.trial,
         budget.types or calibrated.candidates, reserved, report,
     )  # fmt: skip
@@ -178,10 +178,13 @@ def _types(model: Model, recipe: Recipe, requantize: bool) -> dict[str, GgmlType
 def _chunks(job: Job, model: Model, report: Report) -> np.ndarray:
     """The tokens to calibrate on; tells what of them deserves less trust."""
     tokenizer = load_tokenizer(model.metadata)
-    context = contexts.chosen(job.context, [model])
+    context = contexts.chunk_tokens(job.context, [model])
     chunks, _ = read_texts(job.texts, tokenizer, context, job.chunks, Reading(job.special, report.warn))
-    columns = {tensor.name: tensor.columns for tensor in quantized(model)}
-    for warning in (*contexts.beyond(context, [model]), *doubts(chunks, columns, len(tokenizer.pieces))):
+    columns = {tensor.name: tensor.columns for tensor in quantizable_tensors(model)}
+    for warning in (
+        *contexts.long_context_warnings(context, [model]),
+        *coverage_warnings(chunks, columns, len(tokenizer.pieces)),
+    ):
         report.warn(warning)
     report.note(f"calibrating on {chunks.size} tokens, {len(chunks)} chunks of {context}")
     return chunks

@@ -4,33 +4,35 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
-from quantize_cli.certificate.certify import certify, order, stating
+from quantize_cli.certificate.certify import certify, request_certificate, with_claims
 from quantize_cli.certificate.statement import Certificate
 from quantize_cli.errors import UsageError
-from quantize_cli.evaluation.evaluation import evaluated
-from quantize_cli.formats.output import Guard
-from quantize_cli.pipeline.decided import Planned
+from quantize_cli.evaluation.evaluation import evaluate
+from quantize_cli.formats.output import OverwriteGuard
+from quantize_cli.pipeline.decided import PlannedConversion
 from quantize_cli.progress import Report
 
 
-def ordered(made: Planned, text: Path, report: Report) -> Planned:
+def with_certificate_request(made: PlannedConversion, text: Path, report: Report) -> PlannedConversion:
     """The plan with room for a certificate on `text`; tells what deserves a warning."""
     if made.output.suffix != ".gguf":
         raise UsageError(f"{made.output}: not called .gguf, so it cannot be measured", hint="--output NAME.gguf")
-    asked = order(made.source, text, made.plan.recipe, made.decided.method, made.decided.calibration)
+    asked = request_certificate(made.source, text, made.plan.recipe, made.decided.method, made.decided.calibration)
     for warning in asked.warnings:
         report.warn(warning)
-    return replace(made, files=stating(made.files, asked.blank), order=asked)
+    return replace(made, files=with_claims(made.files, asked.blank), order=asked)
 
 
-def certified(made: Planned, write: Callable[[Planned], object], guard: Guard, report: Report) -> Certificate:
+def write_certified(
+    made: PlannedConversion, write: Callable[[PlannedConversion], object], guard: OverwriteGuard, report: Report
+) -> Certificate:
     """Write the files and certify them, as is asked for; tells what was measured."""
     assert made.order is not None
     claims = certify(
         made.files,
         made.order,
         lambda files: write(replace(made, files=dict(files))),
-        lambda request: evaluated(request, report),
+        lambda request: evaluate(request, report),
         guard,
     )
     _tell(claims, report)

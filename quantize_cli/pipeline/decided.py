@@ -11,11 +11,11 @@ from quantize_cli.pipeline.plan import Importance, Plan
 from quantize_cli.pipeline.write import Rounding
 
 if TYPE_CHECKING:
-    from quantize_cli.certificate.certify import Order
+    from quantize_cli.certificate.certify import CertificateRequest
 
 
 @dataclass(frozen=True)
-class Decided:
+class Decisions:
     """A plan, what errors cost in it, and who decides what stands for the weights."""
 
     plan: Plan
@@ -26,21 +26,21 @@ class Decided:
     """As a certificate names it."""
     calibration: statement.Calibration | None = None
     """The text that errors were weighed on, as a certificate names it."""
-    unreached: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
+    experts_without_tokens: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
     """By name, the experts that it never reached; of some methods known when the file is written."""
 
 
 @dataclass(frozen=True)
-class Planned:
+class PlannedConversion:
     """What is decided of a conversion, and the files it makes."""
 
     source: Model = field(repr=False)
     """As it is stored."""
-    decided: Decided = field(repr=False)
+    decided: Decisions = field(repr=False)
     output: Path
     files: Mapping[Path, Plan] = field(repr=False)
     """What is written: `output` itself, or its parts."""
-    order: "Order | None" = field(default=None, repr=False)
+    order: "CertificateRequest | None" = field(default=None, repr=False)
     """The certificate that is asked for, for which the files have room."""
 
     @property

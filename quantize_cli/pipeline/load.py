@@ -13,4 +13,4 @@ def load(job: Job, report: Report) -> tuple[Model, Model]:
     stored = open_model(job.source)
     for warning in stored.warnings:
         report.warn(warning)
-    return stored, replace(stored, metadata=settings.apply(stored.metadata, job.settings))
+    return stored, replace(stored, metadata=settings.apply_settings(stored.metadata, job.settings))

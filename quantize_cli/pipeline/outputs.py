@@ -11,18 +11,18 @@ from dataclasses import replace
 from pathlib import Path
 
 from quantize_cli.errors import FORCE_HINT, OutputError, not_written
-from quantize_cli.formats.leftovers import sweep
-from quantize_cli.formats.output import EXISTS, Guard, replacing
-from quantize_cli.formats.source import identity_of
+from quantize_cli.formats.output import EXISTS, OverwriteGuard, atomic_file
+from quantize_cli.formats.source import file_stamp
+from quantize_cli.formats.unfinished import remove_unfinished
 
 _OF_A_CHECKPOINT = (".safetensors", ".json", ".model", ".jinja", ".md", ".txt", ".py")
 _STREAM_HINT = "name a file: it is written beside its name and then given it, which a stream cannot be"
 
 
-def write_whole(path: Path, data: bytes, guard: Guard) -> None:
+def write_file(path: Path, data: bytes, guard: OverwriteGuard) -> None:
     """Make a file of these bytes, or leave all as it was; OutputError where it cannot be."""
     try:
-        with replacing(path, len(data), guard) as output:
+        with atomic_file(path, len(data), guard) as output:
             output.write(data, 0)
     except OSError as error:
         raise not_written(path, error) from error
@@ -41,12 +41,12 @@ class Outputs:
         """`note` is told of what `sweep` removes."""
         self._inputs = [path for path in inputs if path is not None]
         self._hint, self._note = hint, note
-        self.guard = Guard(force, frozenset(_read(self._inputs)))
+        self.guard = OverwriteGuard(force, frozenset(_read(self._inputs)))
 
-    def going_on_with(self, path: Path) -> "Outputs":
+    def resuming(self, path: Path) -> "Outputs":
         """The same where the file at `path`, if there is one, was made by an earlier run and is gone on with."""
         if path.is_file() and not path.is_symlink():
-            self.guard = replace(self.guard, own=identity_of(path).file)
+            self.guard = replace(self.guard, own=file_stamp(path).file)
         return self
 
     def refuse_bad(self, paths: Sequence[Path | None]) -> None:
@@ -64,13 +64,13 @@ class Outputs:
     def sweep(self, paths: Iterable[Path | None]) -> None:
         """Remove what runs that were killed left beside the files to be."""
         for directory in sorted({path.parent for path in paths if path is not None}):
-            if removed := sweep(directory):
+            if removed := remove_unfinished(directory):
                 count = "1 unfinished file" if len(removed) == 1 else f"{len(removed)} unfinished files"
                 self._note(f"removed {count} that a killed run left in {directory}")
 
     def _refuse_what_is_there(self, path: Path) -> None:
         try:
-            obstacle = self.guard.obstacle(path)
+            obstacle = self.guard.reason_against(path)
         except OSError as error:
             raise OutputError(f"{path}: {(error.strerror or str(error)).lower()}") from error
         if obstacle:
@@ -102,7 +102,7 @@ def _read(inputs: Iterable[Path]) -> Iterator[tuple[int, int]]:
     for named in inputs:
         for path in _with_neighbours(named):
             try:
-                yield identity_of(path).file
+                yield file_stamp(path).file
             except OSError:  # what is missing is said by who opens it
                 continue
 

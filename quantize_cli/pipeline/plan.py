@@ -16,14 +16,14 @@ from quantize_cli.formats.gguf import shards
 from quantize_cli.formats.gguf.layout import TensorInfo, Value, u32
 from quantize_cli.formats.gguf.writer import FileLayout, lay_out
 from quantize_cli.formats.quoted import quoted
-from quantize_cli.formats.source import Identities
+from quantize_cli.formats.source import FileStamps
 from quantize_cli.model.source import Model
 from quantize_cli.model.tensor import Tensor
 from quantize_cli.pipeline import globs
 from quantize_cli.pipeline.recipe import Recipe, fitting
 from quantize_cli.pipeline.roles import ROLES, layer_of, why_kept
 
-NEED_IMPORTANCE = frozenset(
+REFUSED_WITHOUT_IMPORTANCE = frozenset(
     {GgmlType.IQ1_S, GgmlType.IQ1_M, GgmlType.IQ2_XXS, GgmlType.IQ2_XS, GgmlType.IQ2_S, GgmlType.IQ3_XXS}
 )
 """Types of too few bits to be chosen well from the weights alone (tensor_requires_imatrix)."""
@@ -60,7 +60,7 @@ class Plan:
     metadata: Mapping[str, Value] = field(compare=False)
     """Compared by the bytes of the header, as its arrays are numpy's or lists."""
     layout: FileLayout
-    sources: Identities = field(default_factory=dict, repr=False)
+    sources: FileStamps = field(default_factory=dict, repr=False)
     """The files it is made from, as they were when it was planned."""
 
     @property
@@ -140,14 +140,14 @@ def decide(model: Model, recipe: Recipe, has_importance: bool, requantize: bool)
     ]
 
 
-def lay_out_steps(recipe: Recipe, steps: Sequence[Step], metadata: Mapping[str, Value], sources: Identities) -> Plan:
+def lay_out_steps(recipe: Recipe, steps: Sequence[Step], metadata: Mapping[str, Value], sources: FileStamps) -> Plan:
     """The plan of these steps, each with its offset."""
     layout = lay_out(metadata, [step.info for step in steps])
     placed = tuple(replace(step, offset=offset) for step, offset in zip(steps, layout.offsets, strict=True))
     return Plan(recipe, placed, metadata, layout, sources)
 
 
-def stating(plan: Plan, claims: Mapping[str, Value]) -> Plan:
+def with_metadata(plan: Plan, claims: Mapping[str, Value]) -> Plan:
     """The same plan with more metadata, which moves its tensors."""
     return lay_out_steps(plan.recipe, plan.steps, {**plan.metadata, **claims}, plan.sources)
 
@@ -167,7 +167,7 @@ def split(plan: Plan, limit: int) -> tuple[Plan, ...]:
         room -= step.nbytes
     if len(parts) == 1:
         return (plan,)
-    marked = [shards.marks(number, len(parts), len(plan.steps)) for number in range(len(parts))]
+    marked = [shards.split_metadata(number, len(parts), len(plan.steps)) for number in range(len(parts))]
     marked[0] = {**plan.metadata, **marked[0]}
     paired = zip(parts, marked, strict=True)
     return tuple(lay_out_steps(plan.recipe, steps, marks, plan.sources) for steps, marks in paired)
@@ -221,7 +221,7 @@ def _refuse_unguided(steps: Sequence[Step], recipe: Recipe, guided: Collection[s
         if step.tensor.name in guided or step.type is step.tensor.type:
             continue
         small = recipe.file_type is FileType.Q2_K_S and step.type is GgmlType.Q2_K
-        if step.type in NEED_IMPORTANCE or (small and layer_of(step.tensor.name) >= 0):
+        if step.type in REFUSED_WITHOUT_IMPORTANCE or (small and layer_of(step.tensor.name) >= 0):
             name, type_ = step.tensor.name, step.type.name.lower()
             if origin is None:
                 raise InputError(

@@ -20,7 +20,7 @@ from quantize_cli.errors import UsageError
 from quantize_cli.formats.errors import FormatError
 from quantize_cli.formats.ggml import FileType, GgmlType
 from quantize_cli.formats.gguf.layout import Value, ValueType
-from quantize_cli.formats.source import Identity
+from quantize_cli.formats.source import FileStamp
 from quantize_cli.formats.stored import StoredTensor
 from quantize_cli.model.rows import Held, PairedHeads, Scaled, Slab, Stacked, Transposed
 from quantize_cli.model.tensor import Tensor
@@ -47,7 +47,7 @@ def from_json(text: str) -> Plan:
     """The plan that `to_json` prints; UsageError for what is none."""
     try:
         found = _value(json.loads(text))
-        sources = {Path(path): Identity(*identity) for path, identity in found["sources"].items()}
+        sources = {Path(path): FileStamp(*identity) for path, identity in found["sources"].items()}
         return lay_out_steps(found["recipe"], found["steps"], found["metadata"], sources)
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError, FormatError) as error:
         raise UsageError(f"plan: not one that was printed: {type(error).__name__.lower()} {error}") from error

@@ -14,7 +14,7 @@ from quantize_cli.formats.ggml import BLOCK_SHAPE, FileType, GgmlType
 from quantize_cli.formats.gguf.layout import Value
 from quantize_cli.formats.quoted import quoted
 from quantize_cli.model.tensor import Tensor
-from quantize_cli.pipeline.places import Place, places_of
+from quantize_cli.pipeline.occurrences import Occurrence, occurrences
 from quantize_cli.pipeline.roles import ROLES, ModelFacts, facts_of
 
 if sys.version_info >= (3, 11):
@@ -70,7 +70,7 @@ class Rule:
         """Whether the pattern matches the tensor's name."""
         return fnmatchcase(tensor.name, self.tensors)
 
-    def holds(self, tensor: Tensor, place: Place, facts: ModelFacts, has_importance: bool, fills: bool) -> bool:
+    def holds(self, tensor: Tensor, place: Occurrence, facts: ModelFacts, has_importance: bool, fills: bool) -> bool:
         if place.role != self.tensors and not self.names(tensor):
             return False
         index = place.met if self.layers == "first_eighth_met" else place.index
@@ -117,7 +117,7 @@ class Recipe:
         """The type of each tensor by name, and why; `tensors` are those to be quantized, in any order."""
         facts = facts_of(metadata, tensors)
         chosen = {}
-        places = places_of(tensors, facts, lambda tensor: self._override(tensor) is not None)
+        places = occurrences(tensors, facts, lambda tensor: self._override(tensor) is not None)
         for tensor in tensors:
             fills = tensor.columns % BLOCK_SHAPE[self.default].weights == 0
             rule = self._override(tensor) or next(

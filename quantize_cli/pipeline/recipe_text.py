@@ -9,7 +9,7 @@ _PURE = "pure"
 _OWN = "of a file"
 
 
-def spelled(recipe: Recipe) -> str:
+def format_recipe(recipe: Recipe) -> str:
     """Its name, and what a command line added to it; a recipe of someone's own is said to be one, whatever its name."""
     overrides = [f"{rule.tensors}={rule.type.name.lower()}" for rule in recipe.overrides]
     return ", ".join([recipe.name if _is_known(recipe) else f"{recipe.name}, {_OWN}", *overrides])
@@ -22,10 +22,10 @@ def _is_known(recipe: Recipe) -> bool:
         return False
 
 
-def respelled(text: str) -> Recipe:
+def parse_recipe(text: str) -> Recipe:
     """The recipe that was spelled so; UsageError for one of someone's own, which its name does not tell."""
     found = _read(text)
-    if spelled(found) != text:
+    if format_recipe(found) != text:
         raise UsageError(f"recipe {text} is not spelled as we do")
     return found
 

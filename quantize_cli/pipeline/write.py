@@ -10,7 +10,7 @@ import numpy as np
 
 from quantize_cli import quants
 from quantize_cli.errors import OutputError, not_written
-from quantize_cli.formats.output import ANY_FILE, Guard, Output, appearing
+from quantize_cli.formats.output import MAY_OVERWRITE, Output, OverwriteGuard, atomic_files
 from quantize_cli.formats.source import refuse_changed
 from quantize_cli.jit import kernel_cache
 from quantize_cli.pipeline.executor import Executor
@@ -45,13 +45,13 @@ def write(
     executor: Executor,
     report: Report,
     rounding: Rounding = BY_ROWS,
-    guard: Guard = ANY_FILE,
+    guard: OverwriteGuard = MAY_OVERWRITE,
 ) -> None:
     """Make the files the plans describe: all of them, or none, and none when their sources change meanwhile."""
     _refuse_small_disk(plans)
     path = next(iter(plans))
     try:
-        with appearing({path: plan.nbytes for path, plan in plans.items()}, guard) as outputs:
+        with atomic_files({path: plan.nbytes for path, plan in plans.items()}, guard) as outputs:
             for path, plan in plans.items():
                 outputs[path].write(plan.layout.header, 0)
             targets = {step.tensor.name: (outputs[path], step) for path, plan in plans.items() for step in plan.steps}

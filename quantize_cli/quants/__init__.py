@@ -4,7 +4,7 @@
 """
 
 from quantize_cli.quants.interface.finite import first_not_finite, is_beyond, trouble
-from quantize_cli.quants.interface.grid import Grid, Lattice, Signs, with_eighth
+from quantize_cli.quants.interface.grid import Grid, Lattice, Signs, with_parity_sign
 from quantize_cli.quants.interface.type import (
     QuantType,
     codes_dtype,
@@ -18,5 +18,5 @@ from quantize_cli.quants.interface.type import (
 
 __all__ = [
     "Grid", "Lattice", "QuantType", "Signs", "codes_dtype", "compile_kernels", "decode", "encode", "find",
-    "first_not_finite", "is_beyond", "refuse_without", "supported", "trouble", "with_eighth",
+    "first_not_finite", "is_beyond", "refuse_without", "supported", "trouble", "with_parity_sign",
 ]  # fmt: skip

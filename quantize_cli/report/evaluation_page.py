@@ -6,7 +6,7 @@ import numpy as np
 from markupsafe import Markup
 
 from quantize_cli.evaluation.bootstrap import Estimate
-from quantize_cli.evaluation.evaluation import Evaluation, Measured
+from quantize_cli.evaluation.evaluation import Evaluation, ModelResult
 from quantize_cli.evaluation.gate import Outcome
 from quantize_cli.evaluation.summary import by_position
 from quantize_cli.report import chart
@@ -17,7 +17,7 @@ from quantize_cli.report.pages import Column, Figure, render
 _LEAST_DIVERGENCE = 1e-8
 """What is smaller is rounding, and drawn as this."""
 _BINS, _POSITIONS = 48, 32
-_Coloured = Sequence[tuple[int, Measured]]
+_Coloured = Sequence[tuple[int, ModelResult]]
 """Models with their colours, which are the same in every chart."""
 
 
@@ -70,7 +70,7 @@ def _interval(estimate: Estimate, scale: float) -> str:
 
 def _limit(outcome: Outcome) -> tuple[str, str, str, str]:
     """The verdict, the limit, what was measured, and the text."""
-    side = "from" if outcome.gate.is_least else "to"
+    side = "from" if outcome.gate.is_minimum else "to"
     limit = f"{outcome.gate.option} {side} {outcome.gate.limit:g}"
     return outcome.verdict.value, limit, interval_text(outcome.estimate), outcome.text
 
@@ -103,7 +103,7 @@ def _charts(evaluation: Evaluation) -> list[Figure]:
     return [*figures, _types(evaluation.models)]
 
 
-def _divergences(model: Measured) -> np.ndarray:
+def _divergences(model: ModelResult) -> np.ndarray:
     assert model.scores.against is not None
     divergence: np.ndarray = np.maximum(np.nan_to_num(model.scores.against.divergence, nan=np.inf), _LEAST_DIVERGENCE)
     return divergence
@@ -167,13 +167,13 @@ def _sizes(models: _Coloured) -> Figure:
     return _figure("Size against loss", chart.points(shown, x, y), [models[i] for i in kept])
 
 
-def _point(colour: int, model: Measured) -> Series:
+def _point(colour: int, model: ModelResult) -> Series:
     comparison = model.overall.comparison
     loss = Estimate(0.0) if comparison is None else comparison.kld_mean
     return Series(_name(model), [(model.subject.nbytes / 1e6, loss.value)], colour, loss.interval)
 
 
-def _types(models: Sequence[Measured]) -> Figure:
+def _types(models: Sequence[ModelResult]) -> Figure:
     names = list(dict.fromkeys(name for model in models for name in model.subject.types))
     bars = [
         (
@@ -189,5 +189,5 @@ def _figure(title: str, drawing: Markup, models: _Coloured) -> Figure:
     return Figure(title, drawing, [(colour, _name(model)) for colour, model in models])
 
 
-def _name(model: Measured) -> str:
+def _name(model: ModelResult) -> str:
     return model.subject.path.name

@@ -40,7 +40,7 @@ def _judge(case: ElementTree.Element, outcome: Outcome, strict: bool) -> bool:
 def describe(outcome: Outcome) -> str:
     """One line: the figure, its interval, and the limit."""
     gate = outcome.gate
-    limit = "at least" if gate.is_least else "at most"
+    limit = "at least" if gate.is_minimum else "at most"
     return f"{outcome.text}: {gate.figure} {interval_text(outcome.estimate)}, wanted {limit} {gate.limit:g}"
 
 

@@ -11,7 +11,7 @@ from quantize_cli.formats.ggml import BLOCK_SHAPE, FLOAT_TYPES, GgmlType
 _SMALL_BLOCK, _SUPER_BLOCK = 32, 256
 
 
-def rounded(activations: np.ndarray, weights: GgmlType) -> np.ndarray:
+def quantize_activations(activations: np.ndarray, weights: GgmlType) -> np.ndarray:
     """Activations (n, columns) f32 as they meet weights of a type, (n, columns) f32."""
     if weights in FLOAT_TYPES:
         return activations

@@ -14,7 +14,7 @@ import numpy as np
 from numba import types
 
 from quantize_cli.jit.kernel import kernel, merged
-from quantize_cli.jit.operation import add_to, call, look_at, place_of
+from quantize_cli.jit.operation import call, fetch_add, int64_at, load_acquire
 
 _OFFERED, _TABLE, _STEPS, _ABANDONED, _ARRIVED, _DONE, _SIZE = 0, 8, 16, 24, 64, 128, 24
 _PATIENCE = 2000
@@ -30,30 +30,30 @@ def new_barrier() -> np.ndarray:
 
 
 @kernel
-def offer(state, table, steps):
+def publish(state, table, steps):
     """Offer a program to the helpers, all of whom are done with the one before."""
-    place_of(state + _TABLE)[0], place_of(state + _STEPS)[0] = table, steps
-    place_of(state + _ABANDONED)[0] = place_of(state + _ARRIVED)[0] = 0
-    add_to(place_of(state + _OFFERED), 1)
+    int64_at(state + _TABLE)[0], int64_at(state + _STEPS)[0] = table, steps
+    int64_at(state + _ABANDONED)[0] = int64_at(state + _ARRIVED)[0] = 0
+    fetch_add(int64_at(state + _OFFERED), 1)
 
 
 @kernel
-def is_offered(state, finished):
+def has_work(state, finished):
     """Whether more programs are offered than these."""
-    return look_at(place_of(state + _OFFERED)) > finished
+    return load_acquire(int64_at(state + _OFFERED)) > finished
 
 
 @kernel
-def abandon(state):
+def abort(state):
     """Have the helpers leave the program at the next step."""
-    add_to(place_of(state + _ABANDONED), 1)
+    fetch_add(int64_at(state + _ABANDONED), 1)
 
 
 @kernel
-def all_done(state, threads):
+def is_done(state, threads):
     """Whether the helpers are done with all that was offered; looked for a little while."""
-    looks, finished = 0, look_at(place_of(state + _OFFERED)) * (threads - 1)
-    while looks < _PATIENCE and look_at(place_of(state + _DONE)) < finished:
+    looks, finished = 0, load_acquire(int64_at(state + _OFFERED)) * (threads - 1)
+    while looks < _PATIENCE and load_acquire(int64_at(state + _DONE)) < finished:
         looks += 1
     return looks < _PATIENCE
 
@@ -67,18 +67,18 @@ def lead(state, table, start, stop, threads):
 
 
 @kernel
-def help_out(state, thread, threads, finished):
+def join_work(state, thread, threads, finished):
     """A helper's part of programs as they are offered, until none has been for a while; gives how many it finished."""
     looks = 0
     while looks < _IDLE_LOOKS:
-        if look_at(place_of(state + _OFFERED)) > finished:
-            table = place_of(state + _TABLE)[0]
-            for step in range(place_of(state + _STEPS)[0]):
-                if look_at(place_of(state + _ABANDONED)):
+        if load_acquire(int64_at(state + _OFFERED)) > finished:
+            table = int64_at(state + _TABLE)[0]
+            for step in range(int64_at(state + _STEPS)[0]):
+                if load_acquire(int64_at(state + _ABANDONED)):
                     break
                 _do_step(state, table, step, thread, threads)
             finished += 1
-            add_to(place_of(state + _DONE), 1)
+            fetch_add(int64_at(state + _DONE), 1)
             looks = 0
         looks += 1
         if looks > _PATIENCE:
@@ -87,15 +87,15 @@ def help_out(state, thread, threads, finished):
 
 
 @kernel
-def put_back_all_claims(table, steps):
+def release_claims(table, steps):
     """Leave a program that no thread is in as it was before."""
     for step in range(steps):
-        place_of(_word(table, step, 1))[0] = 0
+        int64_at(_word(table, step, 1))[0] = 0
 
 
 @merged
 def _word(table, step, column):
-    return place_of(table)[3 * step + column]
+    return int64_at(table)[3 * step + column]
 
 
 @merged
@@ -104,7 +104,7 @@ def _do_step(state, table, step, thread, threads):
     call(_word(table, step, 0), _word(table, step, 1), thread, threads)
     barrier_number = _word(table, step, 2)
     if barrier_number and threads > 1:
-        add_to(place_of(state + _ARRIVED), 1)
+        fetch_add(int64_at(state + _ARRIVED), 1)
         _wait(state, threads * barrier_number)
     return barrier_number != 0
 
@@ -113,10 +113,10 @@ def _do_step(state, table, step, thread, threads):
 def _wait(state, arrivals):
     """Look until all have arrived or the program is abandoned; before long, let others have the processor."""
     looks = 0
-    while look_at(place_of(state + _ARRIVED)) < arrivals:
+    while load_acquire(int64_at(state + _ARRIVED)) < arrivals:
         looks += 1
         if looks > _PATIENCE:
-            if look_at(place_of(state + _ABANDONED)):
+            if load_acquire(int64_at(state + _ABANDONED)):
                 break
             _give_way()
 
@@ -124,7 +124,7 @@ def _wait(state, arrivals):
 @merged
 def _put_back_claims(table, step):
     """Put back those of the steps that all threads have left, as all have arrived at the end of this one."""
-    place_of(_word(table, step, 1))[0] = 0
+    int64_at(_word(table, step, 1))[0] = 0
     while step and _word(table, step - 1, 2) == 0:
         step -= 1
-        place_of(_word(table, step, 1))[0] = 0
+        int64_at(_word(table, step, 1))[0] = 0

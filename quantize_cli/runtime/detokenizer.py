@@ -4,7 +4,7 @@ import codecs
 from collections.abc import Callable, Sequence
 
 
-class Speech:
+class StreamingDetokenizer:
     """What has been said, and what may be said already.
 
     A character that is not complete is held back, and so is what may become the beginning of a stop string.

@@ -23,11 +23,11 @@ def generate(
 
     `choose` picks a token given the logits (vocabulary,).
     """
-    text = Text(transformer, len(tokens) + count)
+    text = GeneratedText(transformer, len(tokens) + count)
     yield from text.continued(tokens.tolist(), count, stop_ids, choose)
 
 
-class Text:
+class GeneratedText:
     """Tokens a transformer has read, up to `capacity` of them, and can go on from."""
 
     def __init__(self, transformer: Transformer, capacity: int) -> None:

@@ -17,7 +17,7 @@ from quantize_cli.model.tensor import Tensor
 from quantize_cli.runtime.family import FAMILIES, Experts, Family
 
 
-class Described(Protocol):
+class HasMetadata(Protocol):
     """What the runtime needs of a model: where it is from, what it says, what it holds."""
 
     @property
@@ -31,7 +31,7 @@ class Described(Protocol):
 
 
 @dataclass(frozen=True)
-class Mixing:
+class ExpertSettings:
     """A mixture of experts, in sizes."""
 
     family: Experts
@@ -63,7 +63,7 @@ class Hyperparameters:
     """Scores and logits are bent to stay below these; 0 if they are left alone."""
     windows: tuple[int, ...]
     """Per layer, the last positions it attends to; 0 for all."""
-    mixing: Mixing | None
+    mixing: ExpertSettings | None
 
 
 _MOST_EXPERTS = 512
@@ -72,12 +72,12 @@ _HIGHEST_CAP = 1e9
 _FLAGS = (ValueType.BOOL, ValueType.INT8, ValueType.UINT8, ValueType.INT32, ValueType.UINT32)
 
 
-def read_hyperparameters(model: Described) -> Hyperparameters:
+def read_hyperparameters(model: HasMetadata) -> Hyperparameters:
     """The sizes the metadata states; InputError naming an architecture or setting the runtime does not know.
 
     FormatError for a key that is missing, or whose value is not of the kind or in the range it must be.
     """
-    architecture = text(model, "general.architecture")
+    architecture = string(model, "general.architecture")
     if architecture not in FAMILIES:
         raise InputError(
             f"{model.path}: cannot run architecture {quoted(architecture)}",
@@ -86,14 +86,14 @@ def read_hyperparameters(model: Described) -> Hyperparameters:
     family = FAMILIES[architecture]
     _refuse_unsupported(model, architecture)
     # Each layer has tensors of its own: no more are believed, and no more are made room for.
-    layers = whole(model, f"{architecture}.block_count", highest=max(1, len(model.tensors)))
-    width = whole(model, f"{architecture}.embedding_length")
-    heads = whole(model, f"{architecture}.attention.head_count")
+    layers = integer(model, f"{architecture}.block_count", highest=max(1, len(model.tensors)))
+    width = integer(model, f"{architecture}.embedding_length")
+    heads = integer(model, f"{architecture}.attention.head_count")
     head_width = _head_width(model, architecture, width, heads)
-    key_value_heads = whole(model, f"{architecture}.attention.head_count_kv", heads)
+    key_value_heads = integer(model, f"{architecture}.attention.head_count_kv", heads)
     if heads % key_value_heads:
         raise InputError(f"{model.path}: {heads} heads cannot share {key_value_heads} key-value heads evenly")
-    feed_forward = whole(model, f"{architecture}.feed_forward_length")
+    feed_forward = integer(model, f"{architecture}.feed_forward_length")
     norm = "layer_norm_epsilon" if family.layer_norms else "layer_norm_rms_epsilon"
     largest = layers == family.layers_of_largest
     return Hyperparameters(
@@ -104,8 +104,8 @@ def read_hyperparameters(model: Described) -> Hyperparameters:
         key_value_heads=key_value_heads,
         head_width=head_width,
         feed_forward=feed_forward,
-        context=whole(model, f"{architecture}.context_length"),
-        epsilon=real(model, f"{architecture}.attention.{norm}", lowest=0.0, highest=1.0),
+        context=integer(model, f"{architecture}.context_length"),
+        epsilon=number(model, f"{architecture}.attention.{norm}", lowest=0.0, highest=1.0),
         score_scale=(_equal_share(model, width, heads) if largest else head_width) ** -0.5,
         score_cap=_cap(model, f"{architecture}.attn_logit_softcapping", family.score_cap),
         logit_cap=_cap(model, f"{architecture}.final_logit_softcapping", family.logit_cap),
@@ -114,69 +114,69 @@ def read_hyperparameters(model: Described) -> Hyperparameters:
     )
 
 
-def _head_width(model: Described, architecture: str, width: int, heads: int) -> int:
+def _head_width(model: HasMetadata, architecture: str, width: int, heads: int) -> int:
     """Columns of a head: stated, or an equal share of the width."""
     key = f"{architecture}.attention.key_length"
-    return whole(model, key) if key in model.metadata else _equal_share(model, width, heads)
+    return integer(model, key) if key in model.metadata else _equal_share(model, width, heads)
 
 
-def _equal_share(model: Described, width: int, heads: int) -> int:
+def _equal_share(model: HasMetadata, width: int, heads: int) -> int:
     if width % heads:
         raise InputError(f"{model.path}: {width} columns cannot be shared by {heads} heads evenly")
     return width // heads
 
 
-def reach(model: Described) -> int:
+def longest_context(model: HasMetadata) -> int:
     """Positions a model is made for: those it was trained on, or what YaRN stretches the original ones to if stated.
 
     Most files state the stretched number as what the model was trained on, some both numbers it is the product of.
     """
     trained = read_hyperparameters(model).context
-    prefix = f"{text(model, 'general.architecture')}.rope.scaling"
-    if text(model, f"{prefix}.type", "none") != "yarn":
+    prefix = f"{string(model, 'general.architecture')}.rope.scaling"
+    if string(model, f"{prefix}.type", "none") != "yarn":
         return trained
-    original = whole(model, f"{prefix}.original_context_length", 0, least=0)
-    return max(trained, int(original * real(model, f"{prefix}.factor", 1.0)))
+    original = integer(model, f"{prefix}.original_context_length", 0, least=0)
+    return max(trained, int(original * number(model, f"{prefix}.factor", 1.0)))
 
 
-def _cap(model: Described, key: str, default: float) -> float:
-    return real(model, key, default, lowest=0.0, highest=_HIGHEST_CAP)
+def _cap(model: HasMetadata, key: str, default: float) -> float:
+    return number(model, key, default, lowest=0.0, highest=_HIGHEST_CAP)
 
 
-def _windows(model: Described, architecture: str, layers: int) -> tuple[int, ...]:
+def _windows(model: HasMetadata, architecture: str, layers: int) -> tuple[int, ...]:
     """Per layer the positions it attends to, by the family's rule or the pattern the file states."""
     rule = FAMILIES[architecture].window
     if rule is None:
         return (0,) * layers
-    window = whole(model, f"{architecture}.attention.sliding_window", rule.default, least=0)
+    window = integer(model, f"{architecture}.attention.sliding_window", rule.default, least=0)
     key = f"{architecture}.attention.sliding_window_pattern"
     stated = model.metadata.get(key)
     if stated is not None and stated.type is ValueType.ARRAY:
         if len(stated.data) != layers:
             raise InputError(f"{model.path}: metadata key '{key}' has {len(stated.data)} entries for {layers} layers")
         if stated.element not in _FLAGS:
-            raise InputError(f"{model.path}: metadata key '{key}' is {scalars.shown(stated)}, not of flags")
+            raise InputError(f"{model.path}: metadata key '{key}' is {scalars.value_text(stated)}, not of flags")
         local = [bool(flag) for flag in stated.data]
     else:
-        period = whole(model, key, rule.period, least=0)
+        period = integer(model, key, rule.period, least=0)
         local = [period == 0 or layer % period < period - 1 for layer in range(layers)]
     return tuple(window if windowed else 0 for windowed in local)
 
 
-def _mixing(model: Described, architecture: str, feed_forward: int) -> Mixing | None:
+def _mixing(model: HasMetadata, architecture: str, feed_forward: int) -> ExpertSettings | None:
     """The mixture of experts, if there is one; a width that is not stated is llama.cpp's default."""
     family = FAMILIES[architecture].experts
-    count = whole(model, f"{architecture}.expert_count", 0, least=0, highest=_MOST_EXPERTS)
+    count = integer(model, f"{architecture}.expert_count", 0, least=0, highest=_MOST_EXPERTS)
     if family is None or (count == 0 and not family.required):
         return None
-    used = whole(model, f"{architecture}.expert_used_count")
+    used = integer(model, f"{architecture}.expert_used_count")
     if used > count:
         raise InputError(f"{model.path}: {used} of {count} experts cannot be used")
     inner = feed_forward
     if family.required:
-        inner = whole(model, f"{architecture}.expert_feed_forward_length", max(1, feed_forward // used))
-    shared = whole(model, f"{architecture}.expert_shared_feed_forward_length", feed_forward) if family.shared else 0
-    return Mixing(family, count, used, inner, shared)
+        inner = integer(model, f"{architecture}.expert_feed_forward_length", max(1, feed_forward // used))
+    shared = integer(model, f"{architecture}.expert_shared_feed_forward_length", feed_forward) if family.shared else 0
+    return ExpertSettings(family, count, used, inner, shared)
 
 
 _NEUTRAL: dict[str, tuple[float, ...]] = {
@@ -201,7 +201,7 @@ _NEUTRAL: dict[str, tuple[float, ...]] = {
 _WINDOWED_TWINS = ("attention.key_length_swa", "attention.value_length_swa", "rope.dimension_count_swa")
 
 
-def _refuse_unsupported(model: Described, architecture: str) -> None:
+def _refuse_unsupported(model: HasMetadata, architecture: str) -> None:
     """Settings that would make another computation than the one this runtime knows."""
     neutral: dict[str, tuple[float, ...]] = dict(_NEUTRAL)
     family = FAMILIES[architecture]
@@ -214,48 +214,48 @@ def _refuse_unsupported(model: Described, architecture: str) -> None:
     for key, values in neutral.items():
         stated = model.metadata.get(f"{architecture}.{key}")
         if stated is not None and (stated.type is ValueType.ARRAY or stated.data not in values):
-            said = scalars.shown(stated)
+            said = scalars.value_text(stated)
             raise InputError(f"{model.path}: cannot run a model whose '{architecture}.{key}' is {said}")
-    if not scalars.truth(f"{model.path}: ", model.metadata, f"{architecture}.attention.causal", True):
+    if not scalars.boolean(f"{model.path}: ", model.metadata, f"{architecture}.attention.causal", True):
         raise InputError(f"{model.path}: cannot run a model whose '{architecture}.attention.causal' is false")
     _refuse_unequal_widths(model, architecture)
 
 
-def _refuse_unequal_widths(model: Described, architecture: str) -> None:
-    value_width = whole(model, f"{architecture}.attention.value_length", 0, least=0)
-    key_width = whole(model, f"{architecture}.attention.key_length", 0, least=0)
+def _refuse_unequal_widths(model: HasMetadata, architecture: str) -> None:
+    value_width = integer(model, f"{architecture}.attention.value_length", 0, least=0)
+    key_width = integer(model, f"{architecture}.attention.key_length", 0, least=0)
     if value_width != key_width:
         raise InputError(f"{model.path}: cannot run heads of {key_width} key and {value_width} value columns")
     for key in _WINDOWED_TWINS:
         if f"{architecture}.{key}" in model.metadata:
             plain = key.removesuffix("_swa")
-            everywhere = whole(model, f"{architecture}.{plain}", 0, least=0)
-            windowed = whole(model, f"{architecture}.{key}")
+            everywhere = integer(model, f"{architecture}.{plain}", 0, least=0)
+            windowed = integer(model, f"{architecture}.{key}")
             if windowed != everywhere:
                 raise InputError(f"{model.path}: '{architecture}.{key}' is {windowed}, elsewhere {everywhere}")
 
 
-def whole(
-    model: Described, key: str, default: int | None = None, least: int = 1, highest: int = scalars.LARGEST_WHOLE
+def integer(
+    model: HasMetadata, key: str, default: int | None = None, least: int = 1, highest: int = scalars.MAX_INTEGER
 ) -> int:
     """A metadata value that is one integer from `least` to `highest`; FormatError when it is not.
 
     A key that is missing gives the default; without one, FormatError.
     """
-    return scalars.whole(f"{model.path}: ", model.metadata, key, default, least, highest)
+    return scalars.integer(f"{model.path}: ", model.metadata, key, default, least, highest)
 
 
-def real(
-    model: Described,
+def number(
+    model: HasMetadata,
     key: str,
     default: float | None = None,
-    lowest: float = -scalars.LARGEST_REAL,
-    highest: float = scalars.LARGEST_REAL,
+    lowest: float = -scalars.MAX_NUMBER,
+    highest: float = scalars.MAX_NUMBER,
 ) -> float:
     """A metadata value that is one number from `lowest` to `highest`; FormatError when it is not, or as above."""
-    return scalars.real(f"{model.path}: ", model.metadata, key, default, lowest, highest)
+    return scalars.number(f"{model.path}: ", model.metadata, key, default, lowest, highest)
 
 
-def text(model: Described, key: str, default: str | None = None) -> str:
+def string(model: HasMetadata, key: str, default: str | None = None) -> str:
     """A metadata value that is a string; FormatError when it is not, or as above."""
-    return scalars.words(f"{model.path}: ", model.metadata, key, default)
+    return scalars.string(f"{model.path}: ", model.metadata, key, default)

@@ -6,7 +6,7 @@ import numpy as np
 
 from quantize_cli.runtime.kernels import elementwise, norm
 from quantize_cli.runtime.matrix import Product
-from quantize_cli.runtime.recorder import Part, Tape
+from quantize_cli.runtime.recorder import Part, Recorder
 
 _NOTHING = np.empty(0, np.float32)
 
@@ -20,10 +20,10 @@ class Norm:
     epsilon: float
     centres: bool
 
-    def record(self, tape: Tape, x: np.ndarray) -> np.ndarray:
-        out = tape.array(*x.shape)
+    def record(self, recorder: Recorder, x: np.ndarray) -> np.ndarray:
+        out = recorder.array(*x.shape)
         bias = _NOTHING if self.bias is None else self.bias
-        tape.add(norm.norm, x=x, weight=self.weight, bias=bias, y=out, epsilon=self.epsilon, centres=self.centres)
+        recorder.add(norm.norm, x=x, weight=self.weight, bias=bias, y=out, epsilon=self.epsilon, centres=self.centres)
         return out
 
 
@@ -34,10 +34,10 @@ class Linear:
     matrix: Product
     bias: np.ndarray | None
 
-    def record(self, tape: Tape, x: np.ndarray) -> np.ndarray:
-        out = self.matrix.record(tape, x)
+    def record(self, recorder: Recorder, x: np.ndarray) -> np.ndarray:
+        out = self.matrix.record(recorder, x)
         if self.bias is not None:
-            tape.add(elementwise.add_row, y=out, row=self.bias)
+            recorder.add(elementwise.add_row, y=out, row=self.bias)
         return out
 
 
@@ -51,14 +51,14 @@ class FeedForward:
     gelu: bool
     """The activation is GELU rather than SiLU."""
 
-    def record(self, tape: Tape, x: np.ndarray) -> np.ndarray:
-        up = self.up.record(tape, x)
+    def record(self, recorder: Recorder, x: np.ndarray) -> np.ndarray:
+        up = self.up.record(recorder, x)
         if self.gate is None:
-            tape.add(elementwise.gelu, y=up)
+            recorder.add(elementwise.gelu, y=up)
         else:
             gated = elementwise.gate_gelu if self.gelu else elementwise.gate_silu
-            tape.add(gated, up=up, gate=self.gate.record(tape, x))
-        return self.down.record(tape, up)
+            recorder.add(gated, up=up, gate=self.gate.record(recorder, x))
+        return self.down.record(recorder, up)
 
 
 @dataclass(frozen=True)

@@ -7,9 +7,9 @@ import numpy as np
 
 from quantize_cli.runtime.cache import Cache
 from quantize_cli.runtime.layer import Layer
-from quantize_cli.runtime.recorder import Recordings, applied
+from quantize_cli.runtime.recorder import Recordings, apply_part
+from quantize_cli.runtime.rotary_tables import fill_tables
 from quantize_cli.runtime.transformer import Recording, Transformer
-from quantize_cli.runtime.turns import place_all
 
 _TOKENS = 2048
 """Run at once, as whole sequences."""
@@ -50,7 +50,7 @@ class LayerRunner:
     def finish(self, stream: np.ndarray) -> None:
         """Make of what the last layer gives, in place, what the output matrix is given."""
         for (part,) in self.parts(stream):
-            part[:] = applied(self.transformer.norm, part, self.transformer.threads)
+            part[:] = apply_part(self.transformer.norm, part, self.transformer.threads)
 
 
 class RecordedLayers:
@@ -65,7 +65,7 @@ class RecordedLayers:
         recording = self._recordings.get(len(part) // self._runner.context, self._record)
         recording.cache.rewind(0)
         recording.stream[:] = part
-        recording.tape.run()
+        recording.recorder.run()
         part[:] = recording.stream
 
     def run_all(self, stream: np.ndarray) -> None:
@@ -79,5 +79,5 @@ class RecordedLayers:
         recording = transformer.new_recording(Cache(sizes, context, sequences), context)
         for layer in self._layers:  # each may overwrite what the one before it kept, as no token comes later
             self._record_layer(transformer, recording, layer)
-        place_all(recording.turns, np.arange(context), context)
+        fill_tables(recording.turns, np.arange(context), context)
         return recording

@@ -11,10 +11,10 @@ from quantize_cli import dots
 from quantize_cli.formats.ggml import GgmlType, row_nbytes
 from quantize_cli.model.tensor import Tensor
 from quantize_cli.quants import decode
-from quantize_cli.runtime.activations import rounded
+from quantize_cli.runtime.activations import quantize_activations
 from quantize_cli.runtime.damage import refuse_damaged
 from quantize_cli.runtime.program import Threads
-from quantize_cli.runtime.recorder import Tape
+from quantize_cli.runtime.recorder import Recorder
 
 _BLOCK = 1 << 23
 """Weights decoded at once where a type has no product of its own: 32 MiB of float32."""
@@ -28,7 +28,7 @@ class Product(Protocol):
     @property
     def tensor(self) -> Tensor: ...
 
-    def record(self, tape: Tape, x: np.ndarray) -> np.ndarray:
+    def record(self, recorder: Recorder, x: np.ndarray) -> np.ndarray:
         """Append the product with activations (n, columns) f32; gives where it will lie, (n, rows) f32."""
 
 
@@ -61,14 +61,14 @@ class Matrix:
             refuse_damaged(self.tensor, place[part], start)
         self._stored = place
 
-    def record(self, tape: Tape, x: np.ndarray) -> np.ndarray:
+    def record(self, recorder: Recorder, x: np.ndarray) -> np.ndarray:
         """Append the product with activations (n, columns) f32; gives where it will lie, (n, rows) f32."""
-        out = tape.array(len(x), self.tensor.row_count)
+        out = recorder.array(len(x), self.tensor.row_count)
         dot = dots.find(self.tensor.type)
         if dot is None:
-            tape.call(lambda: self._multiply(x, out, tape.threads))
+            recorder.call(lambda: self._multiply(x, out, recorder.threads))
         else:
-            tape.multiply(self.stored, dot, x, out)
+            recorder.multiply(self.stored, dot, x, out)
         return out
 
     def rows(self, indices: np.ndarray) -> np.ndarray:
@@ -77,14 +77,14 @@ class Matrix:
 
     def _multiply(self, x: np.ndarray, out: np.ndarray, threads: Threads) -> None:
         """The product by way of float32, some rows at a time."""
-        x = np.ascontiguousarray(rounded(x, self.tensor.type))
+        x = np.ascontiguousarray(quantize_activations(x, self.tensor.type))
         step, dot = max(1, _BLOCK // self.tensor.columns), dots.find(GgmlType.F32)
         assert dot is not None
         for start in range(0, len(self.stored), step):
             weights = decode(self.tensor.type, self.stored[start : start + step])
-            tape, part = Tape(threads), np.empty((len(x), len(weights)), np.float32)
-            tape.multiply(weights.view(np.uint8), dot, x, part)
-            tape.run()
+            recorder, part = Recorder(threads), np.empty((len(x), len(weights)), np.float32)
+            recorder.multiply(weights.view(np.uint8), dot, x, part)
+            recorder.run()
             out[:, start : start + step] = part
 
 

@@ -9,7 +9,7 @@ from quantize_cli.errors import InputError
 from quantize_cli.formats.quoted import quoted
 from quantize_cli.model.tensor import Tensor, refuse_not_finite
 from quantize_cli.quants import decode, supported
-from quantize_cli.runtime.hyperparameters import Described, Hyperparameters, Mixing
+from quantize_cli.runtime.hyperparameters import ExpertSettings, HasMetadata, Hyperparameters
 from quantize_cli.runtime.layer import FeedForward, Layer, Linear, Norm
 from quantize_cli.runtime.matrix import Matrix
 from quantize_cli.runtime.mixture import Mixture
@@ -18,7 +18,7 @@ from quantize_cli.runtime.mixture import Mixture
 class Parts:
     """The tensors of a model, by name, until they are taken."""
 
-    def __init__(self, model: Described, hyperparameters: Hyperparameters) -> None:
+    def __init__(self, model: HasMetadata, hyperparameters: Hyperparameters) -> None:
         self._path = model.path
         self._sizes = hyperparameters
         self.matrices_made: list[Matrix] = []
@@ -37,7 +37,7 @@ class Parts:
         """A required tensor of `count` matrices, each of which is read alone."""
         tensor = self._take(name)
         self._check(tensor, (count, rows, columns))
-        return tuple(self._made(tensor.slab(index * rows, rows)) for index in range(count))
+        return tuple(self._made(tensor.row_range(index * rows, rows)) for index in range(count))
 
     def vector(self, name: str, columns: int) -> np.ndarray | None:
         """A vector of `columns` float32 weights; None if the model has no such tensor."""
@@ -59,7 +59,7 @@ class Parts:
         self._check(tensor, (sum(rows), columns))
         starts = np.cumsum([0, *rows[:-1]]).tolist()
         return tuple(
-            Linear(self._made(tensor.slab(start, count)), None if bias is None else bias[start : start + count])
+            Linear(self._made(tensor.row_range(start, count)), None if bias is None else bias[start : start + count])
             for start, count in zip(starts, rows, strict=True)
         )
 
@@ -165,7 +165,7 @@ def _mixture(parts: Parts, sizes: Hyperparameters, prefix: str) -> Mixture:
     )
 
 
-def _shared_expert(parts: Parts, mixing: Mixing, prefix: str, width: int) -> FeedForward:
+def _shared_expert(parts: Parts, mixing: ExpertSettings, prefix: str, width: int) -> FeedForward:
     inner = mixing.shared_feed_forward
     return FeedForward(
         gate=parts.linear(f"{prefix}.ffn_gate_shexp", inner, width),

@@ -86,7 +86,7 @@ class Threads:
                     barrier.lead(self._helpers.address, address, start, min(start + _STRETCH, steps), self.count)
             except BaseException:
                 self._helpers.stop()
-                barrier.put_back_all_claims(address, steps)
+                barrier.release_claims(address, steps)
                 raise
 
     @contextmanager
@@ -120,12 +120,12 @@ class _Helpers:
     def offer(self, table: int, steps: int) -> None:
         """Let all begin with a table of so many steps."""
         self._gather()
-        barrier.offer(self.address, table, steps)
+        barrier.publish(self.address, table, steps)
         self._wake()
 
     def stop(self) -> None:
         """Let all leave what they do, and wait until they have."""
-        barrier.abandon(self.address)
+        barrier.abort(self.address)
         self._wake()
         self._gather()
 
@@ -138,7 +138,7 @@ class _Helpers:
                 member.join()
 
     def _gather(self) -> None:
-        while not barrier.all_done(self.address, self._threads):
+        while not barrier.is_done(self.address, self._threads):
             time.sleep(_GATHERING_SECONDS)
 
     def _wake(self) -> None:
@@ -152,10 +152,10 @@ class _Helpers:
             os.sched_setaffinity(0, places)
         finished = 0
         while not self._dismissed:
-            finished = barrier.help_out(self.address, thread, self._threads, finished)
+            finished = barrier.join_work(self.address, thread, self._threads, finished)
             with self._bell:
                 self._resting += 1
-                while not self._dismissed and not barrier.is_offered(self.address, finished):
+                while not self._dismissed and not barrier.has_work(self.address, finished):
                     self._bell.wait()
                 self._resting -= 1
 

@@ -44,7 +44,7 @@ class Recordings(Generic[_Key, _Recorded]):
 class Part(Protocol):
     """A part of a model."""
 
-    def record(self, tape: "Tape", x: np.ndarray) -> np.ndarray:
+    def record(self, recorder: "Recorder", x: np.ndarray) -> np.ndarray:
         """Append what it does with activations (n, columns) f32; gives where that will lie."""
 
 
@@ -56,7 +56,7 @@ class Rounded(NamedTuple):
     sums: np.ndarray
 
 
-class Tape:
+class Recorder:
     """Records operations and lends the arrays they work on."""
 
     def __init__(self, threads: Threads) -> None:
@@ -178,9 +178,9 @@ class Tape:
         return self._rounded[key]
 
 
-def applied(part: Part, x: np.ndarray, threads: Threads) -> np.ndarray:
+def apply_part(part: Part, x: np.ndarray, threads: Threads) -> np.ndarray:
     """What a part makes of activations (n, columns) f32, at once."""
-    tape = Tape(threads)
-    out = part.record(tape, np.ascontiguousarray(x))
-    tape.run()
+    recorder = Recorder(threads)
+    out = part.record(recorder, np.ascontiguousarray(x))
+    recorder.run()
     return out

@@ -15,7 +15,7 @@ _ALIGNMENT = 64
 _MEMORY = Path("/proc/meminfo")
 
 
-def settle(matrices: Sequence[Matrix]) -> None:
+def make_resident(matrices: Sequence[Matrix]) -> None:
     """Copy the matrices that files hold into one piece of memory, for which numpy asks for large pages."""
     matrices = [matrix for matrix in matrices if matrix.tensor.stored_at]
     sizes = [-(-matrix.stored.nbytes // _ALIGNMENT) * _ALIGNMENT for matrix in matrices]

@@ -10,7 +10,7 @@ import numpy as np
 from quantize_cli.errors import InputError
 from quantize_cli.formats.quoted import quoted
 from quantize_cli.jit.elementary import power, sine_and_cosine
-from quantize_cli.runtime.hyperparameters import Described, Hyperparameters, real, text, whole
+from quantize_cli.runtime.hyperparameters import HasMetadata, Hyperparameters, integer, number, string
 
 _LEAST_FACTOR, _LARGEST_FACTOR = 1e-6, 1e6
 """Far beyond any stretch of a context, and still numbers in float32 when inverted."""
@@ -19,7 +19,7 @@ _FAST, _SLOW = 32.0, 1.0
 
 
 @dataclass(frozen=True)
-class Divisors:
+class FrequencyFactors:
     """What each pair's angle is divided by, (rotated columns / 2,) f32, by the room a context has."""
 
     short: np.ndarray
@@ -37,7 +37,7 @@ class Rotary:
 
     base: float
     adjacent_pairs: bool
-    divisors: Divisors
+    divisors: FrequencyFactors
     scale: float
     """What positions are multiplied by: 1 / the scaling factor."""
     unscaled: np.ndarray
@@ -70,10 +70,10 @@ class Rotary:
         return found.astype(np.float32)
 
 
-def rotated_columns(model: Described, hyperparameters: Hyperparameters) -> int:
+def rotated_columns(model: HasMetadata, hyperparameters: Hyperparameters) -> int:
     """How many columns of a head turn; InputError when they are no pairs, or fewer than the family turns."""
     width = hyperparameters.head_width
-    rotated = whole(model, f"{text(model, 'general.architecture')}.rope.dimension_count", width)
+    rotated = integer(model, f"{string(model, 'general.architecture')}.rope.dimension_count", width)
     if rotated > width or (rotated < width and not hyperparameters.family.partly_rotated):
         raise InputError(f"{model.path}: cannot rotate {rotated} of {width} columns of a head")
     if rotated % 2:
@@ -81,23 +81,23 @@ def rotated_columns(model: Described, hyperparameters: Hyperparameters) -> int:
     return rotated
 
 
-def read_rotary(model: Described, hyperparameters: Hyperparameters, factors: Mapping[str, np.ndarray]) -> Rotary:
+def read_rotary(model: HasMetadata, hyperparameters: Hyperparameters, factors: Mapping[str, np.ndarray]) -> Rotary:
     """The rotation the metadata asks for; InputError when it is one the runtime does not know.
 
     `factors` are the file's divisors, "freqs" for every context or "short" and "long".
     """
-    prefix = f"{text(model, 'general.architecture')}.rope"
+    prefix = f"{string(model, 'general.architecture')}.rope"
     pairs = rotated_columns(model, hyperparameters) // 2
-    kind = text(model, f"{prefix}.scaling.type", "linear")
+    kind = string(model, f"{prefix}.scaling.type", "linear")
     if kind not in ("none", "linear", "yarn") and not (kind == "longrope" and hyperparameters.family.long_divisors):
         raise InputError(f"{model.path}: cannot run rotary scaling {quoted(kind)}", hint="known: none, linear, yarn")
-    factor = real(model, f"{prefix}.scaling.factor", real(model, f"{prefix}.scale_linear", 0.0))
+    factor = number(model, f"{prefix}.scaling.factor", number(model, f"{prefix}.scale_linear", 0.0))
     if kind == "none" or factor == 0:
         factor = 1.0
-    base = real(model, f"{prefix}.freq_base", 10000.0)
+    base = number(model, f"{prefix}.freq_base", 10000.0)
     _check_turning(model, base, factor)
-    original = whole(model, f"{prefix}.scaling.original_context_length", hyperparameters.context)
-    magnitude = real(model, f"{prefix}.scaling.attn_factor", 1.0, -_LARGEST_FACTOR, _LARGEST_FACTOR)
+    original = integer(model, f"{prefix}.scaling.original_context_length", hyperparameters.context)
+    magnitude = number(model, f"{prefix}.scaling.attn_factor", 1.0, -_LARGEST_FACTOR, _LARGEST_FACTOR)
     for name, divisors in factors.items():
         if not ((divisors >= _LEAST_FACTOR) & (divisors <= _LARGEST_FACTOR)).all():
             raise InputError(f"{model.path}: angles cannot be divided by all of the {name} factors of rope")
@@ -105,28 +105,28 @@ def read_rotary(model: Described, hyperparameters: Hyperparameters, factors: Map
     return Rotary(
         base=base,
         adjacent_pairs=hyperparameters.family.adjacent_pairs,
-        divisors=Divisors(factors.get("short", everywhere), factors.get("long", everywhere), original),
+        divisors=FrequencyFactors(factors.get("short", everywhere), factors.get("long", everywhere), original),
         scale=1 / factor,
         unscaled=_yarn_share(2 * pairs, base, original) if kind == "yarn" else np.zeros(pairs, np.float32),
         magnitude=magnitude * _yarn_magnitude(factor) if kind == "yarn" else magnitude,
     )
 
 
-def read_local_rotary(model: Described, hyperparameters: Hyperparameters, everywhere: Rotary) -> Rotary:
+def read_local_rotary(model: HasMetadata, hyperparameters: Hyperparameters, everywhere: Rotary) -> Rotary:
     """How windowed layers rotate, given how the others do: perhaps from another base, and then unscaled."""
     window = hyperparameters.family.window
     if window is None:
         return everywhere
     base = everywhere.base if window.local_base is None else window.local_base
     scale = everywhere.scale if window.local_base is None else 1.0
-    base = real(model, f"{text(model, 'general.architecture')}.rope.freq_base_swa", base)
+    base = number(model, f"{string(model, 'general.architecture')}.rope.freq_base_swa", base)
     _check_turning(model, base, 1 / scale)
     if everywhere.unscaled.any() and (base, scale) != (everywhere.base, everywhere.scale):
         raise InputError(f"{model.path}: cannot run rotary scaling 'yarn' beside layers that are not scaled")
     return replace(everywhere, base=base, scale=scale)
 
 
-def _check_turning(model: Described, base: float, factor: float) -> None:
+def _check_turning(model: HasMetadata, base: float, factor: float) -> None:
     if not (base > 1 and _LEAST_FACTOR <= factor <= _LARGEST_FACTOR):
         raise InputError(f"{model.path}: cannot rotate with base {base} and scaling factor {factor}")
 

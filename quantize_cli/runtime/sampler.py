@@ -9,7 +9,7 @@ import numpy as np
 from quantize_cli.errors import InputError, UsageError
 from quantize_cli.jit.elementary import exponential, logarithm
 
-REMEMBERED = 64
+PENALTY_WINDOW = 64
 """How many of the latest tokens a repeat penalty touches, as in llama.cpp."""
 
 
@@ -53,9 +53,9 @@ class Sampler:
     def __init__(self, sampling: Sampling) -> None:
         self._sampling = sampling
         self._generator = np.random.Philox(key=sampling.seed)
-        self._recent: deque[int] = deque(maxlen=REMEMBERED)
+        self._recent: deque[int] = deque(maxlen=PENALTY_WINDOW)
 
-    def hear(self, tokens: Iterable[int]) -> None:
+    def accept(self, tokens: Iterable[int]) -> None:
         """Count tokens the model did not choose among those it may repeat."""
         self._recent.extend(tokens)
 

@@ -15,7 +15,7 @@ Change = Callable[[Linear, int], Linear]
 """What to put in place of a matrix, the number of which in its tensor (an expert's, else 0) is given."""
 
 
-def changed(layer: Layer, change: Change) -> Layer:
+def with_linears(layer: Layer, change: Change) -> Layer:
     """The same layer with all its matrices changed, in the order in which a tensor of several holds them."""
     return replace(
         layer,
@@ -58,11 +58,11 @@ def tensors(layer: Layer) -> list[Tensor]:
         found.append(linear.matrix.tensor)
         return linear
 
-    changed(layer, note)
+    with_linears(layer, note)
     return found
 
 
-def exchanged(layer: Layer, name: str, weights: np.ndarray) -> Layer:
+def with_weights(layer: Layer, name: str, weights: np.ndarray) -> Layer:
     """The same layer with other weights (rows, columns) f32 in the tensor `name`, fused or stacked as it may be."""
     taken = 0
 
@@ -75,4 +75,4 @@ def exchanged(layer: Layer, name: str, weights: np.ndarray) -> Layer:
         taken += tensor.row_count
         return Linear(Matrix(from_array(name, rows)), linear.bias)
 
-    return changed(layer, change)
+    return with_linears(layer, change)

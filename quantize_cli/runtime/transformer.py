@@ -13,17 +13,17 @@ from quantize_cli.jit import kernel_cache
 from quantize_cli.machine import processors
 from quantize_cli.runtime.cache import Cache
 from quantize_cli.runtime.damage import refuse_any_damaged
-from quantize_cli.runtime.hyperparameters import Described, Hyperparameters, read_hyperparameters
+from quantize_cli.runtime.hyperparameters import HasMetadata, Hyperparameters, read_hyperparameters
 from quantize_cli.runtime.kernels import attend, elementwise, keep, rotate
 from quantize_cli.runtime.layer import Layer, Linear, Norm
 from quantize_cli.runtime.matrix import Matrix
 from quantize_cli.runtime.parts import Parts, read_layer
 from quantize_cli.runtime.program import Threads
-from quantize_cli.runtime.recorder import FEW, Recordings, Tape
-from quantize_cli.runtime.residence import settle
+from quantize_cli.runtime.recorder import FEW, Recorder, Recordings
+from quantize_cli.runtime.residence import make_resident
 from quantize_cli.runtime.rotary import Rotary, read_local_rotary, read_rotary, rotated_columns
+from quantize_cli.runtime.rotary_tables import RotaryTable, fill_tables, new_table
 from quantize_cli.runtime.substitution import tensors
-from quantize_cli.runtime.turns import Turns, place_all, turns_of
 
 _PATIENCE_SECONDS = 1.0
 
@@ -33,10 +33,10 @@ class Recording:
     """A forward pass recorded over a cache, and where what changes from run to run lies."""
 
     cache: Cache
-    tape: Tape
+    recorder: Recorder
     stream: np.ndarray
     """(sequences * n, width) f32: what layers add to."""
-    turns: tuple[Turns, ...]
+    turns: tuple[RotaryTable, ...]
     """For layers that see everything, and for those with a window; or none."""
     result: np.ndarray
     """Hidden states of all positions, or logits of the last."""
@@ -65,7 +65,9 @@ class Transformer:
     """Of the model, for messages."""
     _passes: Recordings[tuple[int, bool], Recording] = field(default_factory=_passes_by_count, init=False)
     """By the number of positions, and whether only the last one's logits are wanted."""
-    _projections: Recordings[int, tuple[Tape, np.ndarray, np.ndarray]] = field(default_factory=Recordings, init=False)
+    _projections: Recordings[int, tuple[Recorder, np.ndarray, np.ndarray]] = field(
+        default_factory=Recordings, init=False
+    )
     _spares: list[Cache] = field(default_factory=list, init=False)
 
     @property
@@ -104,8 +106,8 @@ class Transformer:
         )
         places = np.arange(cache.length, cache.length + count)
         recorded.stream[:] = self.embed(batch, places)
-        place_all(recorded.turns, places, cache.capacity)
-        recorded.tape.run()
+        fill_tables(recorded.turns, places, cache.capacity)
+        recorded.recorder.run()
         if not np.isfinite(recorded.result).all():
             self._refuse_not_finite(batch, cache)
         cache.advance(count)
@@ -113,9 +115,9 @@ class Transformer:
 
     def project(self, hidden: np.ndarray) -> np.ndarray:
         """What `hidden` gives, or some positions of it (..., width) -> logits (..., vocabulary)."""
-        tape, flat, logits = self._projections.get(hidden.size // hidden.shape[-1], self._recorded_projection)
+        recorder, flat, logits = self._projections.get(hidden.size // hidden.shape[-1], self._recorded_projection)
         flat[:] = hidden.reshape(flat.shape)
-        tape.run()
+        recorder.run()
         with np.errstate(over="ignore", invalid="ignore"):
             total = logits.sum()
         if not np.isfinite(total) and not np.isfinite(logits).all():
@@ -131,9 +133,9 @@ class Transformer:
         for index, layer in enumerate(self.layers):
             recording = self.new_recording(cache, batch.shape[1])
             recording.stream[:] = stream
-            place_all(recording.turns, places, cache.capacity)
+            fill_tables(recording.turns, places, cache.capacity)
             self.record_layer(recording, layer, index)
-            recording.tape.run()
+            recording.recorder.run()
             stream = recording.stream
             if not np.isfinite(stream).all():
                 raise InputError(f"{self.path}: activations overflow in layer {index}, though all weights are finite")
@@ -172,34 +174,34 @@ class Transformer:
                 stream = stream + np.tile(self.positions.rows(places), (len(batch), 1))
         return stream
 
-    def _recorded_projection(self, count: int) -> tuple[Tape, np.ndarray, np.ndarray]:
+    def _recorded_projection(self, count: int) -> tuple[Recorder, np.ndarray, np.ndarray]:
         """A recording of the output matrix, where it takes hidden states (count, width), and where logits will lie."""
-        tape, hidden = Tape(self.threads), np.empty((count, self.hyperparameters.width), np.float32)
-        return tape, hidden, self._record_projection(tape, hidden)
+        recorder, hidden = Recorder(self.threads), np.empty((count, self.hyperparameters.width), np.float32)
+        return recorder, hidden, self._record_projection(recorder, hidden)
 
-    def _record_projection(self, tape: Tape, hidden: np.ndarray) -> np.ndarray:
-        logits = self.output.record(tape, hidden)
+    def _record_projection(self, recorder: Recorder, hidden: np.ndarray) -> np.ndarray:
+        logits = self.output.record(recorder, hidden)
         if cap := self.hyperparameters.logit_cap:
-            tape.add(elementwise.soft_cap, y=logits, cap=cap)
+            recorder.add(elementwise.soft_cap, y=logits, cap=cap)
         return logits
 
     def new_recording(self, cache: Cache, count: int) -> Recording:
         """Nothing yet, of `count` more positions of each of the cache's sequences."""
         stream = np.empty((cache.sequences * count, self.hyperparameters.width), np.float32)
-        turns: tuple[Turns, ...] = ()
+        turns: tuple[RotaryTable, ...] = ()
         if self.rotary is not None and self.local_rotary is not None:
-            everywhere = turns_of(self.rotary, count)
-            local = everywhere if self.local_rotary is self.rotary else turns_of(self.local_rotary, count)
+            everywhere = new_table(self.rotary, count)
+            local = everywhere if self.local_rotary is self.rotary else new_table(self.local_rotary, count)
             turns = everywhere, local
-        return Recording(cache, Tape(self.threads), stream, turns, stream)
+        return Recording(cache, Recorder(self.threads), stream, turns, stream)
 
     def _record(self, cache: Cache, count: int, predict: bool) -> Recording:
         """Record the pass of `count` more positions of each of the cache's sequences."""
         recording = self.new_recording(cache, count)
         for index, layer in enumerate(self.layers):
             self.record_layer(recording, layer, index)
-        hidden = self.norm.record(recording.tape, recording.stream[-1:] if predict else recording.stream)
-        recording.result = self._record_projection(recording.tape, hidden) if predict else hidden
+        hidden = self.norm.record(recording.recorder, recording.stream[-1:] if predict else recording.stream)
+        recording.result = self._record_projection(recording.recorder, hidden) if predict else hidden
         return recording
 
     def record_layer(self, recording: Recording, layer: Layer, place: int = 0) -> None:
@@ -209,43 +211,43 @@ class Transformer:
 
     def record_attention(self, recording: Recording, layer: Layer, place: int = 0) -> None:
         """Record the first half of a layer."""
-        tape, stream = recording.tape, recording.stream
-        with tape.scope():
-            mixed = self._record_attention(recording, layer, place, layer.attention_norm.record(tape, stream))
+        recorder, stream = recording.recorder, recording.stream
+        with recorder.scope():
+            mixed = self._record_attention(recording, layer, place, layer.attention_norm.record(recorder, stream))
             post = layer.attention_post_norm
-            tape.add(elementwise.add, y=stream, x=mixed if post is None else post.record(tape, mixed))
+            recorder.add(elementwise.add, y=stream, x=mixed if post is None else post.record(recorder, mixed))
 
     def record_feed_forward(self, recording: Recording, layer: Layer) -> None:
         """Record the second half of a layer."""
-        tape, stream = recording.tape, recording.stream
-        with tape.scope():
-            formed = layer.feed_forward.record(tape, layer.feed_forward_norm.record(tape, stream))
+        recorder, stream = recording.recorder, recording.stream
+        with recorder.scope():
+            formed = layer.feed_forward.record(recorder, layer.feed_forward_norm.record(recorder, stream))
             post = layer.feed_forward_post_norm
-            tape.add(elementwise.add, y=stream, x=formed if post is None else post.record(tape, formed))
+            recorder.add(elementwise.add, y=stream, x=formed if post is None else post.record(recorder, formed))
 
     def _record_attention(self, recording: Recording, layer: Layer, place: int, x: np.ndarray) -> np.ndarray:
         """Record what attention makes of normed activations (sequences * n, width), which is as large."""
-        sizes, tape, cache = self.hyperparameters, recording.tape, recording.cache
+        sizes, recorder, cache = self.hyperparameters, recording.recorder, recording.cache
         width = sizes.head_width
-        queries, keys, values = (part.record(tape, x) for part in (layer.query, layer.key, layer.value))
+        queries, keys, values = (part.record(recorder, x) for part in (layer.query, layer.key, layer.value))
         if layer.query_norm is not None and layer.key_norm is not None:
-            queries = layer.query_norm.record(tape, queries.reshape(-1, width)).reshape(queries.shape)
-            keys = layer.key_norm.record(tape, keys.reshape(-1, width)).reshape(keys.shape)
+            queries = layer.query_norm.record(recorder, queries.reshape(-1, width)).reshape(queries.shape)
+            keys = layer.key_norm.record(recorder, keys.reshape(-1, width)).reshape(keys.shape)
         if recording.turns:
             turn = recording.turns[layer.window > 0]
             turned = rotate.rotate_adjacent if turn.rotary.adjacent_pairs else rotate.rotate_halves
-            tape.add(turned, vectors=queries, cosines=turn.cosines, sines=turn.sines, width=width)
-            tape.add(turned, vectors=keys, cosines=turn.cosines, sines=turn.sines, width=width, beside=True)
+            recorder.add(turned, vectors=queries, cosines=turn.cosines, sines=turn.sines, width=width)
+            recorder.add(turned, vectors=keys, cosines=turn.cosines, sines=turn.sines, width=width, beside=True)
         all_keys, all_values = cache.keys[place], cache.values[place]
-        tape.add(keep.keep, keys=keys, values=values, all_keys=all_keys, all_values=all_values, stored=cache.cell)
-        out = tape.array(*queries.shape)
-        scratch = tape.array(tape.threads.count, attend.scratch_columns(cache.keys.shape[2], width))
-        tape.add(
+        recorder.add(keep.keep, keys=keys, values=values, all_keys=all_keys, all_values=all_values, stored=cache.cell)
+        out = recorder.array(*queries.shape)
+        scratch = recorder.array(recorder.threads.count, attend.scratch_columns(cache.keys.shape[2], width))
+        recorder.add(
             attend.attend, queries=queries, all_keys=all_keys, all_values=all_values, stored=cache.cell, out=out,
             scratch=scratch, scale=sizes.score_scale, cap=sizes.score_cap, window=layer.window,
             sequences=cache.sequences,
         )  # fmt: skip
-        return layer.attention_output.record(tape, out)
+        return layer.attention_output.record(recorder, out)
 
     def check_tokens(self, batch: np.ndarray, positions: int) -> None:
         """InputError for tokens (sequences, n) that the model does not have, or more positions than it has."""
@@ -258,7 +260,7 @@ class Transformer:
             raise InputError(f"the model has {self.positions.tensor.row_count} positions, {positions} are needed")
 
 
-def from_model(model: Described, threads: int | None = None, resident: bool = True) -> Transformer:
+def from_model(model: HasMetadata, threads: int | None = None, resident: bool = True) -> Transformer:
     """A transformer from a model's metadata and tensors; InputError naming what is missing, extra or misshapen.
 
     It computes on `threads` threads, all the process may have unless told. Weights are copied to faster memory where
@@ -286,11 +288,11 @@ def from_model(model: Described, threads: int | None = None, resident: bool = Tr
     parts.refuse_leftovers()
     if resident:
         multiplied = [m for m in parts.matrices_made if m is not embedding or transformer.output.matrix is m]
-        settle(multiplied)
+        make_resident(multiplied)
     return transformer
 
 
-def _rotary(model: Described, sizes: Hyperparameters, parts: Parts) -> Rotary:
+def _rotary(model: HasMetadata, sizes: Hyperparameters, parts: Parts) -> Rotary:
     """The rotation, with the divisors that the family's files may hold."""
     pairs = rotated_columns(model, sizes) // 2
     names = {"freqs": "rope_freqs"} if sizes.family.rotary_divisors else {}

@@ -11,11 +11,11 @@ from quantize_cli.formats.quoted import quoted
 from quantize_cli.tokenizers.vocabulary.check import compare_encodings
 from quantize_cli.tokenizers.vocabulary.checkpoint_tokenizer import CheckpointTokenizer, unsupported_tokenizer
 from quantize_cli.tokenizers.vocabulary.gguf_keys import model_of
-from quantize_cli.tokenizers.vocabulary.library_guard import careful
+from quantize_cli.tokenizers.vocabulary.library_guard import guard_libraries
 from quantize_cli.tokenizers.vocabulary.special_tokens import special_warnings
 from quantize_cli.tokenizers.vocabulary.tokenizer import Tokenizer
 
-__all__ = ["Tokenizer", "careful", "checkpoint_tokenizer", "load_tokenizer", "special_warnings"]
+__all__ = ["Tokenizer", "checkpoint_tokenizer", "guard_libraries", "load_tokenizer", "special_warnings"]
 
 _KINDS = {"llama": "spm", "gpt2": "bpe"}
 """`tokenizer.ggml.model` -> the file that reads it."""

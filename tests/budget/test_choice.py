@@ -7,10 +7,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from quantize_cli.budget.choice import within
-from quantize_cli.budget.frontier import curve, further
-from quantize_cli.budget.memory import besides
-from quantize_cli.budget.options import Losses, menu
+from quantize_cli.budget.choice import recipe_within
+from quantize_cli.budget.frontier import curve, next_points
+from quantize_cli.budget.memory import memory_besides_file
+from quantize_cli.budget.options import Losses, type_choices
 from quantize_cli.budget.rules import literal, recipe_of, to_toml
 from quantize_cli.budget.search import OverBudgetError
 from quantize_cli.errors import InputError
@@ -54,28 +54,28 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Model:
 def test_the_bytes_counted_are_those_of_the_file(alignment: int, model: Model, tmp_path: Path) -> None:
     aligned = Model(model.path, None, {**model.metadata, "general.alignment": u32(alignment)}, model.tensors)
     losses = losses_of(aligned)
-    options = menu(aligned, losses, PROVENANCE)
+    options = type_choices(aligned, losses, PROVENANCE)
     for budget in np.linspace(options.smallest, options.largest, 4).astype(int).tolist():
-        chosen = within(aligned, menu(aligned, losses, PROVENANCE), budget)
+        chosen = recipe_within(aligned, type_choices(aligned, losses, PROVENANCE), budget)
         made = plan.make(aligned, chosen, provenance=PROVENANCE)
         path = tmp_path / f"{budget}.gguf"
         writing.write({path: made}, None, Threads(2), writing.Report())
-        assert path.stat().st_size == further(options, budget)[0][1].nbytes <= budget
+        assert path.stat().st_size == next_points(options, budget)[0][1].nbytes <= budget
     assert path.stat().st_size == options.largest
 
 
 def test_a_budget_below_the_smallest_file_names_that(model: Model) -> None:
     losses = losses_of(model)
-    smallest = menu(model, losses).smallest
-    assert plan.make(model, within(model, menu(model, losses), smallest)).nbytes == smallest
+    smallest = type_choices(model, losses).smallest
+    assert plan.make(model, recipe_within(model, type_choices(model, losses), smallest)).nbytes == smallest
     with pytest.raises(OverBudgetError, match=f"{smallest - 1} bytes are too few, the smallest .* has {smallest}"):
-        within(model, menu(model, losses), smallest - 1)
+        recipe_within(model, type_choices(model, losses), smallest - 1)
 
 
 def test_a_tensor_with_a_rule_of_its_own_keeps_it(model: Model) -> None:
     losses, rules = losses_of(model), [Rule(GgmlType.F16, "*attn_v*")]
-    for budget in (menu(model, losses, rules=rules).smallest, 1 << 40):
-        chosen = within(model, menu(model, losses, rules=rules), budget)
+    for budget in (type_choices(model, losses, rules=rules).smallest, 1 << 40):
+        chosen = recipe_within(model, type_choices(model, losses, rules=rules), budget)
         types = {step.tensor.name: step.type for step in plan.make(model, chosen).steps}
         assert {type_ for name, type_ in types.items() if "attn_v" in name} == {GgmlType.F16}
 
@@ -83,18 +83,20 @@ def test_a_tensor_with_a_rule_of_its_own_keeps_it(model: Model) -> None:
 def test_what_is_quantized_already_is_refused() -> None:
     tensor = Tensor("a.weight", (4, 32), GgmlType.Q4_0, Held(np.zeros((4, 18), np.uint8)), "a.gguf: it")
     with pytest.raises(InputError, match=r"a\.gguf: it: already q4_0"):
-        menu(Model(Path("a.gguf"), None, {}, [tensor]), {})
+        type_choices(Model(Path("a.gguf"), None, {}, [tensor]), {})
 
 
 def test_the_frontier_falls_and_ends_where_nothing_is_gained(model: Model) -> None:
-    options = menu(model, losses_of(model))
+    options = type_choices(model, losses_of(model))
     points = curve(options)
     assert (points[0].nbytes, points[-1].nbytes) == (options.smallest, options.largest)
     assert points == sorted(points, key=lambda point: (point.nbytes, -point.loss))
-    budgets, losses = zip(*((budget, point.loss) for budget, point in further(options, options.smallest)), strict=True)
+    budgets, losses = zip(
+        *((budget, point.loss) for budget, point in next_points(options, options.smallest)), strict=True
+    )
     assert budgets[-1] == options.smallest + 100_000_000
     assert list(losses) == sorted(losses, reverse=True)
-    assert len(further(options, options.largest)) == 1
+    assert len(next_points(options, options.largest)) == 1
 
 
 # --- recipes -----------------------------------------------------------------------------------------------------
@@ -149,8 +151,8 @@ def test_a_literal_matches_its_name_alone(name: str) -> None:
 
 def test_memory_is_counted_by_hand(tmp_path: Path) -> None:
     model = open_model(synthetic.small(tmp_path))
-    taken = besides(model, context=100)
+    taken = memory_besides_file(model, context=100)
     layers, key_value_heads, head_width = 2, 2, 16
     assert taken.cache == 100 * layers * 2 * key_value_heads * head_width * 2
     assert taken.buffers == 100 * 4 * (synthetic.VOCABULARY + 4 * 64 + 2 * 96)
-    assert besides(model).context == 128
+    assert memory_besides_file(model).context == 128

@@ -8,14 +8,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from quantize_cli.budget import search as search_module
-from quantize_cli.budget.options import Option, efficient
+from quantize_cli.budget.options import TypeChoice, pareto_front
 from quantize_cli.budget.search import OverBudgetError, search
 from quantize_cli.errors import ExitCode
 from quantize_cli.formats.ggml import GgmlType
 
 BITS = (2.5625, 2.625, 3.0625, 3.4375, 4.25, 4.5, 5.5, 6.5625, 8.5)
 
-Choice = tuple[Option, ...]
+Choice = tuple[TypeChoice, ...]
 
 
 def nbytes(choice: Choice) -> int:
@@ -30,7 +30,7 @@ def loss(choice: Choice) -> float:
 def options(draw: st.DrawFn) -> list[Choice]:
     of_tensor = st.lists(st.tuples(st.integers(1, 9), st.integers(0, 20)), min_size=1, max_size=4)
     drawn = draw(st.lists(of_tensor, max_size=4))
-    return [efficient([Option(GgmlType.Q4_K, 32 * size, cost / 8) for size, cost in tensor]) for tensor in drawn]
+    return [pareto_front([TypeChoice(GgmlType.Q4_K, 32 * size, cost / 8) for size, cost in tensor]) for tensor in drawn]
 
 
 def model_like(layers: int, seed: int = 0) -> list[Choice]:
@@ -40,8 +40,8 @@ def model_like(layers: int, seed: int = 0) -> list[Choice]:
         size for _ in range(layers) for size in (1 << 22, 1 << 19, 1 << 19, 1 << 22, 11 << 20, 11 << 20, 11 << 20)
     ]
     return [
-        efficient([
-            Option(GgmlType.Q4_K, int(size * bits / 8), float(scale * 4**-bits * random.uniform(0.9, 1.1)))
+        pareto_front([
+            TypeChoice(GgmlType.Q4_K, int(size * bits / 8), float(scale * 4**-bits * random.uniform(0.9, 1.1)))
             for bits in BITS
         ])
         for size, scale in zip(weights, random.lognormal(0, 1, len(weights)), strict=True)
@@ -90,10 +90,10 @@ def test_states_beyond_what_memory_holds_cost_little(monkeypatch: pytest.MonkeyP
 
 def test_what_is_impossible_is_answered_with_no() -> None:
     with pytest.raises(OverBudgetError, match="31 bytes hold no choice, the smallest has 32") as error:
-        search([(Option(GgmlType.Q4_0, 32, 1.0),)], 31)
+        search([(TypeChoice(GgmlType.Q4_0, 32, 1.0),)], 31)
     assert error.value.exit_code is ExitCode.ANSWER_IS_NO
 
 
 def test_an_option_that_another_beats_is_none() -> None:
-    good, large, worse = (Option(GgmlType.Q4_K, *pair) for pair in ((32, 0.5), (64, 0.5), (48, 0.7)))
-    assert efficient([large, worse, good]) == (good,)
+    good, large, worse = (TypeChoice(GgmlType.Q4_K, *pair) for pair in ((32, 0.5), (64, 0.5), (48, 0.7)))
+    assert pareto_front([large, worse, good]) == (good,)

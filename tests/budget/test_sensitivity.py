@@ -10,7 +10,7 @@ import pytest
 from quantize_cli import quants
 from quantize_cli.budget import sensitivity
 from quantize_cli.budget.inputs import LayerInputs, TensorInputs
-from quantize_cli.budget.rounding import Round, TrialRounding, guided, weighted
+from quantize_cli.budget.rounding import Round, TrialRounding, by_importance, by_method
 from quantize_cli.budget.sensitivity import Effort, Sensitivities, extrapolated, measure
 from quantize_cli.calibration import gptq
 from quantize_cli.calibration.runner.sequence import rounder
@@ -160,7 +160,7 @@ def test_rounding_on_all_threads_gives_each_matrix_its_own_importance(monkeypatc
     weights = random.normal(size=(3 * 7, 256)).astype(np.float32)
     costs = np.square(random.normal(size=(3, 256))).astype(np.float32)
     seen = TensorInputs(np.ones(3, np.int64), costs.astype(np.float64))
-    found = weighted(2).of(seen)(GgmlType.Q2_K, weights)
+    found = by_importance(2).of(seen)(GgmlType.Q2_K, weights)
     expected = [
         quants.encode(GgmlType.Q2_K, part, cost) for part, cost in zip(np.split(weights, 3), costs, strict=True)
     ]
@@ -203,7 +203,7 @@ def test_a_method_rounds_by_the_moments_of_what_each_tensor_is_given(tmp_path: P
         asked.append(moments.shape)
         return rounder(gptq.round_rows, moments, 1)
 
-    found, plain = measured(model, tokens, rounding=guided(prepare, 1)), measured(model, tokens)
+    found, plain = measured(model, tokens, rounding=by_method(prepare, 1)), measured(model, tokens)
     assert sorted(asked) == [(64, 64)] * 7 + [(96, 96)] * 2  # of two layers, once for matrices that read the same
     for tensor, other in zip(found.tensors, plain.tensors, strict=True):
         assert list(tensor.losses) == list(other.losses)

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from quantize_cli.calibration.statistics.calibration import Prepared, Request, prepare, run
+from quantize_cli.calibration.statistics.calibration import CollectionRequest, PreparedCollection, prepare, run
 from quantize_cli.errors import InputError, OutputError, QuantizeError, UsageError
 from quantize_cli.formats.imatrix import Entry, ImportanceFile, imatrix_bytes, read_imatrix
 from tests import checkpoints
@@ -20,8 +20,8 @@ SHORT = 32
 """Tokens of a chunk, where what they say does not matter."""
 
 
-def ready(output: Path, **changes: Any) -> Prepared:
-    request = Request(MODEL, (TEXT,), output, SHORT)
+def ready(output: Path, **changes: Any) -> PreparedCollection:
+    request = CollectionRequest(MODEL, (TEXT,), output, SHORT)
     return prepare(dataclasses.replace(request, **changes), lambda message: None)
 
 

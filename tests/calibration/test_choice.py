@@ -8,7 +8,7 @@ import pytest
 from quantize_cli import quants
 from quantize_cli.calibration import hqq
 from quantize_cli.calibration.rounding import better_search
-from quantize_cli.calibration.runner.methods import Methods, choose, guided
+from quantize_cli.calibration.runner.methods import Methods, choose, sequential_tensors
 from quantize_cli.errors import UsageError
 from quantize_cli.formats.ggml import GgmlType
 from quantize_cli.model.source import open_model
@@ -101,4 +101,4 @@ def test_rows_on_their_own_are_encoded_as_the_methods_say(methods: Methods, enco
 def test_only_a_sequence_knows_what_tensors_multiply(rounding: str | None, sequential: bool, tmp_path: Path) -> None:
     methods = Methods(rounding=rounding)
     assert methods.is_sequential is sequential
-    assert ("blk.0.attn_q.weight" in guided(open_model(small(tmp_path)), methods)) is sequential
+    assert ("blk.0.attn_q.weight" in sequential_tensors(open_model(small(tmp_path)), methods)) is sequential

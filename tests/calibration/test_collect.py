@@ -11,8 +11,8 @@ from quantize_cli.calibration.statistics.collector import Collector, shapes_of
 from quantize_cli.errors import InputError
 from quantize_cli.formats.imatrix import Entry
 from quantize_cli.model.source import open_model
+from quantize_cli.runtime.observed_layer import observed_transformer
 from quantize_cli.runtime.transformer import Transformer, from_model
-from quantize_cli.runtime.watch import watched
 from tests.runtime.synthetic import Decoder, tokens, weights, write
 
 CONTEXT, CHUNKS = 32, 3
@@ -97,7 +97,9 @@ def test_an_expert_is_given_the_tokens_sent_to_it(tmp_path: Path) -> None:
     router, seen = rigged(), []
     transformer = opened(tmp_path, MIXTURE, {"blk.0.ffn_gate_inp.weight": router})
     entries = collected(transformer, TOKENS)
-    spied = watched(transformer, lambda name, number, x: seen.append(x.copy()) if "gate_inp" in name else None)
+    spied = observed_transformer(
+        transformer, lambda name, number, x: seen.append(x.copy()) if "gate_inp" in name else None
+    )
     spied.hidden(TOKENS)
     (given,) = seen
     chosen = np.argsort(-(given @ router.T), axis=1)[:, :2]

@@ -29,7 +29,7 @@ class Descended:
 
     def __init__(self, type_: GgmlType, changing: int) -> None:
         self.type, self.wanted, self.moments = type_, weights(ROWS, COLUMNS), moments(COLUMNS).astype(np.float32)
-        (self.codes,), self.error = windows.alone(type_, self.wanted, None)
+        (self.codes,), self.error = windows.without_feedback(type_, self.wanted, None)
         self.gradient = self.error @ self.moments
         self.first_gradient = self.gradient.copy()
         self.before = {name: getattr(self.codes, name).copy() for name in ARRAYS}
@@ -84,7 +84,7 @@ def test_codes_stay_within_their_ends(type_: GgmlType) -> None:
 def test_a_column_that_costs_nothing_keeps_its_code(type_: GgmlType) -> None:
     wanted, second = weights(ROWS, COLUMNS), np.eye(COLUMNS, dtype=np.float32)
     second[7, 7] = 0
-    (codes,), error = windows.alone(type_, wanted, None)
+    (codes,), error = windows.without_feedback(type_, wanted, None)
     before = codes.level.copy()
     windows.improve_window(codes, error @ second, second, error, windows.CODES)
     assert np.array_equal(before[:, 7], codes.level[:, 7])
@@ -93,9 +93,9 @@ def test_a_column_that_costs_nothing_keeps_its_code(type_: GgmlType) -> None:
 @pytest.mark.parametrize("type_", GRIDS, ids=lambda t: t.name)
 def test_zeros_stay_zeros(type_: GgmlType) -> None:
     wanted = np.zeros((1, COLUMNS), np.float32)
-    parts, error = windows.alone(type_, wanted, None)
+    parts, error = windows.without_feedback(type_, wanted, None)
     windows.improve(parts, error, np.eye(COLUMNS, dtype=np.float32), 1)
-    assert not quants.decode(type_, windows.packed(parts)).any()
+    assert not quants.decode(type_, windows.pack_windows(parts)).any()
 
 
 @pytest.mark.parametrize("type_", [GgmlType.Q4_0, GgmlType.Q4_K], ids=lambda t: t.name)
@@ -103,12 +103,12 @@ def test_windows_are_improved_in_view_of_each_other(type_: GgmlType) -> None:
     """Of two windows whose inputs are the same, one can make up for what the other loses."""
     wanted, half = weights(ROWS, 512), moments(256)
     second = (np.block([[half, half], [half, half]]) + 0.01 * np.eye(512)).astype(np.float32)
-    parts, error = windows.alone(type_, wanted, None)
+    parts, error = windows.without_feedback(type_, wanted, None)
     apart = parts[0].columns(slice(0, 256)), parts[1].columns(slice(0, 256))
     for codes, window in zip(apart, windows.windows(512, type_), strict=True):
         own, rest = np.ascontiguousarray(second[window, window]), np.ascontiguousarray(error[:, window])
         windows.improve_window(codes, rest @ own, own, rest, windows.ALL)
     windows.improve(parts, error, second, 1)
-    found, expected = (left(type_, wanted, windows.packed(each)) for each in (parts, apart))
+    found, expected = (left(type_, wanted, windows.pack_windows(each)) for each in (parts, apart))
     assert costs(found, second).sum() < 0.7 * costs(expected, second).sum()
     assert np.abs(error - found).max() <= DECODED * np.abs(wanted).max()

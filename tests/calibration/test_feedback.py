@@ -6,7 +6,7 @@ import pytest
 from quantize_cli import quants
 from quantize_cli.calibration.rounding import windows
 from quantize_cli.calibration.rounding.feedback import factor
-from quantize_cli.calibration.rounding.level_codes import Codes, searched
+from quantize_cli.calibration.rounding.level_codes import Codes, reference_codes
 from quantize_cli.calibration.statistics.inputs import _DAMPING as DAMPING
 from quantize_cli.calibration.statistics.inputs import Inputs
 from quantize_cli.formats.ggml import BLOCK_SHAPE, GgmlType
@@ -60,15 +60,15 @@ def test_moments_that_are_not_positive_definite_have_no_factors() -> None:
 @pytest.mark.parametrize("type_", GRIDS, ids=lambda t: t.name)
 def test_columns_are_rounded_to_what_is_nearest_their_targets(type_: GgmlType) -> None:
     wanted, inputs = weights(ROWS, COLUMNS), Inputs(moments(COLUMNS))
-    codes, error = windows.carried(type_, wanted, inputs)
+    codes, error = windows.with_feedback(type_, wanted, inputs)
     assert_nearest(codes, error, wanted, targets(wanted, error, inputs.factors[0]))
 
 
 @pytest.mark.parametrize("type_", GRIDS, ids=lambda t: t.name)
 def test_the_error_is_what_is_lost_in_the_file(type_: GgmlType) -> None:
     wanted = weights(ROWS, COLUMNS)
-    codes, error = windows.carried(type_, wanted, Inputs(moments(COLUMNS)))
-    expected = left(type_, wanted, windows.packed(codes))
+    codes, error = windows.with_feedback(type_, wanted, Inputs(moments(COLUMNS)))
+    expected = left(type_, wanted, windows.pack_windows(codes))
     assert np.abs(error - expected).max() <= DECODED * np.abs(wanted).max()
 
 
@@ -76,7 +76,7 @@ def test_the_error_is_what_is_lost_in_the_file(type_: GgmlType) -> None:
 def test_what_columns_lose_by_their_targets_is_what_rows_lose_by_their_inputs(type_: GgmlType) -> None:
     """Sum over k of D_k (t_k - q_k)^2 == E H E^T, which makes rounding to the nearest target the thing to do."""
     wanted, inputs = weights(ROWS, COLUMNS), Inputs(moments(COLUMNS))
-    _, error = windows.carried(type_, wanted, inputs)
+    _, error = windows.with_feedback(type_, wanted, inputs)
     carry, conditional = inputs.factors
     missed = targets(wanted, error, carry) - (wanted.astype(np.float64) - error)
     found = np.sum(conditional * np.square(missed), axis=1)
@@ -87,9 +87,9 @@ def test_what_columns_lose_by_their_targets_is_what_rows_lose_by_their_inputs(ty
 def test_columns_that_vary_apart_are_rounded_apart(type_: GgmlType) -> None:
     wanted = weights(ROWS, COLUMNS)
     importance = np.random.default_rng(2).uniform(0.5, 1.5, COLUMNS)
-    codes, error = windows.carried(type_, wanted, Inputs(np.diag(importance - DAMPING)))
+    codes, error = windows.with_feedback(type_, wanted, Inputs(np.diag(importance - DAMPING)))
     for found, window in zip(codes, windows.windows(COLUMNS, type_), strict=True):
-        chosen = searched(type_, wanted[:, window], importance[window].astype(np.float32))
+        chosen = reference_codes(type_, wanted[:, window], importance[window].astype(np.float32))
         for name in ("scale", "minimum", "scale_code", "minimum_code"):
             assert np.array_equal(getattr(found, name), getattr(chosen, name)), name
     assert_nearest(codes, error, wanted, wanted.astype(np.float64))
@@ -99,7 +99,7 @@ def test_columns_that_vary_apart_are_rounded_apart(type_: GgmlType) -> None:
 def test_a_group_without_a_scale_is_rounded_to_its_minimum(type_: GgmlType) -> None:
     wanted = weights(ROWS, COLUMNS)
     wanted[:, 256:] = 0
-    _, error = windows.carried(type_, wanted, Inputs(np.eye(COLUMNS)))
+    _, error = windows.with_feedback(type_, wanted, Inputs(np.eye(COLUMNS)))
     assert np.isfinite(error).all()
     assert np.abs(error[:, 256:]).max() <= 2.0**-4 * np.abs(wanted).max()
 

@@ -7,7 +7,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from quantize_cli.calibration.folding.folding import LARGEST, Folding, Reader, ScaleMapping, alive, mappings, safe
+from quantize_cli.calibration.folding.folding import (
+    LARGEST,
+    Consumer,
+    Folding,
+    ScaleMapping,
+    bounded_scales,
+    live_channels,
+    mappings,
+)
 from quantize_cli.errors import InputError
 from quantize_cli.formats.ggml import GgmlType
 from quantize_cli.model.source import Model, open_model
@@ -101,7 +109,7 @@ def test_the_output_is_left_alone(tmp_path: Path) -> None:
 
 
 def test_query_heads_share_the_channels_of_their_values() -> None:
-    mapping = ScaleMapping(4, (), (Reader("o", ("o", 0)),), ("o", 0), shared=3, head_width=2)
+    mapping = ScaleMapping(4, (), (Consumer("o", ("o", 0)),), ("o", 0), shared=3, head_width=2)
     columns = mapping.spread(np.array([1, 2, 3, 4]))
     assert columns.tolist() == [1, 2] * 3 + [3, 4] * 3
     assert mapping.largest(np.arange(12)).tolist() == [4, 5, 10, 11]
@@ -110,14 +118,14 @@ def test_query_heads_share_the_channels_of_their_values() -> None:
 
 def test_safe_scales_are_proportional_within_bounds_around_one() -> None:
     wanted = np.array([1.0, 2, 4, 1 / 8])
-    assert np.allclose([1, 2, 4, 1 / 8], safe(wanted * 1000))
-    assert np.allclose([1 / LARGEST, LARGEST], safe(np.array([1e-9, 1e9])))
-    assert safe(np.array([wanted, wanted**2])).shape == (2, 4)
+    assert np.allclose([1, 2, 4, 1 / 8], bounded_scales(wanted * 1000))
+    assert np.allclose([1 / LARGEST, LARGEST], bounded_scales(np.array([1e-9, 1e9])))
+    assert bounded_scales(np.array([wanted, wanted**2])).shape == (2, 4)
 
 
 def test_channels_without_magnitude_get_scales_too() -> None:
-    assert alive(np.array([0.0, 1e-30, 100])).tolist() == [1e-3, 1e-3, 100]
-    assert np.array_equal(np.ones(3), safe(alive(np.zeros(3))))
+    assert live_channels(np.array([0.0, 1e-30, 100])).tolist() == [1e-3, 1e-3, 100]
+    assert np.array_equal(np.ones(3), bounded_scales(live_channels(np.zeros(3))))
 
 
 def test_weights_that_are_not_float_are_refused(tmp_path: Path) -> None:

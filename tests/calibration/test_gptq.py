@@ -25,7 +25,7 @@ def cost(type_: GgmlType, wanted: np.ndarray, stored: np.ndarray, inputs: Inputs
 @pytest.mark.parametrize("type_", [*GRIDS, *LATTICES], ids=lambda t: t.name)
 def test_no_row_loses_more_than_by_feedback_alone(type_: GgmlType, inputs: Inputs) -> None:
     wanted = weights(ROWS, COLUMNS)
-    fed_back = windows.packed(windows.carried(type_, wanted, inputs)[0])
+    fed_back = windows.pack_windows(windows.with_feedback(type_, wanted, inputs)[0])
     found = cost(type_, wanted, gptq.round_rows(type_, wanted, inputs), inputs)
     assert (found <= cost(type_, wanted, fed_back, inputs) * (1 + SUMMED)).all()
 

@@ -11,8 +11,8 @@ from quantize_cli.calibration.statistics.inputs import Inputs
 from quantize_cli.calibration.statistics.layer_inputs import StageInputs
 from quantize_cli.model.source import open_model
 from quantize_cli.runtime.layer_runner import LayerRunner
+from quantize_cli.runtime.observed_layer import input_of, observed_layer
 from quantize_cli.runtime.transformer import Transformer, from_model
-from quantize_cli.runtime.watch import input_of, watched_layer
 from tests.runtime.synthetic import Decoder, tokens, weights, write
 
 CLOSE = 1e-5
@@ -45,7 +45,7 @@ def collected(pair: Sequence[Transformer], names: Sequence[str], multiplies: boo
     """Two sequences at once."""
     runner, found = LayerRunner(pair[0], CONTEXT), StageInputs()
     layers = [
-        runner.record(watched_layer(transformer.layers[0], observer, names.__contains__, lambda name: multiplies))
+        runner.record(observed_layer(transformer.layers[0], observer, names.__contains__, lambda name: multiplies))
         for transformer, observer in zip(pair, (found.original, found.quantized), strict=True)
     ]
     for part in np.split(runner.embed(CHUNKS), 2):
@@ -58,7 +58,7 @@ def collected(pair: Sequence[Transformer], names: Sequence[str], multiplies: boo
 def seen(transformer: Transformer) -> Seen:
     """What each matrix of the layer is given by all tokens at once."""
     found: Seen = {}
-    layer = watched_layer(
+    layer = observed_layer(
         transformer.layers[0], lambda name, number, x: found.update({(input_of(name), number): x.copy()})
     )
     runner = LayerRunner(transformer, CONTEXT)
@@ -82,7 +82,7 @@ def test_moments_are_those_of_the_quantized_models_inputs(name: str, tmp_path: P
     x, f = (seen(transformer)[input_of(name), 0].astype(float) for transformer in reversed(pair))
     (inputs,) = collected(pair, [name]).inputs(name, 1, x.shape[1])
     assert inputs.shift is not None
-    assert inputs.owed is None
+    assert inputs.residual is None
     assert_scaled(inputs)
     assert_are(x.T @ x, inputs.moments)
     assert np.allclose((f - x).T @ x * np.trace(inputs.moments) / np.square(x).sum(), inputs.shift, atol=1e-4)
@@ -110,7 +110,7 @@ def test_an_expert_is_lent_a_little_of_what_all_see(name: str, tmp_path: Path) -
     of_all = sum(x.T @ x for x in given.values()) / sum(len(x) for x in given.values())
     for number, inputs in enumerate(found):
         own = given[number].T @ given[number] if number in given else 0
-        assert (inputs.shift, inputs.owed) == (None, None)  # experts see other tokens in either model
+        assert (inputs.shift, inputs.residual) == (None, None)  # experts see other tokens in either model
         assert_scaled(inputs)
         assert_are(own + 0.25 * columns * of_all, inputs.moments)
 

@@ -25,7 +25,7 @@ def test_sums_are_those_of_all_parts() -> None:
     assert found.count == 60
     assert_close(x.T @ x, found.second)
     assert_close((f - x).T @ x, found.shift)
-    assert_close(RESIDUAL.T.astype(float) @ x, found.owed)
+    assert_close(RESIDUAL.T.astype(float) @ x, found.residual)
 
 
 @pytest.mark.parametrize("original", [None, F])
@@ -33,4 +33,4 @@ def test_what_is_not_known_is_not_summed(original: np.ndarray | None) -> None:
     found = Moments(8)
     found.add(X, original)
     assert (found.shift is None) is (original is None)
-    assert found.owed is None
+    assert found.residual is None

@@ -20,8 +20,8 @@ from quantize_cli.calibration.statistics.observer import (
 )
 from quantize_cli.errors import InputError
 from quantize_cli.model.source import open_model
+from quantize_cli.runtime.observed_layer import observed_transformer
 from quantize_cli.runtime.transformer import from_model
-from quantize_cli.runtime.watch import watched
 from tests.runtime.synthetic import small, tokens
 
 
@@ -87,7 +87,7 @@ def test_a_layer_is_given_what_the_one_before_makes(tmp_path: Path) -> None:
     """More tokens than run at once, so that the last part has fewer sequences."""
     model, chunks = open_model(small(tmp_path)), tokens(4900).reshape(49, 100)
     text, given = read_by_layers(model, chunks), dict[str, np.ndarray]()
-    watched(from_model(model), lambda name, number, x: given.__setitem__(name, x.copy())).hidden(chunks)
+    observed_transformer(from_model(model), lambda name, number, x: given.__setitem__(name, x.copy())).hidden(chunks)
     for layer in range(2):
         total = magnitudes(text)[f"blk.{layer}.feed_forward", 0].total
         assert np.allclose(total, np.abs(given[f"blk.{layer}.ffn_gate.weight"]).sum(axis=0), rtol=1e-4)

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from quantize_cli.budget.options import quantized
+from quantize_cli.budget.options import quantizable_tensors
 from quantize_cli.budget.sensitivity import Effort, measure
 from quantize_cli.calibration import awq, gptq, smoothquant
 from quantize_cli.calibration.runner.method import Method
@@ -15,7 +15,7 @@ from quantize_cli.calibration.statistics.collector import importance_of
 from quantize_cli.formats.ggml import GgmlType
 from quantize_cli.model.source import Model, open_model
 from quantize_cli.runtime.matrix import Matrix
-from quantize_cli.runtime.recorder import Tape
+from quantize_cli.runtime.recorder import Recorder
 from tests.runtime.synthetic import small, tokens
 
 CHUNKS = tokens(4 * 32).reshape(4, 32)
@@ -29,9 +29,9 @@ def multiplied(monkeypatch: pytest.MonkeyPatch) -> Counter[str]:
     counts: Counter[str] = Counter()
     record = Matrix.record
 
-    def counting(matrix: Matrix, tape: Tape, x: np.ndarray) -> np.ndarray:
-        tape.call(lambda: counts.update({matrix.tensor.name: len(x)}))
-        return record(matrix, tape, x)
+    def counting(matrix: Matrix, recorder: Recorder, x: np.ndarray) -> np.ndarray:
+        recorder.call(lambda: counts.update({matrix.tensor.name: len(x)}))
+        return record(matrix, recorder, x)
 
     monkeypatch.setattr(Matrix, "record", counting)
     return counts
@@ -48,7 +48,7 @@ def passes(multiplied: Counter[str], layer: int = 1) -> dict[str, float]:
 
 
 def types_of(model: Model) -> dict[str, GgmlType]:
-    return {tensor.name: GgmlType.Q4_0 for tensor in quantized(model)}
+    return {tensor.name: GgmlType.Q4_0 for tensor in quantizable_tensors(model)}
 
 
 def test_an_importance_takes_one_pass(model: Model, multiplied: Counter[str]) -> None:

@@ -7,7 +7,7 @@ import pytest
 
 from quantize_cli import quants
 from quantize_cli.calibration.rounding import windows
-from quantize_cli.calibration.rounding.vector_codes import RunCodes, lattice_of, searched
+from quantize_cli.calibration.rounding.vector_codes import RunCodes, lattice_of, reference_codes
 from quantize_cli.calibration.rounding.vectors import UNIT
 from quantize_cli.calibration.statistics.inputs import _DAMPING as DAMPING
 from quantize_cli.calibration.statistics.inputs import Inputs
@@ -36,25 +36,28 @@ each_type = pytest.mark.parametrize("type_", LATTICES, ids=lambda t: t.name)
 @each_type
 def test_what_the_reference_chooses_is_packed_as_it_packs_it(type_: GgmlType) -> None:
     wanted, importance = weights(3, distributions.COLUMNS), distributions.importance("random")
-    assert searched(type_, wanted, importance).pack().tobytes() == quants.encode(type_, wanted, importance).tobytes()
+    assert (
+        reference_codes(type_, wanted, importance).pack().tobytes()
+        == quants.encode(type_, wanted, importance).tobytes()
+    )
 
 
 @each_type
 def test_weights_are_those_of_a_decoder(type_: GgmlType) -> None:
-    codes = searched(type_, weights(3, COLUMNS), EVENLY)
+    codes = reference_codes(type_, weights(3, COLUMNS), EVENLY)
     decoded = quants.decode(type_, codes.pack())
     assert np.abs(codes.weights() - decoded).max() <= DECODED * np.abs(decoded).max()
 
 
 @each_type
 def test_windows_side_by_side_are_the_whole(type_: GgmlType) -> None:
-    whole = searched(type_, weights(3, COLUMNS), EVENLY)
+    whole = reference_codes(type_, weights(3, COLUMNS), EVENLY)
     parts = [whole.columns(window) for window in windows.windows(COLUMNS, type_)]
     assert len(parts) == 2
-    assert windows.packed(parts).tobytes() == whole.pack().tobytes()
+    assert windows.pack_windows(parts).tobytes() == whole.pack().tobytes()
     for name in ARRAYS:
         getattr(parts[0], name)[:] = 0
-    assert windows.packed([whole]).tobytes() != windows.packed(parts).tobytes()
+    assert windows.pack_windows([whole]).tobytes() != windows.pack_windows(parts).tobytes()
 
 
 def test_other_types_have_no_lattice() -> None:
@@ -103,7 +106,7 @@ def rounded(goal: np.ndarray, metric: np.ndarray, lattice: Lattice, lawful: rang
 @each_type
 def test_each_unit_costs_no_more_than_the_naive_twins(type_: GgmlType) -> None:
     wanted, inputs = weights(1, COLUMNS), Inputs(moments(COLUMNS))
-    parts, error = windows.carried(type_, wanted, inputs)
+    parts, error = windows.with_feedback(type_, wanted, inputs)
     carry, conditional = inputs.factors
     goal, lattice = goals(wanted, error, carry)[0], lattice_of(type_)
     for number, metric in enumerate(metrics(carry, conditional)):
@@ -129,7 +132,7 @@ def test_each_unit_costs_no_more_than_the_naive_twins(type_: GgmlType) -> None:
 def test_what_units_lose_by_their_goals_is_what_rows_lose_by_their_inputs(type_: GgmlType) -> None:
     """Sum over units of (t - q) L D L^T (t - q)^T == E H E^T, which makes rounding to the nearest the thing to do."""
     wanted, inputs = weights(ROWS, COLUMNS), Inputs(moments(COLUMNS))
-    _, error = windows.carried(type_, wanted, inputs)
+    _, error = windows.with_feedback(type_, wanted, inputs)
     carry, conditional = inputs.factors
     missed = goals(wanted, error, carry) - (wanted.astype(np.float64) - error)
     found = sum(
@@ -144,16 +147,16 @@ def test_what_units_lose_by_their_goals_is_what_rows_lose_by_their_inputs(type_:
 @each_type
 def test_the_error_is_what_is_lost_in_the_file(type_: GgmlType) -> None:
     wanted = weights(ROWS, COLUMNS)
-    parts, error = windows.carried(type_, wanted, Inputs(moments(COLUMNS)))
-    assert np.abs(error - left(type_, wanted, windows.packed(parts))).max() <= DECODED * np.abs(wanted).max()
+    parts, error = windows.with_feedback(type_, wanted, Inputs(moments(COLUMNS)))
+    assert np.abs(error - left(type_, wanted, windows.pack_windows(parts))).max() <= DECODED * np.abs(wanted).max()
 
 
 @each_type
 def test_scales_are_the_references_for_what_is_to_be_rounded(type_: GgmlType) -> None:
     wanted = weights(ROWS, 256)
     importance = np.random.default_rng(2).uniform(0.5, 1.5, 256)
-    (codes,), _ = windows.carried(type_, wanted, Inputs(np.diag(importance - DAMPING)))
-    chosen = searched(type_, wanted, importance.astype(np.float32))
+    (codes,), _ = windows.with_feedback(type_, wanted, Inputs(np.diag(importance - DAMPING)))
+    chosen = reference_codes(type_, wanted, importance.astype(np.float32))
     assert isinstance(codes, RunCodes)
     assert np.array_equal(codes.scale, chosen.scale)
     assert np.array_equal(codes.scale_code, chosen.scale_code)
@@ -163,7 +166,7 @@ def test_scales_are_the_references_for_what_is_to_be_rounded(type_: GgmlType) ->
 def test_a_group_of_zeros_does_no_harm(type_: GgmlType) -> None:
     wanted = weights(ROWS, COLUMNS)
     wanted[:, 32:64] = 0
-    _, error = windows.carried(type_, wanted, Inputs(np.eye(COLUMNS)))
+    _, error = windows.with_feedback(type_, wanted, Inputs(np.eye(COLUMNS)))
     assert np.isfinite(error).all()
     assert np.abs(error[:, 32:64]).max() <= 2.0**-3 * np.abs(wanted).max()
 
@@ -176,7 +179,7 @@ class Descended:
 
     def __init__(self, type_: GgmlType, changing: int) -> None:
         self.type, self.wanted, self.moments = type_, weights(3, 256), moments(256).astype(np.float32)
-        (codes,), self.error = windows.alone(type_, self.wanted, EVENLY[:256])
+        (codes,), self.error = windows.without_feedback(type_, self.wanted, EVENLY[:256])
         assert isinstance(codes, RunCodes)
         self.codes, self.gradient = codes, self.error @ self.moments
         self.first_gradient, self.first = self.gradient.copy(), self.cost()
@@ -228,16 +231,16 @@ def test_codes_keep_to_their_rules(type_: GgmlType) -> None:
 
 @each_type
 def test_zeros_stay_zeros(type_: GgmlType) -> None:
-    parts, error = windows.alone(type_, np.zeros((1, 256), np.float32), EVENLY[:256])
+    parts, error = windows.without_feedback(type_, np.zeros((1, 256), np.float32), EVENLY[:256])
     windows.improve(parts, error, np.eye(256, dtype=np.float32), 1)
-    assert not quants.decode(type_, windows.packed(parts)).any()
+    assert not quants.decode(type_, windows.pack_windows(parts)).any()
 
 
 @each_type
 def test_columns_that_cost_nothing_do_no_harm(type_: GgmlType) -> None:
     wanted, second = weights(2, 256), np.eye(256, dtype=np.float32)
     second[7, 7] = second[64:96] = 0
-    (codes,), error = windows.alone(type_, wanted, EVENLY[:256])
+    (codes,), error = windows.without_feedback(type_, wanted, EVENLY[:256])
     before = costs(error, second)
     windows.improve_window(codes, error @ second, second, error, windows.ALL)
     assert (costs(left(type_, wanted, codes.pack()), second) <= before * (1 + SUMMED)).all()

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from quantize_cli.calibration.statistics.thinness import doubts
+from quantize_cli.calibration.statistics.coverage import coverage_warnings
 from quantize_cli.evaluation.corpus import read_chunks
 from quantize_cli.model.source import open_model
 from quantize_cli.tokenizers import load_tokenizer
@@ -32,14 +32,14 @@ def sentence(tokens: int, chunks: int = 8) -> np.ndarray:
     ],
 )
 def test_what_is_thin_about_a_text_is_said_by_numbers(chunks: np.ndarray, says: list[str]) -> None:
-    found = doubts(chunks, COLUMNS, 1000)
+    found = coverage_warnings(chunks, COLUMNS, 1000)
     assert [line.startswith(said) for line, said in zip(found, says, strict=True)] == [True] * len(says), found
 
 
 def test_letters_are_enough_for_a_vocabulary_of_letters() -> None:
-    assert doubts(RICH % 30, COLUMNS, 100) == ()
+    assert coverage_warnings(RICH % 30, COLUMNS, 100) == ()
 
 
 def test_a_few_pages_are_no_reason_to_doubt() -> None:
     chunks = read_chunks(EXAMPLES / "sample.txt", load_tokenizer(open_model(MODEL).metadata), 256)
-    assert doubts(chunks, COLUMNS, 1024) == ()
+    assert coverage_warnings(chunks, COLUMNS, 1024) == ()

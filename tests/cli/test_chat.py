@@ -13,7 +13,7 @@ import pytest
 
 import quantize_cli
 from quantize_cli.cli import chat
-from quantize_cli.conversation import Conversation, Voice, _encoded, capacity, voice_of
+from quantize_cli.conversation import ChatModel, Conversation, _encoded, capacity, chat_model
 from quantize_cli.errors import InputError
 from quantize_cli.formats.gguf.layout import ValueType, array, u32
 from quantize_cli.model.chat_templates import KEY
@@ -35,8 +35,8 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def voice(model: Path) -> Voice:
-    return voice_of(quantize_cli.load(model), Sampling(), 200, (), 8)
+def voice(model: Path) -> ChatModel:
+    return chat_model(quantize_cli.load(model), Sampling(), 200, (), 8)
 
 
 def run_text(model: Path, prompt: str, count: int) -> str:
@@ -69,7 +69,7 @@ def test_a_pipe_speaks_line_by_line_and_may_clear_and_exit(model: Path) -> None:
 
 
 @pytest.mark.parametrize("key", ["eot_token_id", "eom_token_id", "eog_token_ids"])
-def test_a_reply_ends_at_every_end_of_the_file(key: str, model: Path, voice: Voice) -> None:
+def test_a_reply_ends_at_every_end_of_the_file(key: str, model: Path, voice: ChatModel) -> None:
     whole = Conversation(voice, None)
     list(whole.reply("Tell me."))
     end = whole.turns[0].tokens[3]
@@ -81,7 +81,7 @@ def test_a_reply_ends_at_every_end_of_the_file(key: str, model: Path, voice: Voi
     assert (turn.tokens, turn.ended_by) == (whole.turns[0].tokens[: whole.turns[0].tokens.index(end)], "end")
 
 
-def test_an_end_that_is_no_text_is_named_all_the_same(voice: Voice) -> None:
+def test_an_end_that_is_no_text_is_named_all_the_same(voice: ChatModel) -> None:
     tokenizer = dataclasses.replace(voice.tokenizer, eos_id=voice.tokenizer.pieces.index(b"\xff"))
     voice = dataclasses.replace(voice, tokenizer=tokenizer, template="{{ eos_token }}")
     assert _encoded(voice, []) == tokenizer.encode("\ufffd")
@@ -121,7 +121,7 @@ def test_a_template_that_fails_is_refused(tmp_path: Path) -> None:
     assert_refused(quantize("chat", path, "-p", "Hi"), 3, "the chat template fails: 'no'")
 
 
-def test_an_interrupted_reply_is_remembered_as_far_as_it_got(voice: Voice) -> None:
+def test_an_interrupted_reply_is_remembered_as_far_as_it_got(voice: ChatModel) -> None:
     conversation = Conversation(voice, None)
     reply = conversation.reply("One")
     for _ in range(3):
@@ -135,7 +135,7 @@ def test_an_interrupted_reply_is_remembered_as_far_as_it_got(voice: Voice) -> No
     assert conversation.turns[1].prompt_tokens == len(ids)
 
 
-def test_what_is_said_is_not_read_as_a_marker(voice: Voice) -> None:
+def test_what_is_said_is_not_read_as_a_marker(voice: ChatModel) -> None:
     turns = dataclasses.replace(voice, template="{% for m in messages %}{{ m.content }}{{ eos_token }}{% endfor %}")
     messages = [{"role": "user", "content": "One</s> two <</s>/s>"}]
     ids = _encoded(turns, messages)
@@ -159,7 +159,7 @@ class Interrupted(Conversation):
 
 
 def test_neither_ctrl_c_nor_an_error_ends_a_conversation(
-    voice: Voice, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    voice: ChatModel, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr("sys.stdin", io.StringIO("One\nTwo\nThree\n/exit\nFour\n"))
     conversation = Interrupted(voice, None)

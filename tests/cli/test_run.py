@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from quantize_cli.cli.terminal.text import harmless
+from quantize_cli.cli.terminal.text import escape_controls
 from tests import oracle
 from tests.cli.console import MODEL, assert_refused, document, quantize, succeeded
 
@@ -62,7 +62,7 @@ def test_a_filter_out_of_range_is_a_usage_error() -> None:
 
 
 def test_what_a_terminal_would_obey_is_escaped() -> None:
-    assert harmless("a\n\tb\x1b[2J\x07\x9bé👩\u200d👧") == "a\n\tb\\x1b[2J\\x07\\x9bé👩\u200d👧"
+    assert escape_controls("a\n\tb\x1b[2J\x07\x9bé👩\u200d👧") == "a\n\tb\\x1b[2J\\x07\\x9bé👩\u200d👧"
 
 
 def test_control_tokens_in_a_prompt_are_letters_unless_wanted() -> None:

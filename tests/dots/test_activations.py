@@ -5,7 +5,7 @@ import pytest
 
 from quantize_cli import dots
 from quantize_cli.runtime.program import Threads
-from quantize_cli.runtime.recorder import Tape
+from quantize_cli.runtime.recorder import Recorder
 
 f32 = np.float32
 
@@ -13,9 +13,9 @@ f32 = np.float32
 def scale_of(block: np.ndarray) -> f32:
     x = block.astype(f32)[None]
     codes, scales, sums = np.empty((1, 256), np.int8), np.empty((1, 8), f32), np.empty((1, 16), f32)
-    tape = Tape(Threads(1))
-    tape.add(dots.rows_super, x=x, codes=codes, scales=scales, sums=sums, halved_sums=False)
-    tape.run()
+    recorder = Recorder(Threads(1))
+    recorder.add(dots.rows_super, x=x, codes=codes, scales=scales, sums=sums, halved_sums=False)
+    recorder.run()
     assert np.array_equal(scales, np.full_like(scales, scales[0, 0]), equal_nan=True)
     return f32(scales[0, 0])
 
@@ -58,8 +58,8 @@ def test_what_is_not_finite_is_not_lost_in_small_blocks(number: float, place: in
     x = np.ones((1, 128), f32)
     x[0, place] = number
     codes, scales, sums = np.empty((1, 128), np.int8), np.empty((1, 16), f32), np.empty((1, 16), f32)
-    tape = Tape(Threads(1))
-    tape.add(dots.rows_small, x=x, codes=codes, scales=scales, sums=sums, halved_sums=False)
-    tape.run()
+    recorder = Recorder(Threads(1))
+    recorder.add(dots.rows_small, x=x, codes=codes, scales=scales, sums=sums, halved_sums=False)
+    recorder.run()
     assert not np.isfinite(scales[0, :4]).any()
     assert np.isfinite(scales[0, 4:]).all()

@@ -5,9 +5,9 @@ import pytest
 
 from quantize_cli import dots, plugins, quants
 from quantize_cli.formats.ggml import BLOCK_SHAPE, GgmlType
-from quantize_cli.runtime.activations import rounded
+from quantize_cli.runtime.activations import quantize_activations
 from quantize_cli.runtime.program import Threads
-from quantize_cli.runtime.recorder import Tape
+from quantize_cli.runtime.recorder import Recorder
 from tests import oracle
 
 TYPES = [GgmlType[name.upper()] for name in plugins.names("dots")]
@@ -21,9 +21,9 @@ def product(type_: GgmlType, stored: np.ndarray, x: np.ndarray, threads: int = 1
     dot = dots.find(type_)
     assert dot is not None
     out = np.full((len(x), len(stored)), np.nan, np.float32)
-    tape = Tape(Threads(threads))
-    tape.multiply(stored, dot, x, out)
-    tape.run()
+    recorder = Recorder(Threads(threads))
+    recorder.multiply(stored, dot, x, out)
+    recorder.run()
     return out
 
 
@@ -52,7 +52,7 @@ def test_products_are_those_of_ggml(type_: GgmlType, count: int) -> None:
 @pytest.mark.parametrize("type_", TYPES, ids=lambda type_: type_.name)
 def test_products_of_any_size_are_those_of_decoded_weights(type_: GgmlType, count: int, rows: int) -> None:
     stored, x = example(type_, rows, 5, count)
-    expected = rounded(x, type_).astype(float) @ quants.decode(type_, stored).T.astype(float)
+    expected = quantize_activations(x, type_).astype(float) @ quants.decode(type_, stored).T.astype(float)
     bound = 1e-5 if type_ in (GgmlType.Q4_1, GgmlType.Q5_1) else SUMS  # whose sums are rounded to halves
     assert normalized_error(product(type_, stored, x), expected) < bound
 

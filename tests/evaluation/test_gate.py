@@ -7,10 +7,10 @@ import pytest
 
 from quantize_cli.errors import UsageError
 from quantize_cli.evaluation.bootstrap import Estimate
-from quantize_cli.evaluation.gate import Gate, Outcome, Verdict, gates, is_passed, verdict
+from quantize_cli.evaluation.gate import Gate, Outcome, Verdict, is_passed, parse_gates, verdict
 from quantize_cli.report.junit import document
 
-MOST, LEAST = Gate("--max-kld", "kld_mean", 0.5), Gate("--min-top1", "top1", 0.5, is_least=True)
+MOST, LEAST = Gate("--max-kld", "kld_mean", 0.5), Gate("--min-top1", "top1", 0.5, is_minimum=True)
 PASS, FAIL, INCONCLUSIVE = Verdict.PASS, Verdict.FAIL, Verdict.INCONCLUSIVE
 
 
@@ -46,20 +46,20 @@ def test_a_figure_without_an_interval_never_passes_if_strict() -> None:
 
 @pytest.mark.parametrize(("said", "doubted"), [("5", True), ("1", True), ("0.99", False), ("500%", False)])
 def test_a_plain_number_that_allows_everything_is_doubted(said: str, doubted: bool) -> None:
-    (gate,) = gates(said, None, None)
+    (gate,) = parse_gates(said, None, None)
     assert bool(gate.doubt) is doubted
     if doubted:
         assert f"{100 * float(said):g} % more perplexity" in gate.doubt
 
 
 def test_limits_are_shares_or_percentages() -> None:
-    found = gates("2%", "0.03", "90%")
+    found = parse_gates("2%", "0.03", "90%")
     assert [(gate.option, gate.figure) for gate in found] == [
         ("--max-ppl-increase", "perplexity_ratio"), ("--max-kld", "kld_mean"), ("--min-top1", "top1"),
     ]  # fmt: skip
     assert [gate.limit for gate in found] == pytest.approx([1.02, 0.03, 0.9])
-    assert [gate.is_least for gate in found] == [False, False, True]
-    assert gates(None, None, None) == []
+    assert [gate.is_minimum for gate in found] == [False, False, True]
+    assert parse_gates(None, None, None) == []
 
 
 @pytest.mark.parametrize(
@@ -74,7 +74,7 @@ def test_limits_are_shares_or_percentages() -> None:
 )
 def test_limits_that_make_no_sense_are_refused(limits: tuple[str | None, ...], says: str) -> None:
     with pytest.raises(UsageError) as caught:
-        gates(*limits)
+        parse_gates(*limits)
     assert says in str(caught.value)
 
 

@@ -7,7 +7,7 @@ import pytest
 
 from quantize_cli.errors import InputError
 from quantize_cli.evaluation.measure import measure, scored_tokens
-from quantize_cli.formats.reference import Rows
+from quantize_cli.formats.reference import Predictions
 from quantize_cli.model.source import open_model
 from quantize_cli.runtime.transformer import Transformer, from_model
 from tests.runtime.synthetic import VOCABULARY, Decoder, tokens, weights, write
@@ -59,9 +59,9 @@ class Fixed:
         self.asked: list[int] = []
         self._vocabulary = vocabulary
 
-    def rows(self, chunk: int) -> Rows:
+    def rows(self, chunk: int) -> Predictions:
         self.asked.append(chunk)
-        return Rows(np.zeros((49, self._vocabulary), np.float32))
+        return Predictions(np.zeros((49, self._vocabulary), np.float32))
 
 
 def test_saved_predictions_are_asked_for_chunk_by_chunk(pair: list[Transformer]) -> None:

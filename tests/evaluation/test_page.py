@@ -12,11 +12,11 @@ from typing import Any
 import numpy as np
 import pytest
 
-from quantize_cli.evaluation.evaluation import Evaluation, Measured
-from quantize_cli.evaluation.gate import gates, judge
+from quantize_cli.evaluation.evaluated_model import EvaluatedModel
+from quantize_cli.evaluation.evaluation import Evaluation, ModelResult
+from quantize_cli.evaluation.gate import judge, parse_gates
 from quantize_cli.evaluation.measure import Scores
 from quantize_cli.evaluation.score import TokenComparison
-from quantize_cli.evaluation.subject import Subject
 from quantize_cli.evaluation.summary import summarize
 from quantize_cli.model.source import Model
 from quantize_cli.model.tensor import from_array
@@ -53,7 +53,7 @@ class Checker(HTMLParser):
         self.text.append(data)
 
 
-def measured(name: str, apart: float | None, chunks: int, broken: bool = False) -> Measured:
+def measured(name: str, apart: float | None, chunks: int, broken: bool = False) -> ModelResult:
     random = np.random.default_rng(7)
     base = random.exponential(2, (chunks, 40))
     against = None
@@ -63,9 +63,9 @@ def measured(name: str, apart: float | None, chunks: int, broken: bool = False) 
         against = TokenComparison(base, divergence, random.random(base.shape) < 0.9, np.zeros_like(base))
     scores = Scores(base, against, (10.0,))
     tensors = [from_array("output.weight", np.ones((4, 8), np.float32))]
-    subject = Subject(Path(name), Model(Path(name), "llama", {}, tensors), None)  # type: ignore[arg-type]
+    subject = EvaluatedModel(Path(name), Model(Path(name), "llama", {}, tensors), None)  # type: ignore[arg-type]
     summary = summarize(scores, [chunks])
-    return Measured(subject, scores, summary, (summary,), apart is None)
+    return ModelResult(subject, scores, summary, (summary,), apart is None)
 
 
 def checked(document: str) -> Checker:
@@ -90,7 +90,9 @@ def document(name: str, chunks: int = 4, broken: bool = False) -> str:
     models = tuple(measured(model, apart, chunks, broken) for model, apart in PAGES[name])
     evaluation = Evaluation(((BAD_NAME, chunks),), 81, "f32.gguf", models)
     comparison = models[-1].overall.comparison
-    outcomes = [] if comparison is None else judge(gates("2%", "0.02", "0.9"), replace(evaluation, models=models[-1:]))
+    outcomes = (
+        [] if comparison is None else judge(parse_gates("2%", "0.02", "0.9"), replace(evaluation, models=models[-1:]))
+    )
     columns = [Column("model", [str(model.subject.path) for model in models])]
     return evaluation_page.document(f"quantize compare: {models[0].subject.path.name}", evaluation, columns, outcomes)
 

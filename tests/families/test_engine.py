@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from quantize_cli.errors import InputError
-from quantize_cli.model.engine import LOADED, not_loaded
+from quantize_cli.model.loadable_tensors import LOADED, not_loaded
 from quantize_cli.model.source import open_model
 from quantize_cli.runtime.family import FAMILIES
 from tests import checkpoints, oracle

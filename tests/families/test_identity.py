@@ -3,7 +3,7 @@
 import pytest
 
 from quantize_cli.model.general import size_label
-from quantize_cli.model.identity import Identity, identify, title
+from quantize_cli.model.model_name import ModelName, parse_model_name, title
 
 
 @pytest.mark.parametrize(
@@ -23,15 +23,15 @@ from quantize_cli.model.identity import Identity, identify, title
     ],
 )
 def test_a_name_has_parts(model: str, parameter_count: int, expected: tuple[str | None, ...]) -> None:
-    assert Identity(*expected) == identify(model, parameter_count)
+    assert ModelName(*expected) == parse_model_name(model, parameter_count)
 
 
 def test_a_sentence_is_only_a_name() -> None:
-    assert Identity(name="my own 7B model") == identify("my own 7B model", 0)
+    assert ModelName(name="my own 7B model") == parse_model_name("my own 7B model", 0)
 
 
 def test_millions_of_letters_are_not_taken_apart() -> None:
-    assert Identity(name="a-" * 1_000_000) == identify("a-" * 1_000_000, 0)
+    assert ModelName(name="a-" * 1_000_000) == parse_model_name("a-" * 1_000_000, 0)
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,7 @@ import pytest
 
 from quantize_cli.formats.checkpoint import open_checkpoint
 from quantize_cli.formats.errors import FormatError
-from quantize_cli.formats.hub import name_of, repository_id
+from quantize_cli.formats.hub import model_name, repository_id
 from tests.formats.build import write_safetensors
 
 REVISION = "0123456789abcdef0123456789abcdef01234567"
@@ -32,16 +32,16 @@ def test_a_snapshot_is_called_after_its_repository(tmp_path: Path) -> None:
     place = repository(tmp_path, REVISION)
     snapshot = place / "snapshots" / REVISION
     for path in (place, snapshot, snapshot / "model.safetensors"):
-        assert name_of(path) == "Tiny-1M"
+        assert model_name(path) == "Tiny-1M"
     assert repository_id(snapshot) == "org/Tiny-1M"
 
 
 def test_other_paths_are_called_as_they_are(tmp_path: Path) -> None:
     repository(tmp_path, REVISION)
     (tmp_path / "plain").mkdir()
-    assert (name_of(tmp_path / "plain"), name_of(tmp_path / "plain" / "my.model.gguf")) == ("plain", "my.model")
+    assert (model_name(tmp_path / "plain"), model_name(tmp_path / "plain" / "my.model.gguf")) == ("plain", "my.model")
     (tmp_path / "weights.safetensors").symlink_to(tmp_path / "models--org--Tiny-1M" / "blobs" / BLOB)
-    assert name_of(tmp_path / "weights.safetensors") == "weights"
+    assert model_name(tmp_path / "weights.safetensors") == "weights"
     assert repository_id(tmp_path / "plain") is None
 
 

@@ -13,7 +13,7 @@ from quantize_cli.formats.ggml import GgmlType
 from quantize_cli.formats.gguf.layout import TensorInfo, Value, ValueType, array, text, u32
 from quantize_cli.formats.gguf.reader import read_gguf
 from quantize_cli.formats.gguf.writer import lay_out
-from quantize_cli.formats.imatrix import Entry, ImportanceFile, as_stored, imatrix_bytes, read_imatrix
+from quantize_cli.formats.imatrix import Entry, ImportanceFile, imatrix_bytes, read_imatrix, to_file_precision
 
 GOLDEN = Path(__file__).resolve().parents[1] / "golden" / "imatrix" / "tiny-llama.imatrix"
 GOOD: dict[str, Value] = {
@@ -82,8 +82,8 @@ def test_the_older_format_may_end_early(end: bytes, chunks: int, tmp_path: Path)
 def of(seed: int, matrices: int, columns: int, with_sums: bool = True) -> Entry:
     """An entry of numbers that a file holds without loss."""
     random = np.random.default_rng(seed)
-    squares = as_stored(random.uniform(0, 1e6, (matrices, columns)))
-    sums = as_stored(random.normal(0, 1e3, (matrices, columns))) if with_sums else None
+    squares = to_file_precision(random.uniform(0, 1e6, (matrices, columns)))
+    sums = to_file_precision(random.normal(0, 1e3, (matrices, columns))) if with_sums else None
     return Entry(squares, random.integers(0, 5000, matrices).astype(np.float64), sums)
 
 
@@ -115,10 +115,10 @@ def test_the_file_holds_what_llama_imatrix_writes_and_in_its_order(tmp_path: Pat
 
 def test_a_sum_is_kept_to_48_bits_whose_first_half_is_the_nearest_float32() -> None:
     exact = np.random.default_rng(0).uniform(0, 1e6, 1000)
-    kept = as_stored(exact)
+    kept = to_file_precision(exact)
     assert np.abs(kept - exact).max() < 1e6 * 2.0**-48
-    assert np.array_equal(as_stored(kept), kept)
-    assert np.isnan(as_stored(np.array([1e39, np.inf, np.nan]))).all()
+    assert np.array_equal(to_file_precision(kept), kept)
+    assert np.isnan(to_file_precision(np.array([1e39, np.inf, np.nan]))).all()
 
 
 def test_sums_beyond_float32_are_not_written() -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from quantize_cli.formats.errors import FormatError
-from quantize_cli.formats.source import open_input, recording, refuse_changed
+from quantize_cli.formats.source import open_input, record_opened_files, refuse_changed
 
 
 def rewrite(path: Path) -> str:
@@ -39,7 +39,7 @@ def remove(path: Path) -> str:
 def test_a_file_that_changed_is_named(change: Callable[[Path], str], tmp_path: Path) -> None:
     path = tmp_path / "a"
     path.write_bytes(b"old")
-    with recording() as files, open_input(path):
+    with record_opened_files() as files, open_input(path):
         pass
     refuse_changed(files)
     says = change(path)
@@ -50,10 +50,10 @@ def test_a_file_that_changed_is_named(change: Callable[[Path], str], tmp_path: P
 def test_what_counts_is_the_file_that_was_opened_first(tmp_path: Path) -> None:
     path = tmp_path / "a"
     path.write_bytes(b"old")
-    with recording() as outer:
+    with record_opened_files() as outer:
         open_input(path).close()
         replace(path)
-        with recording() as inner:
+        with record_opened_files() as inner:
             open_input(path).close()
     refuse_changed(inner)
     with pytest.raises(FormatError):

@@ -4,7 +4,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from quantize_cli.cli.terminal.json import spelled
+from quantize_cli.cli.terminal.json import json_pieces
 from quantize_cli.formats.checkpoint import open_checkpoint
 from quantize_cli.formats.imatrix import read_imatrix
 from quantize_cli.formats.llama_logits import LlamaLogits, read_llama_logits
@@ -43,7 +43,7 @@ def _safetensors(folder: Path, name: str) -> None:
 def _checkpoint(folder: Path, name: str) -> None:
     found = open_checkpoint(folder)
     found.json("config.json")
-    "".join(spelled(describe(folder)))
+    "".join(json_pieces(describe(folder)))
 
 
 def _planned(path: Path) -> None:
@@ -66,7 +66,7 @@ def _tokens_of_checkpoint(folder: Path, name: str) -> None:
 
 
 def _container(folder: Path, name: str) -> None:
-    "".join(spelled(describe(folder / name)))
+    "".join(json_pieces(describe(folder / name)))
     _planned(folder / name)
 
 
@@ -104,7 +104,7 @@ def _llama_logits(folder: Path, name: str) -> None:
 
 def _recipe(folder: Path, name: str) -> None:
     found = recipe.from_file(folder / name)
-    recipe_text.spelled(found)
+    recipe_text.format_recipe(found)
 
 
 def _template(folder: Path, name: str) -> None:

@@ -5,14 +5,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from quantize_cli.budget.memory import besides
-from quantize_cli.budget.options import menu
+from quantize_cli.budget.memory import memory_besides_file
+from quantize_cli.budget.options import type_choices
 from quantize_cli.budget.rules import to_toml
 from quantize_cli.budget.search import OverBudgetError
 from quantize_cli.errors import ExitCode, UsageError
 from quantize_cli.model.source import Model, open_model
 from quantize_cli.pipeline import plan, recipe
-from quantize_cli.pipeline.budget import Budget, searched
+from quantize_cli.pipeline.budget import Budget, search_recipe
 from quantize_cli.progress import Report
 from tests.cli.console import MODEL
 from tests.runtime import synthetic
@@ -32,7 +32,7 @@ def chunks() -> np.ndarray:
     [("4.5GB", 4_500_000_000), ("500 MB", 500_000_000), ("8GiB", 8 << 30), ("123456", 123456), ("2k", 2000)],
 )
 def test_sizes_are_read_as_people_write_them(text: str, expected: int, model: Model) -> None:
-    assert Budget(size=text).nbytes(model, menu(model, {})) == expected
+    assert Budget(size=text).nbytes(model, type_choices(model, {})) == expected
 
 
 @pytest.mark.parametrize("text", ["", "GB", "-1GB", "0", "1e9", "4,5GB", "1ZB", "nan", "3IB", "９GB"])
@@ -54,7 +54,7 @@ def test_exactly_one_budget_is_given() -> None:
 
 def test_bits_per_weight_are_those_plan_counts() -> None:
     model = open_model(MODEL)
-    options = menu(model, {})  # of f16 throughout
+    options = type_choices(model, {})  # of f16 throughout
     made = plan.make(model, recipe.named("f16"))
     assert abs(Budget(bits_per_weight=made.bits_per_weight).nbytes(model, options) - made.nbytes) <= 1
 
@@ -62,16 +62,16 @@ def test_bits_per_weight_are_those_plan_counts() -> None:
 def test_memory_has_room_for_the_cache_besides_the_file(model: Model) -> None:
     budget, told = Budget(fits="100MB", context=64), list[str]()
     report = Report(note=told.append)
-    assert budget.nbytes(model, menu(model, {}), report) == 100_000_000 - besides(model, 64).nbytes
+    assert budget.nbytes(model, type_choices(model, {}), report) == 100_000_000 - memory_besides_file(model, 64).nbytes
     assert "f16 cache of 64 tokens" in told[0]
     with pytest.raises(OverBudgetError, match="leave none") as error:
-        Budget(fits="10MB").nbytes(model, menu(model, {}))
+        Budget(fits="10MB").nbytes(model, type_choices(model, {}))
     assert error.value.exit_code is ExitCode.ANSWER_IS_NO
 
 
 def test_the_recipe_found_is_the_one_saved_and_keeps_the_budget(model: Model, tmp_path: Path) -> None:
     path, told = tmp_path / "mine.toml", list[str]()
-    found, sensitivities = searched(model, Budget(bits_per_weight=7), chunks(), report=Report(note=told.append))
+    found, sensitivities = search_recipe(model, Budget(bits_per_weight=7), chunks(), report=Report(note=told.append))
     path.write_text(to_toml(found))
     read = recipe.from_file(path)
     made = plan.make(model, read, sensitivities.importance)
@@ -85,4 +85,4 @@ def test_the_recipe_found_is_the_one_saved_and_keeps_the_budget(model: Model, tm
 
 def test_a_budget_that_cannot_be_kept_names_the_smallest_file(model: Model) -> None:
     with pytest.raises(OverBudgetError, match="1000 bytes are too few, the smallest file that can be made has"):
-        searched(model, Budget(size="1kB"), chunks())
+        search_recipe(model, Budget(size="1kB"), chunks())

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from quantize_cli.errors import UsageError
-from quantize_cli.pipeline import convert, job, planned
+from quantize_cli.pipeline import convert, job, plan_conversion
 from quantize_cli.pipeline.job import Job
 from tests.cli.console import MODEL
 
@@ -58,10 +58,10 @@ def test_what_is_no_job_is_refused(written: str, told: str) -> None:
 @pytest.mark.parametrize("options", [{"bits": 4, "type": "q4_0"}, {"type": "q4_0", "size": "1MB"}])
 def test_two_ways_to_choose_the_recipe_are_refused(options: dict[str, Any]) -> None:
     with pytest.raises(UsageError, match="both choose the recipe"):
-        planned(Job(MODEL, **options))
+        plan_conversion(Job(MODEL, **options))
 
 
 @pytest.mark.parametrize("options", [{"context": 0}, {"chunks": 0}, {"special": True}, {"context": 256}])
 def test_options_on_texts_without_a_text_are_refused(options: dict[str, Any]) -> None:
     with pytest.raises(UsageError, match="there is no text to"):
-        planned(Job(MODEL, **options))
+        plan_conversion(Job(MODEL, **options))

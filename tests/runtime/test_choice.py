@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from quantize_cli.errors import InputError, UsageError
-from quantize_cli.runtime.sampler import REMEMBERED, Sampler, Sampling, candidates
+from quantize_cli.runtime.sampler import PENALTY_WINDOW, Sampler, Sampling, candidates
 from tests import oracle
 
 ALL = Sampling(temperature=1.0, top_k=0, top_p=1.0, min_p=0.0)
@@ -97,14 +97,14 @@ def test_a_repeat_penalty_makes_recent_tokens_less_likely() -> None:
     sampler = Sampler(Sampling(repeat_penalty=2.0))
     assert [sampler(logits) for _ in range(3)] == [1, 2, 1]
     fresh = Sampler(Sampling(repeat_penalty=2.0))
-    fresh.hear([0])
+    fresh.accept([0])
     assert fresh._penalized(logits).tolist() == [-2.0, 2.0, 1.5]
 
 
 def test_a_penalty_is_forgotten_in_time() -> None:
     logits = np.array([2.0, 1.9, 0.0], np.float32)
     sampler = Sampler(Sampling(repeat_penalty=2.0))
-    sampler.hear([0, *[2] * REMEMBERED])
+    sampler.accept([0, *[2] * PENALTY_WINDOW])
     assert sampler(logits) == 0
 
 

@@ -13,7 +13,7 @@ from quantize_cli.runtime.layer import FeedForward, Linear
 from quantize_cli.runtime.matrix import Matrix
 from quantize_cli.runtime.mixture import Mixture
 from quantize_cli.runtime.program import Threads
-from quantize_cli.runtime.recorder import Part, applied
+from quantize_cli.runtime.recorder import Part, apply_part
 from quantize_cli.runtime.transformer import from_model
 from tests.runtime.synthetic import Decoder, tokens, weights, write
 from tests.sources import Made
@@ -27,7 +27,7 @@ def linear(random: np.random.Generator, rows: int, columns: int) -> Linear:
 
 
 def of(part: Part, activations: np.ndarray) -> np.ndarray:
-    found = applied(part, np.atleast_2d(activations), Threads(1))
+    found = apply_part(part, np.atleast_2d(activations), Threads(1))
     return found.reshape(*activations.shape[:-1], -1)
 
 

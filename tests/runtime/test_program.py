@@ -13,7 +13,7 @@ from quantize_cli.formats.ggml import GgmlType
 from quantize_cli.runtime import barrier
 from quantize_cli.runtime.kernels import elementwise
 from quantize_cli.runtime.program import Program, Threads
-from quantize_cli.runtime.recorder import Tape
+from quantize_cli.runtime.recorder import Recorder
 from tests.runtime.kernels.machine import numbers
 
 STEPS = 50
@@ -36,37 +36,37 @@ def test_every_run_does_every_step_once(count: int) -> None:
     assert (y == 20 * STEPS).all()
 
 
-def products(tape: Tape, x: np.ndarray) -> list[np.ndarray]:
+def products(recorder: Recorder, x: np.ndarray) -> list[np.ndarray]:
     """Record three products of the same activations, of different sizes."""
     outs = []
     for rows in (40, 7, 90):
         stored = quants.encode(GgmlType.Q8_0, numbers(rows, rows, x.shape[1]))
         dot, out = dots.find(GgmlType.Q8_0), np.zeros((len(x), rows), np.float32)
         assert dot is not None
-        tape.multiply(stored, dot, x, out)
+        recorder.multiply(stored, dot, x, out)
         outs.append(out)
     return outs
 
 
 @pytest.mark.parametrize("tokens", [1, 9])
 def test_products_made_beside_each_other_are_those_made_alone(tokens: int) -> None:
-    x, alone = numbers(0, tokens, 64), Tape(Threads(1))
+    x, alone = numbers(0, tokens, 64), Recorder(Threads(1))
     expected = products(alone, x)
     alone.run()
-    tape = Tape(Threads(3))
-    outs = products(tape, x)
+    recorder = Recorder(Threads(3))
+    outs = products(recorder, x)
     for _ in range(3):
         for out in outs:
             out[:] = np.nan
-        tape.run()
+        recorder.run()
         assert all(np.array_equal(out, other) for out, other in zip(outs, expected, strict=True))
 
 
 @pytest.mark.parametrize("calls", [1, 2])
 def test_an_interrupted_program_can_be_run_again(calls: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    x, tape = numbers(0, 1, 64), Tape(Threads(3))
-    outs = products(tape, x)
-    tape.run()
+    x, recorder = numbers(0, 1, 64), Recorder(Threads(3))
+    outs = products(recorder, x)
+    recorder.run()
     expected = [out.copy() for out in outs]
     lead, done = barrier.lead, []
 
@@ -79,23 +79,23 @@ def test_an_interrupted_program_can_be_run_again(calls: int, monkeypatch: pytest
     with monkeypatch.context() as patched:
         patched.setattr(barrier, "lead", interrupted)
         with pytest.raises(KeyboardInterrupt):
-            program.run(tape.threads)
+            program.run(recorder.threads)
     assert (y < STEPS).all()
     y[:] = 0
-    program.run(tape.threads)
+    program.run(recorder.threads)
     assert (y == STEPS).all()
-    tape.run()
+    recorder.run()
     assert all(np.array_equal(out, other) for out, other in zip(outs, expected, strict=True))
 
 
 def test_claims_of_an_interrupted_program_are_put_back(monkeypatch: pytest.MonkeyPatch) -> None:
-    tape = Tape(Threads(2))
-    outs = products(tape, numbers(0, 1, 64))
+    recorder = Recorder(Threads(2))
+    outs = products(recorder, numbers(0, 1, 64))
     with monkeypatch.context() as patched:
         patched.setattr(barrier, "lead", interrupt)
         with pytest.raises(KeyboardInterrupt):
-            tape.run()
-    tape.run()
+            recorder.run()
+    recorder.run()
     assert all(np.abs(out).min() > 0 for out in outs)
 
 

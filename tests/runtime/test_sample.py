@@ -10,7 +10,7 @@ from quantize_cli.formats.ggml import GgmlType
 from quantize_cli.model.source import open_model
 from quantize_cli.runtime import generation
 from quantize_cli.runtime.cache import Cache
-from quantize_cli.runtime.generation import Text, generate
+from quantize_cli.runtime.generation import GeneratedText, generate
 from quantize_cli.runtime.transformer import Transformer, from_model
 from quantize_cli.tokenizers import load_tokenizer
 from tests import oracle
@@ -75,7 +75,7 @@ def test_a_prompt_read_in_parts_is_the_same_prompt(transformer: Transformer, mon
     assert list(generate(transformer, tokens(40), 20)) == whole
 
 
-def reads(text: Text, monkeypatch: pytest.MonkeyPatch) -> list[int]:
+def reads(text: GeneratedText, monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """How many tokens each call to the transformer reads, from now on."""
     counts: list[int] = []
     predict = Transformer.predict
@@ -89,7 +89,7 @@ def reads(text: Text, monkeypatch: pytest.MonkeyPatch) -> list[int]:
 
 
 def test_only_what_is_new_is_read_again(transformer: Transformer, monkeypatch: pytest.MonkeyPatch) -> None:
-    text, prompt = Text(transformer, 100), tokens(30).tolist()
+    text, prompt = GeneratedText(transformer, 100), tokens(30).tolist()
     made = list(text.continued(prompt, 5))
     longer = [*prompt, *made, 1, 2, 3]
     expected = list(generate(transformer, np.array(longer), 5))
@@ -102,7 +102,7 @@ def test_only_what_is_new_is_read_again(transformer: Transformer, monkeypatch: p
 def test_a_text_that_differs_early_is_read_from_there(
     transformer: Transformer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    text, prompt = Text(transformer, 100), tokens(30).tolist()
+    text, prompt = GeneratedText(transformer, 100), tokens(30).tolist()
     list(text.continued(prompt, 5))
     other = [*prompt[:10], 1 - prompt[10] % 2, *prompt[11:]]
     expected = list(generate(transformer, np.array(other), 5))
@@ -112,7 +112,7 @@ def test_a_text_that_differs_early_is_read_from_there(
 
 
 def test_an_interrupted_text_can_be_continued(transformer: Transformer, monkeypatch: pytest.MonkeyPatch) -> None:
-    text, prompt = Text(transformer, 100), tokens(30).tolist()
+    text, prompt = GeneratedText(transformer, 100), tokens(30).tolist()
     expected = list(generate(transformer, np.array(prompt), 5))
     with monkeypatch.context() as interrupted:
         interrupted.setattr(Transformer, "predict", interrupt)
@@ -130,13 +130,13 @@ def interrupt(*arguments: object) -> None:
 
 
 def test_a_text_ends_where_its_room_ends(transformer: Transformer) -> None:
-    assert len(list(Text(transformer, 12).continued(tokens(10).tolist(), 50))) == 2
+    assert len(list(GeneratedText(transformer, 12).continued(tokens(10).tolist(), 50))) == 2
 
 
 def test_4096_positions_take_no_more_than_the_cache_and_a_block(tmp_path: Path) -> None:
     decoder = Decoder("llama", context=4096)
     transformer = from_model(open_model(write(tmp_path / "model.gguf", decoder, weights(decoder))))
-    text = Text(transformer, 4096)
+    text = GeneratedText(transformer, 4096)
     list(text.continued(tokens(600).tolist(), 1))
     tracemalloc.start()
     list(text.continued(tokens(4090).tolist(), 6))

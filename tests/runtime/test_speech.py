@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 import pytest
 
-from quantize_cli.runtime.detokenizer import Speech
+from quantize_cli.runtime.detokenizer import StreamingDetokenizer
 
 
 def say(tokens: Sequence[int]) -> bytes:
@@ -12,9 +12,9 @@ def say(tokens: Sequence[int]) -> bytes:
     return bytes(tokens)
 
 
-def pieces(text: str, stops: Sequence[str] = (), drop: str = "") -> tuple[list[str], Speech]:
+def pieces(text: str, stops: Sequence[str] = (), drop: str = "") -> tuple[list[str], StreamingDetokenizer]:
     """What is said at each byte, and at the end."""
-    speech = Speech(say, stops, drop)
+    speech = StreamingDetokenizer(say, stops, drop)
     said = []
     for token in text.encode():
         said.append(speech.take(token))
@@ -28,7 +28,7 @@ def test_a_character_is_said_when_it_is_whole() -> None:
 
 
 def test_half_a_character_at_the_end_is_replaced() -> None:
-    speech = Speech(say)
+    speech = StreamingDetokenizer(say)
     assert [speech.take(0xC3), speech.finish()] == ["", "\ufffd"]
     assert speech.text == "\ufffd"
 

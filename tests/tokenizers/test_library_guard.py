@@ -13,7 +13,7 @@ from quantize_cli.errors import InputError
 from quantize_cli.formats.checkpoint import open_checkpoint
 from quantize_cli.formats.errors import FormatError
 from quantize_cli.model.source import open_model
-from quantize_cli.tokenizers import careful
+from quantize_cli.tokenizers import guard_libraries
 from quantize_cli.tokenizers.vocabulary import library_guard
 from quantize_cli.tokenizers.vocabulary.text_growth import MAX_NBYTES, longest_text_nbytes
 from tests import checkpoints, vocabularies
@@ -115,12 +115,12 @@ def test_only_unusual_files_get_a_trial_run(tmp_path: Path, monkeypatch: pytest.
 def test_other_errors_stay_what_they_are(tmp_path: Path) -> None:
     found = open_checkpoint(checkpoint(tmp_path))
     for error in (KeyError("k"), KeyboardInterrupt(), InputError("told")):
-        with pytest.raises(type(error)), careful(found):
+        with pytest.raises(type(error)), guard_libraries(found):
             raise error
 
 
 def test_standard_error_comes_back(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
-    with careful(open_checkpoint(checkpoint(tmp_path))):
+    with guard_libraries(open_checkpoint(checkpoint(tmp_path))):
         os.write(2, b"the library speaks")
     os.write(2, b"we speak")
     assert capfd.readouterr().err == "we speak"

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from quantize_cli.calibration.folding.folding import Folding, Reader, ScaleMapping
+from quantize_cli.calibration.folding.folding import Consumer, Folding, ScaleMapping
 from quantize_cli.calibration.rounding.rows import map_rows
 from quantize_cli.calibration.statistics.observer import Input, SecondMoments
 from quantize_cli.formats.ggml import FLOAT_TYPES, GgmlType
@@ -68,7 +68,7 @@ class Rounding:
                 squares += np.square(weights).sum(axis=0, dtype=np.float64)
         return np.sqrt(mapping.mean(squares) / max(1, rows))
 
-    def _rounded(self, mapping: ScaleMapping) -> list[Reader]:
+    def _rounded(self, mapping: ScaleMapping) -> list[Consumer]:
         return [reader for reader in mapping.readers if self.types.get(reader.name, GgmlType.F32) not in FLOAT_TYPES]
 
     def _of_reader(

@@ -18,7 +18,7 @@ from quantize_cli.model.source import Model
 from quantize_cli.model.tensor import Tensor
 from quantize_cli.quants import decode
 from quantize_cli.runtime.hyperparameters import Hyperparameters, read_hyperparameters
-from quantize_cli.runtime.watch import input_of
+from quantize_cli.runtime.observed_layer import input_of
 
 LARGEST = 32
 """No scale is larger than this or smaller than its inverse: a K-quant's block scales are float16, and those of rows
@@ -40,7 +40,7 @@ class Producer:
 
 
 @dataclass(frozen=True)
-class Reader:
+class Consumer:
     """A matrix that reads a mapping's channels, one column or several for each."""
 
     name: str
@@ -61,7 +61,7 @@ class ScaleMapping:
 
     channels: int
     producers: tuple[Producer, ...]
-    readers: tuple[Reader, ...]
+    readers: tuple[Consumer, ...]
     input: Input
     """All that passes this mapping."""
     shared: int = 1
@@ -143,17 +143,17 @@ def _mixture(present: frozenset[str], sizes: Hyperparameters, prefix: str) -> It
     names = {kind: f"{prefix}.ffn_{kind}_exps.weight" for kind in ("gate", "up", "down")}
     for number in range(mixing.count):
         sent = input_of(names["gate"]), number
-        readers += [Reader(names[kind], sent, number, mixing.count) for kind in ("gate", "up")]
+        readers += [Consumer(names[kind], sent, number, mixing.count) for kind in ("gate", "up")]
     yield _behind_norm(present, f"{prefix}.ffn_norm", sizes.width, tuple(readers))
     for number in range(mixing.count):
         inner = mixing.feed_forward
-        down = Reader(names["down"], (input_of(names["down"]), number), number, mixing.count)
+        down = Consumer(names["down"], (input_of(names["down"]), number), number, mixing.count)
         yield ScaleMapping(inner, (Producer(names["up"], number * inner),), (down,), down.input)
     if mixing.family.shared:
         yield _inner(present, prefix, mixing.shared_feed_forward, 0, "_shexp")
 
 
-def _behind_norm(present: frozenset[str], norm: str, width: int, readers: tuple[Reader, ...]) -> ScaleMapping:
+def _behind_norm(present: frozenset[str], norm: str, width: int, readers: tuple[Consumer, ...]) -> ScaleMapping:
     return ScaleMapping(width, _producers(present, norm, 0), readers, readers[0].input)
 
 
@@ -168,17 +168,17 @@ def _producers(present: frozenset[str], name: str, start: int) -> tuple[Producer
     return (Producer(f"{name}.weight", start), *([Producer(bias, start)] if bias in present else []))
 
 
-def _alike(names: Sequence[str]) -> tuple[Reader, ...]:
+def _alike(names: Sequence[str]) -> tuple[Consumer, ...]:
     """Matrices that are given the same, which is observed of the first."""
-    return tuple(Reader(f"{name}.weight", (input_of(f"{names[0]}.weight"), 0)) for name in names)
+    return tuple(Consumer(f"{name}.weight", (input_of(f"{names[0]}.weight"), 0)) for name in names)
 
 
-def alive(magnitudes: np.ndarray) -> np.ndarray:
+def live_channels(magnitudes: np.ndarray) -> np.ndarray:
     """Magnitudes (channels,) of at least 0 with those raised that are next to nothing: all above 0, f64."""
     return np.maximum(magnitudes.astype(np.float64), _DEAD * (magnitudes.max() or 1))
 
 
-def safe(wanted: np.ndarray) -> np.ndarray:
+def bounded_scales(wanted: np.ndarray) -> np.ndarray:
     """Positive numbers (..., channels) -> scales f32, in proportion, that can be folded.
 
     Their geometric mean is one before they are kept between 1 / LARGEST and LARGEST. They are no powers of two, which
@@ -211,12 +211,12 @@ class Folding:
             )
         return tensor
 
-    def rows(self, reader: Reader) -> tuple[int, int]:
+    def rows(self, reader: Consumer) -> tuple[int, int]:
         """The rows [start, stop) of its tensor that are the reader's matrix."""
         count = prod(self.tensor(reader.name).shape[-2:-1])
         return reader.number * count, (reader.number + 1) * count
 
-    def weights(self, reader: Reader, step: int = 1) -> Iterator[np.ndarray]:
+    def weights(self, reader: Consumer, step: int = 1) -> Iterator[np.ndarray]:
         """The reader's matrix, unscaled, of which only every `step`-th row: some rows at a time, (n, columns) f32."""
         tensor = self.tensor(reader.name)
         start, stop = self.rows(reader)

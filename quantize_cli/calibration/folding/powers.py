@@ -54,7 +54,7 @@ def _raise(x, exponent, out):
             store_some(out, row, whole, exponential(_logarithm(load_some(x, row, whole, rest)) * exponent), rest)
 
 
-def raised(x: np.ndarray, exponent: float) -> np.ndarray:
+def powers_of(x: np.ndarray, exponent: float) -> np.ndarray:
     """Numbers of at least 0 (..., n) f32 to a power, off by a few millionths; those below 1e-38 count as so much."""
     matrix = np.ascontiguousarray(x, np.float32).reshape(-1, x.shape[-1])
     out = np.empty_like(matrix)

@@ -16,9 +16,9 @@ def encode(type_: GgmlType, weights: np.ndarray, importance: np.ndarray | None =
     if not windows.has_codes(type_):
         return quants.encode(type_, weights, importance)
     quants.refuse_without(importance, type_)
-    parts, error = windows.alone(type_, weights, importance)
+    parts, error = windows.without_feedback(type_, weights, importance)
     costs = np.ones(weights.shape[1], np.float32) if importance is None else importance
     for codes, window in zip(parts, windows.windows(weights.shape[1], type_), strict=True):
         left = np.ascontiguousarray(error[:, window])
         windows.improve_window(codes, left * costs[window], np.diag(costs[window]), left, windows.ALL)
-    return windows.packed(parts)
+    return windows.pack_windows(parts)

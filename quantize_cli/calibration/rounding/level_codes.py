@@ -108,7 +108,7 @@ def columns_of(arrays: Iterable[np.ndarray], columns: int, window: slice) -> Ite
         yield values[:, window.start // each : window.stop // each].copy()
 
 
-def searched(type_: GgmlType, weights: np.ndarray, importance: np.ndarray | None) -> Codes:
+def reference_codes(type_: GgmlType, weights: np.ndarray, importance: np.ndarray | None) -> Codes:
     """The reference's own choice for weights (rows, columns) f32 of columns that cost `importance` (columns,)."""
     quant, rows, grid = quants.find(type_), len(weights), grid_of(type_)
     codes = quant.quantize(np.ascontiguousarray(weights), importance)

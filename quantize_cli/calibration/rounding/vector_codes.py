@@ -97,7 +97,7 @@ class RunCodes:
         return int(lattice.signs), lattice.choices, np.ascontiguousarray(lattice.points.T)
 
 
-def searched(type_: GgmlType, weights: np.ndarray, importance: np.ndarray | None) -> RunCodes:
+def reference_codes(type_: GgmlType, weights: np.ndarray, importance: np.ndarray | None) -> RunCodes:
     """The reference's own choice for weights (rows, columns) f32 of columns that cost `importance` (columns,)."""
     quant, rows, lattice = quants.find(type_), len(weights), lattice_of(type_)
     codes = quant.quantize(np.ascontiguousarray(weights), importance)
@@ -107,7 +107,7 @@ def searched(type_: GgmlType, weights: np.ndarray, importance: np.ndarray | None
         point += np.repeat(codes["down"], runs, axis=1).astype(np.int16) * np.int16(len(lattice.points) // 2)
         sign = np.zeros((len(codes), point.shape[1]), np.uint8)
     else:
-        sign = quants.with_eighth(codes["sign"]) if lattice.signs is Signs.EVEN else codes["sign"]
+        sign = quants.with_parity_sign(codes["sign"]) if lattice.signs is Signs.EVEN else codes["sign"]
     value = lattice.points[point].reshape(rows, -1)
     negative = np.unpackbits(sign, axis=1, bitorder="little").reshape(rows, -1).astype(bool)
     return RunCodes(

@@ -40,11 +40,11 @@ def has_codes(type_: GgmlType) -> bool:
 
 def searched(type_: GgmlType, weights: np.ndarray, importance: np.ndarray | None) -> Chosen:
     """The reference's own choice for weights (rows, columns) f32 of columns that cost `importance` (columns,)."""
-    search = level_codes.searched if has_grid(type_) else vector_codes.searched
+    search = level_codes.reference_codes if has_grid(type_) else vector_codes.reference_codes
     return search(type_, weights, importance)
 
 
-def carried(type_: GgmlType, wanted: np.ndarray, inputs: Inputs) -> tuple[list[Chosen], np.ndarray]:
+def with_feedback(type_: GgmlType, wanted: np.ndarray, inputs: Inputs) -> tuple[list[Chosen], np.ndarray]:
     """Wanted weights (rows, n) f32 rounded with feedback: the codes of each window, and the error (rows, n) f32."""
     carry, conditional = inputs.factors
     error = np.zeros_like(wanted)
@@ -80,7 +80,9 @@ def carried_between_blocks(type_: GgmlType, wanted: np.ndarray, inputs: Inputs) 
     return np.concatenate(found, axis=1)
 
 
-def alone(type_: GgmlType, weights: np.ndarray, importance: np.ndarray | None) -> tuple[list[Chosen], np.ndarray]:
+def without_feedback(
+    type_: GgmlType, weights: np.ndarray, importance: np.ndarray | None
+) -> tuple[list[Chosen], np.ndarray]:
     """The reference's choice for weights (rows, n) f32: the codes of each window, and the error (rows, n) f32."""
     error = np.empty_like(weights)
     whole = searched(type_, weights, importance)
@@ -108,6 +110,6 @@ def improve_window(codes: Chosen, gradient: np.ndarray, moments: np.ndarray, err
     codes.descend(gradient, moments, error, changing, _ROUNDS)
 
 
-def packed(parts: Sequence[Chosen]) -> np.ndarray:
+def pack_windows(parts: Sequence[Chosen]) -> np.ndarray:
     """Windows side by side as rows of a file, (rows, row bytes) u8."""
     return np.concatenate([codes.pack() for codes in parts], axis=1)

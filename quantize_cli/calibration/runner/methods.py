@@ -73,7 +73,7 @@ class Methods:
         """
         assert self._rounding.round_rows is not None
         job = sequence.SequenceJob(model, types, chunks, self._rounding.round_rows, threads)
-        return partial(sequence.rounded, job), job.unreached
+        return partial(sequence.rounded, job), job.experts_without_tokens
 
     def rounder(self, second: np.ndarray, threads: int) -> Callable[[GgmlType, np.ndarray], np.ndarray]:
         """What rounds weights as the sequence does, for inputs with second moments (columns, columns)."""
@@ -127,7 +127,7 @@ def _refuse_best(names: Sequence[str]) -> None:
 
 
 covered = sequence.covered
-FED = tuple(
+ERROR_FEEDBACK_TYPES = tuple(
     GgmlType[name]
     for name in (
         "IQ1_M", "IQ2_XXS", "IQ2_XS", "IQ2_S", "Q2_K", "IQ3_XXS", "IQ3_S", "Q3_K", "IQ4_XS", "Q4_K", "Q5_K", "Q6_K",
@@ -137,7 +137,7 @@ FED = tuple(
 """Types in which errors are carried from weight to weight, each the best of its size somewhere."""
 
 
-def guided(model: Model, methods: Methods) -> frozenset[str]:
+def sequential_tensors(model: Model, methods: Methods) -> frozenset[str]:
     """Names of tensors that a sequence can round in any type, as it knows what they multiply."""
     if not methods.is_sequential:
         return frozenset()

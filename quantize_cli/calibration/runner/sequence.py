@@ -32,10 +32,10 @@ from quantize_cli.quants import decode
 from quantize_cli.runtime.layer import Layer
 from quantize_cli.runtime.layer_runner import LayerRunner, RecordLayer
 from quantize_cli.runtime.matrix import release
+from quantize_cli.runtime.observed_layer import observed_layer
 from quantize_cli.runtime.parts import Parts, read_layer
-from quantize_cli.runtime.recorder import applied
+from quantize_cli.runtime.recorder import apply_part
 from quantize_cli.runtime.transformer import Recording, Transformer, from_model
-from quantize_cli.runtime.watch import watched_layer
 
 
 @dataclass(frozen=True)
@@ -51,9 +51,9 @@ class _Stage:
 
 def _record_projections(transformer: Transformer, recording: Recording, layer: Layer) -> None:
     """Queries, keys and values, without the attention that follows."""
-    x = layer.attention_norm.record(recording.tape, recording.stream)
+    x = layer.attention_norm.record(recording.recorder, recording.stream)
     for projection in (layer.query, layer.key, layer.value):
-        projection.record(recording.tape, x)
+        projection.record(recording.recorder, x)
 
 
 _ATTENTION, _FEED_FORWARD = Transformer.record_attention, Transformer.record_feed_forward
@@ -87,7 +87,7 @@ class SequenceJob:
     """(sequences, context) i32."""
     round_rows: RoundRows
     threads: int | None = None
-    unreached: dict[str, tuple[int, ...]] = field(default_factory=dict)
+    experts_without_tokens: dict[str, tuple[int, ...]] = field(default_factory=dict)
     """Filled while it is rounded: by name, the experts that the text gave nothing."""
 
 
@@ -192,9 +192,9 @@ class _SequentialRounding:
             release(path)
 
     def _note_unreached(self, name: str, observed: StageInputs) -> None:
-        idle = observed.unreached(name, self._parts(name)) if self._parts(name) > 1 else ()
+        idle = observed.experts_without_tokens(name, self._parts(name)) if self._parts(name) > 1 else ()
         if idle:
-            self._job.unreached[name] = idle
+            self._job.experts_without_tokens[name] = idle
 
     def output(self) -> Rounded:
         original, quantized = (self._normed(stream) for stream in self._streams)
@@ -215,7 +215,7 @@ class _SequentialRounding:
 
         inputs, shown = StageInputs(), frozenset(names).__contains__
         runs = [
-            self._runner.record(watched_layer(layer, observer, shown, multiplied), record=stage.record)
+            self._runner.record(observed_layer(layer, observer, shown, multiplied), record=stage.record)
             for layer, observer, multiplied in (
                 (original, inputs.original, (lambda name: True) if stage.ends_half else is_before),
                 (quantized, inputs.quantized, is_before),
@@ -229,7 +229,7 @@ class _SequentialRounding:
         return inputs
 
     def _normed(self, stream: np.ndarray) -> np.ndarray:
-        return applied(self._float.norm, stream, self._float.threads)
+        return apply_part(self._float.norm, stream, self._float.threads)
 
     # --- what it becomes -----------------------------------------------------------------------------------------
 

@@ -8,15 +8,15 @@ from pathlib import Path
 import numpy as np
 
 from quantize_cli.calibration.statistics.collector import Collector, Shapes, fingerprint, shapes_of
-from quantize_cli.calibration.statistics.merge import FileToMerge, added, file_name, fitted, open_to_merge
-from quantize_cli.calibration.statistics.thinness import doubts
+from quantize_cli.calibration.statistics.coverage import coverage_warnings
+from quantize_cli.calibration.statistics.merge import FileToMerge, file_name, fit_shapes, merged, open_to_merge
 from quantize_cli.errors import InputError, UsageError, not_written
 from quantize_cli.evaluation import context as contexts
 from quantize_cli.evaluation.corpus import Reading, read_texts
-from quantize_cli.evaluation.subject import Subject, open_subject
+from quantize_cli.evaluation.evaluated_model import EvaluatedModel, open_evaluated_model
 from quantize_cli.formats.imatrix import ImportanceFile, imatrix_bytes, read_imatrix
-from quantize_cli.formats.output import ANY_FILE, Guard, replacing
-from quantize_cli.formats.reference import LEAST_CONTEXT
+from quantize_cli.formats.output import MAY_OVERWRITE, OverwriteGuard, atomic_file
+from quantize_cli.formats.reference import MIN_CONTEXT
 from quantize_cli.formats.source import refuse_changed
 from quantize_cli.tokenizers import load_tokenizer
 
@@ -25,7 +25,7 @@ _LONGEST_CONTEXT = (1 << 31) - 1
 
 
 @dataclass(frozen=True)
-class Request:
+class CollectionRequest:
     """What is to be collected, and where to."""
 
     model: Path
@@ -42,16 +42,16 @@ class Request:
     """Chunks."""
     special: bool = False
     """Control tokens in the texts are read as such."""
-    guard: Guard = ANY_FILE
+    guard: OverwriteGuard = MAY_OVERWRITE
     """Of `output`."""
 
 
 @dataclass(frozen=True)
-class Prepared:
+class PreparedCollection:
     """A request whose files are there and fit together."""
 
-    request: Request
-    subject: Subject
+    request: CollectionRequest
+    subject: EvaluatedModel
     shapes: Shapes
     chunks: np.ndarray = field(repr=False)
     """(chunks, context) of tokens."""
@@ -67,7 +67,7 @@ class Prepared:
         return 0 if self.begun is None else self.begun.chunks
 
 
-def prepare(request: Request, note: Callable[[str], None]) -> Prepared:
+def prepare(request: CollectionRequest, note: Callable[[str], None]) -> PreparedCollection:
     """Open everything, telling `note` of what takes long.
 
     QuantizeError or FormatError for what is missing, damaged, or does not fit together.
@@ -77,38 +77,38 @@ def prepare(request: Request, note: Callable[[str], None]) -> Prepared:
     if request.special and not request.texts:
         raise UsageError("--special: there is no text to read", hint="--text FILE")
     begun = read_imatrix(request.output) if request.resume and request.output.exists() else None
-    subject = open_subject(request.model)
+    subject = open_evaluated_model(request.model)
     shapes = shapes_of(subject.transformer, request.process_output)
     asked = request.context if request.context is not None or begun is None else begun.context or None
     context = _context(asked, subject)
-    others = tuple(open_to_merge(path, shapes, asked or contexts.USUAL) for path in request.merge)
+    others = tuple(open_to_merge(path, shapes, asked or contexts.DEFAULT_CONTEXT) for path in request.merge)
     chunks, found = np.empty((0, context), np.int32), list[str]()
     if request.texts:
         reading = Reading(request.special, found.append)
         tokenizer = load_tokenizer(subject.model.metadata)
         chunks, _ = read_texts(request.texts, tokenizer, context, request.limit, reading)
-        found += contexts.beyond(context, [subject.model])
-        found += doubts(chunks, {name: columns for name, (_, columns) in shapes.items()}, subject.vocabulary)
+        found += contexts.long_context_warnings(context, [subject.model])
+        found += coverage_warnings(chunks, {name: columns for name, (_, columns) in shapes.items()}, subject.vocabulary)
         subject.transformer.prepare(note)
     digest = fingerprint(subject)
     if begun is not None:
         _refuse_to_resume(request, begun, digest, chunks)
-        begun = replace(begun, entries=fitted(request.output, begun, shapes))
+        begun = replace(begun, entries=fit_shapes(request.output, begun, shapes))
     warnings = (*_warnings(request, subject, others), *found)
-    return Prepared(request, subject, shapes, chunks, begun, others, digest, warnings)
+    return PreparedCollection(request, subject, shapes, chunks, begun, others, digest, warnings)
 
 
-def _context(asked: int | None, subject: Subject) -> int:
+def _context(asked: int | None, subject: EvaluatedModel) -> int:
     """Tokens of a chunk; UsageError when they are too few or too many."""
-    context = contexts.chosen(asked, [subject.model])
-    if context < LEAST_CONTEXT:
-        raise UsageError(f"a context of {context} tokens is too short, at least {LEAST_CONTEXT} are needed")
+    context = contexts.chunk_tokens(asked, [subject.model])
+    if context < MIN_CONTEXT:
+        raise UsageError(f"a context of {context} tokens is too short, at least {MIN_CONTEXT} are needed")
     if context > _LONGEST_CONTEXT:
         raise UsageError(f"a context of {context} tokens is too long, at most {_LONGEST_CONTEXT} are possible")
     return context
 
 
-def _refuse_to_resume(request: Request, begun: ImportanceFile, model: str, chunks: np.ndarray) -> None:
+def _refuse_to_resume(request: CollectionRequest, begun: ImportanceFile, model: str, chunks: np.ndarray) -> None:
     """InputError when the chunks in the file are not the first of those to be run, or cannot be told."""
     path, count, context = request.output, len(chunks), chunks.shape[1]
     if not begun.tokens or any(entry.sums is None for entry in begun.entries.values()):
@@ -131,7 +131,7 @@ def _digest(chunks: np.ndarray) -> str:
     return hashlib.sha256(chunks.astype("<i4").tobytes()).hexdigest()
 
 
-def _warnings(request: Request, subject: Subject, others: tuple[FileToMerge, ...]) -> tuple[str, ...]:
+def _warnings(request: CollectionRequest, subject: EvaluatedModel, others: tuple[FileToMerge, ...]) -> tuple[str, ...]:
     found = list(subject.model.warnings)
     if request.process_output and subject.transformer.output.matrix is subject.transformer.embedding:
         found.append(
@@ -145,7 +145,7 @@ def _warnings(request: Request, subject: Subject, others: tuple[FileToMerge, ...
     return tuple(found)
 
 
-def run(prepared: Prepared, advance: Callable[[int], None]) -> ImportanceFile:
+def run(prepared: PreparedCollection, advance: Callable[[int], None]) -> ImportanceFile:
     """Collect what was prepared and write it, at the end and now and then before; `advance` is told of each chunk.
 
     What is written before the end lacks the files to be merged, so that it can be resumed with them.
@@ -162,13 +162,13 @@ def run(prepared: Prepared, advance: Callable[[int], None]) -> ImportanceFile:
         advance(1)
     found = _collected(prepared, collector, total)
     if prepared.others:
-        found = added(found, prepared.others)
+        found = merged(found, prepared.others)
     refuse_changed(prepared.subject.model.files)
     _save(request.output, found, guard)
     return found
 
 
-def _collected(prepared: Prepared, collector: Collector, count: int) -> ImportanceFile:
+def _collected(prepared: PreparedCollection, collector: Collector, count: int) -> ImportanceFile:
     """What is known after `count` chunks."""
     chunks = prepared.chunks
     return ImportanceFile(
@@ -177,11 +177,11 @@ def _collected(prepared: Prepared, collector: Collector, count: int) -> Importan
     )  # fmt: skip
 
 
-def _save(path: Path, file: ImportanceFile, guard: Guard) -> Guard:
+def _save(path: Path, file: ImportanceFile, guard: OverwriteGuard) -> OverwriteGuard:
     """Write the file; gives the guard under which it is written again."""
     data = imatrix_bytes(file)
     try:
-        with replacing(path, len(data), guard) as output:
+        with atomic_file(path, len(data), guard) as output:
             output.write(data, 0)
             return replace(guard, own=output.file)
     except OSError as error:

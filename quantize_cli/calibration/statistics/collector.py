@@ -8,13 +8,13 @@ import numpy as np
 
 from quantize_cli.calibration.statistics.observer import Observer
 from quantize_cli.errors import InputError
-from quantize_cli.evaluation.subject import Subject
-from quantize_cli.formats.imatrix import Entry, ImportanceFile, as_stored
+from quantize_cli.evaluation.evaluated_model import EvaluatedModel
+from quantize_cli.formats.imatrix import Entry, ImportanceFile, to_file_precision
 from quantize_cli.formats.quoted import quoted
 from quantize_cli.model.source import Model
 from quantize_cli.pipeline.plan import Importance
+from quantize_cli.runtime.observed_layer import input_of, observed_shapes, observed_transformer
 from quantize_cli.runtime.transformer import Transformer, from_model
-from quantize_cli.runtime.watch import input_of, watched, watched_shapes
 
 Shapes = dict[str, tuple[int, int]]
 """(matrices, columns) by weight name."""
@@ -30,14 +30,14 @@ def shapes_of(transformer: Transformer, process_output: bool) -> Shapes:
     Those are all matrices of the layers, and the output if it is wanted and a matrix of its own: where the token
     embedding stands in for it, llama-imatrix knows it by that name and passes it over.
     """
-    shapes = watched_shapes(transformer)
+    shapes = observed_shapes(transformer)
     output = transformer.output.matrix.tensor
     if process_output and output.name == OUTPUT:
         shapes[OUTPUT] = 1, output.columns
     return shapes
 
 
-def fingerprint(subject: Subject) -> str:
+def fingerprint(subject: EvaluatedModel) -> str:
     """SHA-256 of the vocabulary and of each tensor's name, shape, type and first row: enough to tell models apart."""
     digest = hashlib.sha256(subject.digest)
     for tensor in subject.model.tensors:
@@ -80,7 +80,7 @@ class StoredSums:
             wide = x[start : start + step].astype(np.float64)
             sums += wide.sum(axis=0)
             squares += np.square(wide, out=wide).sum(axis=0)
-        self.squares, self.sums = as_stored(squares), as_stored(sums)
+        self.squares, self.sums = to_file_precision(squares), to_file_precision(sums)
         self.count += len(x)
 
 
@@ -93,7 +93,7 @@ class Collector:
 
     def __init__(self, path: Path, transformer: Transformer, shapes: Shapes, begun: dict[str, Entry] | None) -> None:
         self._path, self._shapes, self._chunk = path, shapes, 0
-        self._transformer = watched(transformer, self._add)
+        self._transformer = observed_transformer(transformer, self._add)
         self._observer = Observer()
         self._sums = self._observer.collect(StoredSums)
         for name, entry in (begun or {}).items():

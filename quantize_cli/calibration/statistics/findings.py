@@ -19,7 +19,7 @@ class Finding:
     columns: int
     inputs: int
     """Activations that its matrices were given in all."""
-    unreached: tuple[int, ...]
+    experts_without_tokens: tuple[int, ...]
     """Matrices that were given none: experts."""
     outliers: int
     """Channels of all matrices that are."""
@@ -31,7 +31,7 @@ class Finding:
     @property
     def coverage(self) -> float:
         """The share of matrices that were given something."""
-        return 1 - len(self.unreached) / self.matrices
+        return 1 - len(self.experts_without_tokens) / self.matrices
 
 
 def find(entries: dict[str, Entry]) -> tuple[Finding, ...]:
@@ -45,7 +45,7 @@ def _find(name: str, entry: Entry) -> Finding:
     matrices, columns = ratios.shape
     return Finding(
         name, matrices, columns, int(entry.counts.sum()),
-        unreached=tuple(np.flatnonzero(entry.counts == 0).tolist()),
+        experts_without_tokens=tuple(np.flatnonzero(entry.counts == 0).tolist()),
         outliers=int((ratios > OUTLIER).sum()),
         worst=(worst // columns, worst % columns),
         worst_ratio=float(ratios.flat[worst]),

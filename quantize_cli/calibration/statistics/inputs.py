@@ -26,7 +26,7 @@ class Inputs:
     """H (n, n) f64, not damped."""
     shift: np.ndarray | None = None
     """(F - X)^T X (n, n) f64 in the same scale, F being the float model's inputs and X the quantized one's; or None."""
-    owed: np.ndarray | None = None
+    residual: np.ndarray | None = None
     """(G - Y)^T X (rows, n) f64, G and Y being what the product is added to; or None."""
 
     def prepare(self) -> None:
@@ -59,8 +59,8 @@ class Inputs:
         if self.shift is None:
             return weights
         missing = multiply(weights, self._shift)
-        if self.owed is not None:
-            missing += np.float32(_PAID) * self.owed[first : first + len(weights)].astype(np.float32)
+        if self.residual is not None:
+            missing += np.float32(_PAID) * self.residual[first : first + len(weights)].astype(np.float32)
         wanted: np.ndarray = weights + multiply(missing, self._inverse)
         return wanted
 
@@ -86,7 +86,7 @@ def of_moments(found: Moments) -> Inputs:
     scale = found.second.diagonal().mean()
     if not scale:
         return Inputs(np.eye(len(found.second)))
-    for sums in (found.second, found.shift, found.owed):
+    for sums in (found.second, found.shift, found.residual):
         if sums is not None:
             sums /= scale
-    return Inputs(found.second, found.shift, found.owed)
+    return Inputs(found.second, found.shift, found.residual)

@@ -7,7 +7,7 @@ import numpy as np
 from quantize_cli.calibration.statistics.inputs import Inputs, of_moments
 from quantize_cli.calibration.statistics.moments import Moments
 from quantize_cli.calibration.statistics.observer import Input, Latest, Observer
-from quantize_cli.runtime.watch import input_of
+from quantize_cli.runtime.observed_layer import input_of
 
 _STACKED = "_exps"
 _SHARE = 0.25
@@ -54,7 +54,7 @@ class StageInputs:
             scale = float(second.diagonal().mean())
             yield Inputs(second / scale if scale else np.eye(columns))
 
-    def unreached(self, name: str, matrices: int) -> tuple[int, ...]:
+    def experts_without_tokens(self, name: str, matrices: int) -> tuple[int, ...]:
         """Those of a tensor's matrices that were given nothing: experts."""
         return tuple(number for number in range(matrices) if (input_of(name), number) not in self._moments)
 

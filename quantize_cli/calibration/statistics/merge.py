@@ -8,7 +8,7 @@ import numpy as np
 
 from quantize_cli.calibration.statistics.collector import OUTPUT, Shapes
 from quantize_cli.errors import InputError
-from quantize_cli.formats.imatrix import Entry, ImportanceFile, as_stored, read_imatrix
+from quantize_cli.formats.imatrix import Entry, ImportanceFile, read_imatrix, to_file_precision
 from quantize_cli.formats.quoted import quoted
 
 
@@ -30,11 +30,11 @@ def open_to_merge(path: Path, shapes: Shapes, context: int) -> FileToMerge:
     """
     file = read_imatrix(path)
     if file.counts_chunks:
-        return FileToMerge(path, file, fitted(path, file, shapes, context), context)
-    return FileToMerge(path, file, fitted(path, file, shapes), file.context)
+        return FileToMerge(path, file, fit_shapes(path, file, shapes, context), context)
+    return FileToMerge(path, file, fit_shapes(path, file, shapes), file.context)
 
 
-def fitted(path: Path, file: ImportanceFile, shapes: Shapes, scale: int = 1) -> dict[str, Entry]:
+def fit_shapes(path: Path, file: ImportanceFile, shapes: Shapes, scale: int = 1) -> dict[str, Entry]:
     """The entries in the shapes of the model, sums and counts times `scale`; InputError where they do not fit."""
     for name in sorted(set(shapes) ^ set(file.entries)):
         lacks, has = ("no entry", "one") if name in shapes else ("an entry", "none")
@@ -61,7 +61,7 @@ def _reshaped(path: Path, name: str, entry: Entry, shape: tuple[int, int], scale
     )
 
 
-def added(own: ImportanceFile, others: Sequence[FileToMerge]) -> ImportanceFile:
+def merged(own: ImportanceFile, others: Sequence[FileToMerge]) -> ImportanceFile:
     """The sums and counts of all. Means are kept if all have them; where a run of it could go on is not known.
 
     The number of chunks is that of all, and their size what all agree on, or else 0: not known. llama-imatrix states
@@ -79,8 +79,8 @@ def added(own: ImportanceFile, others: Sequence[FileToMerge]) -> ImportanceFile:
 
 def _sum(one: Entry, other: Entry) -> Entry:
     both = one.sums is not None and other.sums is not None
-    sums = as_stored(one.sums + other.sums) if both else None  # type: ignore[operator]
-    return Entry(as_stored(one.squares + other.squares), one.counts + other.counts, sums)
+    sums = to_file_precision(one.sums + other.sums) if both else None  # type: ignore[operator]
+    return Entry(to_file_precision(one.squares + other.squares), one.counts + other.counts, sums)
 
 
 def file_name(path: str) -> str:

@@ -18,7 +18,7 @@ class Moments:
         """X^T X."""
         self.shift: np.ndarray | None = None
         """(F - X)^T X (columns, columns); None if there are no F for the same tokens."""
-        self.owed: np.ndarray | None = None
+        self.residual: np.ndarray | None = None
         """(G - Y)^T X (rows, columns); None as before, or if there is no stream."""
 
     def add(self, x: np.ndarray, original: np.ndarray | None = None, residual: np.ndarray | None = None) -> None:
@@ -28,7 +28,7 @@ class Moments:
         if original is not None:
             self.shift = _added(self.shift, original - x, x)
             if residual is not None:
-                self.owed = _added(self.owed, residual, x)
+                self.residual = _added(self.residual, residual, x)
 
 
 def _added(total: np.ndarray | None, left: np.ndarray, right: np.ndarray) -> np.ndarray:

@@ -9,8 +9,8 @@ from quantize_cli.jit.matrices import add_gram
 from quantize_cli.machine import processors
 from quantize_cli.model.source import Model
 from quantize_cli.runtime.layer_runner import LayerRunner
+from quantize_cli.runtime.observed_layer import Chosen, input_of, observed_layer
 from quantize_cli.runtime.transformer import Transformer, from_model
-from quantize_cli.runtime.watch import Chosen, input_of, watched_layer
 
 Input = tuple[str, int]
 """What a matrix is given: its name as `input_of` has it, and the matrix's number in its tensor."""
@@ -146,7 +146,7 @@ class ObservedLayers:
 
         The text is then behind the layer, unless it is to `stay` in front of it.
         """
-        layer = watched_layer(self.runner.transformer.layers[self._next], observer, shown)
+        layer = observed_layer(self.runner.transformer.layers[self._next], observer, shown)
         self.runner.record(layer).run_all(self.stream.copy() if stay else self.stream)
         self._next += not stay
 

@@ -6,7 +6,7 @@ _SHOWN_DIGITS = 16
 _DIGEST = re.compile("[0-9a-f]{64}")
 
 
-def shown(stated: object) -> str:
+def claim_lines(stated: object) -> str:
     """A digest by its first digits, a figure with its interval, anything else as it is."""
     if isinstance(stated, list):
         value, low, high = stated

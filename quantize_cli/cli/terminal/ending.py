@@ -54,10 +54,10 @@ def status_of(error: BaseException, wants_traceback: bool = False) -> int:
     return _tell(error, wants_traceback)
 
 
-def say_unkept() -> None:
+def report_uncached_kernels() -> None:
     """Whether kernels had to be compiled that could not be kept."""
     kept = sys.modules.get("quantize_cli.jit.kernel_cache")
-    if kept is not None and (reason := kept.unkept()):
+    if kept is not None and (reason := kept.uncached_reason()):
         sys.stderr.write(f"warning: compiled kernels are not kept for next time: {printable(reason)}\n")
 
 

@@ -12,7 +12,7 @@ _AT_ONCE = 1 << 12
 """Numbers of an array that are converted to Python's at a time."""
 
 
-def spelled(value: object, newline: str = "\n") -> Iterator[str]:
+def json_pieces(value: object, newline: str = "\n") -> Iterator[str]:
     """What `json.dumps` spells with an indent of one, in pieces.
 
     Numpy values are spelled as Python's, and numbers JSON has no word for as text. Any iterable is an array.
@@ -30,7 +30,7 @@ def _enclosed(brackets: str, parts: Iterable[tuple[str, object]], newline: str) 
     before = brackets[0]
     for key, item in parts:
         yield before + newline + " " + key
-        yield from spelled(item, newline + " ")
+        yield from json_pieces(item, newline + " ")
         before = ","
     yield brackets if before != "," else newline + brackets[1]
 

@@ -6,13 +6,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from quantize_cli.cli.terminal.text import note, print_table
-from quantize_cli.pipeline.outputs import Outputs, write_whole
+from quantize_cli.pipeline.outputs import Outputs, write_file
 
 if TYPE_CHECKING:
     from quantize_cli.evaluation.bootstrap import Estimate
-    from quantize_cli.evaluation.evaluation import Evaluation, Measured
+    from quantize_cli.evaluation.evaluation import Evaluation, ModelResult
     from quantize_cli.evaluation.summary import Comparison, Summary
-    from quantize_cli.formats.output import Guard
+    from quantize_cli.formats.output import OverwriteGuard
     from quantize_cli.report.pages import Column
 
 ESTIMATES = ("perplexity_ratio", "kld_mean", "kld_median", "kld_p90", "kld_p95", "kld_p99", "kld_p999", "top1",
@@ -35,7 +35,7 @@ def summary_json(summary: "Summary") -> dict[str, object]:
     return {**perplexity_json(summary), **estimates_json(summary.comparison)}
 
 
-def texts_json(evaluation: "Evaluation", model: "Measured") -> list[dict[str, object]]:
+def texts_json(evaluation: "Evaluation", model: "ModelResult") -> list[dict[str, object]]:
     """The model's figures on each text."""
     return [
         {"text": name, **summary_json(summary)}
@@ -98,9 +98,9 @@ def interval(estimate: "Estimate", digits: int, scale: float = 1.0, unit: str = 
     return f"{low * scale:.{digits}f} to {high * scale:.{digits}f}{unit}"
 
 
-def write_report(path: Path, content: str | bytes, guard: "Guard") -> None:
+def write_report(path: Path, content: str | bytes, guard: "OverwriteGuard") -> None:
     """Write the whole file, or leave it as it was. Characters that no file can hold are escaped."""
-    write_whole(path, content if isinstance(content, bytes) else content.encode("utf-8", "backslashreplace"), guard)
+    write_file(path, content if isinstance(content, bytes) else content.encode("utf-8", "backslashreplace"), guard)
 
 
 def columns_of(rows: "Sequence[Mapping[str, str]]") -> "list[Column]":

@@ -23,17 +23,17 @@ def note(message: str) -> None:
     sys.stderr.write(f"{printable(message)}\n")
 
 
-def harmless(text: str) -> str:
+def escape_controls(text: str) -> str:
     """Text a model wrote with what a terminal would obey escaped; lines and tabs stay."""
     return "".join(repr(c)[1:-1] if category(c) == "Cc" and c not in "\n\t" else c for c in text)
 
 
 def print_json(document: Mapping[str, object]) -> None:
     """One document on stdout."""
-    from quantize_cli.cli.terminal.json import spelled
+    from quantize_cli.cli.terminal.json import json_pieces
 
     # Half a character, as a file name of other than UTF-8 has, and what the stream's encoding lacks are escaped.
-    sys.stdout.writelines(_encodable(piece) for piece in spelled(document))
+    sys.stdout.writelines(_encodable(piece) for piece in json_pieces(document))
     sys.stdout.write("\n")
 
 

@@ -34,7 +34,7 @@ class Grid:
         return bool((np.diff(self.levels) == 1).all())
 
 
-def with_eighth(sign: np.ndarray) -> np.ndarray:
+def with_parity_sign(sign: np.ndarray) -> np.ndarray:
     """Seven bits of signs, u1, and the eighth that makes the number of ones even."""
     odd = sign ^ sign >> 4
     odd ^= odd >> 2

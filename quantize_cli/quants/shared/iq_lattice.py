@@ -17,7 +17,7 @@ from quantize_cli.errors import InputError
 from quantize_cli.jit.kernel import inlined, kernel
 from quantize_cli.jit.simd import load, select, shift_right, splat, square_root, store, to_half
 from quantize_cli.quants.codebooks.codebook import Codebook
-from quantize_cli.quants.interface.grid import with_eighth
+from quantize_cli.quants.interface.grid import with_parity_sign
 from quantize_cli.quants.search.lattice import COSTS, ROOTS, SCALE, WEIGHTS, WORK_ROWS, search_scale
 from quantize_cli.quants.search.scales import gather, nearest_int
 from quantize_cli.quants.search.spans import span_room
@@ -177,7 +177,7 @@ def dequantize(codes: np.ndarray, factor: np.float32, magnitudes: np.ndarray, ev
     weights = np.empty((len(codes), 256), np.float32)
     with np.errstate(invalid="ignore"):  # the scale of a damaged block may be no number
         steps = codes["scale"].astype(np.float32)[:, None] * (f32(0.5) + codes["scale_code"]) * factor
-    signs = with_eighth(codes["sign"]) if even else codes["sign"]
+    signs = with_parity_sign(codes["sign"]) if even else codes["sign"]
     _dequantize(steps, codes["point"], magnitudes, signs, weights)
     return weights
 

@@ -27,7 +27,7 @@ _is_trial = False
 
 
 @contextmanager
-def careful(checkpoint: Checkpoint) -> Iterator[None]:
+def guard_libraries(checkpoint: Checkpoint) -> Iterator[None]:
     """Around the reading of a tokenizer: errors of the libraries become InputError, their output is dropped."""
     document = checkpoint.json(_FILE)
     if document is not None:

@@ -44,7 +44,7 @@ class Tokenizer:
     adds_space: bool
     """A space goes before the text, and before text after a special token."""
 
-    def shielded(self, text: str) -> str:
+    def escape_control_tokens(self, text: str) -> str:
         """`text` with its control tokens escaped, so that `encode_shielded` reads them as text."""
         text = text.replace(_SHIELD, "")
         for marker, token in self.special_tokens:
@@ -52,7 +52,7 @@ class Tokenizer:
                 text = text.replace(marker, marker[:1] + _SHIELD + marker[1:])
         return text
 
-    def encode_shielded(self, text: str) -> list[int]:
+    def encode_escaped(self, text: str) -> list[int]:
         """The ids of a text with control tokens, except in the parts that `shielded` made."""
         plain = replace(self, encode_words=lambda words: self.encode_words(words.replace(_SHIELD, "")))
         return plain.encode(text, add_special=False, parse_special=True)

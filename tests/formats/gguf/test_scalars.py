@@ -12,7 +12,7 @@ from quantize_cli.formats.gguf.layout import Value, ValueType, array, f32, flag,
 
 ARRAY = Value(ValueType.ARRAY, np.array([1, 2], np.uint32), ValueType.UINT32)
 REFUSED: dict[Callable[..., Any], dict[str, Value]] = {
-    scalars.whole: {
+    scalars.integer: {
         "an array of 2, not a whole number from 0 to 2147483647": ARRAY,
         "4611686018427387904, not": Value(ValueType.UINT64, 1 << 62),
         "-1, not": Value(ValueType.INT32, -1),
@@ -20,15 +20,15 @@ REFUSED: dict[Callable[..., Any], dict[str, Value]] = {
         "true, not": flag(True),
         "'two', not": text("two"),
     },
-    scalars.real: {
+    scalars.number: {
         "an array of 2, not a number from -1e\\+30 to 1e\\+30": ARRAY,
         "nan, not": f32(float("nan")),
         "inf, not": f32(float("inf")),
         "1e\\+300, not": Value(ValueType.FLOAT64, 1e300),
         "false, not": flag(False),
     },
-    scalars.words: {"an array of 1, not a string": array(ValueType.STRING, ["llama"]), "3, not": u32(3)},
-    scalars.truth: {"an array of 2, not true or false": ARRAY, "1, not": u32(1), "'yes', not": text("yes")},
+    scalars.string: {"an array of 1, not a string": array(ValueType.STRING, ["llama"]), "3, not": u32(3)},
+    scalars.boolean: {"an array of 2, not true or false": ARRAY, "1, not": u32(1), "'yes', not": text("yes")},
 }
 
 
@@ -40,14 +40,14 @@ def test_another_kind_or_range_is_refused_by_key_and_value(read: Callable[..., A
 
 def test_what_is_of_the_kind_and_in_the_range_is_given() -> None:
     metadata = {"n": u32(3), "x": f32(0.5), "s": text("é"), "t": flag(False)}
-    assert scalars.whole("", metadata, "n", lowest=3, highest=3) == 3
-    assert scalars.real("", metadata, "n") == 3.0
-    assert scalars.real("", metadata, "x", lowest=0.5) == 0.5
-    assert scalars.words("", metadata, "s") == "é"
-    assert scalars.truth("", metadata, "t") is False
+    assert scalars.integer("", metadata, "n", lowest=3, highest=3) == 3
+    assert scalars.number("", metadata, "n") == 3.0
+    assert scalars.number("", metadata, "x", lowest=0.5) == 0.5
+    assert scalars.string("", metadata, "s") == "é"
+    assert scalars.boolean("", metadata, "t") is False
 
 
 def test_a_missing_key_gives_the_default_or_is_named() -> None:
-    assert (scalars.whole("", {}, "n", 7), scalars.truth("", {}, "t", False)) == (7, False)
+    assert (scalars.integer("", {}, "n", 7), scalars.boolean("", {}, "t", False)) == (7, False)
     with pytest.raises(FormatError, match=r"^a: metadata key 'n' is missing$"):
-        scalars.whole("a: ", {}, "n")
+        scalars.integer("a: ", {}, "n")

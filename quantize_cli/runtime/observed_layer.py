@@ -9,8 +9,8 @@ import numpy as np
 from quantize_cli.model.tensor import Tensor
 from quantize_cli.runtime.layer import Layer, Linear
 from quantize_cli.runtime.matrix import Product
-from quantize_cli.runtime.recorder import Tape
-from quantize_cli.runtime.substitution import changed
+from quantize_cli.runtime.recorder import Recorder
+from quantize_cli.runtime.substitution import with_linears
 from quantize_cli.runtime.transformer import Transformer
 
 Watch = Callable[[str, int, np.ndarray], None]
@@ -52,28 +52,28 @@ class ObservedMatrix:
     def tensor(self) -> Tensor:
         return self.matrix.tensor
 
-    def record(self, tape: Tape, x: np.ndarray) -> np.ndarray:
+    def record(self, recorder: Recorder, x: np.ndarray) -> np.ndarray:
         watch = self.watch
         if watch is not None:
-            tape.call(lambda: watch(self.tensor.name, self.number, x))
+            recorder.call(lambda: watch(self.tensor.name, self.number, x))
         if self.multiplies:
-            return self.matrix.record(tape, x)
-        zeros = tape.array(len(x), self.matrix.tensor.row_count)
-        tape.call(lambda: zeros.fill(0))
+            return self.matrix.record(recorder, x)
+        zeros = recorder.array(len(x), self.matrix.tensor.row_count)
+        recorder.call(lambda: zeros.fill(0))
         return zeros
 
 
-def watched(transformer: Transformer, watch: Watch) -> Transformer:
+def observed_transformer(transformer: Transformer, watch: Watch) -> Transformer:
     """The same model, all of whose matrices but the token embedding are watched; of a fused one its first part."""
     output = transformer.output
     if output.matrix is not transformer.embedding:
         output = replace(output, matrix=ObservedMatrix(output.matrix, watch, 0, multiplies=True))
     return replace(
-        transformer, layers=tuple(watched_layer(layer, watch) for layer in transformer.layers), output=output
+        transformer, layers=tuple(observed_layer(layer, watch) for layer in transformer.layers), output=output
     )
 
 
-def watched_layer(layer: Layer, watch: Watch, shown: Chosen = _always, multiplied: Chosen = _always) -> Layer:
+def observed_layer(layer: Layer, watch: Watch, shown: Chosen = _always, multiplied: Chosen = _always) -> Layer:
     """The same layer, whose tensors `shown` are watched, and those not `multiplied` give zeros.
 
     Whoever only wants to see the inputs of some does not pay for those behind.
@@ -90,10 +90,10 @@ def watched_layer(layer: Layer, watch: Watch, shown: Chosen = _always, multiplie
             return linear
         return replace(linear, matrix=ObservedMatrix(linear.matrix, watch if shows else None, number, multiplies))
 
-    return changed(layer, observe)
+    return with_linears(layer, observe)
 
 
-def watched_shapes(transformer: Transformer) -> dict[str, tuple[int, int]]:
+def observed_shapes(transformer: Transformer) -> dict[str, tuple[int, int]]:
     """(matrices, columns) of each tensor in the layers whose matrices can be watched, by name."""
     shapes: dict[str, tuple[int, int]] = {}
 
@@ -103,5 +103,5 @@ def watched_shapes(transformer: Transformer) -> dict[str, tuple[int, int]]:
         return linear
 
     for layer in transformer.layers:
-        changed(layer, note)
+        with_linears(layer, note)
     return shapes

@@ -9,9 +9,9 @@ import pytest
 from quantize_cli.model.source import open_model
 from quantize_cli.model.tensor import Tensor
 from quantize_cli.runtime.layer_runner import LayerRunner
+from quantize_cli.runtime.observed_layer import Chosen, input_of, observed_layer, observed_shapes, observed_transformer
 from quantize_cli.runtime.substitution import tensor_names
 from quantize_cli.runtime.transformer import Transformer, from_model
-from quantize_cli.runtime.watch import Chosen, input_of, watched, watched_layer, watched_shapes
 from tests.runtime.synthetic import tokens, weights, write
 from tests.runtime.test_transformer import DECODERS
 from tests.sources import Made
@@ -42,7 +42,7 @@ def shown(
 
     runner = LayerRunner(transformer, CHUNKS.shape[1])
     stream = runner.embed(CHUNKS)
-    runner.record(watched_layer(transformer.layers[0], watch, chosen, multiplied)).run(stream)
+    runner.record(observed_layer(transformer.layers[0], watch, chosen, multiplied)).run(stream)
     return seen, stream
 
 
@@ -103,13 +103,13 @@ def test_experts_show_their_own_numbers(tmp_path: Path) -> None:
     seen, _ = shown(transformer)
     counts = [len(x) for (name, _), x in seen.items() if name == "blk.0.ffn_gate_exps.weight"]
     assert sum(counts) == 2 * CHUNKS.size
-    assert watched_shapes(transformer)["blk.0.ffn_gate_exps.weight"] == (6, 64)
+    assert observed_shapes(transformer)["blk.0.ffn_gate_exps.weight"] == (6, 64)
 
 
 def test_a_watched_model_computes_what_it_did(tmp_path: Path) -> None:
     transformer = transformer_of("llama", tmp_path)
     names: list[str] = []
-    found = watched(transformer, lambda name, number, x: names.append(name)).logits(CHUNKS)
+    found = observed_transformer(transformer, lambda name, number, x: names.append(name)).logits(CHUNKS)
     assert np.array_equal(transformer.logits(CHUNKS), found)
     assert "output.weight" in names
 

@@ -12,7 +12,7 @@ from quantize_cli.runtime.transformer import Transformer, from_model
 
 
 @dataclass(frozen=True)
-class Subject:
+class EvaluatedModel:
     """A model that is ready for an evaluation."""
 
     path: Path
@@ -53,16 +53,16 @@ class Subject:
         return 8 * sum(self.types.values()) / sum(t.row_count * t.columns for t in self.model.tensors)
 
 
-def open_subject(path: Path, model: Model | None = None) -> Subject:
+def open_evaluated_model(path: Path, model: Model | None = None) -> EvaluatedModel:
     """The model at `path`, which may be open already; InputError when it cannot run or has no vocabulary."""
     model = model or open_model(path)
     tokens = model.metadata.get("tokenizer.ggml.tokens")
     if tokens is None or not isinstance(tokens.data, list):
         raise InputError(f"{path}: has no vocabulary, so nothing can be measured on a text")
-    return Subject(path, model, from_model(model))
+    return EvaluatedModel(path, model, from_model(model))
 
 
-def refuse_other_vocabulary(subject: Subject, path: Path, vocabulary: int, digest: bytes) -> None:
+def refuse_other_vocabulary(subject: EvaluatedModel, path: Path, vocabulary: int, digest: bytes) -> None:
     """InputError naming both files when those at `path` are not the tokens that the model predicts.
 
     An empty digest is not compared.

@@ -52,7 +52,7 @@ def _hold(descriptor: int) -> None:
         fcntl.flock(descriptor, fcntl.LOCK_EX)
 
 
-def sweep(directory: Path) -> list[Path]:
+def remove_unfinished(directory: Path) -> list[Path]:
     """Remove the unfinished files of dead processes from a directory; gives their paths."""
     try:
         names = sorted(name for name in os.listdir(directory) if _NAME.fullmatch(name))  # noqa: PTH208

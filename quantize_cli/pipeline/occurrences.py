@@ -8,7 +8,7 @@ from quantize_cli.pipeline.roles import ROLES, ModelFacts, layer_of, role_of
 
 
 @dataclass(frozen=True)
-class Place:
+class Occurrence:
     """A tensor among those of its role, in the order of layers."""
 
     role: str
@@ -19,7 +19,9 @@ class Place:
     """How many of its role came before it."""
 
 
-def places_of(tensors: Sequence[Tensor], facts: ModelFacts, overridden: Callable[[Tensor], bool]) -> dict[str, Place]:
+def occurrences(
+    tensors: Sequence[Tensor], facts: ModelFacts, overridden: Callable[[Tensor], bool]
+) -> dict[str, Occurrence]:
     """Where each tensor stands among those of its role.
 
     The reference counts tensors as it meets them, sorted by layer and name, and does not count those whose type was
@@ -33,6 +35,6 @@ def places_of(tensors: Sequence[Tensor], facts: ModelFacts, overridden: Callable
         by_layer = (facts.experts > 1 and role.startswith("ffn_")) or role in ("other", "output", "embedding")
         index = layer_of(tensor.name) if by_layer else counts[role]
         count = values if role == "attention_value" else facts.layers
-        places[tensor.name] = Place(role, index, count, counts[role])
+        places[tensor.name] = Occurrence(role, index, count, counts[role])
         counts[role] += not overridden(tensor)
     return places

@@ -24,7 +24,7 @@ _KINDS = (
 """First bytes (without white space, in lower case), the kind of file they mean, and what to do."""
 
 
-def refuse_mistaken(path: Path, head: bytes | None = None) -> None:
+def refuse_wrong_kind(path: Path, head: bytes | None = None) -> None:
     """FormatError when `head`, the first bytes of the file at `path`, shows that it is no model file."""
     if head is None:
         with open_input(path) as file:

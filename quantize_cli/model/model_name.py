@@ -7,13 +7,13 @@ _VERSION = re.compile(r"(v|iter)?\d+([.]\d+)*", re.IGNORECASE)
 _NUMBER_TYPE = re.compile(r"i?q\d(_\w)*|b?fp?(16|32)", re.IGNORECASE)
 _SIZE = re.compile(r"((A|\d+x)?\d+([._]\d+)?[KMBT]\d?|small|mini|medium|large|x?xl)", re.IGNORECASE)
 _FINETUNE = re.compile(r"chat|instruct|vision|lora", re.IGNORECASE)
-LONGEST = 255
+MAX_NAME_LENGTH = 255
 """Characters of the longest name that is split: no directory has a longer one."""
 _KEEPS_CASE = re.compile(r"(v\d+(?:\.\d+)*|\d.*)")
 
 
 @dataclass(frozen=True)
-class Identity:
+class ModelName:
     """The parts of a model's name; None for a missing part."""
 
     name: str | None = None
@@ -30,14 +30,14 @@ def title(name: str) -> str:
     return " ".join(w.title() if w.islower() and not _KEEPS_CASE.fullmatch(w) else w for w in words)
 
 
-def identify(model: str, parameter_count: int) -> Identity:
+def parse_model_name(model: str, parameter_count: int) -> ModelName:
     """The parts of a Hugging Face id or a directory's name (gguf-py's `Metadata.get_model_id_components`).
 
     A size far from `parameter_count` is a context length, which belongs to the finetune's name. A text longer than any
     id is not split.
     """
-    if " " in model or len(model) > LONGEST:
-        return Identity(name=model)
+    if " " in model or len(model) > MAX_NAME_LENGTH:
+        return ModelName(name=model)
     organization, slash, name = model.partition("/")
     if not slash:
         name = model
@@ -106,7 +106,7 @@ def _find_basename(words: list[str], kinds: list[set[str]]) -> None:
         kind.discard("basename")
 
 
-def _assemble(name: str, organization: str | None, words: list[str], kinds: list[set[str]]) -> Identity:
+def _assemble(name: str, organization: str | None, words: list[str], kinds: list[set[str]]) -> ModelName:
     def joined(part: str, unless: str = "") -> str | None:
         selected = [w for w, kind in zip(words, kinds, strict=True) if part in kind and unless not in kind]
         return "-".join(dict.fromkeys(selected) if part == "size_label" else selected) or None
@@ -114,4 +114,4 @@ def _assemble(name: str, organization: str | None, words: list[str], kinds: list
     finetune, version, size_label = joined("finetune"), joined("version", unless="basename"), joined("size_label")
     # A name without any other part is not split.
     basename = joined("basename") if finetune or version or size_label else None
-    return Identity(name, organization, basename, finetune, version, size_label)
+    return ModelName(name, organization, basename, finetune, version, size_label)

@@ -11,7 +11,7 @@ _TWICE = ("model.model.", "model.lm_head.", "model.transformer.")
 """Beginnings of names with one "model." too many; a single "model." belongs to the model."""
 
 
-def unwrapped(stored: Sequence[Tensor]) -> tuple[list[Tensor], str]:
+def without_wrappers(stored: Sequence[Tensor]) -> tuple[list[Tensor], str]:
     """The tensors under their names without wrappers, and what the wrappers added, "" for nothing."""
     names = [tensor.name for tensor in stored]
     added = [part for part in _INNER if any(part in name for name in names)]

@@ -8,7 +8,7 @@ _PREFIX = 3
 _SHOWN = 3
 
 
-def markers_in(text: str, tokenizer: Tokenizer) -> dict[str, int]:
+def count_control_tokens(text: str, tokenizer: Tokenizer) -> dict[str, int]:
     """How often each control token occurs in `text`, by name; of overlapping ones the longest counts."""
     control_tokens = [marker for marker, token in tokenizer.special_tokens if token in tokenizer.control_ids]
     # Thousands of unused tokens share a prefix, which few texts have.
@@ -21,12 +21,12 @@ def markers_in(text: str, tokenizer: Tokenizer) -> dict[str, int]:
     return counts
 
 
-def is_full(counts: dict[str, int], tokens: int) -> bool:
+def is_worth_a_notice(counts: dict[str, int], tokens: int) -> bool:
     """Whether a text of so many tokens has so many special tokens that they are probably meant as such."""
     return sum(counts.values()) >= min(_MANY, max(1, tokens // _PER_TOKENS))
 
 
-def notice(origin: str, counts: dict[str, int]) -> str:
+def control_token_notice(origin: str, counts: dict[str, int]) -> str:
     """One line on the special tokens in the text that `origin` names."""
     often = sorted(counts.items(), key=lambda item: -item[1])
     listed = [f"{quoted(marker)} {count} time{'s' * (count > 1)}" for marker, count in often[:_SHOWN]]

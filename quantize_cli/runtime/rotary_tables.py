@@ -9,7 +9,7 @@ from quantize_cli.runtime.rotary import Rotary
 
 
 @dataclass
-class Turns:
+class RotaryTable:
     """How a layer's vectors turn: sines and cosines (n, pairs) f32 of the positions at hand."""
 
     rotary: Rotary
@@ -21,12 +21,12 @@ class Turns:
         self.cosines[:], self.sines[:] = turns.real, turns.imag
 
 
-def place_all(turns: Sequence[Turns], positions: np.ndarray, room: int) -> None:
+def fill_tables(turns: Sequence[RotaryTable], positions: np.ndarray, room: int) -> None:
     """Set all to these positions, of `room` in all."""
     for each in {id(each): each for each in turns}.values():
         each.place(positions, room)
 
 
-def turns_of(rotary: Rotary, count: int) -> Turns:
+def new_table(rotary: Rotary, count: int) -> RotaryTable:
     shape = count, rotary.unscaled.size
-    return Turns(rotary, np.empty(shape, np.float32), np.empty(shape, np.float32))
+    return RotaryTable(rotary, np.empty(shape, np.float32), np.empty(shape, np.float32))

@@ -11,7 +11,7 @@ _RUN = 8
 _REPEATED = 0.5
 
 
-def doubts(chunks: np.ndarray, columns: Mapping[str, int], vocabulary: int) -> tuple[str, ...]:
+def coverage_warnings(chunks: np.ndarray, columns: Mapping[str, int], vocabulary: int) -> tuple[str, ...]:
     """What a person should know of a text of `chunks` (n, context), read for matrices with so many columns by name."""
     found = []
     widest = max(columns, key=lambda name: columns[name])
