@@ -6,8 +6,6 @@ from enum import Enum
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from quantize_cli.certificate import statement
 from quantize_cli.certificate.certify import Evaluate, file_sha256, measurable_chunks, measure, plain_name
 from quantize_cli.certificate.digest import stored_sha256, weights_sha256
@@ -161,9 +159,8 @@ def _source_findings(claims: Certificate, stored: Sequence[StoredTensor], source
 def _steps(claims: Certificate, source: Model) -> tuple[Step, ...]:
     """What the recipe makes of the source."""
     # Which matrices had an importance is not known, and matters to no type but those that need one.
-    nothing = np.empty((0, 0), np.float32)
-    importance = None if claims.method == "none" else {tensor.name: nothing for tensor in source.tensors}
-    return plan.make(source, parse_recipe(claims.recipe), importance, requantize=True).steps
+    weighted = None if claims.method == "none" else {tensor.name for tensor in source.tensors}
+    return plan.make(source, parse_recipe(claims.recipe), weighted, requantize=True).steps
 
 
 def _types_finding(steps: Sequence[Step], held: Mapping[str, StoredTensor]) -> Finding:

@@ -9,7 +9,7 @@ from types import ModuleType
 from quantize_cli import plugins
 from quantize_cli.certificate.statement import is_claim
 from quantize_cli.errors import InputError
-from quantize_cli.families.decoder.config import architecture_class, spelled
+from quantize_cli.families.decoder.config import architecture_class, spelled, with_defaults
 from quantize_cli.families.decoder.slots import is_buffer
 from quantize_cli.formats.checkpoint import Checkpoint, open_checkpoint
 from quantize_cli.formats.errors import FormatError
@@ -66,7 +66,7 @@ def _opened(path: Path) -> Model:
         return _without_config(checkpoint)
     family, warnings = _family(checkpoint, checkpoint.config)
     warnings = (*checkpoint.warnings, *warnings, *refuse_quantized(checkpoint))
-    return _of_family(checkpoint, checkpoint.config, family, warnings)
+    return _of_family(checkpoint, with_defaults(checkpoint.config, family), family, warnings)
 
 
 def _family(checkpoint: Checkpoint, config: dict[str, object]) -> tuple[ModuleType, tuple[str, ...]]:
@@ -98,7 +98,7 @@ def _of_family(
         warnings += (f"{checkpoint.directory}: how embeddings are pooled is not converted, state it to the engine",)
     metadata = {"general.architecture": text(family.ARCHITECTURE), **general, **family.metadata(config)}
     rows = next(tensor.shape[0] for tensor in tensors if tensor.name == "token_embd.weight")
-    complete = {**family.DEFAULTS, **config, "vocab_size": rows}
+    complete = {**config, "vocab_size": rows}
     with guard_libraries(checkpoint):
         more = family.tokenizer_metadata(checkpoint, complete) if hasattr(family, "tokenizer_metadata") else {}
         tokenizer = checkpoint_tokenizer(checkpoint, complete, family.TOKENIZERS, more)

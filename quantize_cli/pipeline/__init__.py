@@ -92,20 +92,17 @@ def plan_conversion(job: "Job", report: Report = SILENT) -> "PlannedConversion":
 
 def _decided(job: "Job", model: "Model", recipe: "Recipe", report: Report) -> "Decisions":
     """The plan, by the weights alone or by a text."""
-    from quantize_cli.calibration import imatrix
-    from quantize_cli.certificate.statement import LARGEST
     from quantize_cli.pipeline import plan
     from quantize_cli.pipeline.decided import Decisions
-    from quantize_cli.pipeline.write import Rounding
+    from quantize_cli.pipeline.load import load_importance
+    from quantize_cli.pipeline.quantize import Rounding
 
-    importance, provenance = imatrix.importance(model, job.imatrix) if job.imatrix else (None, {})
     if job.is_plain:
-        made = plan.make(model, recipe, importance, provenance, job.requantize)
-        return Decisions(made, importance, Rounding())
+        importance, provenance = load_importance(job, model)
+        return Decisions(plan.make(model, recipe, importance, provenance, job.requantize), Rounding(importance))
     from quantize_cli.pipeline.calibrate import calibrate
 
-    reserved = 0 if job.certify is None else LARGEST
-    return calibrate(job, model, recipe, importance, provenance, reserved, report)
+    return calibrate(job, model, recipe, report)
 
 
 def _written(
@@ -123,10 +120,8 @@ def _written(
 def _write(made: "PlannedConversion", executor: "Executor", guard: "OverwriteGuard", report: Report) -> None:
     from quantize_cli.pipeline.write import write
 
-    decided = made.decided
     with report.progress(sum(step.nbytes for step in made.plan.steps), "B", made.output.name) as advance:
-        watched = replace(report, written=advance)
-        write(made.files, decided.importance, executor, watched, decided.rounding, guard)
+        write(made.files, executor, replace(report, written=advance), made.decided.rounding, guard)
 
 
 def _files(made: "Plan", output: Path, limit: int | None) -> "Mapping[Path, Plan]":
@@ -145,9 +140,8 @@ def _warn(job: "Job", model: "Model", decided: "Decisions", report: Report) -> N
 
     for warning in idle_rules(decided.plan.recipe, model):
         report.warn(warning)
-    if job.imatrix is None or decided.importance is None:
-        return
-    lacking = unweighted(decided.plan, decided.importance)
+    importance = decided.rounding.importance
+    lacking = [] if job.imatrix is None or importance is None else unweighted(decided.plan, importance)
     if lacking:
         more = f" and {len(lacking) - _NAMED} more" if len(lacking) > _NAMED else ""
         report.warn(

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from reprlib import Repr
+from types import ModuleType
 from typing import Any
 
 from quantize_cli.errors import InputError
@@ -45,18 +46,20 @@ def switch(config: Config, key: str) -> bool:
     return bool(found)
 
 
-def with_defaults(config: Config, defaults: Config) -> dict[str, Any]:
-    """The config with what transformers' config class fills in, stated by `defaults`.
+def with_defaults(config: Config, family: ModuleType) -> dict[str, Any]:
+    """The config with what transformers' config class fills in: the family's DEFAULTS, and its ALIASES resolved.
 
-    An absent key takes the class's default. Two keys are derived when they are null or their default is:
-    `num_key_value_heads` (as many as query heads) and `head_dim` (an equal share of the hidden size).
+    Two keys are derived when they are null or their default is: `num_key_value_heads` (as many as query heads) and
+    `head_dim` (an equal share of the hidden size).
     """
-    filled = {**defaults, **config}
-    heads = count(filled, "num_attention_heads")
-    if filled.get("num_key_value_heads") is None:
-        filled["num_key_value_heads"] = heads
+    aliases = getattr(family, "ALIASES", {})
+    filled = {**family.DEFAULTS, **{aliases.get(key, key): value for key, value in config.items()}}
+    if filled["tie_word_embeddings"] is None:
+        filled["tie_word_embeddings"] = family.DEFAULTS["tie_word_embeddings"]
+    if "num_key_value_heads" in filled and filled["num_key_value_heads"] is None:
+        filled["num_key_value_heads"] = count(filled, "num_attention_heads")
     if "head_dim" in filled and filled["head_dim"] is None:
-        filled["head_dim"] = count(filled, "hidden_size") // heads
+        filled["head_dim"] = count(filled, "hidden_size") // count(filled, "num_attention_heads")
     return filled
 
 

@@ -44,6 +44,8 @@ FEED_FORWARD_BIASES = {
     "layers.{}.mlp.up_proj.bias": Slot("blk.{}.ffn_up.bias", ("feed_forward",)),
     "layers.{}.mlp.down_proj.bias": Slot("blk.{}.ffn_down.bias", ("hidden",)),
 }
+WINDOW_KEYS = ("sliding_window", "use_sliding_window", "max_window_layers")
+"""Keys of windows that `refuse_windows` looks at."""
 _HEAD = EMBEDDING[HEAD].target
 _HEADLESS = "no head is stored, so llama.cpp takes the embedding for one: the file is of use for embeddings alone"
 _CONVERTED = (
@@ -63,7 +65,7 @@ def with_adjacent_pairs(slots: Slots) -> dict[str, Slot]:
 
 
 def metadata(architecture: str, config: Config) -> dict[str, Value]:
-    """The keys every decoder here has; `config` is complete. Embedding models that look both ways say so."""
+    """The keys every decoder here has. Embedding models that look both ways say so."""
     key = architecture + ".{}"
     found = {
         key.format("block_count"): u32(count(config, "num_hidden_layers")),
@@ -84,7 +86,7 @@ def metadata(architecture: str, config: Config) -> dict[str, Value]:
 
 
 def tensors(slots: Slots, config: Config, stored: Sequence[Tensor]) -> list[Tensor]:
-    """The stored tensors under their GGUF names; `config` is complete. Raises as `place` does.
+    """The stored tensors under their GGUF names. Raises as `place` does.
 
     A model that shares its embedding with its output need store one of the two, one saved without a head no output.
     """
@@ -101,7 +103,7 @@ def remarks(
 ) -> tuple[str, ...]:
     """Warnings for what the file will lack; InputError for a key that llama.cpp has no place for.
 
-    `converted` are the keys of one family, besides those of them all. `config` is complete.
+    `converted` are the keys of one family, besides those of them all.
     """
     heads, key_heads = count(config, "num_attention_heads"), count(config, "num_key_value_heads")
     head = head_dim(config)

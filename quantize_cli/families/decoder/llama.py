@@ -20,7 +20,6 @@ _GRANITE_VOCABULARY = 49152
 
 
 def metadata(config: Config) -> dict[str, Value]:
-    """`config` is complete."""
     return {
         **decoder.metadata(ARCHITECTURE, config),
         "llama.vocab_size": u32(count(config, "vocab_size")),
@@ -29,7 +28,7 @@ def metadata(config: Config) -> dict[str, Value]:
 
 
 def tensors(config: Config, stored: Sequence[Tensor], biased: tuple[bool, bool] = (False, False)) -> list[Tensor]:
-    """`config` is complete. Llama 3's frequency factors come first, as a tensor computed here.
+    """Llama 3's frequency factors come first, as a tensor computed here.
 
     `biased` says whether attention and feed-forward must have biases; what is stored of them is kept in any case.
     """
