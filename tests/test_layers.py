@@ -69,7 +69,7 @@ MAY_IMPORT = {
     "pipeline.recipe": WORDS | {"model.tensor", "pipeline.occurrences", "pipeline.roles"},
     "pipeline.recipe_text": WORDS | {"pipeline.recipe"},
     "pipeline.plan": WORDS | MODEL | {
-        "plugins", "pipeline.globs", "pipeline.roles", "pipeline.recipe", "pipeline.plan_json",
+        "plugins", "pipeline.globs", "pipeline.roles", "pipeline.recipe",
     },
     "pipeline.executor": WORDS,
     "pipeline.plan_json": WORDS | {"model.rows", "model.tensor", "pipeline.plan", "pipeline.recipe"},

@@ -22,7 +22,7 @@ from quantize_cli.model.card import MAX_NBYTES, CardError, front_matter
 from quantize_cli.model.general import metadata as general_metadata
 from quantize_cli.model.loadable_tensors import not_loaded
 from quantize_cli.model.prequantized import refuse_adapter, refuse_quantized
-from quantize_cli.model.sampling import sampling_warnings
+from quantize_cli.model.sampling import sampling_settings
 from quantize_cli.model.tensor import Tensor, from_stored
 from quantize_cli.model.wrapper_names import without_wrappers
 from quantize_cli.tokenizers import checkpoint_tokenizer, guard_libraries, special_warnings
@@ -103,7 +103,7 @@ def _of_family(
         more = family.tokenizer_metadata(checkpoint, complete) if hasattr(family, "tokenizer_metadata") else {}
         tokenizer = checkpoint_tokenizer(checkpoint, complete, family.TOKENIZERS, more)
     metadata.update(tokenizer.metadata)
-    warnings += tokenizer.warnings + sampling_warnings(checkpoint) + special_warnings(checkpoint, metadata)
+    warnings += tokenizer.warnings + sampling_settings(checkpoint)[1] + special_warnings(checkpoint, metadata)
     return Model(checkpoint.path, family.ARCHITECTURE, metadata, tensors, warnings)
 
 

@@ -45,8 +45,8 @@ class Budget:
     """Bytes left for what else the file will say."""
 
     def __post_init__(self) -> None:
-        given = {"--size": self.size, "--bpw": self.bits_per_weight, "--fits": self.fits}
-        names = [name for name, value in given.items() if value is not None]
+        values = {"--size": self.size, "--bpw": self.bits_per_weight, "--fits": self.fits}
+        names = [name for name, value in values.items() if value is not None]
         if len(names) != 1:
             raise UsageError(f"{' and '.join(names) or 'neither --size, --bpw nor --fits'}: one is the budget")
         if self.bits_per_weight is not None and not 0 < self.bits_per_weight <= 32:
@@ -101,8 +101,12 @@ def search_recipe(model: Model, budget: Budget, options: TypeChoices, report: Re
     """The best recipe within the budget, of what each tensor may have; tells what more bytes would buy."""
     nbytes = budget.nbytes(model, options, report)
     recipe = recipe_within(model, options, nbytes)
-    for line in describe_choice(options, nbytes):
-        report.note(line)
+    (_, chosen), *larger = next_points(options, nbytes)
+    report.note(f"{chosen.nbytes} of {nbytes} bytes are used, predicted KL divergence {chosen.loss:.5f}")
+    for more, point in larger:
+        report.note(f"{size(more - nbytes)} more would give {point.loss:.5f}")
+    if not larger:
+        report.note("more bytes would buy nothing")
     return recipe
 
 
@@ -117,13 +121,3 @@ def measure_sensitivities(
     with report.progress(len(quantizable_tensors(model)), " tensors", "sensitivities") as advance:
         effort = Effort(chunks=max(1, _TOKENS_RUN // chunks.shape[1]))
         return measure(model, chunks, types, rounding, advance, effort)
-
-
-def describe_choice(options: TypeChoices, nbytes: int) -> list[str]:
-    """The choice, and what more bytes would buy."""
-    (_, now), *more = next_points(options, nbytes)
-    lines = [f"{now.nbytes} of {nbytes} bytes are used, predicted KL divergence {now.loss:.5f}"]
-    lines += [f"{size(budget - nbytes)} more would give {point.loss:.5f}" for budget, point in more]
-    if not more:
-        lines.append("more bytes would buy nothing")
-    return lines

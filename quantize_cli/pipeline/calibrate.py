@@ -133,7 +133,8 @@ def calibrate(job: Job, model: Model, recipe: Recipe, report: Report) -> Decisio
         bits = plan.bits_per_weight(plan.decide(model, recipe, True, True))
         recipe = replace(recipe, name=f"{bits:.2f}bpw")
     if calibrated.methods.folding:
-        model = calibrated.folded(model, _types(model, recipe, job.requantize))
+        steps = plan.decide(model, recipe, True, job.requantize)
+        model = calibrated.folded(model, {step.tensor.name: step.type for step in steps})
     if importance is None:
         importance = calibrated.importance(model)
     weighted = {*(importance or ()), *sequential} or None
@@ -141,11 +142,6 @@ def calibrate(job: Job, model: Model, recipe: Recipe, report: Report) -> Decisio
     rounding = calibrated.rounding(model, whole, importance)
     method = f"{calibrated.methods.spelled}, special" if job.special else calibrated.methods.spelled
     return Decisions(whole, rounding, method, calibrated.claimed(), calibrated.experts_without_tokens)
-
-
-def _types(model: Model, recipe: Recipe, requantize: bool) -> dict[str, GgmlType]:
-    """Of the tensors, whatever is known of them."""
-    return {step.tensor.name: step.type for step in plan.decide(model, recipe, True, requantize)}
 
 
 def _chunks(job: Job, model: Model, report: Report) -> np.ndarray:

@@ -76,23 +76,10 @@ class Plan:
         """Of the tensors alone, without metadata."""
         return bits_per_weight(self.steps)
 
-    def to_json(self) -> str:
-        """The plan as JSON, which `from_json` reads back equal."""
-        from quantize_cli.pipeline import plan_json
-
-        return plan_json.to_json(self)
-
     @property
     def types(self) -> dict[GgmlType, int]:
         """How many tensors of each type, most first."""
         return dict(Counter(step.type for step in self.steps).most_common())
-
-
-def from_json(text: str) -> Plan:
-    """The plan that `Plan.to_json` prints; UsageError for what is none."""
-    from quantize_cli.pipeline import plan_json
-
-    return plan_json.from_json(text)
 
 
 def bits_per_weight(steps: Sequence[Step]) -> float:

@@ -37,7 +37,7 @@ _ENUMS = {enum.__name__: enum for enum in (FileType, GgmlType, ValueType)}
 
 
 def to_json(plan: Plan) -> str:
-    """The plan as JSON."""
+    """The plan as JSON, which `from_json` reads back equal."""
     sources = {str(path): list(identity) for path, identity in plan.sources.items()}
     document = {"recipe": plan.recipe, "steps": plan.steps, "metadata": dict(plan.metadata), "sources": sources}
     return json.dumps(_plain(document), indent=1)
@@ -46,9 +46,9 @@ def to_json(plan: Plan) -> str:
 def from_json(text: str) -> Plan:
     """The plan that `to_json` prints; UsageError for what is none."""
     try:
-        found = _value(json.loads(text))
-        sources = {Path(path): FileStamp(*identity) for path, identity in found["sources"].items()}
-        return lay_out_steps(found["recipe"], found["steps"], found["metadata"], sources)
+        document = _value(json.loads(text))
+        sources = {Path(path): FileStamp(*identity) for path, identity in document["sources"].items()}
+        return lay_out_steps(document["recipe"], document["steps"], document["metadata"], sources)
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError, FormatError) as error:
         raise UsageError(f"plan: not one that was printed: {type(error).__name__.lower()} {error}") from error
 
