@@ -3,6 +3,7 @@
 from enum import IntEnum
 
 FORCE_HINT = "--force replaces it"
+IMPORTANCE_HINT = "--imatrix FILE, made by quantize calibrate from the float model and a text"
 
 
 class ExitCode(IntEnum):

@@ -18,6 +18,7 @@ from quantize_cli.model.source import open_model
 from quantize_cli.pipeline import plan
 from quantize_cli.pipeline import write as writing
 from quantize_cli.pipeline.executor import Threads
+from quantize_cli.pipeline.quantize import Rounding
 from quantize_cli.pipeline.recipe import Recipe
 from tests.cli.console import EXAMPLES, MODEL
 
@@ -37,7 +38,7 @@ def certified(path: Path, recipe: Recipe, imatrix: Path | None = None, limit: in
     names = [path.with_name(f"{path.stem}-{n:05d}-of-{len(parts):05d}.gguf") for n in range(1, len(parts) + 1)]
     wanted = request_certificate(model, TEXT, recipe, "none" if imatrix is None else "imatrix")
     files = with_claims(dict(zip([path] if limit is None else names, parts, strict=True)), wanted.blank)
-    certify(files, wanted, lambda plans: writing.write(plans, importance, Threads(2), writing.Report()), evaluate)
+    certify(files, wanted, lambda plans: writing.write(plans, Threads(2), rounding=Rounding(importance)), evaluate)
     return list(files)
 
 

@@ -25,6 +25,7 @@ STAGES = {
     "pipeline.load",
     "pipeline.outputs",
     "pipeline.plan",
+    "pipeline.quantize",
     "pipeline.recipe",
     "pipeline.write",
 }
@@ -68,22 +69,26 @@ MAY_IMPORT = {
     "pipeline.recipe": WORDS | {"model.tensor", "pipeline.occurrences", "pipeline.roles"},
     "pipeline.recipe_text": WORDS | {"pipeline.recipe"},
     "pipeline.plan": WORDS | MODEL | {
-        "plugins", "pipeline.globs", "pipeline.roles", "pipeline.recipe", "pipeline.plan_json",
+        "plugins", "pipeline.globs", "pipeline.roles", "pipeline.recipe",
     },
     "pipeline.executor": WORDS,
     "pipeline.plan_json": WORDS | {"model.rows", "model.tensor", "pipeline.plan", "pipeline.recipe"},
     "pipeline.pack": WORDS | {"model.tensor", "pipeline.plan", "quants"},
     "pipeline.quantize": WORDS | {"model.tensor", "pipeline.pack", "pipeline.plan", "quants"},
     "pipeline.write": WORDS | {
-        "jit", "pipeline.executor", "pipeline.pack", "pipeline.plan", "pipeline.quantize", "progress", "quants",
+        "jit", "pipeline.executor", "pipeline.pack", "pipeline.plan", "pipeline.quantize", "progress",
     },
     "pipeline.outputs": WORDS,
     "pipeline.job": WORDS | {"pipeline.recipe"},
-    "pipeline.load": WORDS | {"model.source", "model.settings", "pipeline.job", "progress"},
-    "pipeline.decided": WORDS | {
-        "certificate.statement", "certificate.certify", "model.source", "pipeline.plan", "pipeline.write",
+    "pipeline.load": WORDS | {
+        "calibration", "model.source", "model.settings", "pipeline.job", "pipeline.plan", "progress",
     },
-    "pipeline.budget": WORDS | MODEL | TEXTS | {"budget", "quants", "pipeline.job", "progress", "units"},
+    "pipeline.decided": WORDS | {
+        "certificate.statement", "certificate.certify", "model.source", "pipeline.plan", "pipeline.quantize",
+    },
+    "pipeline.budget": WORDS | MODEL | TEXTS | {
+        "budget", "certificate.statement", "quants", "pipeline.job", "progress", "units",
+    },
     "pipeline.calibrate": WORDS | MODEL | STAGES | {
         "budget", "calibration", "certificate.statement", "certificate.certify", "evaluation", "machine", "runtime",
         "tokenizers",

@@ -20,11 +20,13 @@ from quantize_cli.formats.gguf.reader import read_gguf
 from quantize_cli.formats.output import OverwriteGuard
 from quantize_cli.model.rows import Held
 from quantize_cli.model.source import Model, open_model
-from quantize_cli.model.tensor import Tensor, from_array, stack
+from quantize_cli.model.tensor import Tensor, from_array
 from quantize_cli.pipeline import plan, quantize, recipe
 from quantize_cli.pipeline import write as writing
 from quantize_cli.pipeline.executor import Threads
 from quantize_cli.pipeline.plan import Importance
+from quantize_cli.pipeline.quantize import Rounding
+from quantize_cli.progress import Report
 from tests import checkpoints, oracle
 from tests.families.test_converter import DELIBERATE, as_golden, built
 from tests.golden.converter.make_golden import HERE, digest
@@ -45,7 +47,7 @@ def written(
 ) -> dict[str, np.ndarray]:
     """The rows of the file made, by tensor."""
     made = plan.make(model, recipe.named(mix), importance)
-    writing.write({path: made}, importance, Threads(threads), writing.Report())
+    writing.write({path: made}, Threads(threads), rounding=Rounding(importance))
     return {tensor.name: tensor.rows(0, tensor.row_count) for tensor in read_gguf(path).tensors}
 
 
@@ -69,7 +71,7 @@ def test_each_expert_is_quantized_with_its_own_importance(
     monkeypatch.setattr(quantize, "_CHUNK_WEIGHTS", chunk)
     experts = [numbers(seed, 5, 256) for seed in range(3)]
     costs = np.square(numbers(9, 3, 256))
-    tensor = stack("blk.0.ffn_up_exps.weight", [from_array(f"{i}", matrix) for i, matrix in enumerate(experts)])
+    tensor = from_array("blk.0.ffn_up_exps.weight", np.stack(experts))
     found = written(model_of(tensor), mix, tmp_path / "out.gguf", {tensor.name: costs})[tensor.name]
     type_ = GgmlType[mix.upper()]
     expected = [oracle.quantize(type_, *pair) for pair in zip(experts, costs, strict=True)]
@@ -139,7 +141,7 @@ def test_what_is_written_is_reported_to_the_byte(tmp_path: Path, monkeypatch: py
     monkeypatch.setattr(quantize, "_CHUNK_WEIGHTS", 1000)
     model = open_model(checkpoints.build("llama", tmp_path / "model"))
     made, amounts = plan.make(model, recipe.named("q4_k_m")), []
-    writing.write({tmp_path / "out.gguf": made}, None, Threads(2), writing.Report(written=amounts.append))
+    writing.write({tmp_path / "out.gguf": made}, Threads(2), Report(written=amounts.append))
     assert sum(amounts) == sum(step.nbytes for step in made.steps)
 
 
@@ -207,9 +209,9 @@ def rounded(path: Path, results: Callable[[], Iterable[tuple[str, np.ndarray]]],
     def encode(type_: GgmlType, weights: np.ndarray, importance: np.ndarray | None) -> np.ndarray:
         return np.full((len(weights), 34), 7, np.uint8)
 
-    rounding = writing.Rounding(encode, frozenset({"b.weight"}), results)
+    rounding = Rounding(None, encode, frozenset({"b.weight"}), results)
     made = plan.make(model_of(*BOTH), recipe.named("q8_0"), None)
-    writing.write({path: made}, None, Threads(2), writing.Report(written=amounts.append), rounding)
+    writing.write({path: made}, Threads(2), Report(written=amounts.append), rounding)
 
 
 def test_what_is_rounded_whole_is_written_at_its_place_and_the_rest_by_rows(tmp_path: Path) -> None:
@@ -235,8 +237,8 @@ def test_a_failure_while_rounding_leaves_no_file(error: BaseException, tmp_path:
 def test_what_is_rounded_whole_finds_its_part_of_a_split_file(tmp_path: Path) -> None:
     parts = plan.split(plan.make(model_of(*BOTH), recipe.named("q8_0"), None), 1)
     files = {tmp_path / f"{number}.gguf": part for number, part in enumerate(parts)}
-    rounding = writing.Rounding(names=frozenset({"b.weight"}), results=lambda: [("b.weight", GIVEN)])
-    writing.write(files, None, Threads(2), writing.Report(), rounding)
+    rounding = Rounding(names=frozenset({"b.weight"}), results=lambda: [("b.weight", GIVEN)])
+    writing.write(files, Threads(2), rounding=rounding)
     found = {tensor.name: tensor.rows(0, tensor.row_count) for path in files for tensor in read_gguf(path).tensors}
     assert len(files) > 1
     assert np.array_equal(GIVEN, found["b.weight"])
@@ -252,7 +254,7 @@ def test_a_source_that_is_replaced_meanwhile_is_named_and_leaves_no_file(tmp_pat
             (again / "config.json").replace(source / "config.json")
 
     with pytest.raises(FormatError, match=r"config.json: was replaced by another file while it was read"):
-        writing.write({tmp_path / "out.gguf": made}, None, Threads(1), writing.Report(written=download))
+        writing.write({tmp_path / "out.gguf": made}, Threads(1), Report(written=download))
     assert sorted(path.name for path in tmp_path.iterdir()) == ["again", "model"]
 
 
@@ -264,9 +266,8 @@ def test_a_source_file_that_is_rewritten_meanwhile_is_named(tmp_path: Path) -> N
     with pytest.raises(FormatError, match=r"source.gguf: was written to while it was read"):
         writing.write(
             {tmp_path / "out.gguf": made},
-            None,
             Threads(1),
-            writing.Report(written=lambda nbytes: rewrite(source, content)),
+            Report(written=lambda nbytes: rewrite(source, content)),
         )
     assert not (tmp_path / "out.gguf").exists()
 
@@ -280,7 +281,7 @@ def rewrite(path: Path, content: bytes) -> None:
 def test_without_force_a_file_that_comes_meanwhile_is_not_replaced(tmp_path: Path) -> None:
     made = plan.make(model_of(from_array("a.weight", numbers(0, 4, 32))), recipe.named("f16"))
     path = tmp_path / "out.gguf"
-    report = writing.Report(written=lambda nbytes: path.write_text("theirs") and None)
+    report = Report(written=lambda nbytes: path.write_text("theirs") and None)
     with pytest.raises(OutputError, match=r"out.gguf: already exists") as caught:
-        writing.write({path: made}, None, Threads(1), report, guard=OverwriteGuard(force=False))
+        writing.write({path: made}, Threads(1), report, guard=OverwriteGuard(force=False))
     assert (caught.value.hint, path.read_text()) == ("--force replaces it", "theirs")

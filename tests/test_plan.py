@@ -35,7 +35,7 @@ def only_step(source: Tensor, mix: str, path: str = "model.safetensors") -> plan
 
 
 def assert_written_as_planned(made: plan.Plan, path: Path) -> None:
-    writing.write({path: made}, None, Threads(2), writing.Report())
+    writing.write({path: made}, Threads(2))
     file = read_gguf(path)
     assert path.stat().st_size == made.nbytes
     assert [(s.tensor.name, s.type.name, s.offset, s.nbytes) for s in made.steps] == [

@@ -25,7 +25,7 @@ from quantize_cli.formats.ggml import BLOCK_SHAPE
 from quantize_cli.model.source import open_model
 from quantize_cli.pipeline import plan, recipe
 from quantize_cli.pipeline.executor import Threads
-from quantize_cli.pipeline.write import Report, write
+from quantize_cli.pipeline.write import write
 from quantize_cli.runtime.transformer import from_model
 from quantize_cli.tokenizers import load_tokenizer
 
@@ -276,7 +276,7 @@ def _measured_mixes(directory: Path) -> Iterator[list[str]]:
         try:
             made = plan.make(model, recipe.named(name))
             path = directory / f"{name}.gguf"
-            write({path: made}, None, Threads(2), Report())
+            write({path: made}, Threads(2))
         except InputError:  # how the others refuse
             continue
         (scores,) = measure([from_model(open_model(path))], chunks)

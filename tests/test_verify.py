@@ -16,7 +16,7 @@ from quantize_cli.formats.gguf.reader import read_gguf
 from quantize_cli.model.source import open_model
 from quantize_cli.pipeline import plan, recipe
 from quantize_cli.pipeline.executor import Threads
-from quantize_cli.pipeline.write import Report, write
+from quantize_cli.pipeline.write import write
 from tests.certificates import TEXT, certified, edited, evaluate, restated
 from tests.cli.console import MODEL
 from tests.golden.imatrix.make import HERE
@@ -62,7 +62,7 @@ def contradicted(found: Found) -> set[str]:
 
 
 def converted(path: Path, mix: str) -> Path:
-    write({path: plan.make(open_model(MODEL), recipe.named(mix))}, None, Threads(2), Report())
+    write({path: plan.make(open_model(MODEL), recipe.named(mix))}, Threads(2))
     return path
 
 

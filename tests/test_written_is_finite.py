@@ -16,6 +16,7 @@ from quantize_cli.model.tensor import Tensor, from_array
 from quantize_cli.pipeline import plan, recipe
 from quantize_cli.pipeline import write as writing
 from quantize_cli.pipeline.executor import Threads
+from quantize_cli.pipeline.quantize import BY_ROWS, Rounding
 from tests.runtime.synthetic import Decoder, weights, write
 
 NAME = "blk.0.ffn_down.weight"
@@ -31,9 +32,9 @@ def wide(size: float, columns: int = 256) -> Tensor:
     return from_array(NAME, values)
 
 
-def convert(model: Model, mix: str, folder: Path, rounding: writing.Rounding = writing.BY_ROWS) -> None:
+def convert(model: Model, mix: str, folder: Path, rounding: Rounding = BY_ROWS) -> None:
     made = plan.make(model, recipe.named(mix), None)
-    writing.write({folder / "made.gguf": made}, None, Threads(2), writing.Report(), rounding)
+    writing.write({folder / "made.gguf": made}, Threads(2), rounding=rounding)
 
 
 @pytest.mark.parametrize(
@@ -60,7 +61,7 @@ def test_what_a_method_rounds_is_looked_at_too(tmp_path: Path) -> None:
         with np.errstate(over="ignore"):
             return [(NAME, quants.encode(GgmlType.Q8_0, wide(1e8).read(0, 4)))]
 
-    rounding = writing.Rounding(names=frozenset({NAME}), results=results)
+    rounding = Rounding(names=frozenset({NAME}), results=results)
     with pytest.raises(InputError, match="at row 2, column 7 is more than q8_0 holds"):
         convert(model_of(wide(1e8)), "q8_0", tmp_path, rounding)
     assert not list(tmp_path.iterdir())
@@ -85,6 +86,6 @@ def test_the_hint_works(tmp_path: Path) -> None:
     values = wide(1e5).read(0, 4).astype(ml_dtypes.bfloat16)
     mix = replace(recipe.named("f16"), overrides=(recipe.override(f"{NAME}=bf16"),))
     made = plan.make(model_of(wide(1e5)), mix, None)
-    writing.write({tmp_path / "made.gguf": made}, None, Threads(1), writing.Report())
+    writing.write({tmp_path / "made.gguf": made}, Threads(1))
     (tensor,) = read_gguf(tmp_path / "made.gguf").tensors
     assert tensor.rows(0, 4).tobytes() == values.tobytes()

@@ -111,12 +111,12 @@ def certify(
     source = weights_sha256(order.model.tensors)
     path = next(iter(files))
     try:
-        with staging_directory(files, guard) as places:
-            write({places[path]: planned for path, planned in files.items()})
-            first = places[path]
-            made = open_model(first)
-            measured = measure(evaluate, (made, order.model), order.text, order.chunks, order.measured)
-            claims = replace(order.blank, source=source, tensors=stored_sha256(made.tensors), evaluation=measured)
+        with staging_directory(files, guard) as staged:
+            write({staged[path]: planned for path, planned in files.items()})
+            first = staged[path]
+            written = open_model(first)
+            measured = measure(evaluate, (written, order.model), order.text, order.chunks, order.measured)
+            claims = replace(order.blank, source=source, tensors=stored_sha256(written.tensors), evaluation=measured)
             patch(first, with_claims(files, claims)[path].layout.header, 0)
             refuse_changed(order.model.files)
     except OSError as error:
@@ -135,13 +135,13 @@ def measure(
     opened = {model.path: model for model in models}
     request = EvaluationRequest((path,), (text,), reference=reference, opened=opened, chunks=chunks)
     (model,) = evaluate(request).models
-    found = model.overall.comparison
-    assert found is not None
+    comparison = model.overall.comparison
+    assert comparison is not None
     return replace(
         blank,
-        kld_mean=_figure("mean KL divergence", found.kld_mean, path.name),
-        perplexity_ratio=_figure("perplexity ratio", found.perplexity_ratio, path.name),
-        top1=_figure("share of the same top tokens", found.top1, path.name),
+        kld_mean=_figure("mean KL divergence", comparison.kld_mean, path.name),
+        perplexity_ratio=_figure("perplexity ratio", comparison.perplexity_ratio, path.name),
+        top1=_figure("share of the same top tokens", comparison.top1, path.name),
     )
 
 

@@ -47,8 +47,8 @@ def _of_all(tensors: Sequence[Tensor], as_weights: Collection[GgmlType]) -> str:
 
     largest_first = sorted(tensors, key=lambda tensor: prod(tensor.shape), reverse=True)
     with ThreadPoolExecutor(_THREADS) as pool:
-        found = zip(largest_first, pool.map(of_rows, largest_first), strict=True)
-        digests = {tensor.name: digest for tensor, digest in found}
+        hashed = zip(largest_first, pool.map(of_rows, largest_first), strict=True)
+        digests = {tensor.name: digest for tensor, digest in hashed}
     whole = hashlib.sha256()
     for tensor in sorted(tensors, key=lambda tensor: tensor.name):
         type_ = GgmlType.F32 if tensor.type in as_weights else tensor.type

@@ -32,9 +32,9 @@ def _differs(step: Step, held: StoredTensor) -> bool:
     chunk = max(1, _CHUNK_WEIGHTS // max(1, step.tensor.columns))
     for start in range(0, held.row_count, chunk):
         stop = min(start + chunk, held.row_count)
-        made = step.tensor.read(start, stop)
+        rows = step.tensor.read(start, stop)
         if step.type is not step.tensor.type:
-            made = quants.encode(step.type, quants.decode(step.tensor.type, made))
-        if np.ascontiguousarray(made).tobytes() != held.rows(start, stop).tobytes():
+            rows = quants.encode(step.type, quants.decode(step.tensor.type, rows))
+        if np.ascontiguousarray(rows).tobytes() != held.rows(start, stop).tobytes():
             return True
     return False

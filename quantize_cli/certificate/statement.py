@@ -96,12 +96,12 @@ class Certificate:
 
     def metadata(self) -> dict[str, Value]:
         """The keys a file states it by. Names are cut, and lose what no terminal should be given."""
-        found = {PREFIX + key: kind.written(getattr(self, name)) for name, (key, kind) in _OF_FILE.items()}
+        values = {PREFIX + key: kind.written(getattr(self, name)) for name, (key, kind) in _OF_FILE.items()}
         for name, kinds in (("calibration", _OF_CALIBRATION), ("evaluation", _OF_EVALUATION)):
             part = getattr(self, name)
             if part is not None:
-                found |= {f"{PREFIX}{name}.{key}": kind.written(getattr(part, key)) for key, kind in kinds.items()}
-        return found
+                values |= {f"{PREFIX}{name}.{key}": kind.written(getattr(part, key)) for key, kind in kinds.items()}
+        return values
 
     def stated(self) -> dict[str, Any]:
         """The same without the prefix, as plain data: texts, counts, and lists of value, low and high."""
@@ -144,7 +144,7 @@ def _taken(origin: str, metadata: Mapping[str, Value], key: str, kind: "_Kind") 
     try:
         return kind.read(value)
     except ValueError:
-        raise InputError(f"{origin}: {PREFIX}{key} is {_shown(value)}, not {kind.wanted}", hint=_HINT) from None
+        raise InputError(f"{origin}: {PREFIX}{key} is {_shown(value)}, not {kind.description}", hint=_HINT) from None
 
 
 def _shown(value: Value) -> str:
@@ -160,7 +160,7 @@ def _shown(value: Value) -> str:
 class _Kind:
     """How a claim is written, and read from a file that may hold anything: ValueError for what it may not be."""
 
-    wanted: str
+    description: str
     written: Callable[[Any], Value]
     read: Callable[[Value], Any]
 

@@ -6,8 +6,6 @@ from enum import Enum
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from quantize_cli.certificate import statement
 from quantize_cli.certificate.certify import Evaluate, file_sha256, measurable_chunks, measure, plain_name
 from quantize_cli.certificate.digest import stored_sha256, weights_sha256
@@ -90,52 +88,52 @@ def verify(path: Path, evidence: Evidence) -> list[Check]:
     file, stored = shards.read_model(path)
     claims = statement.read(str(path), file.metadata)
     held = stored_sha256([from_stored(tensor) for tensor in stored])
-    found: Findings = {"tensors.sha256": _same(claims.tensors, held)}
-    given = {text: file_sha256(text) for text in evidence.texts}
-    found |= _text_findings(claims, given)
+    findings: Findings = {"tensors.sha256": _same(claims.tensors, held)}
+    digests = {text: file_sha256(text) for text in evidence.texts}
+    findings |= _text_findings(claims, digests)
     source = None if evidence.reference is None else open_model(evidence.reference)
     if source is None:
-        found |= dict.fromkeys(["source.sha256", "recipe", "method"], _SOURCE_NEEDED)
+        findings |= dict.fromkeys(["source.sha256", "recipe", "method"], _SOURCE_NEEDED)
     else:
-        found |= _source_findings(claims, stored, source)
+        findings |= _source_findings(claims, stored, source)
     if claims.evaluation is not None:
-        of_text = next((text for text, digest in given.items() if digest == claims.evaluation.sha256), None)
-        reason = _unmeasurable(found)
+        of_text = next((text for text, digest in digests.items() if digest == claims.evaluation.sha256), None)
+        reason = _unmeasurable(findings)
         if reason is not None:
-            found |= _of_evaluation(reason)
+            findings |= _of_evaluation(reason)
         else:
             assert source is not None
             assert of_text is not None
-            found |= _measured_again(path, claims.evaluation, source, of_text, evidence.evaluate)
-    return [Check(key, value, *found.get(key, _NOTHING_TELLS)) for key, value in claims.stated().items()]
+            findings |= _measured_again(path, claims.evaluation, source, of_text, evidence.evaluate)
+    return [Check(key, value, *findings.get(key, _NOTHING_TELLS)) for key, value in claims.stated().items()]
 
 
-def _same(stated: str, found: str) -> Finding:
-    return _CONFIRMED if stated == found else (Verdict.CONTRADICTED, found)
+def _same(claimed: str, computed: str) -> Finding:
+    return _CONFIRMED if claimed == computed else (Verdict.CONTRADICTED, computed)
 
 
 # --- texts -------------------------------------------------------------------------------------------------------
 
 
-def _text_findings(claims: Certificate, given: dict[Path, str]) -> Findings:
+def _text_findings(claims: Certificate, digests: dict[Path, str]) -> Findings:
     """Texts are matched by their bytes. An unmatched text contradicts the claim of its name, or all without one."""
     parts = {"calibration": claims.calibration, "evaluation": claims.evaluation}
-    wanted = {name: part for name, part in parts.items() if part is not None}
-    open_claims = [part for part in wanted.values() if part.sha256 not in given.values()]
-    strangers = [text for text, digest in given.items() if digest not in {part.sha256 for part in wanted.values()}]
-    found: Findings = {}
-    for name, part in wanted.items():
-        match = next((text for text, digest in given.items() if digest == part.sha256), None)
+    claimed = {name: part for name, part in parts.items() if part is not None}
+    open_claims = [part for part in claimed.values() if part.sha256 not in digests.values()]
+    strangers = [text for text, digest in digests.items() if digest not in {part.sha256 for part in claimed.values()}]
+    findings: Findings = {}
+    for name, part in claimed.items():
+        match = next((text for text, digest in digests.items() if digest == part.sha256), None)
         named = [text for text in strangers if plain_name(text) == part.name]
         other = next(iter(named or (strangers if len(strangers) >= len(open_claims) else [])), None)
         if match is not None:
-            found[f"{name}.sha256"] = _CONFIRMED
-            found[f"{name}.name"] = _CONFIRMED if plain_name(match) == part.name else _NOTHING_TELLS
+            findings[f"{name}.sha256"] = _CONFIRMED
+            findings[f"{name}.name"] = _CONFIRMED if plain_name(match) == part.name else _NOTHING_TELLS
         elif other is not None:
-            found[f"{name}.sha256"] = Verdict.CONTRADICTED, given[other]
+            findings[f"{name}.sha256"] = Verdict.CONTRADICTED, digests[other]
         else:
-            found |= {f"{name}.sha256": _TEXT_NEEDED, f"{name}.name": _TEXT_NEEDED}
-    return found
+            findings |= {f"{name}.sha256": _TEXT_NEEDED, f"{name}.name": _TEXT_NEEDED}
+    return findings
 
 
 # --- the source --------------------------------------------------------------------------------------------------
@@ -152,18 +150,17 @@ def _source_findings(claims: Certificate, stored: Sequence[StoredTensor], source
         steps = _steps(claims, source)
     except (QuantizeError, FormatError) as error:
         return {"source.sha256": finding, "recipe": (Verdict.NOT_CHECKABLE, str(error))}
-    found = {"source.sha256": finding, "recipe": _types_finding(steps, held)}
-    if claims.method == "none" and found["recipe"] is _CONFIRMED:
-        found["method"] = _bytes_finding(steps, held)
-    return found
+    findings = {"source.sha256": finding, "recipe": _types_finding(steps, held)}
+    if claims.method == "none" and findings["recipe"] is _CONFIRMED:
+        findings["method"] = _bytes_finding(steps, held)
+    return findings
 
 
 def _steps(claims: Certificate, source: Model) -> tuple[Step, ...]:
     """What the recipe makes of the source."""
     # Which matrices had an importance is not known, and matters to no type but those that need one.
-    nothing = np.empty((0, 0), np.float32)
-    importance = None if claims.method == "none" else {tensor.name: nothing for tensor in source.tensors}
-    return plan.make(source, parse_recipe(claims.recipe), importance, requantize=True).steps
+    weighted = None if claims.method == "none" else {tensor.name for tensor in source.tensors}
+    return plan.make(source, parse_recipe(claims.recipe), weighted, requantize=True).steps
 
 
 def _types_finding(steps: Sequence[Step], held: Mapping[str, StoredTensor]) -> Finding:
@@ -188,10 +185,10 @@ def _bytes_finding(steps: Sequence[Step], held: Mapping[str, StoredTensor]) -> F
 # --- what was measured -------------------------------------------------------------------------------------------
 
 
-def _unmeasurable(found: Findings) -> Finding | None:
+def _unmeasurable(findings: Findings) -> Finding | None:
     """Why the figures cannot be measured again, or None: source and text are confirmed."""
     for needed in ("source.sha256", "evaluation.sha256"):
-        verdict, why = found[needed]
+        verdict, why = findings[needed]
         if verdict is Verdict.CONTRADICTED:
             why = f"{needed} is contradicted"
         if verdict is not Verdict.CONFIRMED:
@@ -200,21 +197,21 @@ def _unmeasurable(found: Findings) -> Finding | None:
 
 
 def _measured_again(
-    path: Path, stated: statement.Evaluation, source: Model, text: Path, evaluate: Evaluate
+    path: Path, claimed: statement.Evaluation, source: Model, text: Path, evaluate: Evaluate
 ) -> Findings:
     """What the figures are when they are measured again."""
     try:
-        chunks = measurable_chunks(source, text, stated.context, stated.chunks)
-        if len(chunks) != stated.chunks:
-            raise InputError(f"{text}: has {len(chunks)} chunks of {stated.context} tokens, not {stated.chunks}")
+        chunks = measurable_chunks(source, text, claimed.context, claimed.chunks)
+        if len(chunks) != claimed.chunks:
+            raise InputError(f"{text}: has {len(chunks)} chunks of {claimed.context} tokens, not {claimed.chunks}")
     except QuantizeError as error:
         return _of_evaluation((Verdict.NOT_CHECKABLE, "not measured so")) | {
             "evaluation.context": (Verdict.CONTRADICTED, str(error)),
             "evaluation.chunks": (Verdict.CONTRADICTED, str(error)),
         }
-    again = measure(evaluate, (open_model(path), source), text, chunks, stated)
-    tokens = stated.chunks * (stated.context - stated.context // 2 - 1)
-    measured = {name: _figure_finding(name, getattr(stated, name), getattr(again, name), tokens) for name in _SLACK}
+    again = measure(evaluate, (open_model(path), source), text, chunks, claimed)
+    tokens = claimed.chunks * (claimed.context - claimed.context // 2 - 1)
+    measured = {name: _figure_finding(name, getattr(claimed, name), getattr(again, name), tokens) for name in _SLACK}
     are_found = all(finding is _CONFIRMED for finding in measured.values())
     other = _CONFIRMED if are_found else (Verdict.NOT_CHECKABLE, "the figures are others")
     return _of_evaluation(other) | {f"evaluation.{name}": finding for name, finding in measured.items()}
@@ -224,10 +221,14 @@ def _of_evaluation(finding: Finding) -> Findings:
     return {f"evaluation.{name}": finding for name in ("context", "chunks", *_SLACK)}
 
 
-def _figure_finding(name: str, stated: Figure, found: Figure, tokens: int) -> Finding:
-    slack = _SLACK[name](stated.value, tokens)
-    at_ends = slack + _INTERVAL_SLACK * (found.high - found.low)
-    pairs = ((stated.value, found.value, slack), (stated.low, found.low, at_ends), (stated.high, found.high, at_ends))
-    if all(abs(said - is_) <= allowed for said, is_, allowed in pairs):
+def _figure_finding(name: str, claimed: Figure, again: Figure, tokens: int) -> Finding:
+    slack = _SLACK[name](claimed.value, tokens)
+    at_ends = slack + _INTERVAL_SLACK * (again.high - again.low)
+    pairs = (
+        (claimed.value, again.value, slack),
+        (claimed.low, again.low, at_ends),
+        (claimed.high, again.high, at_ends),
+    )
+    if all(abs(one - other) <= allowed for one, other, allowed in pairs):
         return _CONFIRMED
-    return Verdict.CONTRADICTED, f"{found.value:.6g}, {found.low:.6g} to {found.high:.6g}"
+    return Verdict.CONTRADICTED, f"{again.value:.6g}, {again.low:.6g} to {again.high:.6g}"

@@ -73,8 +73,8 @@ def _row(tensor: "Sensitivity", types: "tuple[GgmlType, ...]") -> dict[str, str]
     for type_ in types:
         fitted = fitting(type_, tensor.shape[-1])[0]
         loss = tensor.losses.get(fitted)
-        said = "" if loss is None else f"{loss:.1e}"
-        row[type_.name.lower()] = said if fitted is type_ or not said else f"({said})"
+        cell = "" if loss is None else f"{loss:.1e}"
+        row[type_.name.lower()] = cell if fitted is type_ or not cell else f"({cell})"
     row["outliers"] = "" if seen is None else f"{seen.count} ({seen.largest:.0f}x)"
     row["experts met"] = "" if routed is None else f"{(routed > 0).sum()} of {len(routed)}"
     return row

@@ -7,25 +7,17 @@ from typing import TYPE_CHECKING, Annotated
 
 from typer import Option
 
-from quantize_cli.cli.terminal.options import (
-    Json,
-    MinP,
-    ModelPath,
-    RepeatPenalty,
-    Seed,
-    Stops,
-    Temperature,
-    TopK,
-    TopP,
-)
+from quantize_cli.cli.terminal.options import Json, ModelPath, Stops, takes_sampling
 from quantize_cli.cli.terminal.progress import report
 from quantize_cli.cli.terminal.text import escape_controls, note, print_json
 from quantize_cli.errors import InputError
 
 if TYPE_CHECKING:
     from quantize_cli.conversation import Conversation
+    from quantize_cli.runtime.sampler import Sampling
 
 
+@takes_sampling(temperature=0.8)
 def command(
     model: ModelPath,
     prompt: Annotated[
@@ -43,21 +35,15 @@ def command(
         int | None,
         Option("--ctx", min=0, help="Tokens a conversation may have; 0 for all the model was trained on."),
     ] = None,
-    temperature: Temperature = 0.8,
-    top_k: TopK = 40,
-    top_p: TopP = 0.95,
-    min_p: MinP = 0.05,
-    repeat_penalty: RepeatPenalty = 1.0,
-    seed: Seed = 0,
+    *,
+    sampling: "Sampling",
     stop: Stops = None,
     json: Json = False,
 ) -> None:
     """Talk with MODEL: at a terminal, or a line at a time through a pipe."""
     from quantize_cli import api
     from quantize_cli.conversation import Conversation, chat_model
-    from quantize_cli.runtime.sampler import Sampling
 
-    sampling = Sampling(temperature, top_k, top_p, min_p, repeat_penalty, seed)
     loaded = api.load(model, report=report(quiet=True))
     conversation = Conversation(chat_model(loaded, sampling, ctx, stop or (), tokens), system)
     watched = prompt is None and sys.stdin.isatty()

@@ -18,11 +18,11 @@ def command(job: "Job", json: Json = False) -> None:
     """Show what convert would make of SRC: every type with its reason, every offset, the size to the byte."""
     from quantize_cli.pipeline import plan_conversion
 
-    made = plan_conversion(job, report(quiet=json, notes=not json))
+    planned = plan_conversion(job, report(quiet=json, notes=not json))
     if json:
-        print_json(_document(made))
+        print_json(_document(planned))
     else:
-        _print(made)
+        _print(planned)
 
 
 def _document(planned: "PlannedConversion") -> dict[str, object]:

@@ -1,35 +1,25 @@
 """quantize run: a text continued."""
 
 import sys
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 from typer import Option
 
-from quantize_cli.cli.terminal.options import (
-    Json,
-    MinP,
-    ModelPath,
-    RepeatPenalty,
-    Seed,
-    Stops,
-    Temperature,
-    TopK,
-    TopP,
-)
+from quantize_cli.cli.terminal.options import Json, ModelPath, Stops, takes_sampling
 from quantize_cli.cli.terminal.progress import report
 from quantize_cli.cli.terminal.text import escape_controls, print_json, warn
 
+if TYPE_CHECKING:
+    from quantize_cli.runtime.sampler import Sampling
 
+
+@takes_sampling(temperature=0.0)
 def command(
     model: ModelPath,
     prompt: Annotated[str, Option("-p", "--prompt", help="The text to continue.")],
     tokens: Annotated[int, Option("-n", "--tokens", min=1, help="At most so many tokens more.")] = 128,
-    temperature: Temperature = 0.0,
-    top_k: TopK = 40,
-    top_p: TopP = 0.95,
-    min_p: MinP = 0.05,
-    repeat_penalty: RepeatPenalty = 1.0,
-    seed: Seed = 0,
+    *,
+    sampling: "Sampling",
     stop: Stops = None,
     special: Annotated[
         bool, Option("--special", help="Read control tokens such as <|im_end|> in the prompt as tokens.")
@@ -39,9 +29,7 @@ def command(
     """Continue a text with MODEL, by its likeliest tokens or by tokens drawn."""
     from quantize_cli import api
     from quantize_cli.evaluation.context import long_context_warnings
-    from quantize_cli.runtime.sampler import Sampling
 
-    sampling = Sampling(temperature, top_k, top_p, min_p, repeat_penalty, seed)
     loaded = api.load(model, report=report(quiet=True))
     text = loaded.generate(prompt, tokens, stop=stop or (), special=special, sampling=sampling)
     first = loaded.detokenize(text.prompt_tokens)

@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import Any
 
 from quantize_cli.errors import InputError
 from quantize_cli.families.decoder import keys
@@ -33,7 +32,7 @@ FIXED = {
 """Attention is scaled alike in every layer, and the activation is GELU by its tanh formula."""
 _EXACT_GELU = "gelu"
 
-_ALIASES = {
+ALIASES = {
     "hidden_size": "n_embd",
     "max_position_embeddings": "n_positions",
     "num_attention_heads": "n_head",
@@ -68,49 +67,38 @@ def metadata(config: Config) -> dict[str, Value]:
         "gpt2.embedding_length": u32(sizes["hidden"]),
         "gpt2.feed_forward_length": u32(sizes["feed_forward"]),
         "gpt2.attention.head_count": u32(sizes["heads"]),
-        "gpt2.attention.layer_norm_epsilon": f32(number(_complete(config), "layer_norm_epsilon")),
+        "gpt2.attention.layer_norm_epsilon": f32(number(config, "layer_norm_epsilon")),
     }
 
 
 def tensors(config: Config, stored: Sequence[Tensor]) -> list[Tensor]:
-    complete = _complete(config)
-    tied = switch(complete, "tie_word_embeddings")
+    tied = switch(config, "tie_word_embeddings")
     head = replace(_SLOTS[HEAD], optional=tied or not architecture_class(config).endswith("LMHeadModel"))
     whole = with_embedding(stored, "wte.weight", tied, prefix="transformer.")
     return place({**_SLOTS, HEAD: head}, _sizes(config), whole, prefix="transformer.")
 
 
 def remarks(config: Config, _placed: Sequence[Tensor]) -> tuple[str, ...]:
-    complete = _complete(config)
-    approximated = complete.get("activation_function") == _EXACT_GELU
-    if approximated:
-        del complete["activation_function"]
-    if count(complete, "n_embd") % count(complete, "n_head"):
-        raise InputError(f"config.json: {complete['n_head']} heads do not share {complete['n_embd']} columns evenly")
-    unknown = keys.check(complete, ARCHITECTURE, {*DEFAULTS, "n_ctx"}, FIXED)
+    if count(config, "n_embd") % count(config, "n_head"):
+        raise InputError(f"config.json: {config['n_head']} heads do not share {config['n_embd']} columns evenly")
+    approximated = config.get("activation_function") == _EXACT_GELU
+    checked = {key: value for key, value in config.items() if not (approximated and key == "activation_function")}
+    unknown = keys.check(checked, ARCHITECTURE, {*DEFAULTS, "n_ctx"}, FIXED)
     if not approximated:
         return unknown
     # ggml looks GELU up in a table of float16, which is as far from the exact one.
     return *unknown, "config.json: key 'activation_function' is 'gelu', llama.cpp computes it by the tanh formula"
 
 
-def _complete(config: Config) -> dict[str, Any]:
-    named = {_ALIASES.get(key, key): value for key, value in config.items()}
-    if named.get("tie_word_embeddings", True) is None:
-        del named["tie_word_embeddings"]
-    return {**DEFAULTS, **named}
-
-
 def _sizes(config: Config) -> dict[str, int]:
-    complete = _complete(config)
-    hidden = count(complete, "n_embd")
+    hidden = count(config, "n_embd")
     return {
-        "layers": count(complete, "n_layer"),
-        "vocabulary": count(complete, "vocab_size"),
+        "layers": count(config, "n_layer"),
+        "vocabulary": count(config, "vocab_size"),
         # Old configs state the context a second time, and llama.cpp's converter believes only that.
-        "context": count(complete, "n_ctx" if "n_ctx" in complete else "n_positions"),
+        "context": count(config, "n_ctx" if "n_ctx" in config else "n_positions"),
         "hidden": hidden,
         "queries_keys_values": 3 * hidden,
-        "feed_forward": 4 * hidden if complete["n_inner"] is None else count(complete, "n_inner"),
-        "heads": count(complete, "n_head"),
+        "feed_forward": 4 * hidden if config["n_inner"] is None else count(config, "n_inner"),
+        "heads": count(config, "n_head"),
     }

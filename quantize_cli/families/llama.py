@@ -3,8 +3,7 @@
 from collections.abc import Sequence
 
 from quantize_cli.families.decoder import llama as architecture
-from quantize_cli.families.decoder.config import Config, switch, with_defaults
-from quantize_cli.formats.gguf.layout import Value
+from quantize_cli.families.decoder.config import Config, switch
 from quantize_cli.model.tensor import Tensor
 
 ARCHITECTURE = architecture.ARCHITECTURE
@@ -25,17 +24,17 @@ DEFAULTS = {
 """What transformers' LlamaConfig fills in."""
 
 tokenizer_metadata = architecture.tokenizer_metadata
-
-
-def metadata(config: Config) -> dict[str, Value]:
-    return architecture.metadata(with_defaults(config, DEFAULTS))
+metadata = architecture.metadata
 
 
 def tensors(config: Config, stored: Sequence[Tensor]) -> list[Tensor]:
-    biased = switch(config, "attention_bias"), switch(config, "mlp_bias")
-    return architecture.tensors(with_defaults(config, DEFAULTS), stored, biased)
+    return architecture.tensors(config, stored, _biased(config))
 
 
 def remarks(config: Config, placed: Sequence[Tensor]) -> tuple[str, ...]:
-    biased = switch(config, "attention_bias"), switch(config, "mlp_bias")
-    return architecture.remarks(with_defaults(config, DEFAULTS), placed, {*DEFAULTS, "mlp_bias"}, biased)
+    return architecture.remarks(config, placed, {*DEFAULTS, "mlp_bias"}, _biased(config))
+
+
+def _biased(config: Config) -> tuple[bool, bool]:
+    """Whether attention and feed-forward have biases."""
+    return switch(config, "attention_bias"), switch(config, "mlp_bias")

@@ -6,8 +6,7 @@ So the file computes the same as long as a text is no longer than the window, an
 from collections.abc import Sequence
 
 from quantize_cli.families.decoder import llama as architecture
-from quantize_cli.families.decoder.config import Config, count, with_defaults
-from quantize_cli.formats.gguf.layout import Value
+from quantize_cli.families.decoder.config import Config, count
 from quantize_cli.model.tensor import Tensor
 
 ARCHITECTURE = architecture.ARCHITECTURE
@@ -29,25 +28,18 @@ DEFAULTS = {
 """What transformers' MistralConfig fills in."""
 
 tokenizer_metadata = architecture.tokenizer_metadata
-
-
-def metadata(config: Config) -> dict[str, Value]:
-    return architecture.metadata(with_defaults(config, DEFAULTS))
-
-
-def tensors(config: Config, stored: Sequence[Tensor]) -> list[Tensor]:
-    return architecture.tensors(with_defaults(config, DEFAULTS), stored)
+metadata = architecture.metadata
+tensors = architecture.tensors
 
 
 def remarks(config: Config, placed: Sequence[Tensor]) -> tuple[str, ...]:
-    complete = with_defaults(config, DEFAULTS)
-    found = architecture.remarks(complete, placed, DEFAULTS)
-    if complete["sliding_window"] is None:
-        return found
-    window, context = count(complete, "sliding_window"), count(complete, "max_position_embeddings")
+    warnings = architecture.remarks(config, placed, DEFAULTS)
+    if config["sliding_window"] is None:
+        return warnings
+    window, context = count(config, "sliding_window"), count(config, "max_position_embeddings")
     if window >= context:
-        return found
-    return *found, (
+        return warnings
+    return *warnings, (
         f"config.json: key 'sliding_window' is {window}, llama.cpp's 'llama' attends to all of {context} positions: "
         f"the same up to {window} tokens"
     )

@@ -1,10 +1,10 @@
 """Qwen 1.5, 2 and 2.5: biased projections to queries, keys and values."""
 
 from collections.abc import Sequence
+from functools import partial
 
 from quantize_cli.families.decoder import decoder
-from quantize_cli.families.decoder.config import Config, count, with_defaults
-from quantize_cli.formats.gguf.layout import Value
+from quantize_cli.families.decoder.config import Config, count
 from quantize_cli.model.tensor import Tensor
 
 ARCHITECTURE = "qwen2"
@@ -22,22 +22,13 @@ DEFAULTS = {
     "tie_word_embeddings": False,
 }
 """What transformers' Qwen2Config fills in; it knows no `head_dim`."""
-CONVERTED = ("sliding_window", "use_sliding_window", "max_window_layers")
-"""Keys besides, of windows that must not be in use."""
 
 _SLOTS = {**decoder.EMBEDDING, **decoder.ATTENTION, **decoder.ATTENTION_BIASES, **decoder.FEED_FORWARD}
-
-
-def metadata(config: Config) -> dict[str, Value]:
-    return decoder.metadata(ARCHITECTURE, with_defaults(config, DEFAULTS))
-
-
-def tensors(config: Config, stored: Sequence[Tensor]) -> list[Tensor]:
-    return decoder.tensors(_SLOTS, with_defaults(config, DEFAULTS), stored)
+metadata = partial(decoder.metadata, ARCHITECTURE)
+tensors = partial(decoder.tensors, _SLOTS)
 
 
 def remarks(config: Config, placed: Sequence[Tensor]) -> tuple[str, ...]:
-    complete = with_defaults(config, DEFAULTS)
-    decoder.refuse_windows(ARCHITECTURE, complete)
-    head = count(complete, "hidden_size") // count(complete, "num_attention_heads")
-    return decoder.remarks(ARCHITECTURE, complete, placed, {*DEFAULTS, *CONVERTED}, {"head_dim": (head,)})
+    decoder.refuse_windows(ARCHITECTURE, config)
+    head = count(config, "hidden_size") // count(config, "num_attention_heads")
+    return decoder.remarks(ARCHITECTURE, config, placed, {*DEFAULTS, *decoder.WINDOW_KEYS}, {"head_dim": (head,)})

@@ -1,11 +1,11 @@
 """Qwen 3, dense: queries and keys are normalised per head, and nothing is biased unless the config asks for it."""
 
 from collections.abc import Sequence
+from functools import partial
 
 from quantize_cli.families.decoder import decoder
-from quantize_cli.families.decoder.config import Config, switch, with_defaults
+from quantize_cli.families.decoder.config import Config, switch
 from quantize_cli.families.decoder.slots import optional
-from quantize_cli.formats.gguf.layout import Value
 from quantize_cli.model.tensor import Tensor
 
 ARCHITECTURE = "qwen3"
@@ -24,8 +24,6 @@ DEFAULTS = {
     "tie_word_embeddings": False,
 }
 """What transformers' Qwen3Config fills in."""
-CONVERTED = ("sliding_window", "use_sliding_window", "max_window_layers")
-"""Keys besides, of windows that must not be in use."""
 _UNASKED = tuple(slot.target for slot in {**decoder.ATTENTION_BIASES, **decoder.OUTPUT_BIAS}.values())
 
 _SLOTS = {
@@ -35,18 +33,11 @@ _SLOTS = {
     **decoder.HEAD_NORMS,
     **decoder.FEED_FORWARD,
 }
-
-
-def metadata(config: Config) -> dict[str, Value]:
-    return decoder.metadata(ARCHITECTURE, with_defaults(config, DEFAULTS))
-
-
-def tensors(config: Config, stored: Sequence[Tensor]) -> list[Tensor]:
-    return decoder.tensors(_SLOTS, with_defaults(config, DEFAULTS), stored)
+metadata = partial(decoder.metadata, ARCHITECTURE)
+tensors = partial(decoder.tensors, _SLOTS)
 
 
 def remarks(config: Config, placed: Sequence[Tensor]) -> tuple[str, ...]:
-    complete = with_defaults(config, DEFAULTS)
-    decoder.refuse_windows(ARCHITECTURE, complete)
+    decoder.refuse_windows(ARCHITECTURE, config)
     unasked = () if switch(config, "attention_bias") else decoder.unasked(placed, _UNASKED)
-    return *decoder.remarks(ARCHITECTURE, complete, placed, {*DEFAULTS, *CONVERTED}, {}), *unasked
+    return *decoder.remarks(ARCHITECTURE, config, placed, {*DEFAULTS, *decoder.WINDOW_KEYS}, {}), *unasked

@@ -8,7 +8,7 @@ from quantize_cli.formats import hub
 from quantize_cli.formats.checkpoint import Checkpoint
 from quantize_cli.formats.gguf.layout import Value, ValueType, array, text, u32
 from quantize_cli.model.model_name import MAX_NAME_LENGTH, parse_model_name, title
-from quantize_cli.model.sampling import sampling_metadata
+from quantize_cli.model.sampling import sampling_settings
 
 _CARD_KEYS = {
     "name": ("name", "model_name"),
@@ -44,7 +44,7 @@ def metadata(checkpoint: Checkpoint, card: dict[str, Any], parameter_count: int)
     FormatError when a file cannot be read.
     """
     named = _named(checkpoint, card, parameter_count)
-    general = {"general.type": text("model"), **sampling_metadata(checkpoint)}
+    general = {"general.type": text("model"), **sampling_settings(checkpoint)[0]}
     for key in _CARD_KEYS:
         value = named.get(key)
         if isinstance(value, list):

@@ -4,12 +4,13 @@ Each has `rows(start, stop)`, as `formats.stored.StoredTensor` has, which may be
 plain values without open files, so they can be pickled and read by any process that sees the same files.
 """
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from math import prod
 from typing import Protocol
 
 import numpy as np
+
+_STRIP_NBYTES = 16 << 20
 
 
 class Source(Protocol):
@@ -79,11 +80,10 @@ class Transposed:
     source: Source
     shape: tuple[int, int]
     """Of the source: rows and columns."""
-    strip_nbytes: int = 16 << 20
 
     def rows(self, start: int, stop: int) -> np.ndarray:
         count, columns = self.shape
-        strip = max(1, self.strip_nbytes // max(1, columns * 4))
+        strip = max(1, _STRIP_NBYTES // max(1, columns * 4))
         parts = [self.source.rows(at, min(at + strip, count))[:, start:stop] for at in range(0, count, strip)]
         return np.concatenate(parts).T
 
@@ -116,21 +116,6 @@ class Scaled:
             and _are_same(self.row_factors, other.row_factors)
             and _are_same(self.column_factors, other.column_factors)
         )
-
-
-@dataclass(frozen=True)
-class Stacked:
-    """Equal matrices one after the other, as the experts of a layer are."""
-
-    sources: Sequence[Source]
-    matrix_rows: int
-
-    def rows(self, start: int, stop: int) -> np.ndarray:
-        pieces = []
-        for index in range(start // self.matrix_rows, -(-stop // self.matrix_rows)):
-            base = index * self.matrix_rows
-            pieces.append(self.sources[index].rows(max(start - base, 0), min(stop - base, self.matrix_rows)))
-        return np.concatenate(pieces)
 
 
 def _are_same(values: np.ndarray | None, others: np.ndarray | None) -> bool:

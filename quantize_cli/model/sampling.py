@@ -27,19 +27,10 @@ _KEYS = (
 _LARGEST = {ValueType.INT32: (1 << 31) - 1, ValueType.FLOAT32: float(np.finfo(np.float32).max)}
 
 
-def sampling_metadata(checkpoint: Checkpoint) -> dict[str, Value]:
-    """The file's settings as GGUF values; FormatError when it cannot be read."""
-    return _read(checkpoint)[0]
-
-
-def sampling_warnings(checkpoint: Checkpoint) -> tuple[str, ...]:
-    """Warnings of settings that are ignored."""
-    return tuple(_read(checkpoint)[1])
-
-
-def _read(checkpoint: Checkpoint) -> tuple[dict[str, Value], list[str]]:
+def sampling_settings(checkpoint: Checkpoint) -> tuple[dict[str, Value], tuple[str, ...]]:
+    """The file's settings as GGUF values, and warnings of those that are ignored; FormatError if it is unreadable."""
     config = checkpoint.json(_FILE) or {}
-    metadata, passed_over = {}, []
+    metadata, warnings = {}, []
     for key, sources, type_ in _KEYS:
         source = next((source for source in sources if source in config), "")
         value = _value(config.get(source), type_)
@@ -48,8 +39,8 @@ def _read(checkpoint: Checkpoint) -> tuple[dict[str, Value], list[str]]:
         elif config.get(source) not in (None, ""):
             shown = quoted(str(config[source]))
             problem = "no text" if type_ is ValueType.STRING else "no number that fits"
-            passed_over.append(f"{checkpoint.directory}/{_FILE}: {source} is {shown}, {problem}, and is ignored")
-    return metadata, passed_over
+            warnings.append(f"{checkpoint.directory}/{_FILE}: {source} is {shown}, {problem}, and is ignored")
+    return metadata, tuple(warnings)
 
 
 def _value(setting: Any, type_: ValueType) -> Value | None:

@@ -9,7 +9,7 @@ from types import ModuleType
 from quantize_cli import plugins
 from quantize_cli.certificate.statement import is_claim
 from quantize_cli.errors import InputError
-from quantize_cli.families.decoder.config import architecture_class, spelled
+from quantize_cli.families.decoder.config import architecture_class, spelled, with_defaults
 from quantize_cli.families.decoder.slots import is_buffer
 from quantize_cli.formats.checkpoint import Checkpoint, open_checkpoint
 from quantize_cli.formats.errors import FormatError
@@ -22,7 +22,7 @@ from quantize_cli.model.card import MAX_NBYTES, CardError, front_matter
 from quantize_cli.model.general import metadata as general_metadata
 from quantize_cli.model.loadable_tensors import not_loaded
 from quantize_cli.model.prequantized import refuse_adapter, refuse_quantized
-from quantize_cli.model.sampling import sampling_warnings
+from quantize_cli.model.sampling import sampling_settings
 from quantize_cli.model.tensor import Tensor, from_stored
 from quantize_cli.model.wrapper_names import without_wrappers
 from quantize_cli.tokenizers import checkpoint_tokenizer, guard_libraries, special_warnings
@@ -66,7 +66,7 @@ def _opened(path: Path) -> Model:
         return _without_config(checkpoint)
     family, warnings = _family(checkpoint, checkpoint.config)
     warnings = (*checkpoint.warnings, *warnings, *refuse_quantized(checkpoint))
-    return _of_family(checkpoint, checkpoint.config, family, warnings)
+    return _of_family(checkpoint, with_defaults(checkpoint.config, family), family, warnings)
 
 
 def _family(checkpoint: Checkpoint, config: dict[str, object]) -> tuple[ModuleType, tuple[str, ...]]:
@@ -98,12 +98,12 @@ def _of_family(
         warnings += (f"{checkpoint.directory}: how embeddings are pooled is not converted, state it to the engine",)
     metadata = {"general.architecture": text(family.ARCHITECTURE), **general, **family.metadata(config)}
     rows = next(tensor.shape[0] for tensor in tensors if tensor.name == "token_embd.weight")
-    complete = {**family.DEFAULTS, **config, "vocab_size": rows}
+    complete = {**config, "vocab_size": rows}
     with guard_libraries(checkpoint):
         more = family.tokenizer_metadata(checkpoint, complete) if hasattr(family, "tokenizer_metadata") else {}
         tokenizer = checkpoint_tokenizer(checkpoint, complete, family.TOKENIZERS, more)
     metadata.update(tokenizer.metadata)
-    warnings += tokenizer.warnings + sampling_warnings(checkpoint) + special_warnings(checkpoint, metadata)
+    warnings += tokenizer.warnings + sampling_settings(checkpoint)[1] + special_warnings(checkpoint, metadata)
     return Model(checkpoint.path, family.ARCHITECTURE, metadata, tensors, warnings)
 
 

@@ -1,6 +1,5 @@
 """A tensor to write: a name, a shape, a type, and where its rows come from. Nothing is read until asked for."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from math import isfinite, prod
 from pathlib import Path
@@ -12,16 +11,7 @@ from quantize_cli.formats.errors import FormatError
 from quantize_cli.formats.ggml import FLOAT_TYPES, GgmlType, row_nbytes
 from quantize_cli.formats.quoted import quoted
 from quantize_cli.formats.stored import StoredTensor
-from quantize_cli.model.rows import (
-    Held,
-    PairedHeads,
-    Scaled,
-    Slab,
-    Source,
-    Stacked,
-    Transposed,
-    matrix_rows,
-)
+from quantize_cli.model.rows import Held, PairedHeads, Scaled, Slab, Source, Transposed, matrix_rows
 
 _NUMBER = {
     "F32": GgmlType.F32, "F16": GgmlType.F16, "BF16": GgmlType.BF16, "F64": GgmlType.F64,
@@ -126,13 +116,6 @@ def from_array(name: str, values: np.ndarray) -> Tensor:
     """A tensor computed here rather than read: `values` is float32."""
     matrix = values.reshape(-1, values.shape[-1])
     return Tensor(name, values.shape, GgmlType.F32, Held(matrix), f"computed tensor '{name}'")
-
-
-def stack(name: str, parts: Sequence[Tensor]) -> Tensor:
-    """Equal matrices as one tensor with a leading axis, in the order given (the experts of a layer)."""
-    first = parts[0]
-    source = Stacked(tuple(part.source for part in parts), first.row_count)
-    return Tensor(name, (len(parts), *first.shape), first.type, source, first.origin)
 
 
 DAMAGED_HINT = "the file is damaged, or was made from weights that its types cannot hold"

@@ -56,16 +56,16 @@ def convert(
 
     outputs = Outputs(job.inputs, force, report.note)
     outputs.refuse_bad((save_recipe, job.output if job.split_size is None else None))
-    made = plan_conversion(job, report)
-    outputs.refuse_bad((save_recipe, *made.files))
+    planned = plan_conversion(job, report)
+    outputs.refuse_bad((save_recipe, *planned.files))
     if dry_run:
-        return Converted(made, 0.0)
-    outputs.sweep((save_recipe, *made.files))
+        return Converted(planned, 0.0)
+    outputs.sweep((save_recipe, *planned.files))
     if save_recipe is not None:
-        write_file(save_recipe, to_toml(made.plan.recipe).encode(), outputs.guard)
+        write_file(save_recipe, to_toml(planned.plan.recipe).encode(), outputs.guard)
     start = time.monotonic()
-    claims = _written(made, executor or Threads(job.threads or processors()), outputs.guard, report)
-    return Converted(made, time.monotonic() - start, claims)
+    claims = _written(planned, executor or Threads(job.threads or processors()), outputs.guard, report)
+    return Converted(planned, time.monotonic() - start, claims)
 
 
 def plan_conversion(job: "Job", report: Report = SILENT) -> "PlannedConversion":
@@ -82,60 +82,55 @@ def plan_conversion(job: "Job", report: Report = SILENT) -> "PlannedConversion":
     decided = _decided(job, model, recipe, report)
     _warn(job, model, decided, report)
     output = job.output or Path(f"{model_name(job.source)}-{decided.plan.recipe.file_name}.gguf")
-    made = PlannedConversion(stored, decided, output, _files(decided.plan, output, limit))
+    planned = PlannedConversion(stored, decided, output, _files(decided.plan, output, limit))
     if job.certify is None:
-        return made
+        return planned
     from quantize_cli.pipeline.certify import with_certificate_request
 
-    return with_certificate_request(made, job.certify, report)
+    return with_certificate_request(planned, job.certify, report)
 
 
 def _decided(job: "Job", model: "Model", recipe: "Recipe", report: Report) -> "Decisions":
     """The plan, by the weights alone or by a text."""
-    from quantize_cli.calibration import imatrix
-    from quantize_cli.certificate.statement import LARGEST
     from quantize_cli.pipeline import plan
     from quantize_cli.pipeline.decided import Decisions
-    from quantize_cli.pipeline.write import Rounding
+    from quantize_cli.pipeline.load import load_importance
+    from quantize_cli.pipeline.quantize import Rounding
 
-    importance, provenance = imatrix.importance(model, job.imatrix) if job.imatrix else (None, {})
     if job.is_plain:
-        made = plan.make(model, recipe, importance, provenance, job.requantize)
-        return Decisions(made, importance, Rounding())
+        importance, provenance = load_importance(job, model)
+        return Decisions(plan.make(model, recipe, importance, provenance, job.requantize), Rounding(importance))
     from quantize_cli.pipeline.calibrate import calibrate
 
-    reserved = 0 if job.certify is None else LARGEST
-    return calibrate(job, model, recipe, importance, provenance, reserved, report)
+    return calibrate(job, model, recipe, report)
 
 
 def _written(
-    made: "PlannedConversion", executor: "Executor", guard: "OverwriteGuard", report: Report
+    planned: "PlannedConversion", executor: "Executor", guard: "OverwriteGuard", report: Report
 ) -> "Certificate | None":
     """Write the files, and where it is asked for a certificate into them."""
-    if made.order is None:
-        _write(made, executor, guard, report)
+    if planned.order is None:
+        _write(planned, executor, guard, report)
         return None
     from quantize_cli.pipeline.certify import write_certified
 
-    return write_certified(made, lambda staged: _write(staged, executor, guard, report), guard, report)
+    return write_certified(planned, lambda staged: _write(staged, executor, guard, report), guard, report)
 
 
-def _write(made: "PlannedConversion", executor: "Executor", guard: "OverwriteGuard", report: Report) -> None:
+def _write(planned: "PlannedConversion", executor: "Executor", guard: "OverwriteGuard", report: Report) -> None:
     from quantize_cli.pipeline.write import write
 
-    decided = made.decided
-    with report.progress(sum(step.nbytes for step in made.plan.steps), "B", made.output.name) as advance:
-        watched = replace(report, written=advance)
-        write(made.files, decided.importance, executor, watched, decided.rounding, guard)
+    with report.progress(sum(step.nbytes for step in planned.plan.steps), "B", planned.output.name) as advance:
+        write(planned.files, executor, replace(report, written=advance), planned.decided.rounding, guard)
 
 
-def _files(made: "Plan", output: Path, limit: int | None) -> "Mapping[Path, Plan]":
+def _files(plan: "Plan", output: Path, limit: int | None) -> "Mapping[Path, Plan]":
     from quantize_cli.formats.gguf.shards import shard_path
     from quantize_cli.pipeline.plan import split
 
-    parts = (made,) if limit is None else split(made, limit)
+    parts = (plan,) if limit is None else split(plan, limit)
     if len(parts) == 1:
-        return {output: made}
+        return {output: plan}
     return {shard_path(output, number, len(parts)): part for number, part in enumerate(parts)}
 
 
@@ -145,9 +140,8 @@ def _warn(job: "Job", model: "Model", decided: "Decisions", report: Report) -> N
 
     for warning in idle_rules(decided.plan.recipe, model):
         report.warn(warning)
-    if job.imatrix is None or decided.importance is None:
-        return
-    lacking = unweighted(decided.plan, decided.importance)
+    importance = decided.rounding.importance
+    lacking = [] if job.imatrix is None or importance is None else unweighted(decided.plan, importance)
     if lacking:
         more = f" and {len(lacking) - _NAMED} more" if len(lacking) > _NAMED else ""
         report.warn(

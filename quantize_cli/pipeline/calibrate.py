@@ -7,7 +7,7 @@ from functools import partial
 
 import numpy as np
 
-from quantize_cli.budget.options import quantizable_tensors
+from quantize_cli.budget.options import quantizable_tensors, type_choices
 from quantize_cli.budget.rounding import TrialRounding, by_method
 from quantize_cli.budget.sensitivity import TYPES
 from quantize_cli.calibration.runner import methods
@@ -20,16 +20,16 @@ from quantize_cli.errors import UsageError
 from quantize_cli.evaluation import context as contexts
 from quantize_cli.evaluation.corpus import Reading, read_texts
 from quantize_cli.formats.ggml import GgmlType
-from quantize_cli.formats.gguf.layout import Value
 from quantize_cli.machine import processors
 from quantize_cli.model.source import Model
 from quantize_cli.pipeline import plan
-from quantize_cli.pipeline.budget import Budget, budget_of, search_recipe
+from quantize_cli.pipeline.budget import budget_of, measure_sensitivities, search_recipe
 from quantize_cli.pipeline.decided import Decisions
 from quantize_cli.pipeline.job import Job
+from quantize_cli.pipeline.load import load_importance
 from quantize_cli.pipeline.plan import Importance, Plan
+from quantize_cli.pipeline.quantize import Rounding
 from quantize_cli.pipeline.recipe import Recipe
-from quantize_cli.pipeline.write import Rounding
 from quantize_cli.progress import Report
 from quantize_cli.runtime.hyperparameters import read_hyperparameters
 from quantize_cli.tokenizers import load_tokenizer
@@ -39,8 +39,8 @@ _SAMPLED = 8192
 
 def require_text(job: Job) -> None:
     """UsageError for options on texts where there is none."""
-    given = {"--ctx": job.context is not None, "--chunks": job.chunks is not None, "--special": job.special}
-    option = next((name for name, is_given in given.items() if is_given), None)
+    options = {"--ctx": job.context is not None, "--chunks": job.chunks is not None, "--special": job.special}
+    option = next((name for name, is_used in options.items() if is_used), None)
     if option is not None and not job.texts:
         missing = "read" if option == "--special" else "cut"
         raise UsageError(f"{option}: there is no text to {missing}", hint="--calibrate FILE")
@@ -70,10 +70,6 @@ class Calibrated:
     @property
     def threads(self) -> int:
         return self._job.threads or processors()
-
-    def guided(self, model: Model) -> frozenset[str]:
-        """Tensors that are known well enough for any type."""
-        return methods.sequential_tensors(model, self.methods)
 
     @property
     def sample(self) -> np.ndarray:
@@ -109,70 +105,43 @@ class Calibrated:
         if self.chunks is None or self.methods.is_sequential:
             return None
         with self._report.progress(len(self.chunks), " chunks", "importance") as advance:
-            found, self.experts_without_tokens = importance_of(model, self.chunks, advance)
-        return found
+            importance, self.experts_without_tokens = importance_of(model, self.chunks, advance)
+        return importance
 
-    def rounding(self, model: Model, made: Plan) -> Rounding:
-        """Who decides what stands for the weights of the plan."""
+    def rounding(self, model: Model, whole: Plan, importance: Importance | None) -> Rounding:
+        """Who decides the codes of the plan's weights."""
         if not self.methods.is_sequential or self.chunks is None:
-            return Rounding(self.methods.encode)
-        changed = {step.tensor.name: step.type for step in made.steps if step.type is not step.tensor.type}
+            return Rounding(importance, self.methods.encode)
+        changed = {step.tensor.name: step.type for step in whole.steps if step.type is not step.tensor.type}
         types = methods.covered(model, changed)
         sequence, self.experts_without_tokens = self.methods.sequence(model, types, self.chunks, self.threads)
-        return Rounding(self.methods.encode, frozenset(types), sequence)
+        return Rounding(importance, self.methods.encode, frozenset(types), sequence)
 
 
-def calibrate(
-    job: Job,
-    model: Model,
-    recipe: Recipe,
-    importance: Importance | None,
-    provenance: Mapping[str, Value],
-    reserved: int,
-    report: Report,
-) -> Decisions:
-    """The plan that a text and methods lead to; of `recipe` only the overrides where there is a budget.
-
-    `reserved` bytes of a budget are left for what the file will say besides.
-    """
+def calibrate(job: Job, model: Model, recipe: Recipe, report: Report) -> Decisions:
+    """The plan that a text and methods lead to; of `recipe` only the overrides where there is a budget."""
+    importance, provenance = load_importance(job, model)
     require_text(job)
     calibrated = Calibrated(job, model, importance is not None, report)
-    guided = calibrated.guided(model)
+    sequential = methods.sequential_tensors(model, calibrated.methods)
     budget = budget_of(job)
     if budget is not None:
-        recipe = _within(budget, model, calibrated, provenance, recipe, reserved, report)
+        types = budget.types or calibrated.candidates
+        losses = measure_sensitivities(model, calibrated.sample, types, calibrated.trial, report).losses
+        options = type_choices(model, losses, provenance, recipe.overrides)
+        recipe = replace(search_recipe(model, budget, options, report), overrides=recipe.overrides)
+        bits = plan.bits_per_weight(plan.decide(model, recipe, True, True))
+        recipe = replace(recipe, name=f"{bits:.2f}bpw")
     if calibrated.methods.folding:
-        model = calibrated.folded(model, _types(model, recipe, job.requantize))
+        steps = plan.decide(model, recipe, True, job.requantize)
+        model = calibrated.folded(model, {step.tensor.name: step.type for step in steps})
     if importance is None:
         importance = calibrated.importance(model)
-    made = plan.make(model, recipe, importance, provenance, job.requantize, guided)
-    rounding = calibrated.rounding(model, made)
+    weighted = {*(importance or ()), *sequential} or None
+    whole = plan.make(model, recipe, weighted, provenance, job.requantize)
+    rounding = calibrated.rounding(model, whole, importance)
     method = f"{calibrated.methods.spelled}, special" if job.special else calibrated.methods.spelled
-    return Decisions(made, importance, rounding, method, calibrated.claimed(), calibrated.experts_without_tokens)
-
-
-def _within(
-    budget: Budget,
-    model: Model,
-    calibrated: Calibrated,
-    provenance: Mapping[str, Value],
-    asked: Recipe,
-    reserved: int,
-    report: Report,
-) -> Recipe:
-    """The recipe that makes the most of the budget, called by the bits it comes to."""
-    found, _ = search_recipe(
-        model, budget, calibrated.sample, provenance, asked.overrides, calibrated.trial,
-        budget.types or calibrated.candidates, reserved, report,
-    )  # fmt: skip
-    found = replace(found, overrides=asked.overrides)
-    bits = plan.bits_per_weight(plan.decide(model, found, True, True))
-    return replace(found, name=f"{bits:.2f}bpw")
-
-
-def _types(model: Model, recipe: Recipe, requantize: bool) -> dict[str, GgmlType]:
-    """Of the tensors, whatever is known of them."""
-    return {step.tensor.name: step.type for step in plan.decide(model, recipe, True, requantize)}
+    return Decisions(whole, rounding, method, calibrated.claimed(), calibrated.experts_without_tokens)
 
 
 def _chunks(job: Job, model: Model, report: Report) -> np.ndarray:

@@ -13,25 +13,27 @@ from quantize_cli.pipeline.decided import PlannedConversion
 from quantize_cli.progress import Report
 
 
-def with_certificate_request(made: PlannedConversion, text: Path, report: Report) -> PlannedConversion:
+def with_certificate_request(planned: PlannedConversion, text: Path, report: Report) -> PlannedConversion:
     """The plan with room for a certificate on `text`; tells what deserves a warning."""
-    if made.output.suffix != ".gguf":
-        raise UsageError(f"{made.output}: not called .gguf, so it cannot be measured", hint="--output NAME.gguf")
-    asked = request_certificate(made.source, text, made.plan.recipe, made.decided.method, made.decided.calibration)
-    for warning in asked.warnings:
+    if planned.output.suffix != ".gguf":
+        raise UsageError(f"{planned.output}: not called .gguf, so it cannot be measured", hint="--output NAME.gguf")
+    request = request_certificate(
+        planned.source, text, planned.plan.recipe, planned.decided.method, planned.decided.calibration
+    )
+    for warning in request.warnings:
         report.warn(warning)
-    return replace(made, files=with_claims(made.files, asked.blank), order=asked)
+    return replace(planned, files=with_claims(planned.files, request.blank), order=request)
 
 
 def write_certified(
-    made: PlannedConversion, write: Callable[[PlannedConversion], object], guard: OverwriteGuard, report: Report
+    planned: PlannedConversion, write: Callable[[PlannedConversion], object], guard: OverwriteGuard, report: Report
 ) -> Certificate:
     """Write the files and certify them, as is asked for; tells what was measured."""
-    assert made.order is not None
+    assert planned.order is not None
     claims = certify(
-        made.files,
-        made.order,
-        lambda files: write(replace(made, files=dict(files))),
+        planned.files,
+        planned.order,
+        lambda files: write(replace(planned, files=dict(files))),
         lambda request: evaluate(request, report),
         guard,
     )

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 
 from quantize_cli.certificate import statement
 from quantize_cli.model.source import Model
-from quantize_cli.pipeline.plan import Importance, Plan
-from quantize_cli.pipeline.write import Rounding
+from quantize_cli.pipeline.plan import Plan
+from quantize_cli.pipeline.quantize import Rounding
 
 if TYPE_CHECKING:
     from quantize_cli.certificate.certify import CertificateRequest
@@ -16,11 +16,10 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Decisions:
-    """A plan, what errors cost in it, and who decides what stands for the weights."""
+    """A plan, and who decides the codes of its weights."""
 
     plan: Plan
     """Of the model as one file."""
-    importance: Importance | None
     rounding: Rounding
     method: str = "none"
     """As a certificate names it."""

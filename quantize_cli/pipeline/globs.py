@@ -46,6 +46,6 @@ def _as_glob(expression: str) -> str:
     count = 1
     while count:  # from the innermost group out
         expression, count = _GROUP.subn(_ANY, expression)
-    found = _REPEATED.sub("*", expression)
-    found = _ESCAPED.sub(r"\1", _CLASS.sub("?", found)).replace("[^", "[!").replace(_ANY, "*")
-    return _STARS.sub("*", found)
+    glob = _REPEATED.sub("*", expression)
+    glob = _ESCAPED.sub(r"\1", _CLASS.sub("?", glob)).replace("[^", "[!").replace(_ANY, "*")
+    return _STARS.sub("*", glob)

@@ -85,12 +85,12 @@ class Job:
 
     def table(self) -> dict[str, Any]:
         """The fields that say anything, as JSON and TOML can hold them."""
-        found = {}
+        values = {}
         for field in fields(self):
             value = getattr(self, field.name)
             if field.name == "source" or value != field.default:
-                found[field.name] = _plain(value)
-        return found
+                values[field.name] = _plain(value)
+        return values
 
     def to_json(self) -> str:
         return json.dumps(self.table(), ensure_ascii=False, indent=1)
@@ -131,19 +131,19 @@ def from_toml(text: str) -> Job:
 def chosen_recipe(job: Job) -> Recipe:
     """The recipe asked for; UsageError when two are, or bits there is no mix for."""
     choices = (("--bits", job.bits), ("--type", job.type), ("--recipe", job.recipe))
-    given = [name for name, value in choices if value is not None]
+    options = [name for name, value in choices if value is not None]
     if job.has_budget:
-        given.append("a budget")
-    if len(given) > 1:
-        raise UsageError(f"{given[0]} and {given[1]} both choose the recipe", hint="give one of them")
+        options.append("a budget")
+    if len(options) > 1:
+        raise UsageError(f"{options[0]} and {options[1]} both choose the recipe", hint="give one of them")
     if job.bits is not None and job.bits not in BITS:
         raise UsageError(f"--bits {job.bits}: not one of {', '.join(map(str, BITS))}")
     if job.recipe is not None:
-        found = recipe.from_file(job.recipe, job.pure)
+        chosen = recipe.from_file(job.recipe, job.pure)
     else:
-        found = recipe.named(BITS[job.bits or _DEFAULT_BITS] if job.type is None else job.type, job.pure)
+        chosen = recipe.named(BITS[job.bits or _DEFAULT_BITS] if job.type is None else job.type, job.pure)
     by_hand = tuple(recipe.override(text) for text in job.tensors)
-    return replace(found, overrides=(*by_hand, *found.overrides))
+    return replace(chosen, overrides=(*by_hand, *chosen.overrides))
 
 
 def _plain(value: Any) -> Any:

@@ -2,9 +2,12 @@
 
 from dataclasses import replace
 
+from quantize_cli.calibration import imatrix
+from quantize_cli.formats.gguf.layout import Value
 from quantize_cli.model import settings
 from quantize_cli.model.source import Model, open_model
 from quantize_cli.pipeline.job import Job
+from quantize_cli.pipeline.plan import Importance
 from quantize_cli.progress import Report
 
 
@@ -14,3 +17,8 @@ def load(job: Job, report: Report) -> tuple[Model, Model]:
     for warning in stored.warnings:
         report.warn(warning)
     return stored, replace(stored, metadata=settings.apply_settings(stored.metadata, job.settings))
+
+
+def load_importance(job: Job, model: Model) -> tuple[Importance | None, dict[str, Value]]:
+    """The importance matrix of the job, and metadata on it; None without one."""
+    return (None, {}) if job.imatrix is None else imatrix.importance(model, job.imatrix)

@@ -29,12 +29,12 @@ def occurrences(
     """
     counts = dict.fromkeys(ROLES, 0)
     values = sum(role_of(tensor.name, facts.tied) == "attention_value" for tensor in tensors)
-    places = {}
+    by_name = {}
     for tensor in sorted(tensors, key=lambda t: (layer_of(t.name), t.name)):
         role = role_of(tensor.name, facts.tied)
         by_layer = (facts.experts > 1 and role.startswith("ffn_")) or role in ("other", "output", "embedding")
         index = layer_of(tensor.name) if by_layer else counts[role]
         count = values if role == "attention_value" else facts.layers
-        places[tensor.name] = Occurrence(role, index, count, counts[role])
+        by_name[tensor.name] = Occurrence(role, index, count, counts[role])
         counts[role] += not overridden(tensor)
-    return places
+    return by_name

@@ -56,10 +56,10 @@ class Outputs:
             _refuse_stream(path)
             self._refuse_what_is_there(path)
             self._refuse_part_of_source(path)
-            place = path.parent.resolve(), path.name
-            if place in seen:
+            resolved = path.parent.resolve(), path.name
+            if resolved in seen:
                 raise OutputError(f"{path}: is to be written twice")
-            seen.add(place)
+            seen.add(resolved)
 
     def sweep(self, paths: Iterable[Path | None]) -> None:
         """Remove what runs that were killed left beside the files to be."""

@@ -10,7 +10,7 @@ from math import prod
 import numpy as np
 
 from quantize_cli import plugins
-from quantize_cli.errors import InputError, UsageError
+from quantize_cli.errors import IMPORTANCE_HINT, InputError, UsageError
 from quantize_cli.formats.ggml import BLOCK_SHAPE, FLOAT_TYPES, QUANTIZATION_VERSION, FileType, GgmlType
 from quantize_cli.formats.gguf import shards
 from quantize_cli.formats.gguf.layout import TensorInfo, Value, u32
@@ -76,23 +76,10 @@ class Plan:
         """Of the tensors alone, without metadata."""
         return bits_per_weight(self.steps)
 
-    def to_json(self) -> str:
-        """The plan as JSON, which `from_json` reads back equal."""
-        from quantize_cli.pipeline import plan_json
-
-        return plan_json.to_json(self)
-
     @property
     def types(self) -> dict[GgmlType, int]:
         """How many tensors of each type, most first."""
         return dict(Counter(step.type for step in self.steps).most_common())
-
-
-def from_json(text: str) -> Plan:
-    """The plan that `Plan.to_json` prints; UsageError for what is none."""
-    from quantize_cli.pipeline import plan_json
-
-    return plan_json.from_json(text)
 
 
 def bits_per_weight(steps: Sequence[Step]) -> float:
@@ -104,21 +91,21 @@ def bits_per_weight(steps: Sequence[Step]) -> float:
 def make(
     model: Model,
     recipe: Recipe,
-    importance: Importance | None = None,
+    weighted: Collection[str] | None = None,
     provenance: Mapping[str, Value] | None = None,
     requantize: bool = False,
-    guided: Collection[str] = (),
 ) -> Plan:
-    """Decide everything about the file that `model` becomes under `recipe`; `provenance` is metadata on the importance.
+    """Decide everything about the file that `model` becomes under `recipe`.
 
-    `guided` are tensors of which more is known than an importance says.
+    `weighted` names the tensors that have an importance, or of which a method knows more than that; an Importance will
+    do. `provenance` is metadata on the importance.
 
     InputError for a tensor that cannot be read as numbers or has no implementation for its type, for one already
     quantized unless `requantize`, and for one whose type needs an importance it does not have; UsageError for an
     override that names nothing, FormatError for names and shapes no GGUF file may hold.
     """
-    steps = decide(model, recipe, importance is not None or bool(guided), requantize)
-    _refuse_unguided(steps, recipe, {*(importance or ()), *guided}, _origin(importance, provenance))
+    steps = decide(model, recipe, weighted is not None, requantize)
+    _refuse_unweighted(steps, recipe, weighted, (provenance or {}).get("quantize.imatrix.file"))
     metadata = dict(model.metadata)
     metadata["general.file_type"] = u32(recipe.file_type)
     metadata["general.quantization_version"] = u32(QUANTIZATION_VERSION)
@@ -208,28 +195,21 @@ def _refuse_unreadable(tensor: Tensor, requantize: bool) -> None:
         raise InputError(f"{tensor.origin}: reading {name} is not supported")
 
 
-def _origin(importance: Importance | None, provenance: Mapping[str, Value] | None) -> str | None:
-    """What the importance is of: a file by its name, or a text; None where there is none."""
-    if importance is None:
-        return None
-    file = (provenance or {}).get("quantize.imatrix.file")
-    return "the text" if file is None else quoted(str(file.data))
-
-
-def _refuse_unguided(steps: Sequence[Step], recipe: Recipe, guided: Collection[str], origin: str | None) -> None:
+def _refuse_unweighted(
+    steps: Sequence[Step], recipe: Recipe, weighted: Collection[str] | None, file: Value | None
+) -> None:
+    """`file` is the name of the importance matrix, None where the importance is of a text."""
     for step in steps:
-        if step.tensor.name in guided or step.type is step.tensor.type:
+        if step.tensor.name in (weighted or ()) or step.type is step.tensor.type:
             continue
         small = recipe.file_type is FileType.Q2_K_S and step.type is GgmlType.Q2_K
         if step.type in REFUSED_WITHOUT_IMPORTANCE or (small and layer_of(step.tensor.name) >= 0):
             name, type_ = step.tensor.name, step.type.name.lower()
-            if origin is None:
-                raise InputError(
-                    f"tensor {quoted(name)}: {type_} needs an importance matrix",
-                    hint="--imatrix FILE, made by quantize calibrate from the float model and a text",
-                )
+            needs = f"tensor {quoted(name)}: {type_} needs an importance matrix"
+            if weighted is None:
+                raise InputError(needs, IMPORTANCE_HINT)
             raise InputError(
-                f"tensor {quoted(name)}: {type_} needs an importance matrix, and {origin} has no entry for it",
+                f"{needs}, and {'the text' if file is None else quoted(str(file.data))} has no entry for it",
                 hint=f"quantize calibrate makes one of this model, or --tensor {shlex.quote(name + '=q4_k')}",
             )
 

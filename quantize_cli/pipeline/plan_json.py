@@ -22,7 +22,7 @@ from quantize_cli.formats.ggml import FileType, GgmlType
 from quantize_cli.formats.gguf.layout import Value, ValueType
 from quantize_cli.formats.source import FileStamp
 from quantize_cli.formats.stored import StoredTensor
-from quantize_cli.model.rows import Held, PairedHeads, Scaled, Slab, Stacked, Transposed
+from quantize_cli.model.rows import Held, PairedHeads, Scaled, Slab, Transposed
 from quantize_cli.model.tensor import Tensor
 from quantize_cli.pipeline.plan import Plan, Step, lay_out_steps
 from quantize_cli.pipeline.recipe import Recipe, Rule
@@ -30,14 +30,14 @@ from quantize_cli.pipeline.recipe import Recipe, Rule
 _KINDS = {
     kind.__name__: kind
     for kind in (
-        Held, PairedHeads, Recipe, Rule, Scaled, Slab, Stacked, Step, StoredTensor, Tensor, Transposed, Value,
+        Held, PairedHeads, Recipe, Rule, Scaled, Slab, Step, StoredTensor, Tensor, Transposed, Value,
     )
 }  # fmt: skip
 _ENUMS = {enum.__name__: enum for enum in (FileType, GgmlType, ValueType)}
 
 
 def to_json(plan: Plan) -> str:
-    """The plan as JSON."""
+    """The plan as JSON, which `from_json` reads back equal."""
     sources = {str(path): list(identity) for path, identity in plan.sources.items()}
     document = {"recipe": plan.recipe, "steps": plan.steps, "metadata": dict(plan.metadata), "sources": sources}
     return json.dumps(_plain(document), indent=1)
@@ -46,9 +46,9 @@ def to_json(plan: Plan) -> str:
 def from_json(text: str) -> Plan:
     """The plan that `to_json` prints; UsageError for what is none."""
     try:
-        found = _value(json.loads(text))
-        sources = {Path(path): FileStamp(*identity) for path, identity in found["sources"].items()}
-        return lay_out_steps(found["recipe"], found["steps"], found["metadata"], sources)
+        document = _value(json.loads(text))
+        sources = {Path(path): FileStamp(*identity) for path, identity in document["sources"].items()}
+        return lay_out_steps(document["recipe"], document["steps"], document["metadata"], sources)
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError, FormatError) as error:
         raise UsageError(f"plan: not one that was printed: {type(error).__name__.lower()} {error}") from error
 

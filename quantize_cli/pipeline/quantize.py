@@ -5,7 +5,7 @@ blocks are one stage, since a type quantizes and packs some 65,000 weights at a 
 see `encode` in `quantize_cli/quants/interface/type.py`.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from math import isfinite, nan, prod
 
@@ -29,6 +29,23 @@ Encode = Callable[[GgmlType, np.ndarray, np.ndarray | None], np.ndarray]
 
 
 @dataclass(frozen=True)
+class Rounding:
+    """Who decides the codes of a plan's weights, and by what."""
+
+    importance: Importance | None = None
+    encode: Encode = quants.encode
+    """Encodes rows on their own."""
+    names: frozenset[str] = frozenset()
+    """Tensors that are rounded whole, by knowing what they multiply."""
+    results: Callable[[], Iterable[tuple[str, np.ndarray]]] = tuple
+    """These, as they are done: names and rows of the file, (rows, row bytes) u8."""
+
+
+BY_ROWS = Rounding()
+"""The reference's way."""
+
+
+@dataclass(frozen=True)
 class RowRange:
     """Rows [start, stop) of one step. Never crosses from one matrix of a stack to the next."""
 
@@ -45,21 +62,19 @@ class RowRange:
         return self.step.offset + self.start * row_nbytes(self.step.type, self.step.tensor.columns)
 
 
-def row_ranges(
-    plan: Plan, importance: Importance | None, encode: Encode, omitted: frozenset[str]
-) -> Iterator[RowRange]:
-    """All the work of a plan that is done row by row, in file order: that of all tensors but those `omitted`."""
+def row_ranges(plan: Plan, rounding: Rounding) -> Iterator[RowRange]:
+    """All the work of a plan that is done row by row, in file order: that of all tensors not rounded whole."""
     for step in plan.steps:
-        if not step.nbytes or step.tensor.name in omitted:
+        if not step.nbytes or step.tensor.name in rounding.names:
             continue
-        costs = None if importance is None else importance.get(step.tensor.name)
+        costs = (rounding.importance or {}).get(step.tensor.name)
         per_matrix = prod(step.tensor.shape[-2:-1]) if costs is not None else step.tensor.row_count
         chunk = max(1, _CHUNK_WEIGHTS // max(1, step.tensor.columns))
         for matrix in range(step.tensor.row_count // max(1, per_matrix)):
             end = (matrix + 1) * per_matrix
             for start in range(matrix * per_matrix, end, chunk):
                 cost = None if costs is None else costs[matrix]
-                yield RowRange(step, start, min(start + chunk, end), cost, encode)
+                yield RowRange(step, start, min(start + chunk, end), cost, rounding.encode)
 
 
 def blocks_of(rows: RowRange) -> np.ndarray:

@@ -70,13 +70,15 @@ class Rule:
         """Whether the pattern matches the tensor's name."""
         return fnmatchcase(tensor.name, self.tensors)
 
-    def holds(self, tensor: Tensor, place: Occurrence, facts: ModelFacts, has_importance: bool, fills: bool) -> bool:
-        if place.role != self.tensors and not self.names(tensor):
+    def holds(
+        self, tensor: Tensor, occurrence: Occurrence, facts: ModelFacts, has_importance: bool, fills: bool
+    ) -> bool:
+        if occurrence.role != self.tensors and not self.names(tensor):
             return False
-        index = place.met if self.layers == "first_eighth_met" else place.index
-        if self.layers is not None and not _LAYERS[self.layers](index, place.count):
+        index = occurrence.met if self.layers == "first_eighth_met" else occurrence.index
+        if self.layers is not None and not _LAYERS[self.layers](index, occurrence.count):
             return False
-        wanted = (
+        equal = (
             (self.experts, facts.experts), (self.importance, has_importance), (self.architecture, facts.architecture),
             (self.seventy_billion, facts.seventy_billion), (self.fills_blocks, fills),
         )  # fmt: skip
@@ -85,8 +87,8 @@ class Rule:
             (self.dimensions_at_least, len(tensor.shape)),
         )  # fmt: skip
         return (
-            all(want is None or want == found for want, found in wanted)
-            and all(want is None or found >= want for want, found in least)
+            all(want is None or want == value for want, value in equal)
+            and all(want is None or value >= want for want, value in least)
             and (self.not_architecture is None or self.not_architecture != facts.architecture)
         )
 
@@ -117,11 +119,11 @@ class Recipe:
         """The type of each tensor by name, and why; `tensors` are those to be quantized, in any order."""
         facts = facts_of(metadata, tensors)
         chosen = {}
-        places = occurrences(tensors, facts, lambda tensor: self._override(tensor) is not None)
+        by_name = occurrences(tensors, facts, lambda tensor: self._override(tensor) is not None)
         for tensor in tensors:
             fills = tensor.columns % BLOCK_SHAPE[self.default].weights == 0
             rule = self._override(tensor) or next(
-                (r for r in self.rules if r.holds(tensor, places[tensor.name], facts, has_importance, fills)), None
+                (r for r in self.rules if r.holds(tensor, by_name[tensor.name], facts, has_importance, fills)), None
             )
             chosen[tensor.name] = (rule.type if rule else self.default), f"{self.name}: {rule or 'default'}"
         return chosen
@@ -145,8 +147,8 @@ def named(name: str, pure: bool = False) -> Recipe:
     """A mix by its name, or any block type by its own, which then is what every tensor gets; in any letter case."""
     key = name.lower()
     if key in presets():
-        found = parse(resources.files("quantize_cli.configs").joinpath(f"{key}.toml").read_text(), key)
-        return _pure(found) if pure else found
+        recipe = parse(resources.files("quantize_cli.configs").joinpath(f"{key}.toml").read_text(), key)
+        return _pure(recipe) if pure else recipe
     try:
         return _uniform(GgmlType[name.upper()])
     except KeyError:
@@ -156,12 +158,12 @@ def named(name: str, pure: bool = False) -> Recipe:
 def from_file(path: Path, pure: bool = False) -> Recipe:
     """A recipe of the user's own; with `pure`, only its default type."""
     try:
-        found = parse(path.read_text(encoding="utf-8"), path.stem, str(path))
+        recipe = parse(path.read_text(encoding="utf-8"), path.stem, str(path))
     except OSError as error:
         raise InputError(f"{path}: {(error.strerror or 'cannot be read').lower()}") from error
     except UnicodeDecodeError as error:
         raise InputError(f"{path}: not UTF-8 at byte {error.start}") from error
-    return _pure(found) if pure else found
+    return _pure(recipe) if pure else recipe
 
 
 def _pure(recipe: Recipe) -> Recipe:
@@ -196,7 +198,9 @@ def parse(text: str, name: str, origin: str | None = None) -> Recipe:
     if not isinstance(document.get("default"), str):
         raise InputError(f"{origin}: no default type", hint='default = "q4_k"')
     rules, overrides = (
-        tuple(read(table, f"{origin}, {key} {place}") for place, table in enumerate(_tables(document, key, origin), 1))
+        tuple(
+            read(table, f"{origin}, {key} {number}") for number, table in enumerate(_tables(document, key, origin), 1)
+        )
         for key, read in (("rule", _rule), ("override", _override))
     )
     uniform = _uniform(_stated_type(document["default"], origin))
@@ -207,10 +211,10 @@ def parse(text: str, name: str, origin: str | None = None) -> Recipe:
 
 
 def _tables(document: dict[str, Any], key: str, origin: str) -> list[dict[str, Any]]:
-    found = document.get(key, [])
-    if not (isinstance(found, list) and all(isinstance(table, dict) for table in found)):
+    tables = document.get(key, [])
+    if not (isinstance(tables, list) and all(isinstance(table, dict) for table in tables)):
         raise InputError(f"{origin}: {key!r} is not a list of tables", hint=f"write [[{key}]] before each {key}")
-    return found
+    return tables
 
 
 def _override(table: dict[str, Any], origin: str) -> Rule:
@@ -221,8 +225,8 @@ def _override(table: dict[str, Any], origin: str) -> Rule:
 def _text_of(table: dict[str, Any], key: str, origin: str) -> str:
     if not isinstance(table.get(key), str):
         raise InputError(f"{origin}: no {key!r}")
-    found: str = table[key]
-    return found
+    value: str = table[key]
+    return value
 
 
 def _rule(table: dict[str, Any], origin: str) -> Rule:

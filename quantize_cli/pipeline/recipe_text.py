@@ -24,10 +24,10 @@ def _is_known(recipe: Recipe) -> bool:
 
 def parse_recipe(text: str) -> Recipe:
     """The recipe that was spelled so; UsageError for one of someone's own, which its name does not tell."""
-    found = _read(text)
-    if format_recipe(found) != text:
+    recipe = _read(text)
+    if format_recipe(recipe) != text:
         raise UsageError(f"recipe {text} is not spelled as we do")
-    return found
+    return recipe
 
 
 def _read(text: str) -> Recipe:

@@ -58,8 +58,8 @@ def facts_of(metadata: Mapping[str, Value], tensors: Sequence[Tensor]) -> ModelF
 
     def number(key: str) -> int:
         value = metadata.get(f"{architecture}.{key}")
-        found = value.data if value is not None else 0
-        first = found if isinstance(found, int) else next(iter(found), 0) if isinstance(found, list | np.ndarray) else 0
+        data = value.data if value is not None else 0
+        first = data if isinstance(data, int) else next(iter(data), 0) if isinstance(data, list | np.ndarray) else 0
         return int(first) if isinstance(first, int | np.integer) else 0
 
     layers, heads = number("block_count"), number("attention.head_count")
@@ -86,8 +86,8 @@ def role_of(name: str, tied: bool) -> str:
 
 def layer_of(name: str) -> int:
     """The number of the layer a tensor belongs to, -1 for none."""
-    found = _LAYER.match(name)
-    return int(found[1]) if found else -1
+    match = _LAYER.match(name)
+    return int(match[1]) if match else -1
 
 
 def why_kept(tensor: Tensor) -> str | None:

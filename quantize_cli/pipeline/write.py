@@ -1,49 +1,30 @@
 """write: blocks become files at their offsets, all of them or none."""
 
 import shutil
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from threading import Timer
 
 import numpy as np
 
-from quantize_cli import quants
 from quantize_cli.errors import OutputError, not_written
 from quantize_cli.formats.output import MAY_OVERWRITE, Output, OverwriteGuard, atomic_files
 from quantize_cli.formats.source import refuse_changed
 from quantize_cli.jit import kernel_cache
 from quantize_cli.pipeline.executor import Executor
 from quantize_cli.pipeline.pack import refuse_overflow
-from quantize_cli.pipeline.plan import Importance, Plan, Step
-from quantize_cli.pipeline.quantize import Encode, RowRange, blocks_of, compile_kernels, row_ranges
-from quantize_cli.progress import Report as Report
+from quantize_cli.pipeline.plan import Plan, Step
+from quantize_cli.pipeline.quantize import BY_ROWS, Rounding, RowRange, blocks_of, compile_kernels, row_ranges
+from quantize_cli.progress import SILENT, Report
 
 _PATIENCE_SECONDS = 1.0
 """How long kernels may take to load before the wait is explained."""
 
 
-@dataclass(frozen=True)
-class Rounding:
-    """Who decides what stands for the weights."""
-
-    encode: Encode = quants.encode
-    """Of rows on their own."""
-    names: frozenset[str] = frozenset()
-    """Tensors that are rounded whole, by knowing what they multiply."""
-    results: Callable[[], Iterable[tuple[str, np.ndarray]]] = tuple
-    """These, as they are done: names and rows of the file, (rows, row bytes) u8."""
-
-
-BY_ROWS = Rounding()
-"""The reference's way."""
-
-
 def write(
     plans: Mapping[Path, Plan],
-    importance: Importance | None,
     executor: Executor,
-    report: Report,
+    report: Report = SILENT,
     rounding: Rounding = BY_ROWS,
     guard: OverwriteGuard = MAY_OVERWRITE,
 ) -> None:
@@ -55,11 +36,7 @@ def write(
             for path, plan in plans.items():
                 outputs[path].write(plan.layout.header, 0)
             targets = {step.tensor.name: (outputs[path], step) for path, plan in plans.items() for step in plan.steps}
-            work = [
-                rows
-                for plan in plans.values()
-                for rows in row_ranges(plan, importance, rounding.encode, rounding.names)
-            ]
+            work = [rows for plan in plans.values() for rows in row_ranges(plan, rounding)]
             _compile(work, report)
 
             def take(rows: RowRange, blocks: np.ndarray) -> None:

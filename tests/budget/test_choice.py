@@ -59,7 +59,7 @@ def test_the_bytes_counted_are_those_of_the_file(alignment: int, model: Model, t
         chosen = recipe_within(aligned, type_choices(aligned, losses, PROVENANCE), budget)
         made = plan.make(aligned, chosen, provenance=PROVENANCE)
         path = tmp_path / f"{budget}.gguf"
-        writing.write({path: made}, None, Threads(2), writing.Report())
+        writing.write({path: made}, Threads(2))
         assert path.stat().st_size == next_points(options, budget)[0][1].nbytes <= budget
     assert path.stat().st_size == options.largest
 

@@ -15,6 +15,7 @@ from quantize_cli.model.tensor import Tensor
 from quantize_cli.pipeline import plan, recipe
 from quantize_cli.pipeline import write as writing
 from quantize_cli.pipeline.executor import Threads
+from quantize_cli.pipeline.quantize import Rounding
 from tests.formats.test_imatrix import entry, write_dat, write_gguf
 from tests.golden.imatrix.make import EXAMPLES, FILES, HERE, MIXES, summary
 from tests.golden.recipes.cases import unread
@@ -29,7 +30,7 @@ def test_the_example_becomes_what_llama_quantize_makes_with_the_same_matrix(
     model = open_model(EXAMPLES / "tiny-llama")
     costs, provenance = importance(model, HERE / file)
     made = plan.make(model, recipe.named(mix), costs, provenance)
-    writing.write({tmp_path / "out.gguf": made}, costs, Threads(2), writing.Report())
+    writing.write({tmp_path / "out.gguf": made}, Threads(2), rounding=Rounding(costs))
     found = summary(tmp_path / "out.gguf")
     assert golden["tensors"] == found["tensors"]
     assert {**golden["metadata"], "quantize.imatrix.file": file} == found["metadata"]

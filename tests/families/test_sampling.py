@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from quantize_cli.formats.checkpoint import open_checkpoint
-from quantize_cli.model.sampling import sampling_metadata, sampling_warnings
+from quantize_cli.model.sampling import sampling_settings
 from quantize_cli.model.source import open_model
 from tests import checkpoints
 
@@ -16,8 +16,8 @@ from tests import checkpoints
 def read(folder: Path, stated: str) -> tuple[dict[str, Any], tuple[str, ...]]:
     """The keys of a checkpoint with this generation_config.json, and what is told of it."""
     found = open_checkpoint(checkpoints.build("llama", folder, files={"generation_config.json": stated}))
-    values = {key: value.data for key, value in sampling_metadata(found).items()}
-    return values, sampling_warnings(found)
+    metadata, warnings = sampling_settings(found)
+    return {key: value.data for key, value in metadata.items()}, warnings
 
 
 def test_numbers_are_taken_as_they_are(tmp_path: Path) -> None:

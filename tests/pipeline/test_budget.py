@@ -12,7 +12,7 @@ from quantize_cli.budget.search import OverBudgetError
 from quantize_cli.errors import ExitCode, UsageError
 from quantize_cli.model.source import Model, open_model
 from quantize_cli.pipeline import plan, recipe
-from quantize_cli.pipeline.budget import Budget, search_recipe
+from quantize_cli.pipeline.budget import Budget, measure_sensitivities, search_recipe
 from quantize_cli.progress import Report
 from tests.cli.console import MODEL
 from tests.runtime import synthetic
@@ -71,7 +71,9 @@ def test_memory_has_room_for_the_cache_besides_the_file(model: Model) -> None:
 
 def test_the_recipe_found_is_the_one_saved_and_keeps_the_budget(model: Model, tmp_path: Path) -> None:
     path, told = tmp_path / "mine.toml", list[str]()
-    found, sensitivities = search_recipe(model, Budget(bits_per_weight=7), chunks(), report=Report(note=told.append))
+    sensitivities = measure_sensitivities(model, chunks())
+    options = type_choices(model, sensitivities.losses)
+    found = search_recipe(model, Budget(bits_per_weight=7), options, Report(note=told.append))
     path.write_text(to_toml(found))
     read = recipe.from_file(path)
     made = plan.make(model, read, sensitivities.importance)
@@ -85,4 +87,4 @@ def test_the_recipe_found_is_the_one_saved_and_keeps_the_budget(model: Model, tm
 
 def test_a_budget_that_cannot_be_kept_names_the_smallest_file(model: Model) -> None:
     with pytest.raises(OverBudgetError, match="1000 bytes are too few, the smallest file that can be made has"):
-        search_recipe(model, Budget(size="1kB"), chunks())
+        search_recipe(model, Budget(size="1kB"), type_choices(model, {}))

@@ -1,14 +1,12 @@
 """The options that describe a job, for every command that does or shows one."""
 
-from collections.abc import Callable
-from functools import wraps
-from inspect import Parameter, Signature, signature
+from inspect import Parameter
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 from typer import Option
 
-from quantize_cli.cli.terminal.options import CalibrationContext, ReadChunks, Search, Source, Special
+from quantize_cli.cli.terminal.options import CalibrationContext, ReadChunks, Search, Source, Special, takes
 
 if TYPE_CHECKING:
     from quantize_cli.pipeline.job import Job
@@ -95,30 +93,17 @@ class _Options:
     threads: Annotated[int | None, Option("--threads", "-j", min=1, help="Cores to compute on. Default: all.")] = None
 
 
-_PARAMETERS = [
-    Parameter(name, Parameter.KEYWORD_ONLY, default=getattr(_Options, name, Parameter.empty), annotation=annotation)
-    for name, annotation in _Options.__annotations__.items()
-]
-
-
-def takes_job(command: Callable[..., None]) -> Callable[..., None]:
-    """The command, whose first parameter is a job, as a command that takes the options of a job instead."""
-    _, *own = signature(command).parameters.values()
-    parameters = [*_PARAMETERS, *(parameter.replace(kind=Parameter.KEYWORD_ONLY) for parameter in own)]
-
-    @wraps(command)
-    def taking(**values: Any) -> None:
-        command(_job({parameter.name: values.pop(parameter.name) for parameter in _PARAMETERS}), **values)
-
-    # typer reads both.
-    taking.__signature__ = Signature(parameters)  # type: ignore[attr-defined]
-    taking.__annotations__ = {parameter.name: parameter.annotation for parameter in parameters}
-    return taking
-
-
 def _job(values: dict[str, Any]) -> "Job":
     """The job that the options describe."""
     from quantize_cli import api
 
     types = values["types"]
     return api.job(**{**values, "search": values["search"].value, "types": None if types is None else types.split(",")})
+
+
+_PARAMETERS = [
+    Parameter(name, Parameter.KEYWORD_ONLY, default=getattr(_Options, name, Parameter.empty), annotation=annotation)
+    for name, annotation in _Options.__annotations__.items()
+]
+takes_job = takes("job", _PARAMETERS, _job)
+"""A decorator of commands: their parameter `job` becomes the options of a job."""

@@ -1,10 +1,16 @@
 """Arguments and options that several commands take."""
 
+from collections.abc import Callable, Sequence
 from enum import Enum
+from functools import wraps
+from inspect import Parameter, Signature, signature
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 from typer import Argument, Option
+
+if TYPE_CHECKING:
+    from quantize_cli.runtime.sampler import Sampling
 
 
 class Search(str, Enum):
@@ -41,19 +47,55 @@ ReferencePath = Annotated[
     Path | None, Option("--reference", metavar="REF", help="What to compare with: a model, or a saved reference.")
 ]
 
-Temperature = Annotated[
-    float,
-    Option("--temperature", metavar="T", help="Divide the logits by it and draw; 0 takes the likeliest token, always."),
-]
-TopK = Annotated[int, Option("--top-k", metavar="N", help="Draw from the N likeliest tokens; 0 for all.")]
-TopP = Annotated[
-    float, Option("--top-p", metavar="P", help="Draw from the likeliest that together reach P; 1 for all.")
-]
-MinP = Annotated[
-    float, Option("--min-p", metavar="P", help="Draw from those at least P times as likely as the likeliest.")
-]
-RepeatPenalty = Annotated[
-    float, Option("--repeat-penalty", metavar="X", help="Divide the logits of recent tokens; 1 for none.")
-]
-Seed = Annotated[int, Option("--seed", metavar="N", help="The same seed draws the same tokens.")]
 Stops = Annotated[list[str] | None, Option("--stop", metavar="STRING", help="End before this string; repeatable.")]
+
+
+_SAMPLING = {
+    "temperature": (0.0, "T", "Divide the logits by it and draw; 0 takes the likeliest token, always."),
+    "top_k": (40, "N", "Draw from the N likeliest tokens; 0 for all."),
+    "top_p": (0.95, "P", "Draw from the likeliest that together reach P; 1 for all."),
+    "min_p": (0.05, "P", "Draw from those at least P times as likely as the likeliest."),
+    "repeat_penalty": (1.0, "X", "Divide the logits of recent tokens; 1 for none."),
+    "seed": (0, "N", "The same seed draws the same tokens."),
+}
+"""By the fields of Sampling: default, metavar and help of an option each."""
+
+
+def takes(
+    name: str, shared: Sequence[Parameter], make: Callable[[dict[str, Any]], object]
+) -> Callable[[Callable[..., None]], Callable[..., None]]:
+    """A decorator of commands: their parameter `name` becomes the options `shared`, of which `make` makes its value."""
+
+    def decorate(command: Callable[..., None]) -> Callable[..., None]:
+        parameters: list[Parameter] = []
+        for own in signature(command).parameters.values():
+            parameters += shared if own.name == name else [own.replace(kind=Parameter.KEYWORD_ONLY)]
+
+        @wraps(command)
+        def taking(**values: Any) -> None:
+            command(**{name: make({option.name: values.pop(option.name) for option in shared})}, **values)
+
+        # typer reads both.
+        taking.__signature__ = Signature(parameters)  # type: ignore[attr-defined]
+        taking.__annotations__ = {parameter.name: parameter.annotation for parameter in parameters}
+        return taking
+
+    return decorate
+
+
+def takes_sampling(temperature: float) -> Callable[[Callable[..., None]], Callable[..., None]]:
+    """A decorator of commands: their parameter `sampling` becomes the options of how tokens are drawn."""
+    shared = []
+    for name, (default, metavar, words) in _SAMPLING.items():
+        option = Option(
+            temperature if name == "temperature" else default,
+            f"--{name.replace('_', '-')}", metavar=metavar, help=words,
+        )  # fmt: skip
+        shared.append(Parameter(name, Parameter.KEYWORD_ONLY, default=option, annotation=type(default)))
+    return takes("sampling", shared, _sampling)
+
+
+def _sampling(values: dict[str, Any]) -> "Sampling":
+    from quantize_cli.runtime.sampler import Sampling
+
+    return Sampling(**values)

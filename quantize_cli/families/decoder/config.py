@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from reprlib import Repr
+from types import ModuleType
 from typing import Any
 
 from quantize_cli.errors import InputError
@@ -21,42 +22,44 @@ def spelled(value: object) -> str:
 
 def count(config: Config, key: str) -> int:
     """A positive whole number; InputError naming the key otherwise."""
-    found = config.get(key)
-    if isinstance(found, float) and found.is_integer():
-        found = int(found)
-    if isinstance(found, bool) or not isinstance(found, int) or not 0 < found < 1 << 31:
-        raise InputError(f"config.json: key '{key}' is {spelled(found)}, not a positive whole number below 2**31")
-    return found
+    value = config.get(key)
+    if isinstance(value, float) and value.is_integer():
+        value = int(value)
+    if isinstance(value, bool) or not isinstance(value, int) or not 0 < value < 1 << 31:
+        raise InputError(f"config.json: key '{key}' is {spelled(value)}, not a positive whole number below 2**31")
+    return value
 
 
 def number(config: Config, key: str) -> float:
     """A number; InputError naming the key otherwise."""
-    found = config.get(key)
-    if isinstance(found, bool) or not isinstance(found, (int, float)) or abs(found) > 1e30 or found != found:
-        raise InputError(f"config.json: key '{key}' is {spelled(found)}, not a number")
-    return float(found)
+    value = config.get(key)
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or abs(value) > 1e30 or value != value:
+        raise InputError(f"config.json: key '{key}' is {spelled(value)}, not a number")
+    return float(value)
 
 
 def switch(config: Config, key: str) -> bool:
     """A key that is true or false, false when it is absent or null; InputError naming the key otherwise."""
-    found = config.get(key)
-    if found is not None and not isinstance(found, bool):
-        raise InputError(f"config.json: key '{key}' is {spelled(found)}, neither true nor false")
-    return bool(found)
+    value = config.get(key)
+    if value is not None and not isinstance(value, bool):
+        raise InputError(f"config.json: key '{key}' is {spelled(value)}, neither true nor false")
+    return bool(value)
 
 
-def with_defaults(config: Config, defaults: Config) -> dict[str, Any]:
-    """The config with what transformers' config class fills in, stated by `defaults`.
+def with_defaults(config: Config, family: ModuleType) -> dict[str, Any]:
+    """The config with what transformers' config class fills in: the family's DEFAULTS, and its ALIASES resolved.
 
-    An absent key takes the class's default. Two keys are derived when they are null or their default is:
-    `num_key_value_heads` (as many as query heads) and `head_dim` (an equal share of the hidden size).
+    Two keys are derived when they are null or their default is: `num_key_value_heads` (as many as query heads) and
+    `head_dim` (an equal share of the hidden size).
     """
-    filled = {**defaults, **config}
-    heads = count(filled, "num_attention_heads")
-    if filled.get("num_key_value_heads") is None:
-        filled["num_key_value_heads"] = heads
+    aliases = getattr(family, "ALIASES", {})
+    filled = {**family.DEFAULTS, **{aliases.get(key, key): value for key, value in config.items()}}
+    if filled["tie_word_embeddings"] is None:
+        filled["tie_word_embeddings"] = family.DEFAULTS["tie_word_embeddings"]
+    if "num_key_value_heads" in filled and filled["num_key_value_heads"] is None:
+        filled["num_key_value_heads"] = count(filled, "num_attention_heads")
     if "head_dim" in filled and filled["head_dim"] is None:
-        filled["head_dim"] = count(filled, "hidden_size") // heads
+        filled["head_dim"] = count(filled, "hidden_size") // count(filled, "num_attention_heads")
     return filled
 
 

@@ -44,6 +44,8 @@ FEED_FORWARD_BIASES = {
     "layers.{}.mlp.up_proj.bias": Slot("blk.{}.ffn_up.bias", ("feed_forward",)),
     "layers.{}.mlp.down_proj.bias": Slot("blk.{}.ffn_down.bias", ("hidden",)),
 }
+WINDOW_KEYS = ("sliding_window", "use_sliding_window", "max_window_layers")
+"""Keys of windows that `refuse_windows` looks at."""
 _HEAD = EMBEDDING[HEAD].target
 _HEADLESS = "no head is stored, so llama.cpp takes the embedding for one: the file is of use for embeddings alone"
 _CONVERTED = (
@@ -63,9 +65,9 @@ def with_adjacent_pairs(slots: Slots) -> dict[str, Slot]:
 
 
 def metadata(architecture: str, config: Config) -> dict[str, Value]:
-    """The keys every decoder here has; `config` is complete. Embedding models that look both ways say so."""
+    """The keys every decoder here has. Embedding models that look both ways say so."""
     key = architecture + ".{}"
-    found = {
+    entries = {
         key.format("block_count"): u32(count(config, "num_hidden_layers")),
         key.format("context_length"): u32(count(config, "max_position_embeddings")),
         key.format("embedding_length"): u32(count(config, "hidden_size")),
@@ -74,17 +76,17 @@ def metadata(architecture: str, config: Config) -> dict[str, Value]:
         key.format("attention.head_count_kv"): u32(count(config, "num_key_value_heads")),
     }
     if config.get("is_causal") is False:
-        found[key.format("attention.causal")] = flag(False)
-    found.update(rope.metadata(architecture, rope.parameters(config), count(config, "max_position_embeddings")))
-    found[key.format("attention.layer_norm_rms_epsilon")] = f32(number(config, "rms_norm_eps"))
+        entries[key.format("attention.causal")] = flag(False)
+    entries.update(rope.metadata(architecture, rope.parameters(config), count(config, "max_position_embeddings")))
+    entries[key.format("attention.layer_norm_rms_epsilon")] = f32(number(config, "rms_norm_eps"))
     if config.get("head_dim") is not None:
-        found[key.format("attention.key_length")] = u32(count(config, "head_dim"))
-        found[key.format("attention.value_length")] = u32(count(config, "head_dim"))
-    return found
+        entries[key.format("attention.key_length")] = u32(count(config, "head_dim"))
+        entries[key.format("attention.value_length")] = u32(count(config, "head_dim"))
+    return entries
 
 
 def tensors(slots: Slots, config: Config, stored: Sequence[Tensor]) -> list[Tensor]:
-    """The stored tensors under their GGUF names; `config` is complete. Raises as `place` does.
+    """The stored tensors under their GGUF names. Raises as `place` does.
 
     A model that shares its embedding with its output need store one of the two, one saved without a head no output.
     """
@@ -101,7 +103,7 @@ def remarks(
 ) -> tuple[str, ...]:
     """Warnings for what the file will lack; InputError for a key that llama.cpp has no place for.
 
-    `converted` are the keys of one family, besides those of them all. `config` is complete.
+    `converted` are the keys of one family, besides those of them all.
     """
     heads, key_heads = count(config, "num_attention_heads"), count(config, "num_key_value_heads")
     head = head_dim(config)
@@ -122,10 +124,10 @@ def remarks(
 def unasked(placed: Sequence[Tensor], targets: Collection[str]) -> tuple[str, ...]:
     """A warning when slots that the config does not ask for are filled: transformers would leave such biases out."""
     first_layer = {target.format(0) for target in targets}
-    found = [tensor.origin for tensor in placed if tensor.name in first_layer]
-    if not found:
+    origins = [tensor.origin for tensor in placed if tensor.name in first_layer]
+    if not origins:
         return ()
-    return (f"{found[0]} and its like are kept, though transformers loads none such with this config.json",)
+    return (f"{origins[0]} and its like are kept, though transformers loads none such with this config.json",)
 
 
 def refuse_windows(architecture: str, config: Config) -> None:

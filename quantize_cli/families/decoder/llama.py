@@ -20,7 +20,6 @@ _GRANITE_VOCABULARY = 49152
 
 
 def metadata(config: Config) -> dict[str, Value]:
-    """`config` is complete."""
     return {
         **decoder.metadata(ARCHITECTURE, config),
         "llama.vocab_size": u32(count(config, "vocab_size")),
@@ -29,13 +28,13 @@ def metadata(config: Config) -> dict[str, Value]:
 
 
 def tensors(config: Config, stored: Sequence[Tensor], biased: tuple[bool, bool] = (False, False)) -> list[Tensor]:
-    """`config` is complete. Llama 3's frequency factors come first, as a tensor computed here.
+    """Llama 3's frequency factors come first, as a tensor computed here.
 
     `biased` says whether attention and feed-forward must have biases; what is stored of them is kept in any case.
     """
     slots = dict(_UNBIASED)
-    for biases, wanted in zip(_BIASES, biased, strict=True):
-        slots |= biases if wanted else optional(biases)
+    for biases, required in zip(_BIASES, biased, strict=True):
+        slots |= biases if required else optional(biases)
     placed = decoder.tensors(decoder.with_adjacent_pairs(slots), config, stored)
     factors = rope.frequency_factors(rope.parameters(config), decoder.head_dim(config))
     return placed if factors is None else [from_array("rope_freqs.weight", factors), *placed]
@@ -45,20 +44,20 @@ def remarks(
     config: Config, placed: Sequence[Tensor], converted: Collection[str], biased: tuple[bool, bool] = (False, False)
 ) -> tuple[str, ...]:
     """Warnings as `_decoder.remarks` has them, and for biases that transformers would pass over."""
-    left_out = [biases for biases, wanted in zip(_BIASES, biased, strict=True) if not wanted]
+    left_out = [biases for biases, required in zip(_BIASES, biased, strict=True) if not required]
     unasked = [slot.target for biases in left_out for slot in biases.values()]
     return *decoder.remarks(ARCHITECTURE, config, placed, converted, {}), *decoder.unasked(placed, unasked)
 
 
 def tokenizer_metadata(checkpoint: Checkpoint, config: Config) -> dict[str, Value]:
     """Keys that depend on the model as well as on its tokenizer's files."""
-    found = {}
+    entries = {}
     prefix_space = (checkpoint.json("tokenizer_config.json") or {}).get("add_prefix_space")
     if prefix_space is not None:
-        found["tokenizer.ggml.add_space_prefix"] = flag(prefix_space)
+        entries["tokenizer.ggml.add_space_prefix"] = flag(prefix_space)
     if config.get("vocab_size") == _CODE_LLAMA_VOCABULARY:
-        found["tokenizer.ggml.eot_token_id"] = u32(_CODE_LLAMA_END_OF_TURN)
+        entries["tokenizer.ggml.eot_token_id"] = u32(_CODE_LLAMA_END_OF_TURN)
     if config.get("vocab_size") == _GRANITE_VOCABULARY:
         # Granite's small models state a beginning they were not trained with; SmolLM has the same size.
-        found["tokenizer.ggml.add_bos_token"] = flag(False)
-    return found
+        entries["tokenizer.ggml.add_bos_token"] = flag(False)
+    return entries

@@ -38,29 +38,29 @@ _KNOWN = {
 
 def parameters(config: Config) -> dict[str, Any]:
     """One spelling of both: `rope_parameters` (new), and `rope_theta` beside `rope_scaling` (old), completed."""
-    stated = _stated(config)
+    merged = _stated(config)
     base = config.get("rope_theta")
-    found = {"rope_theta": _DEFAULT_BASE if base is None else base, **stated}
-    found["rope_type"] = stated.get("rope_type", stated.get("type", "default"))
-    if found["rope_type"] in _STRETCHED:
+    rope = {"rope_theta": _DEFAULT_BASE if base is None else base, **merged}
+    rope["rope_type"] = merged.get("rope_type", merged.get("type", "default"))
+    if rope["rope_type"] in _STRETCHED:
         original = config.get("original_max_position_embeddings")
-        found.setdefault("original_max_position_embeddings", config["max_position_embeddings"])
+        rope.setdefault("original_max_position_embeddings", config["max_position_embeddings"])
         if original is not None:
-            found["original_max_position_embeddings"] = original
-    return found
+            rope["original_max_position_embeddings"] = original
+    return rope
 
 
 def _stated(config: Config) -> dict[str, Any]:
     """What either spelling says, null left out; where both are there, each says what the other does not."""
-    found: dict[str, Any] = {}
+    merged: dict[str, Any] = {}
     for key in ("rope_parameters", "rope_scaling"):
-        stated = config.get(key) or {}
-        if isinstance(stated, Mapping):
-            stated = stated.get("full_attention", stated)
-        if not isinstance(stated, Mapping):
-            raise InputError(f"config.json: the rotary parameters are {spelled(stated)}, not an object")
-        found.update({name: value for name, value in stated.items() if value is not None})
-    return found
+        part = config.get(key) or {}
+        if isinstance(part, Mapping):
+            part = part.get("full_attention", part)
+        if not isinstance(part, Mapping):
+            raise InputError(f"config.json: the rotary parameters are {spelled(part)}, not an object")
+        merged.update({name: value for name, value in part.items() if value is not None})
+    return merged
 
 
 def remarks(config: Config) -> tuple[str, ...]:
@@ -72,17 +72,17 @@ def remarks(config: Config) -> tuple[str, ...]:
 def metadata(architecture: str, rope: Config, context: int) -> dict[str, Value]:
     """The `<architecture>.rope.*` keys; InputError for a scaling that no key or tensor of ours can express."""
     prefix = f"{architecture}.rope"
-    found = {f"{prefix}.freq_base": f32(_positive(rope, "rope_theta"))}
+    entries = {f"{prefix}.freq_base": f32(_positive(rope, "rope_theta"))}
     kind = rope["rope_type"]
     _refuse_kind(architecture, kind, context)
     keys.refuse_other(architecture, "partial_rotary_factor", rope.get("partial_rotary_factor"), (1.0,))
     if kind in ("linear", "yarn"):
         factor = _factor(rope, context)
-        found[f"{prefix}.scaling.type"] = text(kind)
-        found[f"{prefix}.scaling.factor"] = f32(factor)
+        entries[f"{prefix}.scaling.type"] = text(kind)
+        entries[f"{prefix}.scaling.factor"] = f32(factor)
         if kind == "yarn":
-            found.update(_yarn(architecture, rope, factor))
-    return found
+            entries.update(_yarn(architecture, rope, factor))
+    return entries
 
 
 def _refuse_kind(architecture: str, kind: object, context: int) -> None:
@@ -110,10 +110,10 @@ def _factor(rope: Config, context: int) -> float:
 
 def _positive(rope: Config, key: str) -> float:
     """A number that can be divided by in float32; InputError naming the key otherwise."""
-    found = number(rope, key)
-    if not _LEAST <= found <= _LARGEST:
-        raise InputError(f"config.json: key '{key}' is {found}, not from {_LEAST:g} to {_LARGEST:g}")
-    return found
+    value = number(rope, key)
+    if not _LEAST <= value <= _LARGEST:
+        raise InputError(f"config.json: key '{key}' is {value}, not from {_LEAST:g} to {_LARGEST:g}")
+    return value
 
 
 def _yarn(architecture: str, rope: Config, factor: float) -> dict[str, Value]:
@@ -126,11 +126,11 @@ def _yarn(architecture: str, rope: Config, factor: float) -> dict[str, Value]:
     for key, fixed in _YARN_FIXED.items():
         keys.refuse_other(architecture, key, rope.get(key), (fixed,))
     prefix = f"{architecture}.rope.scaling"
-    found = {f"{prefix}.original_context_length": u32(count(rope, "original_max_position_embeddings"))}
+    entries = {f"{prefix}.original_context_length": u32(count(rope, "original_max_position_embeddings"))}
     relative = _magnitude(rope, factor) / _stretched(factor, 1.0)
     if relative != 1:
-        found[f"{prefix}.attn_factor"] = f32(relative)
-    return found
+        entries[f"{prefix}.attn_factor"] = f32(relative)
+    return entries
 
 
 def _magnitude(rope: Config, factor: float) -> float:

@@ -6,14 +6,12 @@ from dataclasses import dataclass
 import numpy as np
 
 from quantize_cli import plugins
-from quantize_cli.errors import InputError
+from quantize_cli.errors import IMPORTANCE_HINT, InputError
 from quantize_cli.formats.ggml import BLOCK_SHAPE, GgmlType, row_nbytes
 from quantize_cli.quants.interface.grid import Grid, Lattice
 
 _TILE_WEIGHTS = 1 << 16
 """Weights quantized before they are packed: 256 KiB of float32, so that the codes between are still in cache."""
-
-IMPORTANCE_HINT = "--imatrix FILE, made by quantize calibrate from the float model and a text"
 
 
 @dataclass(frozen=True)

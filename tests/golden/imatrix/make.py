@@ -40,7 +40,7 @@ def main(folder: str, version: str) -> None:
     with tempfile.TemporaryDirectory() as scratch:
         weights, made = Path(scratch) / "f32.gguf", Path(scratch) / "made.gguf"
         made = plan.make(open_model(EXAMPLES / "tiny-llama"), recipe.named("f32"))
-        writing.write({weights: made}, None, Threads(2), writing.Report())
+        writing.write({weights: made}, Threads(2))
         for name, kind in zip(FILES, ("gguf", "dat"), strict=True):
             # Run where the text lies, so that no path of this machine gets into the files.
             asked = ("-m", weights, "-f", "sample.txt", "-c", "256", "--output-format", kind, "-o", HERE / name)
