@@ -12,16 +12,13 @@ from math import prod
 from pathlib import Path
 from typing import Any
 
-import ml_dtypes
-import numpy as np
-
 from quantize_cli.formats.errors import FormatError
 from quantize_cli.formats.file_kind import HEAD_NBYTES, refuse_wrong_kind
 from quantize_cli.formats.json_object import parse_object
 from quantize_cli.formats.memory_limit import TENSOR_MEMORY_NBYTES, allowed_memory, refuse_too_many
 from quantize_cli.formats.quoted import quoted
 from quantize_cli.formats.source import open_input, size_of
-from quantize_cli.formats.stored import StoredTensor
+from quantize_cli.formats.stored import ELEMENT, StoredTensor
 
 MAX_HEADER_NBYTES = 100_000_000
 MAX_DIMENSIONS = 32
@@ -30,24 +27,6 @@ MAX_DIMENSIONS = 32
 _LENGTH_NBYTES = 8
 _CUT_SHORT = "its download was cut short: download it anew"
 _ENTRY_KEYS = {"dtype", "shape", "data_offsets"}
-_ELEMENT = {
-    "F64": np.dtype("<f8"),
-    "F32": np.dtype("<f4"),
-    "F16": np.dtype("<f2"),
-    "BF16": np.dtype(ml_dtypes.bfloat16),
-    "F8_E4M3": np.dtype(ml_dtypes.float8_e4m3fn),
-    "F8_E5M2": np.dtype(ml_dtypes.float8_e5m2),
-    "I64": np.dtype("<i8"),
-    "I32": np.dtype("<i4"),
-    "I16": np.dtype("<i2"),
-    "I8": np.dtype("i1"),
-    "U64": np.dtype("<u8"),
-    "U32": np.dtype("<u4"),
-    "U16": np.dtype("<u2"),
-    "U8": np.dtype("u1"),
-    # A byte that is neither 0 nor 1 is no valid numpy bool.
-    "BOOL": np.dtype("u1"),
-}
 
 
 @dataclass(frozen=True)
@@ -118,14 +97,14 @@ def _tensor(path: Path, begin: int, name: str, entry: Any) -> StoredTensor:
         keys = sorted(entry) if isinstance(entry, dict) else type(entry).__name__
         raise FormatError(f"{where} has {quoted(str(keys))}, not dtype, shape and data_offsets")
     dtype, shape, offsets = entry["dtype"], entry["shape"], entry["data_offsets"]
-    if not isinstance(dtype, str) or dtype not in _ELEMENT:
+    if not isinstance(dtype, str) or dtype not in ELEMENT:
         raise FormatError(f"{where} has unknown dtype {quoted(str(dtype))}")
     if not _are_counts(shape) or len(shape) > MAX_DIMENSIONS or prod(n or 1 for n in shape) >= 1 << 63:
         raise FormatError(f"{where} has shape {quoted(str(shape))}, not the dimensions of an array")
     if not _are_counts(offsets) or len(offsets) != 2:
         raise FormatError(f"{where} has data_offsets {quoted(str(offsets))}, not two byte counts")
     first, last = offsets
-    element = _ELEMENT[dtype]
+    element = ELEMENT[dtype]
     nbytes = prod(shape) * element.itemsize
     if last < first:
         raise FormatError(f"{where} ends at {last}, before it begins at {first}")

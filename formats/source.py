@@ -58,6 +58,14 @@ def size_of(file: BinaryIO) -> int:
     return os.fstat(file.fileno()).st_size
 
 
+def read_at_most(path: Path, most: int) -> bytes:
+    """The whole file; FormatError when it has more bytes."""
+    with open_input(path) as file:
+        if size_of(file) > most:
+            raise FormatError(f"{path}: {size_of(file)} bytes, at most {most} are read")
+        return file.read()
+
+
 def file_stamp(file: Path | int) -> FileStamp:
     """Of a path, or of an open descriptor; OSError where there is none."""
     status = file.stat() if isinstance(file, Path) else os.fstat(file)

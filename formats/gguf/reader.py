@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import ml_dtypes
 import numpy as np
 
 from quantize_cli.formats.errors import FormatError
@@ -20,7 +19,7 @@ from quantize_cli.formats.gguf.layout import MAGIC, TensorInfo, Value, ValueType
 from quantize_cli.formats.memory_limit import TENSOR_MEMORY_NBYTES, refuse_too_many
 from quantize_cli.formats.quoted import quoted
 from quantize_cli.formats.source import open_input, size_of
-from quantize_cli.formats.stored import StoredTensor
+from quantize_cli.formats.stored import ELEMENT, StoredTensor
 
 READABLE_VERSIONS = (2, 3)
 
@@ -36,16 +35,6 @@ _VALUE_MEMORY_NBYTES = 1000
 """A key and a value in memory, twice."""
 
 _BLOCK_BYTES = np.dtype("u1")
-_ELEMENT = {
-    GgmlType.F32: np.dtype("<f4"),
-    GgmlType.F16: np.dtype("<f2"),
-    GgmlType.BF16: np.dtype(ml_dtypes.bfloat16),
-    GgmlType.F64: np.dtype("<f8"),
-    GgmlType.I8: np.dtype("i1"),
-    GgmlType.I16: np.dtype("<i2"),
-    GgmlType.I32: np.dtype("<i4"),
-    GgmlType.I64: np.dtype("<i8"),
-}
 
 
 @dataclass(frozen=True)
@@ -216,7 +205,7 @@ def _stored(
         if begin + nbytes > cursor.size:
             ends = f"ends at byte {begin + nbytes}, file at {cursor.size}"
             raise FormatError(f"{source}tensor {quoted(info.name)} {ends}", hint=_CUT_HINT)
-        element = _ELEMENT.get(info.type, _BLOCK_BYTES)
+        element = ELEMENT.get(info.type.name, _BLOCK_BYTES)
         tensors.append(StoredTensor(info.name, info.shape, info.type.name, cursor.path, begin, nbytes, element))
         expected += rules.padded(nbytes, alignment)
     return tuple(tensors)
