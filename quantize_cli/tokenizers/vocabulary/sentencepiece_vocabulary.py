@@ -3,7 +3,7 @@
 import re
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from sentencepiece import SentencePieceProcessor
 from tokenizers import Tokenizer as Backend
@@ -71,14 +71,11 @@ def _combined(
             f"{path}: {same} of its {len(trained.pieces)} pieces are those of tokenizer.json, which has {len(base)}"
         )
         return _prefer_json(checkpoint, backend, others)
-    scores = [trained.pieces[base[name]].score for name in ranks_of(_merges(checkpoint), base)]
+    merges = model_of(checkpoint.json(_JSON)).get("merges")
+    scores = [trained.pieces[base[name]].score for name in ranks_of(merges, base)]
     if scores != sorted(scores, reverse=True):
         return _prefer_json(checkpoint, backend, f"{path}: its pieces merge in another order than those of {_JSON}")
     return _from_both(checkpoint, trained, backend)
-
-
-def _merges(checkpoint: Checkpoint) -> Any:
-    return model_of(checkpoint.json(_JSON)).get("merges")
 
 
 def read_pieces(path: Path) -> SentencePieceModel:
