@@ -23,7 +23,7 @@ from quantize_cli.formats.stored import StoredTensor, refuse_repeated
 
 _WEIGHTS = ".safetensors"
 _MOST_TEXT_NBYTES = 64 << 20
-"""Of a file beside the weights: several times the largest tokenizer there is."""
+"""Of a file beside the weights: several times the largest known tokenizer."""
 _PICKLES = (".bin", ".pt", ".pth", ".ckpt", ".pkl")
 _WHOLE = f"model{_WEIGHTS}"
 _ADAPTER = "adapter_config.json"
@@ -33,7 +33,7 @@ _SHARD = re.compile(r"(?P<stem>.+)-(?P<number>\d{5})-of-(?P<count>\d{5})\.safete
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """What a checkpoint holds, described; the other files beside the weights are read when asked for."""
+    """The description of a checkpoint. The files beside the weights are read on request."""
 
     path: Path
     """As the user named it."""
@@ -78,7 +78,7 @@ class Checkpoint:
             raise FormatError(f"{path}: not utf-8 at byte {error.start} of {len(stored)}", hint=hint) from error
 
     def json(self, name: str) -> dict[str, Any] | None:
-        """A file's JSON object, or None when there is no such file; parsed once, so not to be changed."""
+        """A file's JSON object, or None when there is no such file. It is parsed once and shared: do not change it."""
         key = (self.directory, name)
         if key not in self._parsed:
             self._parsed[key] = _object(self.directory, name)
@@ -102,13 +102,16 @@ def open_checkpoint(path: Path) -> Checkpoint:
     elif path.is_dir():
         tensors = _merged(_parts(directory))
     else:
-        _refuse_other_formats(path)
+        if path.name.endswith(_PICKLES):
+            raise FormatError(f"{path}: a pickle, not {_WEIGHTS}", hint=_PICKLE_HINT)
+        if not path.name.endswith(_WEIGHTS):
+            raise FormatError(f"{path}: neither a directory nor a {_WEIGHTS} file")
         tensors = _merged([path])
     return Checkpoint(path, directory, _object(directory, "config.json"), tensors, warnings)
 
 
 def _whole(directory: Path, index: str | None) -> tuple[tuple[StoredTensor, ...], tuple[str, ...]]:
-    """The tensors of model.safetensors, which transformers prefers to every shard, and what is left out for it.
+    """The tensors of model.safetensors, which transformers prefers to every shard, and a warning of what is left out.
 
     llama.cpp's converter takes every model*.safetensors together, and fails where two of them hold one tensor.
     """
@@ -185,7 +188,7 @@ def _refuse_differences(where: Path, weight_map: dict[str, str], tensors: tuple[
 
 def _merged(shards: list[Path]) -> tuple[StoredTensor, ...]:
     """The tensors of the files, sorted by name within each; FormatError when two files hold one tensor."""
-    tensors = [tensor for path in shards for tensor in sorted(read_header(path).tensors, key=attrgetter("name"))]
+    tensors = [tensor for path in shards for tensor in sorted(read_header(path), key=attrgetter("name"))]
     refuse_repeated(tensors)
     return tuple(tensors)
 
@@ -240,13 +243,6 @@ def adapter(path: Path, directory: Path) -> FormatError:
         f"{path}: an adapter{what}{of}, not a model",
         hint="merge it into its base model first: merge_and_unload() of peft, then save_pretrained()",
     )
-
-
-def _refuse_other_formats(path: Path) -> None:
-    if path.name.endswith(_PICKLES):
-        raise FormatError(f"{path}: a pickle, not {_WEIGHTS}", hint=_PICKLE_HINT)
-    if not path.name.endswith(_WEIGHTS):
-        raise FormatError(f"{path}: neither a directory nor a {_WEIGHTS} file")
 
 
 def _object(directory: Path, name: str, unique_keys: bool = False) -> dict[str, Any] | None:

@@ -14,8 +14,8 @@ from quantize_cli.formats.source import read_at_most
 
 MAX_NBYTES = 8 << 20
 """Of a settings file: eight times the largest seen, which lists all added tokens."""
-_MOST_OF = {"tokenizer.json": 64 << 20}
-_MOST_OF_INDEX = 64 << 20
+_MOST_NBYTES = 64 << 20
+"""Of tokenizer.json, or of an index."""
 _VOCABULARY_TIMES = 24
 """`MEMORY_PER_BYTE` of tokenizer.json: half a million merges are a million strings of a few letters."""
 _MEMORY_NBYTES = {b"{": 240, b"[": 100, b",": 90, b":": 60}
@@ -28,10 +28,9 @@ _SURROGATE_ESCAPE = re.compile(rb"\\u[dD][89a-fA-F]")
 
 def read_object(path: Path, unique_keys: bool) -> dict[str, Any]:
     """The JSON object in a file beside a model's weights, as `parse_object` gives it; FormatError for a huge one."""
-    index = path.name.endswith(".index.json")
-    most = _MOST_OF_INDEX if index else _MOST_OF.get(path.name, MAX_NBYTES)
-    text = read_at_most(path, most)
-    times = _VOCABULARY_TIMES if path.name in _MOST_OF else MEMORY_PER_BYTE
+    is_vocabulary = path.name == "tokenizer.json"
+    text = read_at_most(path, _MOST_NBYTES if is_vocabulary or path.name.endswith(".index.json") else MAX_NBYTES)
+    times = _VOCABULARY_TIMES if is_vocabulary else MEMORY_PER_BYTE
     return parse_object(str(path), text, unique_keys, BASE_MEMORY_NBYTES + times * len(text))
 
 
@@ -89,5 +88,5 @@ def _refuse_more_memory(source: str, text: bytes, memory_nbytes: int) -> None:
     needed += sum(nbytes * text.count(character) for character, nbytes in _MEMORY_NBYTES.items())
     if needed > memory_nbytes:
         raise FormatError(
-            f"{source}: {len(text)} bytes of json may take {needed} of memory, at most {memory_nbytes} are given"
+            f"{source}: {len(text)} bytes of json may take {needed} of memory, at most {memory_nbytes} are allowed"
         )

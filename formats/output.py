@@ -27,9 +27,9 @@ class OverwriteGuard:
     force: bool = True
     """Whether it may replace a regular file."""
     inputs: frozenset[tuple[int, int]] = frozenset()
-    """Device and number of files that are read, which it never may."""
+    """Device and number of the files that are read. They are never replaced."""
     own: tuple[int, int] | None = None
-    """A file it may replace even without force, as the same run has written it."""
+    """A file that the same run has written, which may be replaced even without force."""
 
     def reason_against(self, path: Path) -> str | None:
         """Why the file at `path` must not be replaced, or None; OSError where that cannot be seen."""
@@ -48,7 +48,7 @@ class OverwriteGuard:
 
 
 MAY_OVERWRITE = OverwriteGuard()
-"""Whatever regular file is there is replaced."""
+"""Any regular file is replaced."""
 
 
 class Output:

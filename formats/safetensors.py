@@ -1,13 +1,12 @@
 """The header of a safetensors file, checked in full before any tensor is read.
 
 An eight-byte length, that many bytes of JSON, then the tensors without holes. We check what the format's own library
-checks (safetensors/src/tensor.rs), and what it leaves to its JSON parser: the library says only that an offset is
-invalid, our errors name the tensor and both numbers, and limit the memory before the JSON is parsed. Then the library
-opens the file too: what it refuses, transformers cannot load. Data is read by StoredTensor and not by the library,
-whose slices map the file: a mapped page counts as memory of the process, and a file cut short ends it.
+checks (safetensors/src/tensor.rs), and what it leaves to its JSON parser. The library says only that an offset is
+invalid; our errors name the tensor and both numbers, and our limit of memory holds before the JSON is parsed. Then the
+library opens the file too, as transformers cannot load what it refuses. StoredTensor reads the data, because the
+library's slices map the file: a mapped page counts as memory of the process, and a file cut short ends the process.
 """
 
-from dataclasses import dataclass
 from math import prod
 from pathlib import Path
 from typing import Any
@@ -29,19 +28,8 @@ _CUT_SHORT = "its download was cut short: download it anew"
 _ENTRY_KEYS = {"dtype", "shape", "data_offsets"}
 
 
-@dataclass(frozen=True)
-class SafetensorsFile:
-    """The header of one file."""
-
-    path: Path
-    metadata: dict[str, str]
-    """The free text under `__metadata__`."""
-    tensors: tuple[StoredTensor, ...]
-    """In the order of their data."""
-
-
-def read_header(path: Path) -> SafetensorsFile:
-    """Descriptions of a file's tensors; FormatError for whatever the format does not allow."""
+def read_header(path: Path) -> tuple[StoredTensor, ...]:
+    """A file's tensors in the order of their data; FormatError for whatever the format does not allow."""
     with open_input(path) as file:
         size = size_of(file)
         head = file.read(HEAD_NBYTES)
@@ -61,13 +49,13 @@ def read_header(path: Path) -> SafetensorsFile:
     if not text.startswith(b"{"):
         raise FormatError(f"{path}: header begins with {text[:1]!r}, not {b'{'!r}")
     entries = parse_object(f"{path}: header", text, unique_keys=True, memory_nbytes=allowed_memory(size))
-    metadata = _metadata(path, entries.pop("__metadata__", {}))
+    _check_metadata(path, entries.pop("__metadata__", {}))
     refuse_too_many(f"{path}: ", len(entries), "tensors", TENSOR_MEMORY_NBYTES, size)
     tensors = [_tensor(path, begin, name, entry) for name, entry in entries.items()]
     tensors.sort(key=lambda tensor: (tensor.offset, tensor.nbytes))
     _refuse_holes(path, begin, size, tensors)
     _refuse_as_the_library(path)
-    return SafetensorsFile(path, metadata, tuple(tensors))
+    return tuple(tensors)
 
 
 def _refuse_as_the_library(path: Path) -> None:
@@ -80,14 +68,13 @@ def _refuse_as_the_library(path: Path) -> None:
         raise FormatError(f"{path}: the safetensors library refuses it: {error}") from error
 
 
-def _metadata(path: Path, metadata: Any) -> dict[str, str]:
+def _check_metadata(path: Path, metadata: Any) -> None:
     if not isinstance(metadata, dict):
         raise FormatError(f"{path}: '__metadata__' is a json {type(metadata).__name__}, not an object")
     for key, value in metadata.items():
         if not isinstance(value, str):
             kind = type(value).__name__
             raise FormatError(f"{path}: '__metadata__' key {quoted(key)} is a json {kind}, not a string")
-    return metadata
 
 
 def _tensor(path: Path, begin: int, name: str, entry: Any) -> StoredTensor:

@@ -6,7 +6,6 @@ It refuses whatever llama.cpp's reader refuses (ggml/src/gguf.cpp), and each mes
 import mmap
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -118,7 +117,8 @@ def _refuse_count(cursor: Cursor, count: int, what: str, smallest: int) -> None:
 def _value(cursor: Cursor, what: str) -> Value:
     type_ = _value_type(cursor, what)
     if type_ is not ValueType.ARRAY:
-        return Value(type_, _scalar(cursor, type_, what))
+        item = _items(cursor, type_, 1, what)[0]
+        return Value(type_, item if isinstance(item, str) else item.item())
     element = _value_type(cursor, what)
     if element is ValueType.ARRAY:
         raise FormatError(f"{cursor.path}: {what} is an array of arrays")
@@ -136,27 +136,15 @@ def _value_type(cursor: Cursor, what: str) -> ValueType:
         raise FormatError(f"{cursor.path}: {what} is of type {number}, known are 0 to {max(ValueType)}") from error
 
 
-def _scalar(cursor: Cursor, type_: ValueType, what: str) -> Any:
-    if type_ is ValueType.STRING:
-        return cursor.string(what)
-    if type_ is ValueType.BOOL:
-        return bool(_truths(cursor, 1, what)[0])
-    return cursor.number(rules.NUMBER[type_], what)
-
-
 def _items(cursor: Cursor, element: ValueType, count: int, what: str) -> list[str] | np.ndarray:
     if element is ValueType.STRING:
         return cursor.strings(count, what)
     if element is ValueType.BOOL:
-        return _truths(cursor, count, what)
+        stored = cursor.numbers("B", count, what)
+        if count and stored.max() > 1:
+            raise FormatError(f"{cursor.path}: {what} is a bool of {stored.max()}, only 0 and 1 are")
+        return stored.view(np.bool_)
     return cursor.numbers(rules.NUMBER[element], count, what)
-
-
-def _truths(cursor: Cursor, count: int, what: str) -> np.ndarray:
-    stored = cursor.numbers("B", count, what)
-    if count and stored.max() > 1:
-        raise FormatError(f"{cursor.path}: {what} is a bool of {stored.max()}, only 0 and 1 are")
-    return stored.view(np.bool_)
 
 
 def _infos(cursor: Cursor, count: int) -> list[tuple[TensorInfo, int]]:

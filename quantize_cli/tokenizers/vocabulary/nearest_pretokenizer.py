@@ -1,4 +1,4 @@
-"""A name for a pre-tokenizer that llama.cpp does not know: of another that gives the same tokens for our texts."""
+"""Names a pre-tokenizer that llama.cpp does not know after one that gives the same tokens for our texts."""
 
 from collections.abc import Iterator, Mapping
 from operator import ne
@@ -48,7 +48,7 @@ def name_by_texts(document: Mapping[str, Any], tokenizer: Backend, source: str) 
 
 def _described(pretokenizer: Any) -> str:
     """What the pre-tokenizer does, for a message."""
-    cuts = " then ".join(quoted(cut) for cut in patterns_of(pretokenizer))
+    cuts = " then ".join(quoted(cut) for cut in patterns_of(pretokenizer)[0])
     first = "puts a space first and " if "'add_prefix_space': True" in str(pretokenizer) else ""
     return f"{first}cuts by {cuts}" if cuts else f"{first}does not cut"
 

@@ -3,6 +3,8 @@
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from quantize_cli.tokenizers.vocabulary.special_tokens import listed_added_tokens
+
 _TEXT_NBYTES = 1000
 """Of the longest text that we encode with it."""
 MAX_NBYTES = 1 << 20
@@ -18,10 +20,7 @@ def longest_text_nbytes(document: Mapping[str, Any]) -> int:
 
     The count stops at one byte above the maximum.
     """
-    added = document.get("added_tokens")
-    contents = [entry.get("content") for entry in added if isinstance(entry, dict)] if isinstance(added, list) else []
-    longest_content = max((len(content.encode()) for content in contents if isinstance(content, str)), default=0)
-    start = max(longest_content, _TEXT_NBYTES)
+    start = max([_TEXT_NBYTES, *(_nbytes(entry.get("content")) for entry in listed_added_tokens(document))])
     encoded = _grown(start, [document.get("normalizer"), document.get("pre_tokenizer")])
     return max(encoded, _grown(start, document.get("decoder")))
 
