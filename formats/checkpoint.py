@@ -8,6 +8,7 @@ import re
 import shlex
 from collections import Counter
 from dataclasses import dataclass, field
+from operator import attrgetter
 from pathlib import Path
 from typing import Any
 
@@ -17,12 +18,12 @@ from quantize_cli.formats.file_kind import encoding_of, refuse_wrong_kind
 from quantize_cli.formats.json_object import read_object
 from quantize_cli.formats.quoted import quoted
 from quantize_cli.formats.safetensors import read_header
-from quantize_cli.formats.source import open_input, size_of
-from quantize_cli.formats.stored import StoredTensor
+from quantize_cli.formats.source import open_input, read_at_most
+from quantize_cli.formats.stored import StoredTensor, refuse_repeated
 
 _WEIGHTS = ".safetensors"
 _MOST_TEXT_NBYTES = 64 << 20
-"""Of a file beside the weights: several times the largest tokenizer there is."""
+"""Of a file beside the weights: several times the largest known tokenizer."""
 _PICKLES = (".bin", ".pt", ".pth", ".ckpt", ".pkl")
 _WHOLE = f"model{_WEIGHTS}"
 _ADAPTER = "adapter_config.json"
@@ -32,7 +33,7 @@ _SHARD = re.compile(r"(?P<stem>.+)-(?P<number>\d{5})-of-(?P<count>\d{5})\.safete
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """What a checkpoint holds, described; the other files beside the weights are read when asked for."""
+    """The description of a checkpoint. The files beside the weights are read on request."""
 
     path: Path
     """As the user named it."""
@@ -67,7 +68,7 @@ class Checkpoint:
         path = _find(self.directory, name)
         if path is None:
             return None
-        stored = _read(path)
+        stored = read_at_most(path, _MOST_TEXT_NBYTES)
         if not name.endswith(".jinja"):  # which may begin with anything
             refuse_wrong_kind(path, stored)
         try:
@@ -77,7 +78,7 @@ class Checkpoint:
             raise FormatError(f"{path}: not utf-8 at byte {error.start} of {len(stored)}", hint=hint) from error
 
     def json(self, name: str) -> dict[str, Any] | None:
-        """A file's JSON object, or None when there is no such file; parsed once, so not to be changed."""
+        """A file's JSON object, or None when there is no such file. It is parsed once and shared: do not change it."""
         key = (self.directory, name)
         if key not in self._parsed:
             self._parsed[key] = _object(self.directory, name)
@@ -101,13 +102,16 @@ def open_checkpoint(path: Path) -> Checkpoint:
     elif path.is_dir():
         tensors = _merged(_parts(directory))
     else:
-        _refuse_other_formats(path)
+        if path.name.endswith(_PICKLES):
+            raise FormatError(f"{path}: a pickle, not {_WEIGHTS}", hint=_PICKLE_HINT)
+        if not path.name.endswith(_WEIGHTS):
+            raise FormatError(f"{path}: neither a directory nor a {_WEIGHTS} file")
         tensors = _merged([path])
     return Checkpoint(path, directory, _object(directory, "config.json"), tensors, warnings)
 
 
 def _whole(directory: Path, index: str | None) -> tuple[tuple[StoredTensor, ...], tuple[str, ...]]:
-    """The tensors of model.safetensors, which transformers prefers to every shard, and what is left out for it.
+    """The tensors of model.safetensors, which transformers prefers to every shard, and a warning of what is left out.
 
     llama.cpp's converter takes every model*.safetensors together, and fails where two of them hold one tensor.
     """
@@ -155,13 +159,13 @@ def _indexed(directory: Path, index: str) -> tuple[StoredTensor, ...]:
     sizes = Counter(weight_map.values())
     shards = []
     for shard, count in sorted(sizes.items()):
-        found = _find(directory, shard)
-        if found is None:
+        path = _find(directory, shard)
+        if path is None:
             raise FormatError(
                 f"{where}: shard {quoted(shard)} with {count} of {len(weight_map)} tensors is missing",
                 hint=f"download it to {directory}",
             )
-        shards.append(found)
+        shards.append(path)
     tensors = _merged(shards)
     _refuse_differences(where, weight_map, tensors)
     return tensors
@@ -183,15 +187,10 @@ def _refuse_differences(where: Path, weight_map: dict[str, str], tensors: tuple[
 
 
 def _merged(shards: list[Path]) -> tuple[StoredTensor, ...]:
-    """The tensors of files in the order given, by name within each; FormatError when two files hold one tensor."""
-    found: dict[str, StoredTensor] = {}
-    for path in shards:
-        for tensor in sorted(read_header(path).tensors, key=lambda tensor: tensor.name):
-            if tensor.name in found:
-                first = found[tensor.name].path.name
-                raise FormatError(f"{path}: tensor {quoted(tensor.name)} is also in {quoted(first)}")
-            found[tensor.name] = tensor
-    return tuple(found.values())
+    """The tensors of the files, sorted by name within each; FormatError when two files hold one tensor."""
+    tensors = [tensor for path in shards for tensor in sorted(read_header(path), key=attrgetter("name"))]
+    refuse_repeated(tensors)
+    return tuple(tensors)
 
 
 def _parts(directory: Path) -> list[Path]:
@@ -202,9 +201,9 @@ def _parts(directory: Path) -> list[Path]:
         raise _no_weights(directory, names)
     for series in filter(None, map(_SHARD.fullmatch, parts)):
         for number in range(1, int(series["count"]) + 1):
-            wanted = f"{series['stem']}-{number:05d}-of-{series['count']}{_WEIGHTS}"
-            if wanted not in parts:
-                raise FormatError(f"{directory}: shard {quoted(wanted)} is missing", hint=f"download it to {directory}")
+            shard = f"{series['stem']}-{number:05d}-of-{series['count']}{_WEIGHTS}"
+            if shard not in parts:
+                raise FormatError(f"{directory}: shard {quoted(shard)} is missing", hint=f"download it to {directory}")
     return [_required(directory, name) for name in parts]
 
 
@@ -228,16 +227,16 @@ def _no_weights(directory: Path, names: list[str]) -> FormatError:
         (_PICKLES, "weights only as pickles", _PICKLE_HINT),
         ((".gguf",), "weights only as gguf", "name the file itself: {}"),
     ):
-        found = [name for name in names if name.lower().endswith(suffixes)]
-        if found:
-            return FormatError(f"{directory}: {what}, but {quoted(found[0])}", hint=hint.format(quoted(found[0])))
+        first = next((name for name in names if name.lower().endswith(suffixes)), None)
+        if first is not None:
+            return FormatError(f"{directory}: {what}, but {quoted(first)}", hint=hint.format(quoted(first)))
     return FormatError(f"{directory}: no model*{_WEIGHTS} among its {len(names)} files")
 
 
 def adapter(path: Path, directory: Path) -> FormatError:
     """The error for a file or directory that holds an adapter instead of a model."""
-    stated = _object(directory, _ADAPTER) or {}
-    kind, base = stated.get("peft_type"), stated.get("base_model_name_or_path")
+    config = _object(directory, _ADAPTER) or {}
+    kind, base = config.get("peft_type"), config.get("base_model_name_or_path")
     what = f" ({quoted(kind)})" if isinstance(kind, str) else ""
     of = f" of base model {quoted(base)}" if isinstance(base, str) and base else ""
     return FormatError(
@@ -246,27 +245,12 @@ def adapter(path: Path, directory: Path) -> FormatError:
     )
 
 
-def _refuse_other_formats(path: Path) -> None:
-    if path.name.endswith(_PICKLES):
-        raise FormatError(f"{path}: a pickle, not {_WEIGHTS}", hint=_PICKLE_HINT)
-    if not path.name.endswith(_WEIGHTS):
-        raise FormatError(f"{path}: neither a directory nor a {_WEIGHTS} file")
-
-
 def _object(directory: Path, name: str, unique_keys: bool = False) -> dict[str, Any] | None:
     path = _find(directory, name)
     if path is None:
         return None
     refuse_wrong_kind(path)
     return read_object(path, unique_keys)
-
-
-def _read(path: Path) -> bytes:
-    with open_input(path) as file:
-        size = size_of(file)
-        if size > _MOST_TEXT_NBYTES:
-            raise FormatError(f"{path}: {size} bytes, at most {_MOST_TEXT_NBYTES} are read")
-        return file.read()
 
 
 def _required(directory: Path, name: str) -> Path:
@@ -285,8 +269,8 @@ def _find(directory: Path, name: str) -> Path | None:
     target = Path(os.path.realpath(path))
     home = directory.resolve()
     blobs = _blobs(home)
-    # Old downloads into a directory are links into the cache; a snapshot's lead into its own repository only.
-    allowed = any(target.is_relative_to(place) for place in (home, *blobs)) or (not blobs and hub.is_blob(target))
+    # Old downloads into a directory are links into the cache. Those of a snapshot lead into its own repository only.
+    allowed = any(map(target.is_relative_to, (home, *blobs))) or (not blobs and hub.is_blob(target))
     if not allowed:
         raise FormatError(
             f"{path}: links to {quoted(str(target))}, outside of the checkpoint",

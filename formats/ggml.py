@@ -6,52 +6,6 @@ from typing import NamedTuple
 from quantize_cli.formats.errors import FormatError
 
 
-class GgmlType(IntEnum):
-    """Tensor types by the number a GGUF file stores (enum ggml_type)."""
-
-    F32 = 0
-    F16 = 1
-    Q4_0 = 2
-    Q4_1 = 3
-    Q5_0 = 6
-    Q5_1 = 7
-    Q8_0 = 8
-    Q8_1 = 9
-    Q2_K = 10
-    Q3_K = 11
-    Q4_K = 12
-    Q5_K = 13
-    Q6_K = 14
-    Q8_K = 15
-    IQ2_XXS = 16
-    IQ2_XS = 17
-    IQ3_XXS = 18
-    IQ1_S = 19
-    IQ4_NL = 20
-    IQ3_S = 21
-    IQ2_S = 22
-    IQ4_XS = 23
-    I8 = 24
-    I16 = 25
-    I32 = 26
-    I64 = 27
-    F64 = 28
-    IQ1_M = 29
-    BF16 = 30
-    TQ1_0 = 34
-    TQ2_0 = 35
-    MXFP4 = 39
-    NVFP4 = 40
-    Q1_0 = 41
-    Q2_0 = 42
-
-
-REMOVED_TYPES = frozenset({4, 5, 31, 32, 33, 36, 37, 38})
-"""Numbers of types that ggml removed (Q4_2, Q4_3, Q4_0_4_4, IQ4_NL_4_4 and their variants)."""
-
-FLOAT_TYPES = frozenset({GgmlType.F32, GgmlType.F16, GgmlType.BF16})
-
-
 class BlockShape(NamedTuple):
     """How many consecutive weights of a row one block holds, and in how many bytes."""
 
@@ -59,43 +13,60 @@ class BlockShape(NamedTuple):
     nbytes: int
 
 
-BLOCK_SHAPE: dict[GgmlType, BlockShape] = {
-    GgmlType.F32: BlockShape(1, 4),
-    GgmlType.F16: BlockShape(1, 2),
-    GgmlType.BF16: BlockShape(1, 2),
-    GgmlType.F64: BlockShape(1, 8),
-    GgmlType.I8: BlockShape(1, 1),
-    GgmlType.I16: BlockShape(1, 2),
-    GgmlType.I32: BlockShape(1, 4),
-    GgmlType.I64: BlockShape(1, 8),
-    GgmlType.Q1_0: BlockShape(128, 18),
-    GgmlType.Q2_0: BlockShape(64, 18),
-    GgmlType.Q4_0: BlockShape(32, 18),
-    GgmlType.Q4_1: BlockShape(32, 20),
-    GgmlType.Q5_0: BlockShape(32, 22),
-    GgmlType.Q5_1: BlockShape(32, 24),
-    GgmlType.Q8_0: BlockShape(32, 34),
-    GgmlType.Q8_1: BlockShape(32, 36),
-    GgmlType.Q2_K: BlockShape(256, 84),
-    GgmlType.Q3_K: BlockShape(256, 110),
-    GgmlType.Q4_K: BlockShape(256, 144),
-    GgmlType.Q5_K: BlockShape(256, 176),
-    GgmlType.Q6_K: BlockShape(256, 210),
-    GgmlType.Q8_K: BlockShape(256, 292),
-    GgmlType.IQ1_S: BlockShape(256, 50),
-    GgmlType.IQ1_M: BlockShape(256, 56),
-    GgmlType.IQ2_XXS: BlockShape(256, 66),
-    GgmlType.IQ2_XS: BlockShape(256, 74),
-    GgmlType.IQ2_S: BlockShape(256, 82),
-    GgmlType.IQ3_XXS: BlockShape(256, 98),
-    GgmlType.IQ3_S: BlockShape(256, 110),
-    GgmlType.IQ4_NL: BlockShape(32, 18),
-    GgmlType.IQ4_XS: BlockShape(256, 136),
-    GgmlType.TQ1_0: BlockShape(256, 54),
-    GgmlType.TQ2_0: BlockShape(256, 66),
-    GgmlType.MXFP4: BlockShape(32, 17),
-    GgmlType.NVFP4: BlockShape(64, 36),
-}
+class GgmlType(IntEnum):
+    """Tensor types by the number a GGUF file stores (enum ggml_type), each with the weights and bytes of a block."""
+
+    block: BlockShape
+
+    def __new__(cls, number: int, *block: int) -> "GgmlType":
+        type_ = int.__new__(cls, number)
+        type_._value_ = number
+        type_.block = BlockShape(*block)
+        return type_
+
+    F32 = 0, 1, 4
+    F16 = 1, 1, 2
+    Q4_0 = 2, 32, 18
+    Q4_1 = 3, 32, 20
+    Q5_0 = 6, 32, 22
+    Q5_1 = 7, 32, 24
+    Q8_0 = 8, 32, 34
+    Q8_1 = 9, 32, 36
+    Q2_K = 10, 256, 84
+    Q3_K = 11, 256, 110
+    Q4_K = 12, 256, 144
+    Q5_K = 13, 256, 176
+    Q6_K = 14, 256, 210
+    Q8_K = 15, 256, 292
+    IQ2_XXS = 16, 256, 66
+    IQ2_XS = 17, 256, 74
+    IQ3_XXS = 18, 256, 98
+    IQ1_S = 19, 256, 50
+    IQ4_NL = 20, 32, 18
+    IQ3_S = 21, 256, 110
+    IQ2_S = 22, 256, 82
+    IQ4_XS = 23, 256, 136
+    I8 = 24, 1, 1
+    I16 = 25, 1, 2
+    I32 = 26, 1, 4
+    I64 = 27, 1, 8
+    F64 = 28, 1, 8
+    IQ1_M = 29, 256, 56
+    BF16 = 30, 1, 2
+    TQ1_0 = 34, 256, 54
+    TQ2_0 = 35, 256, 66
+    MXFP4 = 39, 32, 17
+    NVFP4 = 40, 64, 36
+    Q1_0 = 41, 128, 18
+    Q2_0 = 42, 64, 18
+
+
+REMOVED_TYPES = frozenset({4, 5, 31, 32, 33, 36, 37, 38})
+"""Numbers of types that ggml removed (Q4_2, Q4_3, Q4_0_4_4, IQ4_NL_4_4 and their variants)."""
+
+FLOAT_TYPES = frozenset({GgmlType.F32, GgmlType.F16, GgmlType.BF16})
+
+BLOCK_SHAPE = {type_: type_.block for type_ in GgmlType}
 
 QUANTIZATION_VERSION = 2
 """`general.quantization_version`: the block layouts above (GGML_QNT_VERSION)."""

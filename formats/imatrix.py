@@ -11,7 +11,6 @@ remainders of both sums after rounding to float32, NAME.in_sum2_rest and NAME.in
 Source: common/imatrix-loader.cpp, tools/imatrix/imatrix.cpp.
 """
 
-import struct
 from dataclasses import dataclass, field
 from math import prod
 from pathlib import Path
@@ -19,6 +18,7 @@ from typing import BinaryIO
 
 import numpy as np
 
+from quantize_cli.formats.bounded_reader import BoundedReader
 from quantize_cli.formats.errors import FormatError
 from quantize_cli.formats.ggml import GgmlType
 from quantize_cli.formats.gguf import scalars
@@ -26,7 +26,7 @@ from quantize_cli.formats.gguf.layout import MAGIC, TensorInfo, Value, ValueType
 from quantize_cli.formats.gguf.reader import GgufFile, read_gguf
 from quantize_cli.formats.gguf.writer import lay_out
 from quantize_cli.formats.quoted import quoted
-from quantize_cli.formats.source import open_input, size_of
+from quantize_cli.formats.source import open_input
 from quantize_cli.formats.stored import StoredTensor
 
 _SQUARES, _COUNTS, _SUMS, _REST = ".in_sum2", ".counts", ".in_sum", "_rest"
@@ -168,20 +168,16 @@ def _entry(path: Path, stored: dict[str, StoredTensor], name: str) -> Entry:
     count = counts.rows(0, counts.row_count).reshape(-1)
     if not (np.isfinite(count).all() and (count >= 0).all()):
         raise FormatError(f"{path}: {quoted(counts.name)} is negative or not finite")
-    sums = stored.get(name + _SUMS)
-    if sums is not None and (sums.dtype, sums.shape) != ("F32", squares.shape):
-        raise FormatError(f"{path}: {quoted(sums.name)} is not float32 of the shape of {quoted(squares.name)}")
-    return Entry(
-        _full_precision(path, stored, squares),
-        np.floor(count + np.float32(0.5)).astype(np.float64),
-        None if sums is None else _finite(path, sums.name, _full_precision(path, stored, sums)),
-    )
-
-
-def _finite(path: Path, name: str, sums: np.ndarray) -> np.ndarray:
+    counts64 = np.floor(count + np.float32(0.5)).astype(np.float64)
+    tensor = stored.get(name + _SUMS)
+    if tensor is None:
+        return Entry(_full_precision(path, stored, squares), counts64, None)
+    if (tensor.dtype, tensor.shape) != ("F32", squares.shape):
+        raise FormatError(f"{path}: {quoted(tensor.name)} is not float32 of the shape of {quoted(squares.name)}")
+    sums = _full_precision(path, stored, tensor)
     if not np.isfinite(sums).all():
-        raise FormatError(f"{path}: {quoted(name)} is not finite")
-    return sums
+        raise FormatError(f"{path}: {quoted(tensor.name)} is not finite")
+    return Entry(_full_precision(path, stored, squares), counts64, sums)
 
 
 def _full_precision(path: Path, stored: dict[str, StoredTensor], tensor: StoredTensor) -> np.ndarray:
@@ -215,30 +211,18 @@ def _datasets(file: GgufFile) -> tuple[str, ...]:
 
 
 def _from_dat(path: Path, file: BinaryIO) -> ImportanceFile:
-    size = size_of(file)
-
-    def take(nbytes: int, what: str) -> bytes:
-        if not 0 <= nbytes <= size - file.tell():
-            raise FormatError(f"{path}: {what} of {nbytes} bytes at byte {file.tell()}, the file ends at {size}", _HINT)
-        return file.read(nbytes)
-
-    def integer(what: str) -> int:
-        number: int = struct.unpack("<i", take(4, what))[0]
-        return number
-
+    reader = BoundedReader(path, file, _HINT)
     entries = {}
-    for _ in range(integer("the number of entries")):
-        try:
-            name = take(integer("the length of a name"), "a name").decode()
-        except UnicodeDecodeError as error:
-            raise FormatError(f"{path}: a name is not UTF-8 at its byte {error.start}") from error
-        calls = integer(f"the calls of {quoted(name)}")
-        values = np.frombuffer(take(4 * integer("the number of values"), f"the values of {quoted(name)}"), "<f4")
+    for _ in range(reader.integer("i", "the number of entries")):
+        name = reader.text(reader.integer("i", "the length of a name"), "a name")
+        calls = reader.integer("i", f"the calls of {quoted(name)}")
+        nbytes = 4 * reader.integer("i", "the number of values")
+        values = np.frombuffer(reader.take(nbytes, f"the values of {quoted(name)}"), "<f4")
         if name in entries:
             raise FormatError(f"{path}: {quoted(name)} is there twice")
         entries[name] = Entry(_as_float64(values)[None], np.array([max(calls, 1)], np.float64), None)
-    chunks = integer("the last chunk") if file.tell() < size else 0
-    if file.tell() == size:
+    chunks = reader.integer("i", "the last chunk") if reader.position < reader.size else 0
+    if reader.position == reader.size:
         return ImportanceFile(entries, (), chunks, counts_chunks=True)
-    dataset = take(integer("the length of a name"), "the name of the text").decode(errors="replace")
+    dataset = reader.take(reader.integer("i", "the length of a name"), "the name of the text").decode(errors="replace")
     return ImportanceFile(entries, (dataset,) if dataset else (), chunks, counts_chunks=True)

@@ -10,12 +10,12 @@ from quantize_cli.formats.errors import FormatError
 from quantize_cli.formats.file_kind import encoding_of
 from quantize_cli.formats.memory_limit import BASE_MEMORY_NBYTES, MEMORY_PER_BYTE
 from quantize_cli.formats.quoted import quoted
-from quantize_cli.formats.source import open_input, size_of
+from quantize_cli.formats.source import read_at_most
 
 MAX_NBYTES = 8 << 20
 """Of a settings file: eight times the largest seen, which lists all added tokens."""
-_MOST_OF = {"tokenizer.json": 64 << 20}
-_MOST_OF_INDEX = 64 << 20
+_MOST_NBYTES = 64 << 20
+"""Of tokenizer.json, or of an index."""
 _VOCABULARY_TIMES = 24
 """`MEMORY_PER_BYTE` of tokenizer.json: half a million merges are a million strings of a few letters."""
 _MEMORY_NBYTES = {b"{": 240, b"[": 100, b",": 90, b":": 60}
@@ -26,27 +26,20 @@ _TEXT_TIMES = {True: 2, False: 8}
 _SURROGATE_ESCAPE = re.compile(rb"\\u[dD][89a-fA-F]")
 
 
-def read_object(path: Path, unique_keys: bool = False) -> dict[str, Any]:
+def read_object(path: Path, unique_keys: bool) -> dict[str, Any]:
     """The JSON object in a file beside a model's weights, as `parse_object` gives it; FormatError for a huge one."""
-    index = path.name.endswith(".index.json")
-    most = _MOST_OF_INDEX if index else _MOST_OF.get(path.name, MAX_NBYTES)
-    with open_input(path) as file:
-        size = size_of(file)
-        if size > most:
-            raise FormatError(f"{path}: {size} bytes, at most {most} are read")
-        text = file.read()
-    times = _VOCABULARY_TIMES if path.name in _MOST_OF else MEMORY_PER_BYTE
+    is_vocabulary = path.name == "tokenizer.json"
+    text = read_at_most(path, _MOST_NBYTES if is_vocabulary or path.name.endswith(".index.json") else MAX_NBYTES)
+    times = _VOCABULARY_TIMES if is_vocabulary else MEMORY_PER_BYTE
     return parse_object(str(path), text, unique_keys, BASE_MEMORY_NBYTES + times * len(text))
 
 
-def parse_object(
-    source: str, text: bytes, unique_keys: bool = False, memory_nbytes: int | None = None
-) -> dict[str, Any]:
+def parse_object(source: str, text: bytes, unique_keys: bool, memory_nbytes: int) -> dict[str, Any]:
     """The JSON object that UTF-8 `text` spells; FormatError naming `source` when it spells anything else.
 
     With `unique_keys` an object that repeats a key is refused, as two readers may disagree on which one counts.
     Without it the last one counts, as in the libraries that write checkpoints. A byte order mark of UTF-8 is skipped.
-    Text that may take more than `memory_nbytes` of memory is refused unread; the default follows from its size.
+    Text that may take more than `memory_nbytes` of memory is refused unread.
     """
     text = text.removeprefix(b"\xef\xbb\xbf")
     if encoding := encoding_of(text):
@@ -59,9 +52,7 @@ def parse_object(
             raise FormatError(f"{source}: key {quoted(name)} occurs {count} times")
         return entries
 
-    _refuse_more_memory(
-        source, text, BASE_MEMORY_NBYTES + MEMORY_PER_BYTE * len(text) if memory_nbytes is None else memory_nbytes
-    )
+    _refuse_more_memory(source, text, memory_nbytes)
     try:
         document = json.loads(text.decode(), object_pairs_hook=refuse_duplicates if unique_keys else None)
     except FormatError:
@@ -97,5 +88,5 @@ def _refuse_more_memory(source: str, text: bytes, memory_nbytes: int) -> None:
     needed += sum(nbytes * text.count(character) for character, nbytes in _MEMORY_NBYTES.items())
     if needed > memory_nbytes:
         raise FormatError(
-            f"{source}: {len(text)} bytes of json may take {needed} of memory, at most {memory_nbytes} are given"
+            f"{source}: {len(text)} bytes of json may take {needed} of memory, at most {memory_nbytes} are allowed"
         )

@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 
 from quantize_cli.formats.errors import FormatError
-from quantize_cli.formats.reference import MAX_VOCABULARY, MIN_CONTEXT, Predictions, ReferenceHeader
+from quantize_cli.formats.reference import MAX_VOCABULARY, MIN_CONTEXT, PredictionFile, Predictions, ReferenceHeader
 from quantize_cli.formats.source import open_input, size_of
 
 MAGIC = b"_logits_"
@@ -26,24 +26,14 @@ _NOTHING = np.float32(-1e4)
 """Replaces their ln p: finite, so that its product with a probability of zero is zero."""
 
 
-class LlamaLogits:
-    """A file of predictions whose counts and size were checked; chunks are read on request."""
-
-    def __init__(self, path: Path, header: ReferenceHeader, start: int) -> None:
-        self.path, self.header = path, header
-        self._start = start
+class LlamaLogits(PredictionFile):
+    """A file of llama-perplexity."""
 
     def rows(self, chunk: int) -> Predictions:
         """The predictions of a chunk, as llama-perplexity reads them; FormatError when they are not numbers."""
-        vocabulary, scored = self.header.vocabulary, self.header.scored
+        vocabulary = self.header.vocabulary
         type_ = _row_type(vocabulary)
-        nbytes = scored * type_.itemsize
-        with open_input(self.path) as file:
-            file.seek(self._start + chunk * nbytes)
-            body = file.read(nbytes)
-        if len(body) != nbytes:
-            raise FormatError(f"{self.path}: chunk {chunk} needs {nbytes} bytes, the file ends after {len(body)}")
-        stored = np.frombuffer(body, type_)
+        stored = np.frombuffer(self.chunk_bytes(chunk, self.header.scored * type_.itemsize), type_)
         low, step = stored["low"][:, None], stored["step"][:, None]
         if not (np.isfinite(low).all() and np.isfinite(step).all() and (step >= 0).all() and (low <= 0).all()):
             raise FormatError(f"{self.path}: chunk {chunk} holds a scale that is negative or not finite")

@@ -3,9 +3,9 @@
 from quantize_cli.formats.errors import FormatError
 
 BASE_MEMORY_NBYTES = 64 << 20
-"""What any file may take, however small."""
+"""For any file, however small."""
 MEMORY_PER_BYTE = 4
-"""What it may take besides, as a multiple of its size."""
+"""Besides, for each byte of the file."""
 TENSOR_MEMORY_NBYTES = 8000
 """A tensor's description and step: name, shape, offset, reason, and the line that prints it."""
 

@@ -27,9 +27,9 @@ class OverwriteGuard:
     force: bool = True
     """Whether it may replace a regular file."""
     inputs: frozenset[tuple[int, int]] = frozenset()
-    """Device and number of files that are read, which it never may."""
+    """Device and number of the files that are read. They are never replaced."""
     own: tuple[int, int] | None = None
-    """A file it may replace even without force, as the same run has written it."""
+    """A file that the same run has written, which may be replaced even without force."""
 
     def reason_against(self, path: Path) -> str | None:
         """Why the file at `path` must not be replaced, or None; OSError where that cannot be seen."""
@@ -48,7 +48,7 @@ class OverwriteGuard:
 
 
 MAY_OVERWRITE = OverwriteGuard()
-"""Whatever regular file is there is replaced."""
+"""Any regular file is replaced."""
 
 
 class Output:
@@ -88,12 +88,12 @@ def atomic_file(path: Path, nbytes: int, guard: OverwriteGuard = MAY_OVERWRITE) 
 
 @contextmanager
 def atomic_files(sizes: Mapping[Path, int], guard: OverwriteGuard = MAY_OVERWRITE) -> Iterator[dict[Path, Output]]:
-    """Outputs of so many zero bytes that become files when the block ends well: all of them, or none.
+    """Outputs of these sizes, filled with zeros, that become files when the block ends well: all of them, or none.
 
-    When the block raises, or the process is told to stop, they are removed, and all is as it was. FileExistsError when
-    the guard has something against what is there at the end.
+    When the block raises, or a signal ends the process, they are removed. FileExistsError when the guard then forbids
+    one of the paths.
     """
-    # Named before they are made, so that wherever a signal comes they are removed.
+    # The names exist before the files, so that a signal at any point removes the files.
     unfinished = {path: unfinished_name(path) for path in sizes}
     outputs: dict[Path, Output] = {}
     try:
@@ -103,10 +103,10 @@ def atomic_files(sizes: Mapping[Path, int], guard: OverwriteGuard = MAY_OVERWRIT
         yield outputs
         for output in outputs.values():
             output.sync()
-        _name(unfinished, guard)
+        _rename(unfinished, guard)
     except BaseException:
-        for place in unfinished.values():
-            place.unlink(missing_ok=True)
+        for path in unfinished.values():
+            path.unlink(missing_ok=True)
         raise
     finally:
         for output in outputs.values():
@@ -115,16 +115,16 @@ def atomic_files(sizes: Mapping[Path, int], guard: OverwriteGuard = MAY_OVERWRIT
 
 @contextmanager
 def staging_directory(paths: Iterable[Path], guard: OverwriteGuard = MAY_OVERWRITE) -> Iterator[dict[Path, Path]]:
-    """Where to make several files of one directory, under their own names, that appear when the block ends well.
+    """By path, where to write the file meanwhile: in a new directory beside it, under its own name.
 
-    A directory beside them, so that they can be read, measured and changed before they are there. When the block
-    raises it is removed with all that is in it, and `paths` are as they were.
+    There the files can be read, measured and changed. They are renamed into place when the block ends well. When it
+    raises, the directory is removed, and `paths` are as they were.
     """
-    wanted = list(paths)
-    with new_directory(wanted[0]) as unfinished:
-        places = {path: unfinished / path.name for path in wanted}
-        yield places
-        _name(places, guard)
+    targets = list(paths)
+    with new_directory(targets[0]) as directory:
+        unfinished = {path: directory / path.name for path in targets}
+        yield unfinished
+        _rename(unfinished, guard)
 
 
 def patch(path: Path, data: bytes, offset: int) -> None:
@@ -136,42 +136,42 @@ def patch(path: Path, data: bytes, offset: int) -> None:
         os.fsync(file.fileno())
 
 
-def _name(places: Mapping[Path, Path], guard: OverwriteGuard) -> None:
+def _rename(unfinished: Mapping[Path, Path], guard: OverwriteGuard) -> None:
     """Rename finished files into place: all of them, or none if the guard forbids one."""
-    for path in places:
+    for path in unfinished:
         if reason := guard.reason_against(path):
             raise FileExistsError(errno.EEXIST, reason, str(path))
-    named = []
+    created = []
     try:
-        for path, place in places.items():
+        for path, file in unfinished.items():
             if guard.force or (guard.own is not None and path.exists()):
-                place.replace(path)
+                file.replace(path)
             else:
-                _name_new(place, path)
-                named.append(path)
+                _rename_to_new(file, path)
+                created.append(path)
     except BaseException:
-        for path in named:
+        for path in created:
             path.unlink(missing_ok=True)
         raise
-    for directory in {path.parent for path in places}:
+    for directory in {path.parent for path in unfinished}:
         _sync_directory(directory)
 
 
-def _name_new(place: Path, path: Path) -> None:
-    """Give a file a name that nothing has; FileExistsError where something has it meanwhile."""
+def _rename_to_new(file: Path, path: Path) -> None:
+    """Rename a file to a path that does not exist; FileExistsError where it exists meanwhile."""
     try:
-        os.link(place, path, follow_symlinks=False)
+        os.link(file, path, follow_symlinks=False)
     except FileExistsError:
         raise FileExistsError(errno.EEXIST, EXISTS, str(path)) from None
-    except OSError:  # not every file system has links; there the name is taken first
+    except OSError:  # not every file system has links: there an empty file takes the name first
         os.close(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL))
         try:
-            place.replace(path)
+            file.replace(path)
         except BaseException:
             path.unlink()
             raise
     else:
-        place.unlink()
+        file.unlink()
 
 
 def _sync_directory(directory: Path) -> None:

@@ -19,12 +19,12 @@ import struct
 import zlib
 from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO
 
 import numpy as np
 
+from quantize_cli.formats.bounded_reader import BoundedReader
 from quantize_cli.formats.errors import FormatError
-from quantize_cli.formats.source import open_input, size_of
+from quantize_cli.formats.source import open_input
 
 MAGIC = b"QUANTREF"
 VERSION = 1
@@ -129,27 +129,34 @@ def encode_chunk(logits: np.ndarray, tokens: np.ndarray) -> bytes:
     return struct.pack("<I", zlib.crc32(body)) + body
 
 
-class ReferenceFile:
-    """A saved reference whose header and size were checked; chunks are read on request."""
+@dataclass(frozen=True)
+class PredictionFile:
+    """A file of predictions whose header and size were checked; chunks are read on request."""
 
-    def __init__(self, path: Path, header: ReferenceHeader, start: int) -> None:
-        self.path, self.header = path, header
-        self._start = start
+    path: Path
+    header: ReferenceHeader
+    start: int
+    """Where the first chunk begins."""
 
-    def rows(self, chunk: int) -> Predictions:
-        """The predictions of a chunk; FormatError when the bytes are damaged or make no sense."""
-        nbytes = chunk_nbytes(self.header)
+    def chunk_bytes(self, chunk: int, nbytes: int) -> bytes:
+        """A chunk of `nbytes` bytes; FormatError when the file ends before."""
         with open_input(self.path) as file:
-            file.seek(self._start + chunk * nbytes)
+            file.seek(self.start + chunk * nbytes)
             body = file.read(nbytes)
         if len(body) != nbytes:
             raise FormatError(f"{self.path}: chunk {chunk} needs {nbytes} bytes, the file ends after {len(body)}")
+        return body
+
+
+class ReferenceFile(PredictionFile):
+    """A saved reference."""
+
+    def rows(self, chunk: int) -> Predictions:
+        """The predictions of a chunk; FormatError when the bytes are damaged or make no sense."""
+        body = self.chunk_bytes(chunk, chunk_nbytes(self.header))
         if zlib.crc32(body[4:]) != struct.unpack_from("<I", body)[0]:
             raise FormatError(f"{self.path}: chunk {chunk} is damaged: its checksum is another")
         stored = np.frombuffer(body, row_type(self.header.vocabulary), offset=4)
-        return self._decode(stored, chunk)
-
-    def _decode(self, stored: np.ndarray, chunk: int) -> Predictions:
         self._check(stored, chunk)
         logits = np.empty((len(stored), self.header.vocabulary), np.float32)
         for row, into in zip(stored, logits, strict=True):
@@ -186,76 +193,52 @@ def _decode_row(row: np.void, into: np.ndarray) -> None:
 def read_reference(path: Path) -> ReferenceFile:
     """The saved reference at `path`; FormatError when its header, counts or size are wrong."""
     with open_input(path) as file:
-        return _Reader(path, file).read()
+        reader = BoundedReader(path, file)
+        header = _read_header(path, reader)
+        end_of_header = reader.position
+        file.seek(0)
+        expected = hashlib.sha256(file.read(end_of_header)).digest()
+        if reader.take(32, "the checksum") != expected:
+            raise FormatError(f"{path}: the header is damaged: its checksum is another")
+        _check(path, header, reader)
+        return ReferenceFile(path, header, reader.position)
 
 
-class _Reader:
-    """Reads a header, and compares every length with the file before it is used."""
+def _read_header(path: Path, reader: BoundedReader) -> ReferenceHeader:
+    """The header without its checksum."""
+    magic, version, *counts, digest = _FIXED.unpack(reader.take(_FIXED.size, "the header"))
+    if magic != MAGIC:
+        raise FormatError(f"{path}: not a saved reference")
+    if version != VERSION:
+        raise FormatError(f"{path}: version {version} of the format, only {VERSION} is known")
+    context, vocabulary, chunks, text_count, exact = counts
+    valid = context >= MIN_CONTEXT and 2 <= vocabulary <= MAX_VOCABULARY and exact == min(_EXACT, vocabulary - 1)
+    if not valid or not chunks:
+        raise FormatError(
+            f"{path}: a context of {context}, a vocabulary of {vocabulary}, {chunks} chunks and {exact} "
+            "exact tokens make no reference"
+        )
+    reader.require(8 * text_count + 4 * chunks * context, "the texts and tokens")
+    model = _read_name(reader, "the model's name")
+    texts = []
+    for _ in range(text_count):
+        count = reader.integer("I", "a text")
+        texts.append((_read_name(reader, "the name of a text"), count))
+    tokens = np.frombuffer(reader.take(4 * chunks * context, "the tokens"), "<i4").reshape(chunks, context)
+    return ReferenceHeader(model, vocabulary, digest, tuple(texts), tokens)
 
-    def __init__(self, path: Path, file: BinaryIO) -> None:
-        self._path, self._file = path, file
-        self._size = size_of(file)
-        self._checksum = hashlib.sha256()
 
-    def read(self) -> ReferenceFile:
-        magic, version, *counts, digest = _FIXED.unpack(self._take(_FIXED.size, "the header"))
-        if magic != MAGIC:
-            raise FormatError(f"{self._path}: not a saved reference")
-        if version != VERSION:
-            raise FormatError(f"{self._path}: version {version} of the format, only {VERSION} is known")
-        context, vocabulary, chunks, text_count, exact = counts
-        if (
-            context < MIN_CONTEXT
-            or not 2 <= vocabulary <= MAX_VOCABULARY
-            or not chunks
-            or exact != min(_EXACT, vocabulary - 1)
-        ):
-            raise FormatError(
-                f"{self._path}: a context of {context}, a vocabulary of {vocabulary}, {chunks} chunks and {exact} "
-                "exact tokens make no reference"
-            )
-        self._need(8 * text_count + 4 * chunks * context, "the texts and tokens")
-        model = self._text("the model's name")
-        texts = [self._one_text() for _ in range(text_count)]
-        tokens = np.frombuffer(self._take(4 * chunks * context, "the tokens"), "<i4").reshape(chunks, context)
-        self._check_digest()
-        header = ReferenceHeader(model, vocabulary, digest, tuple(texts), tokens)
-        self._check(header)
-        return ReferenceFile(self._path, header, self._file.tell())
+def _read_name(reader: BoundedReader, what: str) -> str:
+    return reader.text(reader.integer("I", what), what)
 
-    def _check(self, header: ReferenceHeader) -> None:
-        chunks = len(header.tokens)
-        if sum(count for _, count in header.texts) != chunks or not all(count for _, count in header.texts):
-            raise FormatError(f"{self._path}: the chunks of its texts do not add up to {chunks}")
-        if header.tokens.min() < 0 or header.tokens.max() >= header.vocabulary:
-            raise FormatError(f"{self._path}: holds a token outside of a vocabulary of {header.vocabulary}")
-        end = self._file.tell() + chunks * chunk_nbytes(header)
-        if end != self._size:
-            raise FormatError(f"{self._path}: {chunks} chunks end at byte {end}, the file at {self._size}")
 
-    def _check_digest(self) -> None:
-        expected = self._checksum.digest()
-        if self._take(32, "the checksum") != expected:
-            raise FormatError(f"{self._path}: the header is damaged: its checksum is another")
-
-    def _one_text(self) -> tuple[str, int]:
-        chunks: int = struct.unpack("<I", self._take(4, "a text"))[0]
-        return self._text("the name of a text"), chunks
-
-    def _text(self, what: str) -> str:
-        length = struct.unpack("<I", self._take(4, what))[0]
-        try:
-            return self._take(length, what).decode()
-        except UnicodeDecodeError as error:
-            raise FormatError(f"{self._path}: {what} is not UTF-8 at its byte {error.start}") from error
-
-    def _take(self, nbytes: int, what: str) -> bytes:
-        self._need(nbytes, what)
-        data = self._file.read(nbytes)
-        self._checksum.update(data)
-        return data
-
-    def _need(self, nbytes: int, what: str) -> None:
-        if nbytes > self._size - self._file.tell():
-            at = self._file.tell()
-            raise FormatError(f"{self._path}: {what} of {nbytes} bytes at byte {at}, the file ends at {self._size}")
+def _check(path: Path, header: ReferenceHeader, reader: BoundedReader) -> None:
+    """Compare the header with itself, and with the size of the file."""
+    chunks = len(header.tokens)
+    if sum(count for _, count in header.texts) != chunks or not all(count for _, count in header.texts):
+        raise FormatError(f"{path}: the chunks of its texts do not add up to {chunks}")
+    if header.tokens.min() < 0 or header.tokens.max() >= header.vocabulary:
+        raise FormatError(f"{path}: holds a token outside of a vocabulary of {header.vocabulary}")
+    end = reader.position + chunks * chunk_nbytes(header)
+    if end != reader.size:
+        raise FormatError(f"{path}: {chunks} chunks end at byte {end}, the file at {reader.size}")

@@ -1,19 +1,15 @@
 """The header of a safetensors file, checked in full before any tensor is read.
 
 An eight-byte length, that many bytes of JSON, then the tensors without holes. We check what the format's own library
-checks (safetensors/src/tensor.rs), and what it leaves to its JSON parser: the library says only that an offset is
-invalid, our errors name the tensor and both numbers, and limit the memory before the JSON is parsed. Then the library
-opens the file too: what it refuses, transformers cannot load. Data is read by StoredTensor and not by the library,
-whose slices map the file: a mapped page counts as memory of the process, and a file cut short ends it.
+checks (safetensors/src/tensor.rs), and what it leaves to its JSON parser. The library says only that an offset is
+invalid; our errors name the tensor and both numbers, and our limit of memory holds before the JSON is parsed. Then the
+library opens the file too, as transformers cannot load what it refuses. StoredTensor reads the data, because the
+library's slices map the file: a mapped page counts as memory of the process, and a file cut short ends the process.
 """
 
-from dataclasses import dataclass
 from math import prod
 from pathlib import Path
 from typing import Any
-
-import ml_dtypes
-import numpy as np
 
 from quantize_cli.formats.errors import FormatError
 from quantize_cli.formats.file_kind import HEAD_NBYTES, refuse_wrong_kind
@@ -21,7 +17,7 @@ from quantize_cli.formats.json_object import parse_object
 from quantize_cli.formats.memory_limit import TENSOR_MEMORY_NBYTES, allowed_memory, refuse_too_many
 from quantize_cli.formats.quoted import quoted
 from quantize_cli.formats.source import open_input, size_of
-from quantize_cli.formats.stored import StoredTensor
+from quantize_cli.formats.stored import ELEMENT, StoredTensor
 
 MAX_HEADER_NBYTES = 100_000_000
 MAX_DIMENSIONS = 32
@@ -30,39 +26,10 @@ MAX_DIMENSIONS = 32
 _LENGTH_NBYTES = 8
 _CUT_SHORT = "its download was cut short: download it anew"
 _ENTRY_KEYS = {"dtype", "shape", "data_offsets"}
-_ELEMENT = {
-    "F64": np.dtype("<f8"),
-    "F32": np.dtype("<f4"),
-    "F16": np.dtype("<f2"),
-    "BF16": np.dtype(ml_dtypes.bfloat16),
-    "F8_E4M3": np.dtype(ml_dtypes.float8_e4m3fn),
-    "F8_E5M2": np.dtype(ml_dtypes.float8_e5m2),
-    "I64": np.dtype("<i8"),
-    "I32": np.dtype("<i4"),
-    "I16": np.dtype("<i2"),
-    "I8": np.dtype("i1"),
-    "U64": np.dtype("<u8"),
-    "U32": np.dtype("<u4"),
-    "U16": np.dtype("<u2"),
-    "U8": np.dtype("u1"),
-    # A byte that is neither 0 nor 1 is no valid numpy bool.
-    "BOOL": np.dtype("u1"),
-}
 
 
-@dataclass(frozen=True)
-class SafetensorsFile:
-    """The header of one file."""
-
-    path: Path
-    metadata: dict[str, str]
-    """The free text under `__metadata__`."""
-    tensors: tuple[StoredTensor, ...]
-    """In the order of their data."""
-
-
-def read_header(path: Path) -> SafetensorsFile:
-    """Descriptions of a file's tensors; FormatError for whatever the format does not allow."""
+def read_header(path: Path) -> tuple[StoredTensor, ...]:
+    """A file's tensors in the order of their data; FormatError for whatever the format does not allow."""
     with open_input(path) as file:
         size = size_of(file)
         head = file.read(HEAD_NBYTES)
@@ -82,13 +49,13 @@ def read_header(path: Path) -> SafetensorsFile:
     if not text.startswith(b"{"):
         raise FormatError(f"{path}: header begins with {text[:1]!r}, not {b'{'!r}")
     entries = parse_object(f"{path}: header", text, unique_keys=True, memory_nbytes=allowed_memory(size))
-    metadata = _metadata(path, entries.pop("__metadata__", {}))
+    _check_metadata(path, entries.pop("__metadata__", {}))
     refuse_too_many(f"{path}: ", len(entries), "tensors", TENSOR_MEMORY_NBYTES, size)
     tensors = [_tensor(path, begin, name, entry) for name, entry in entries.items()]
     tensors.sort(key=lambda tensor: (tensor.offset, tensor.nbytes))
     _refuse_holes(path, begin, size, tensors)
     _refuse_as_the_library(path)
-    return SafetensorsFile(path, metadata, tuple(tensors))
+    return tuple(tensors)
 
 
 def _refuse_as_the_library(path: Path) -> None:
@@ -101,14 +68,13 @@ def _refuse_as_the_library(path: Path) -> None:
         raise FormatError(f"{path}: the safetensors library refuses it: {error}") from error
 
 
-def _metadata(path: Path, metadata: Any) -> dict[str, str]:
+def _check_metadata(path: Path, metadata: Any) -> None:
     if not isinstance(metadata, dict):
         raise FormatError(f"{path}: '__metadata__' is a json {type(metadata).__name__}, not an object")
     for key, value in metadata.items():
         if not isinstance(value, str):
             kind = type(value).__name__
             raise FormatError(f"{path}: '__metadata__' key {quoted(key)} is a json {kind}, not a string")
-    return metadata
 
 
 def _tensor(path: Path, begin: int, name: str, entry: Any) -> StoredTensor:
@@ -118,14 +84,14 @@ def _tensor(path: Path, begin: int, name: str, entry: Any) -> StoredTensor:
         keys = sorted(entry) if isinstance(entry, dict) else type(entry).__name__
         raise FormatError(f"{where} has {quoted(str(keys))}, not dtype, shape and data_offsets")
     dtype, shape, offsets = entry["dtype"], entry["shape"], entry["data_offsets"]
-    if not isinstance(dtype, str) or dtype not in _ELEMENT:
+    if not isinstance(dtype, str) or dtype not in ELEMENT:
         raise FormatError(f"{where} has unknown dtype {quoted(str(dtype))}")
     if not _are_counts(shape) or len(shape) > MAX_DIMENSIONS or prod(n or 1 for n in shape) >= 1 << 63:
         raise FormatError(f"{where} has shape {quoted(str(shape))}, not the dimensions of an array")
     if not _are_counts(offsets) or len(offsets) != 2:
         raise FormatError(f"{where} has data_offsets {quoted(str(offsets))}, not two byte counts")
     first, last = offsets
-    element = _ELEMENT[dtype]
+    element = ELEMENT[dtype]
     nbytes = prod(shape) * element.itemsize
     if last < first:
         raise FormatError(f"{where} ends at {last}, before it begins at {first}")

@@ -40,7 +40,7 @@ _recorded: ContextVar[tuple[dict[Path, FileStamp], ...]] = ContextVar("recorded"
 def open_input(path: Path) -> BinaryIO:
     """The file, open for reading; FormatError when it cannot be, or is a directory, pipe or device.
 
-    A pipe in a checkpoint would be waited on for ever, and a device may never end.
+    Opening a pipe could wait for ever, and a device may never end.
     """
     try:
         if S_ISREG(path.stat().st_mode):
@@ -58,6 +58,14 @@ def size_of(file: BinaryIO) -> int:
     return os.fstat(file.fileno()).st_size
 
 
+def read_at_most(path: Path, most: int) -> bytes:
+    """The whole file; FormatError when it has more bytes."""
+    with open_input(path) as file:
+        if size_of(file) > most:
+            raise FormatError(f"{path}: {size_of(file)} bytes, at most {most} are read")
+        return file.read()
+
+
 def file_stamp(file: Path | int) -> FileStamp:
     """Of a path, or of an open descriptor; OSError where there is none."""
     status = file.stat() if isinstance(file, Path) else os.fstat(file)
@@ -65,7 +73,7 @@ def file_stamp(file: Path | int) -> FileStamp:
 
 
 def read_into(path: Path, offset: int, memory: np.ndarray) -> int:
-    """Fill memory (nbytes,) u8 from a file; gives how many bytes there were. May be called from several threads.
+    """Fill memory (nbytes,) u8 from a file; returns how many bytes there were. May be called from several threads.
 
     OSError when the file cannot be read. Each process opens a file once, and again when it has changed.
     """
@@ -78,7 +86,7 @@ def read_into(path: Path, offset: int, memory: np.ndarray) -> int:
 
 
 class _Descriptor:
-    """A file that is open for as long as anything refers to this."""
+    """An open file, closed when nothing refers to this any more."""
 
     def __init__(self, path: Path) -> None:
         self.descriptor = os.open(path, os.O_RDONLY)
@@ -90,7 +98,7 @@ class _Descriptor:
 
 @lru_cache(maxsize=_MOST_OPEN)
 def _opened(path: Path, *identity: int) -> _Descriptor:
-    """A file as it is now: another may get its name."""
+    """The open file; `identity` keeps it apart from another file that gets the same path."""
     return _Descriptor(path)
 
 

@@ -1,14 +1,36 @@
 """The description of a tensor in a file, which reads its rows on request."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from math import prod
 from pathlib import Path
 
+import ml_dtypes
 import numpy as np
 
 from quantize_cli.formats.errors import FormatError
 from quantize_cli.formats.quoted import quoted
 from quantize_cli.formats.source import read_into
+
+ELEMENT = {
+    "F64": np.dtype("<f8"),
+    "F32": np.dtype("<f4"),
+    "F16": np.dtype("<f2"),
+    "BF16": np.dtype(ml_dtypes.bfloat16),
+    "F8_E4M3": np.dtype(ml_dtypes.float8_e4m3fn),
+    "F8_E5M2": np.dtype(ml_dtypes.float8_e5m2),
+    "I64": np.dtype("<i8"),
+    "I32": np.dtype("<i4"),
+    "I16": np.dtype("<i2"),
+    "I8": np.dtype("i1"),
+    "U64": np.dtype("<u8"),
+    "U32": np.dtype("<u4"),
+    "U16": np.dtype("<u2"),
+    "U8": np.dtype("u1"),
+    # A byte that is neither 0 nor 1 is no valid numpy bool.
+    "BOOL": np.dtype("u1"),
+}
+"""Number types by their names in safetensors files, which are also those of ggml."""
 
 
 @dataclass(frozen=True)
@@ -52,3 +74,12 @@ class StoredTensor:
                 f"the file ends after {nbytes}"
             )
         return rows
+
+
+def refuse_repeated(tensors: Iterable[StoredTensor]) -> None:
+    """FormatError when two files of one model hold a tensor of the same name."""
+    first: dict[str, StoredTensor] = {}
+    for tensor in tensors:
+        other = first.setdefault(tensor.name, tensor)
+        if other is not tensor:
+            raise FormatError(f"{tensor.path}: tensor {quoted(tensor.name)} is also in {quoted(other.path.name)}")

@@ -53,7 +53,7 @@ def _hold(descriptor: int) -> None:
 
 
 def remove_unfinished(directory: Path) -> list[Path]:
-    """Remove the unfinished files of dead processes from a directory; gives their paths."""
+    """Remove the unfinished files of dead processes from a directory; returns their paths."""
     try:
         names = sorted(name for name in os.listdir(directory) if _NAME.fullmatch(name))  # noqa: PTH208
     except OSError:

@@ -6,9 +6,7 @@ It refuses whatever llama.cpp's reader refuses (ggml/src/gguf.cpp), and each mes
 import mmap
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-import ml_dtypes
 import numpy as np
 
 from quantize_cli.formats.errors import FormatError
@@ -20,7 +18,7 @@ from quantize_cli.formats.gguf.layout import MAGIC, TensorInfo, Value, ValueType
 from quantize_cli.formats.memory_limit import TENSOR_MEMORY_NBYTES, refuse_too_many
 from quantize_cli.formats.quoted import quoted
 from quantize_cli.formats.source import open_input, size_of
-from quantize_cli.formats.stored import StoredTensor
+from quantize_cli.formats.stored import ELEMENT, StoredTensor
 
 READABLE_VERSIONS = (2, 3)
 
@@ -36,16 +34,6 @@ _VALUE_MEMORY_NBYTES = 1000
 """A key and a value in memory, twice."""
 
 _BLOCK_BYTES = np.dtype("u1")
-_ELEMENT = {
-    GgmlType.F32: np.dtype("<f4"),
-    GgmlType.F16: np.dtype("<f2"),
-    GgmlType.BF16: np.dtype(ml_dtypes.bfloat16),
-    GgmlType.F64: np.dtype("<f8"),
-    GgmlType.I8: np.dtype("i1"),
-    GgmlType.I16: np.dtype("<i2"),
-    GgmlType.I32: np.dtype("<i4"),
-    GgmlType.I64: np.dtype("<i8"),
-}
 
 
 @dataclass(frozen=True)
@@ -129,7 +117,8 @@ def _refuse_count(cursor: Cursor, count: int, what: str, smallest: int) -> None:
 def _value(cursor: Cursor, what: str) -> Value:
     type_ = _value_type(cursor, what)
     if type_ is not ValueType.ARRAY:
-        return Value(type_, _scalar(cursor, type_, what))
+        item = _items(cursor, type_, 1, what)[0]
+        return Value(type_, item if isinstance(item, str) else item.item())
     element = _value_type(cursor, what)
     if element is ValueType.ARRAY:
         raise FormatError(f"{cursor.path}: {what} is an array of arrays")
@@ -147,27 +136,15 @@ def _value_type(cursor: Cursor, what: str) -> ValueType:
         raise FormatError(f"{cursor.path}: {what} is of type {number}, known are 0 to {max(ValueType)}") from error
 
 
-def _scalar(cursor: Cursor, type_: ValueType, what: str) -> Any:
-    if type_ is ValueType.STRING:
-        return cursor.string(what)
-    if type_ is ValueType.BOOL:
-        return bool(_truths(cursor, 1, what)[0])
-    return cursor.number(rules.NUMBER[type_], what)
-
-
 def _items(cursor: Cursor, element: ValueType, count: int, what: str) -> list[str] | np.ndarray:
     if element is ValueType.STRING:
         return cursor.strings(count, what)
     if element is ValueType.BOOL:
-        return _truths(cursor, count, what)
+        stored = cursor.numbers("B", count, what)
+        if count and stored.max() > 1:
+            raise FormatError(f"{cursor.path}: {what} is a bool of {stored.max()}, only 0 and 1 are")
+        return stored.view(np.bool_)
     return cursor.numbers(rules.NUMBER[element], count, what)
-
-
-def _truths(cursor: Cursor, count: int, what: str) -> np.ndarray:
-    stored = cursor.numbers("B", count, what)
-    if count and stored.max() > 1:
-        raise FormatError(f"{cursor.path}: {what} is a bool of {stored.max()}, only 0 and 1 are")
-    return stored.view(np.bool_)
 
 
 def _infos(cursor: Cursor, count: int) -> list[tuple[TensorInfo, int]]:
@@ -216,7 +193,7 @@ def _stored(
         if begin + nbytes > cursor.size:
             ends = f"ends at byte {begin + nbytes}, file at {cursor.size}"
             raise FormatError(f"{source}tensor {quoted(info.name)} {ends}", hint=_CUT_HINT)
-        element = _ELEMENT.get(info.type, _BLOCK_BYTES)
+        element = ELEMENT.get(info.type.name, _BLOCK_BYTES)
         tensors.append(StoredTensor(info.name, info.shape, info.type.name, cursor.path, begin, nbytes, element))
         expected += rules.padded(nbytes, alignment)
     return tuple(tensors)

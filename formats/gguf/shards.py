@@ -13,9 +13,8 @@ from quantize_cli.formats.gguf import scalars
 from quantize_cli.formats.gguf.layout import MAGIC, Value, ValueType
 from quantize_cli.formats.gguf.reader import GgufFile, read_gguf
 from quantize_cli.formats.gguf.rules import padded
-from quantize_cli.formats.quoted import quoted
 from quantize_cli.formats.source import open_input
-from quantize_cli.formats.stored import StoredTensor
+from quantize_cli.formats.stored import StoredTensor, refuse_repeated
 
 NUMBER, COUNT, TENSORS = "split.no", "split.count", "split.tensors.count"
 KEYS = (NUMBER, COUNT, TENSORS)
@@ -58,7 +57,10 @@ def read_model(path: Path) -> tuple[GgufFile, tuple[StoredTensor, ...]]:
     stem = path.with_name(match["stem"] + ".gguf")
     files = [_shard(shard_path(stem, number, count), number, count) for number in range(count)]
     tensors = tuple(tensor for file in files for tensor in file.tensors)
-    _check(files[0], tensors)
+    declared = _mark(files[0], TENSORS)
+    if declared != len(tensors):
+        raise FormatError(f"{files[0].path}: states {declared} tensors, its files hold {len(tensors)}")
+    refuse_repeated(tensors)
     return files[0], tensors
 
 
@@ -90,17 +92,6 @@ def _shard(path: Path, number: int, count: int) -> GgufFile:
             f"{path}: says it is file {_mark(file, NUMBER)} of {_mark(file, COUNT)}, not {number} of {count}"
         )
     return file
-
-
-def _check(first: GgufFile, tensors: tuple[StoredTensor, ...]) -> None:
-    declared = _mark(first, TENSORS)
-    if declared != len(tensors):
-        raise FormatError(f"{first.path}: states {declared} tensors, its files hold {len(tensors)}")
-    seen: dict[str, StoredTensor] = {}
-    for tensor in tensors:
-        if tensor.name in seen:
-            raise FormatError(f"{tensor.path}: tensor {quoted(tensor.name)} is in {seen[tensor.name].path.name} too")
-        seen[tensor.name] = tensor
 
 
 def _mark(file: GgufFile, key: str, highest: int = scalars.MAX_INTEGER) -> int:

@@ -38,7 +38,7 @@ def lay_out(metadata: Mapping[str, Value], tensors: Sequence[TensorInfo]) -> Fil
     for key, value in metadata.items():
         rules.check_key("", key)
         what = f"metadata {quoted(key)}"
-        parts += [_string(key, what), _U32(value.type), _encode(value, what)]
+        parts += [_strings([key], what), _U32(value.type), _encode(value, what)]
     nbytes = 0
     begins: list[int] = []
     names: set[str] = set()
@@ -58,7 +58,7 @@ def lay_out(metadata: Mapping[str, Value], tensors: Sequence[TensorInfo]) -> Fil
 
 def _entry(info: TensorInfo, offset: int) -> bytes:
     """A tensor's entry in the table of contents; the row length is stored first."""
-    name = _string(info.name, f"tensor name {quoted(info.name)}")
+    name = _strings([info.name], f"tensor name {quoted(info.name)}")
     rules.check_name("", info.name, len(name) - len(_U64(0)))
     rules.check_dimension_count("", info.name, len(info.shape))
     dimensions = struct.pack(f"<{len(info.shape)}Q", *reversed(info.shape))
@@ -105,10 +105,6 @@ def _strings(items: Sequence[str] | np.ndarray, what: str) -> bytes:
             raise FormatError(f"{what} has {len(encoded)} bytes, at most {rules.MAX_STRING_NBYTES} are allowed")
         parts += [_U64(len(encoded)), encoded]
     return b"".join(parts)
-
-
-def _string(text: str, what: str) -> bytes:
-    return _strings([text], what)
 
 
 def _require(items: Sequence[Any] | np.ndarray, what: str, expected: str, holds: Callable[[Any], bool]) -> None:

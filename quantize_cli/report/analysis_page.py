@@ -1,4 +1,4 @@
-"""The report of an analysis: what rounding each tensor costs, outlier channels, experts, and the sizes to be had."""
+"""The report of an analysis: what rounding each tensor costs, outlier channels, experts, and the possible sizes."""
 
 from collections.abc import Callable, Sequence
 from math import nan

@@ -1,4 +1,4 @@
-"""Small charts as SVG, drawn in a box 400 wide so that their words can still be read on a telephone.
+"""Small charts as SVG, 400 units wide, so that their text can be read on a telephone.
 
 Colours are classes, `s0` to `s7`, that the page's style sheet gives for a light and a dark background.
 """
@@ -16,12 +16,12 @@ _LEFT, _RIGHT, _TOP, _BOTTOM = 54, 14, 30, 42
 _TICKS = 4
 _BAR, _BAR_GAP = 20, 32
 _HEAD, _LEAST_CELL, _LABEL_ROOM = 54, 5, 15
-"""Of a grid: the room above it, the least height of a cell, and what a label takes."""
+"""Of a grid: the room above it, the least height of a cell, and the height of a label."""
 
 
 @dataclass(frozen=True)
 class _Mark:
-    """An element of a drawing, with the words that it shows and those it says when it is pointed at."""
+    """An element of a drawing, with its text, and the title that is shown under the pointer."""
 
     tag: str
     attributes: Mapping[str, object]
@@ -66,7 +66,7 @@ class Axis:
 
 
 def axis(title: str, values: Iterable[float], is_log: bool = False, from_zero: bool = False) -> Axis:
-    """An axis on which all `values` have room; those that are not finite, or cannot be on it, are left out."""
+    """An axis that covers `values`, without those that are not finite, or not positive on a logarithmic axis."""
     kept = [value for value in values if isfinite(value) and (value > 0 or not is_log)] or [1.0]
     low, high = min(kept), max(kept)
     if is_log:
@@ -125,9 +125,9 @@ def stacked(bars: Sequence[tuple[str, Sequence[tuple[int, str, float]]]]) -> Mar
 
 
 def grid(rows: Sequence[str], columns: Sequence[str], values: Sequence[Sequence[float]], what: str) -> Markup:
-    """A cell for each value, the larger the darker by its logarithm; one that is no number above zero stays empty.
+    """A cell for each value. Larger values are darker, by their logarithm; without a positive number a cell is empty.
 
-    `what` says what the values are, in front of the range they have.
+    `what` names the values, before their range.
     """
     kept = [value for row in values for value in row if isfinite(value) and value > 0] or [1.0]
     low, high = log10(min(kept)), log10(max(kept))
@@ -144,7 +144,7 @@ def grid(rows: Sequence[str], columns: Sequence[str], values: Sequence[Sequence[
 
 
 def _grid_labels(rows: Sequence[str], columns: Sequence[str], across: float, down: float) -> list[_Mark]:
-    """Names of rows and columns, as many as have room; those of columns in two lines by turns."""
+    """Names of rows and columns, as many as fit. Those of columns alternate between two lines."""
     drawn = []
     for i in range(0, len(rows), ceil(_LABEL_ROOM / down)):
         drawn.append(_text("tick end", _LEFT - 6, _HEAD + (i + 0.5) * down + 4, rows[i]))
@@ -199,7 +199,7 @@ def _colour(index: int) -> str:
 
 
 def _cut(name: str, longest: int = 56) -> str:
-    """The end of a name that is too long, where names of one kind differ."""
+    """The end of a name that is too long: names of one kind differ at their ends."""
     return name if len(name) <= longest else f"...{name[3 - longest :]}"
 
 

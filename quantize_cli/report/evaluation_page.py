@@ -15,7 +15,7 @@ from quantize_cli.report.junit import interval_text
 from quantize_cli.report.pages import Column, Figure, render
 
 _LEAST_DIVERGENCE = 1e-8
-"""What is smaller is rounding, and drawn as this."""
+"""Smaller divergences come from rounding, and are drawn as this."""
 _BINS, _POSITIONS = 48, 32
 _Coloured = Sequence[tuple[int, ModelResult]]
 """Models with their colours, which are the same in every chart."""
@@ -41,7 +41,7 @@ def document(title: str, evaluation: Evaluation, columns: Sequence[Column], outc
 
 
 def _figures(evaluation: Evaluation) -> list[tuple[str, str, str]]:
-    """The figures of the one model that is compared; a table has room for more of them."""
+    """The figures of a single compared model. Several models have a table alone."""
     compared = [model for model in evaluation.models if not model.is_reference]
     if len(compared) != 1:
         return []
@@ -129,7 +129,7 @@ def _distribution(models: _Coloured) -> Figure:
 
 
 def _positions(models: _Coloured) -> Figure:
-    """The mean divergence by the position in the chunk: a divergence that grows there grows with the context."""
+    """The mean divergence by the position in the chunk, which shows whether it grows with the context."""
     series = [Series(_name(model), _curve(_divergences(model)), colour) for colour, model in models]
     return _figure("Divergence by position", _by_position(series, "mean KL divergence"), models)
 
@@ -157,7 +157,7 @@ def _sizes(models: _Coloured) -> Figure:
     """What each megabyte buys."""
     series = [_point(colour, model) for colour, model in models]
     losses = [one.points[0][1] for one in series if np.isfinite(one.points[0][1])]
-    # A reference loses nothing, which has no place on an axis of powers of ten.
+    # The loss of a reference is zero, which a logarithmic axis cannot show.
     is_log = max(losses, default=0) > 20 * min((loss for loss in losses if loss > 0), default=1)
     kept = [i for i, one in enumerate(series) if np.isfinite(loss := one.points[0][1]) and (loss or not is_log)]
     shown = [series[i] for i in kept]

@@ -11,30 +11,20 @@ def document(model: str, texts: Sequence[str], outcomes: Sequence[Outcome], stri
     """The file's bytes. Without limits a case for each text says that it was measured."""
     suite = ElementTree.Element("testsuite", name="quantize eval")
     failures = 0
-    for outcome in outcomes:
-        case = ElementTree.SubElement(suite, "testcase", classname=_clean(model), name=_clean(_name(outcome)), time="0")
-        failures += _judge(case, outcome, strict)
-    for text in () if outcomes else texts:
-        ElementTree.SubElement(suite, "testcase", classname=_clean(model), name=_clean(f"measured on {text}"), time="0")
+    names = [f"{outcome.gate.option} on {outcome.text}" for outcome in outcomes]
+    for name in names or [f"measured on {text}" for text in texts]:
+        ElementTree.SubElement(suite, "testcase", classname=_clean(model), name=_clean(name), time="0")
+    for case, outcome in zip(suite, outcomes, strict=False):
+        description = describe(outcome)
+        if is_broken(outcome, strict):
+            failures += 1
+            ElementTree.SubElement(case, "failure", message=_clean(description), type=outcome.verdict.value)
+        else:
+            ElementTree.SubElement(case, "system-out").text = _clean(f"{outcome.verdict.value}: {description}")
     suite.attrib.update(tests=str(len(suite)), failures=str(failures), errors="0", time=f"{seconds:.3f}")
     ElementTree.indent(suite)
     written: bytes = ElementTree.tostring(suite, "utf-8", xml_declaration=True)
     return written + b"\n"
-
-
-def _name(outcome: Outcome) -> str:
-    return f"{outcome.gate.option} on {outcome.text}"
-
-
-def _judge(case: ElementTree.Element, outcome: Outcome, strict: bool) -> bool:
-    """Say in a case how it went; whether it is a failure."""
-    description = describe(outcome)
-    failed = is_broken(outcome, strict)
-    if failed:
-        ElementTree.SubElement(case, "failure", message=_clean(description), type=outcome.verdict.value)
-    else:
-        ElementTree.SubElement(case, "system-out").text = _clean(f"{outcome.verdict.value}: {description}")
-    return failed
 
 
 def describe(outcome: Outcome) -> str:

@@ -1,4 +1,4 @@
-"""Pages and drawings from the templates beside this file; whatever they are given is escaped.
+"""Pages and drawings from the templates beside this file; all values in them are escaped.
 
 A page stands alone: styles and drawings are in it, it runs no script and asks for nothing.
 """
@@ -10,7 +10,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 COLOURS = 8
-"""That the style sheet has, `s0` to `s7`; more models than that begin again."""
+"""In the style sheet, `s0` to `s7`. With more models they repeat."""
 _TEMPLATES = Environment(
     loader=PackageLoader(__package__, "."), autoescape=True, undefined=StrictUndefined, trim_blocks=True,
     lstrip_blocks=True,

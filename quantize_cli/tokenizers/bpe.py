@@ -20,6 +20,7 @@ from quantize_cli.tokenizers.vocabulary.checkpoint_tokenizer import CheckpointTo
 from quantize_cli.tokenizers.vocabulary.embedding_rows import TokenEntry, embedding_tokens
 from quantize_cli.tokenizers.vocabulary.end_tokens import DEFAULT_EOS
 from quantize_cli.tokenizers.vocabulary.gguf_keys import CONTROL, NORMAL, USER_DEFINED, vocabulary
+from quantize_cli.tokenizers.vocabulary.merge_scores import merge_list
 from quantize_cli.tokenizers.vocabulary.nearest_pretokenizer import backend_pretokenizer, name_by_texts
 from quantize_cli.tokenizers.vocabulary.pretokenizer import LLAMA_CPP, Pretokenizer, name_by_hash, name_by_structure
 from quantize_cli.tokenizers.vocabulary.special_tokens import looks_special
@@ -56,7 +57,7 @@ def from_checkpoint(checkpoint: Checkpoint, config: Mapping[str, Any]) -> Checkp
         "tokenizer.ggml.tokens": array(ValueType.STRING, [piece.text for piece in pieces]),
         "tokenizer.ggml.token_type": array(ValueType.INT32, [piece.type for piece in pieces]),
         # Written even if empty: without the key llama.cpp does not load the file.
-        "tokenizer.ggml.merges": array(ValueType.STRING, _merges(model["merges"])),
+        "tokenizer.ggml.merges": array(ValueType.STRING, list(map(_merge_text, merge_list(model["merges"])))),
         **special,
     }
     encode = backend_encode(tokenizer) if name in LLAMA_CPP else None
@@ -98,11 +99,9 @@ def _pieces(checkpoint: Checkpoint, tokenizer: Backend) -> dict[int, TokenEntry]
     return {**missing_added_tokens(checkpoint, tokenizer), **entries}
 
 
-def _merges(merges: Any) -> list[str]:
-    """Merges as "left right", from either format; a space inside a part becomes its byte's letter."""
-    if not isinstance(merges, list):
-        raise InputError(f"tokenizer.json: 'merges' is a {type(merges).__name__}, not a list")
-    return [merge if isinstance(merge, str) else " ".join(part.replace(" ", "Ġ") for part in merge) for merge in merges]
+def _merge_text(merge: str | list[str]) -> str:
+    """A merge as "left right"; a space inside a part becomes its byte's letter."""
+    return merge if isinstance(merge, str) else " ".join(part.replace(" ", "Ġ") for part in merge)
 
 
 def from_gguf(metadata: Mapping[str, Value]) -> Tokenizer:

@@ -1,6 +1,6 @@
 """SentencePiece: pieces with scores, "▁" for a space, and byte tokens for text without a piece."""
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from itertools import islice
 from typing import Any
 
@@ -38,6 +38,8 @@ def from_checkpoint(checkpoint: Checkpoint, config: Mapping[str, Any]) -> Checkp
         "tokenizer.ggml.token_type": array(ValueType.INT32, [piece.type for piece in pieces]),
         **special,
     }
+    # No merge makes these, but llama.cpp may.
+    unreached = (piece for piece in pieces if piece[1:] == (UNREACHED_SCORE, NORMAL))
     # Left out where it is llama.cpp's default.
     space = {} if vocab.adds_space else {_SPACE: flag(False)}
     overrides = {_SPACE: flag(vocab.adds_space)} if vocab.overrides_others else {}
@@ -47,14 +49,8 @@ def from_checkpoint(checkpoint: Checkpoint, config: Mapping[str, Any]) -> Checkp
         vocab.encode,
         (*vocab.warnings, *warnings, *_missing_bytes(pieces, vocab.source)),
         overrides,
-        texts=tuple(_pieces_without_merges(pieces)),
+        texts=tuple(piece.text.replace("▁", " ") for piece in islice(unreached, _TRIED)),
     )
-
-
-def _pieces_without_merges(pieces: Iterable[TokenEntry]) -> Iterator[str]:
-    """Pieces that no merge makes, but llama.cpp may."""
-    texts = (piece.text.replace("▁", " ") for piece in pieces if piece[1:] == (UNREACHED_SCORE, NORMAL))
-    return islice(texts, _TRIED)
 
 
 def _missing_bytes(pieces: Iterable[TokenEntry], source: str) -> list[str]:

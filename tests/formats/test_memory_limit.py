@@ -68,7 +68,7 @@ def test_a_header_of_too_many_tensors_is_refused(tmp_path: Path) -> None:
 def test_json_that_takes_many_times_its_size_is_refused(item: bytes) -> None:
     text = b'{"a": [' + b",".join([item] * 1_000_000) + b"]}"
     with pytest.raises(FormatError, match=f"^a: {len(text)} bytes of json may take [0-9]+ of memory, at most"):
-        parse_object("a", text)
+        parse_object("a", text, False, 1 << 20)
 
 
 def test_a_huge_file_of_settings_is_refused_with_both_numbers(tmp_path: Path) -> None:
@@ -84,14 +84,14 @@ def test_a_vocabulary_of_the_largest_size_is_read(tmp_path: Path) -> None:
     merges = ",".join(f'["{index % 1000}","t{index}"]' for index in range(515_000))
     path = tmp_path / "tokenizer.json"
     path.write_text(f'{{"model":{{"vocab":{{{vocabulary}}},"merges":[{merges}]}}}}', encoding="utf-8")
-    assert len(read_object(path)["model"]["merges"]) == 515_000
+    assert len(read_object(path, False)["model"]["merges"]) == 515_000
 
 
 def test_an_index_of_a_hundred_thousand_tensors_is_read(tmp_path: Path) -> None:
     path = tmp_path / "model.safetensors.index.json"
     names = (f"model.layers.{index // 1000}.mlp.experts.{index % 1000}.up_proj.weight" for index in range(100_000))
     path.write_text(json.dumps({"weight_map": dict.fromkeys(names, "model-00001-of-00100.safetensors")}, indent=2))
-    assert len(read_object(path)["weight_map"]) == 100_000
+    assert len(read_object(path, True)["weight_map"]) == 100_000
 
 
 def test_a_count_beyond_the_bytes_is_refused_before_room_is_made(tmp_path: Path) -> None:

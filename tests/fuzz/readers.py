@@ -36,7 +36,7 @@ class Reader:
 
 
 def _safetensors(folder: Path, name: str) -> None:
-    for tensor in read_header(folder / name).tensors[:8]:
+    for tensor in read_header(folder / name)[:8]:
         tensor.rows(0, min(tensor.row_count, _ROWS_READ))
 
 

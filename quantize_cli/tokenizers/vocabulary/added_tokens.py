@@ -14,7 +14,7 @@ from quantize_cli.tokenizers.vocabulary.checkpoint_tokenizer import Encode
 from quantize_cli.tokenizers.vocabulary.embedding_rows import TokenEntry
 from quantize_cli.tokenizers.vocabulary.gguf_keys import CONTROL, USER_DEFINED
 from quantize_cli.tokenizers.vocabulary.library_guard import first_line
-from quantize_cli.tokenizers.vocabulary.special_tokens import looks_special, token_text
+from quantize_cli.tokenizers.vocabulary.special_tokens import listed_added_tokens, looks_special, token_text
 
 ADDED_SCORE = -1000.0
 _NAMED = ("bos_token", "eos_token", "unk_token", "sep_token", "pad_token", "cls_token", "mask_token")
@@ -45,9 +45,8 @@ def backend_with_added_tokens(checkpoint: Checkpoint) -> Backend:
 
 def renumbered_warnings(document: Mapping[str, Any], tokenizer: Backend, source: str) -> tuple[str, ...]:
     """A warning when `tokenizers` gives added tokens other ids than the stored ones."""
-    listed = document.get("added_tokens")
     mismatches = []
-    for entry in listed if isinstance(listed, list) else []:
+    for entry in listed_added_tokens(document):
         library_id = tokenizer.token_to_id(str(token_text(entry)))
         if library_id is not None and library_id != entry.get("id"):
             mismatches.append(

@@ -38,11 +38,11 @@ def word_encoder(vocab: Vocabulary, cuts: Pretokenizer) -> Callable[[str], list[
         return [token for piece in pieces for token in spelled.get(piece, (piece,))]
 
     def encode(text: str) -> list[int]:
-        if _is_whole(text):
+        if not _HALVES.search(text):
             return [token for word, _ in cutter.pre_tokenize_str(text) for token in encode_word(word)]
         text = _decode_like_llama_cpp(text)
-        places = cutter.pre_tokenize_str(_HALVES.sub(_STAND_IN, text))
-        return [token for _, (start, end) in places for token in encode_word(text[start:end])]
+        words = cutter.pre_tokenize_str(_HALVES.sub(_STAND_IN, text))
+        return [token for _, (start, end) in words for token in encode_word(text[start:end])]
 
     return encode
 
@@ -63,14 +63,6 @@ def _model(ids: dict[str, int], count: int, merges: Iterable[str]) -> tuple[mode
     return models.BPE(vocab=whole, merges=pairs), spelled
 
 
-def _is_whole(text: str) -> bool:
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        return False
-    return True
-
-
 def _decode_like_llama_cpp(text: str) -> str:
     """Invalid UTF-8 as llama.cpp reads it: overlong encodings and half a surrogate pair are characters.
 
@@ -88,14 +80,10 @@ def _character(coded: bytes) -> str:
     return chr(value)
 
 
-def _letters_of_bytes() -> dict[int, str]:
-    """GPT-2's letter for each byte: printable Latin-1 is itself, the others follow from U+0100 on."""
-    printable = [*range(0x21, 0x7F), *range(0xA1, 0xAD), *range(0xAE, 0x100)]
-    others = [byte for byte in range(256) if byte not in printable]
-    return {byte: chr(byte) for byte in printable} | {byte: chr(0x100 + rank) for rank, byte in enumerate(others)}
-
-
-BYTE_LETTERS = _letters_of_bytes()
+_PRINTABLE = [*range(0x21, 0x7F), *range(0xA1, 0xAD), *range(0xAE, 0x100)]
+_OTHERS = [byte for byte in range(256) if byte not in _PRINTABLE]
+BYTE_LETTERS = dict(zip([*_PRINTABLE, *_OTHERS], map(chr, [*_PRINTABLE, *range(0x100, 0x200)]), strict=False))
+"""GPT-2's letter for each byte: printable Latin-1 is itself, the others follow from U+0100 on."""
 _BYTES = {letter: byte for byte, letter in BYTE_LETTERS.items()}
 
 

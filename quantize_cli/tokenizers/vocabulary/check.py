@@ -12,9 +12,9 @@ from quantize_cli.tokenizers.vocabulary.tokenizer import Tokenizer
 _Item = TypeVar("_Item")
 
 _MARKERS = 12
-"""How many of the vocabulary's special tokens are tried, ..."""
+"""Special tokens of the vocabulary that are tried."""
 _OWN_TOKENS = 48
-"""... and how many of its other tokens."""
+"""Other tokens that are tried."""
 _SHOWN = 5
 """Tokens in a message, from the first difference on."""
 

@@ -68,8 +68,9 @@ def _numbers(value: Any) -> list[int]:
 
 def row_texts(pieces: Mapping[int, TokenEntry], rows: int) -> list[str]:
     """The text of each row's token; that of a padding token for a row without a token, or with a repeated text."""
-    second = _second_of_a_text(pieces)
-    return [pieces[token].text if token in pieces and token not in second else f"[PAD{token}]" for token in range(rows)]
+    repeated = _with_repeated_text(pieces)
+    texts = {token: piece.text for token, piece in pieces.items() if token not in repeated}
+    return [texts.get(token, f"[PAD{token}]") for token in range(rows)]
 
 
 def fit_to_embedding(
@@ -90,15 +91,15 @@ def fit_to_embedding(
                 hint=_HINT,
             )
     held = {token: piece for token, piece in pieces.items() if token < rows}
-    second = _second_of_a_text(held)
-    kept = {token: piece for token, piece in held.items() if token not in second}
+    repeated = _with_repeated_text(held)
+    kept = {token: piece for token, piece in held.items() if token not in repeated}
     taken = {piece.text for piece in kept.values()}
     tokens = [kept[token] if token in kept else _padding(token, taken) for token in range(rows)]
-    return tokens, tuple(_warnings(pieces, beyond, second, rows, where))
+    return tokens, tuple(_warnings(pieces, beyond, repeated, rows, where))
 
 
-def _second_of_a_text(pieces: Mapping[int, TokenEntry]) -> set[int]:
-    """Tokens that repeat another's text. Special tokens keep theirs before others, then the first."""
+def _with_repeated_text(pieces: Mapping[int, TokenEntry]) -> set[int]:
+    """Tokens whose text another token keeps: a special token before others, then the one with the lowest id."""
     if len({piece.text for piece in pieces.values()}) == len(pieces):
         return set()
     owners: dict[str, int] = {}
@@ -114,15 +115,15 @@ def _padding(token: int, taken: Collection[str]) -> TokenEntry:
 
 
 def _warnings(
-    pieces: Mapping[int, TokenEntry], beyond: list[int], second: set[int], rows: int, where: str
+    pieces: Mapping[int, TokenEntry], beyond: list[int], repeated: set[int], rows: int, where: str
 ) -> Iterator[str]:
     if beyond:
         yield (
             f"{where}: {len(pieces)} tokens for an embedding of {rows} rows, "
             f"those without a row are left out: {_named(pieces, beyond)}"
         )
-    if second:
-        yield f"{where}: tokens with the text of another are left out: {_named(pieces, sorted(second))}"
+    if repeated:
+        yield f"{where}: tokens with the text of another are left out: {_named(pieces, sorted(repeated))}"
 
 
 def _named(pieces: Mapping[int, TokenEntry], tokens: list[int]) -> str:

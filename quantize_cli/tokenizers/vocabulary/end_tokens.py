@@ -79,8 +79,8 @@ def llama_cpp_eog_tokens(ids: Mapping[str, int], keyed: Mapping[str, int]) -> Eo
             ends |= {keyed[role]} if role in keyed else by_text
     retyped = dict.fromkeys(control, CONTROL) | {ids[text]: USER_DEFINED for text in _SHOWN if text in ids}
     for text, type_, alternatives in _NO_ENDS:
-        groups_found = [[any(ids.get(mark) in ends for mark in group) for group in groups] for groups in alternatives]
-        if ids.get(text) in ends and any(map(all, groups_found)):
+        ending = [[any(ids.get(mark) in ends for mark in group) for group in groups] for groups in alternatives]
+        if ids.get(text) in ends and any(map(all, ending)):
             ends.remove(ids[text])
             retyped[ids[text]] = type_
     return EogTokens(retyped, frozenset(ends))
@@ -106,10 +106,10 @@ def assign_end_keys(ends: Sequence[int], ids: Mapping[str, int], taken_roles: Ma
     Tokens that llama.cpp finds by their texts get a key only when all others have one.
     """
     recognized = llama_cpp_eog_tokens(ids, {"eos": ends[0]}).ends
-    in_vain = [ids[text] for text, _, _ in _NO_ENDS if text in ids and ids[text] not in recognized]
+    cancelled = [ids[text] for text, _, _ in _NO_ENDS if text in ids and ids[text] not in recognized]
     roles = {"eos": ends[0], **taken_roles}
     rest = [token for token in ends if token not in roles.values()]
-    nameless = [token for token in rest if token not in recognized and token not in in_vain]
+    nameless = [token for token in rest if token not in recognized and token not in cancelled]
     for role, texts in (("eom", _MESSAGE_ENDS), ("eot", _TURN_ENDS)):
         named = [token for token in rest if token in recognized and token in (ids.get(text) for text in texts)]
         if named and role not in roles and sum(other not in roles for other in ("eot", "eom")) > len(nameless):
@@ -117,4 +117,4 @@ def assign_end_keys(ends: Sequence[int], ids: Mapping[str, int], taken_roles: Ma
     for role in ("eot", "eom"):
         if role not in roles and nameless:
             roles[role] = nameless.pop(0)
-    return EndKeys(roles, nameless + [token for token in in_vain if token in rest])
+    return EndKeys(roles, nameless + [token for token in cancelled if token in rest])

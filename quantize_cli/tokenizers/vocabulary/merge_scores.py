@@ -7,7 +7,7 @@ training writes the same scores: -n for the n-th piece, and lower ones for singl
 """
 
 import re
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Mapping
 from itertools import count
 from operator import itemgetter
 from typing import Any
@@ -62,21 +62,22 @@ def merged_pieces(model: Mapping[str, Any], backend: Backend, specials: Collecti
 def ranks_of(merges: Any, base: Mapping[str, int]) -> dict[str, int]:
     """By piece, the number of pieces that merge before it, in that order."""
     ranks: dict[str, int] = {}
-    for left, right in _pairs(merges):
+    for merge in merge_list(merges):
+        parts = merge.split(" ") if isinstance(merge, str) else merge
+        if len(parts) != 2:
+            continue
+        left, right = parts
         joined = left + right
         if joined not in ranks and joined in base and left in base and right in base:
             ranks[joined] = len(ranks)
     return ranks
 
 
-def _pairs(merges: Any) -> Iterator[tuple[str, str]]:
-    """Merges from either format."""
+def merge_list(merges: Any) -> list[Any]:
+    """The merges of a tokenizer.json, each "left right" or [left, right]; InputError for another kind of value."""
     if not isinstance(merges, list):
         raise InputError(f"tokenizer.json: 'merges' is a {type(merges).__name__}, not a list")
-    for merge in merges:
-        parts = merge.split(" ") if isinstance(merge, str) else merge
-        if len(parts) == 2:
-            yield parts[0], parts[1]
+    return merges
 
 
 def _type(name: str, added: AddedToken | None, specials: Collection[str]) -> int:

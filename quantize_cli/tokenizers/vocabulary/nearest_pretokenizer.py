@@ -1,6 +1,7 @@
-"""A name for a pre-tokenizer that llama.cpp does not know: of another that gives the same tokens for our texts."""
+"""Names a pre-tokenizer that llama.cpp does not know after one that gives the same tokens for our texts."""
 
 from collections.abc import Iterator, Mapping
+from operator import ne
 from typing import Any
 
 from tokenizers import Regex, pre_tokenizers
@@ -8,6 +9,7 @@ from tokenizers import Tokenizer as Backend
 
 from quantize_cli.errors import InputError
 from quantize_cli.formats.quoted import quoted
+from quantize_cli.tokenizers.vocabulary.added_tokens import backend_encode
 from quantize_cli.tokenizers.vocabulary.checkpoint_tokenizer import SUPPORTED
 from quantize_cli.tokenizers.vocabulary.pretokenizer import LLAMA_CPP, Pretokenizer, patterns_of
 from quantize_cli.tokenizers.vocabulary.sample_texts import TEXTS
@@ -28,7 +30,7 @@ def name_by_texts(document: Mapping[str, Any], tokenizer: Backend, source: str) 
     own = _plain(tokenizer)
     own.pre_tokenizer = tokenizer.pre_tokenizer
     texts = tuple(_texts(tokenizer))
-    expected = [_ids(own, text) for text in texts]
+    expected = list(map(backend_encode(own), texts))
     differing = {name: _differing(name, tokenizer, texts, expected) for name in _CANDIDATES}
     best = min(differing, key=lambda name: differing[name])
     if differing[best]:
@@ -46,7 +48,7 @@ def name_by_texts(document: Mapping[str, Any], tokenizer: Backend, source: str) 
 
 def _described(pretokenizer: Any) -> str:
     """What the pre-tokenizer does, for a message."""
-    cuts = " then ".join(quoted(cut) for cut in patterns_of(pretokenizer))
+    cuts = " then ".join(quoted(cut) for cut in patterns_of(pretokenizer)[0])
     first = "puts a space first and " if "'add_prefix_space': True" in str(pretokenizer) else ""
     return f"{first}cuts by {cuts}" if cuts else f"{first}does not cut"
 
@@ -57,7 +59,7 @@ def _differing(name: str, tokenizer: Backend, texts: tuple[str, ...], expected: 
         return len(texts)
     other = _plain(tokenizer)
     other.pre_tokenizer = backend_pretokenizer(LLAMA_CPP[name])
-    return sum(_ids(other, text) != ids for text, ids in zip(texts, expected, strict=True))
+    return sum(map(ne, map(backend_encode(other), texts), expected))
 
 
 def _plain(tokenizer: Backend) -> Backend:
@@ -66,11 +68,6 @@ def _plain(tokenizer: Backend) -> Backend:
     if tokenizer.normalizer is not None:
         backend.normalizer = tokenizer.normalizer
     return backend
-
-
-def _ids(tokenizer: Backend, text: str) -> list[int]:
-    ids: list[int] = tokenizer.encode(text, add_special_tokens=False).ids
-    return ids
 
 
 def _texts(tokenizer: Backend) -> Iterator[str]:

@@ -134,24 +134,19 @@ def name_by_structure(document: dict[str, Any]) -> str | None:
     if document.get("pre_tokenizer") is None and not model.get("merges"):
         # All tokens are added ones, and nothing is ever split or merged.
         return "gpt-2"
-    cuts, byte_level = _cuts(document.get("pre_tokenizer"))
+    cuts, byte_level = patterns_of(document.get("pre_tokenizer"))
     name = _STRUCTURES.get(cuts) if byte_level else None
     if name == "llama-bpe" and not model.get("ignore_merges"):
         return "smaug-bpe"
     return name
 
 
-def patterns_of(pretokenizer: Any) -> tuple[str, ...]:
-    """The patterns by which a pre-tokenizer splits; the name of its kind where it has none."""
-    return _cuts(pretokenizer)[0]
-
-
-def _cuts(pretokenizer: Any) -> tuple[tuple[str, ...], bool]:
-    """The patterns by which a pre-tokenizer splits, and whether it maps bytes to GPT-2's letters."""
+def patterns_of(pretokenizer: Any) -> tuple[tuple[str, ...], bool]:
+    """The patterns by which a pre-tokenizer splits, or the name of its kind, and whether it maps bytes to letters."""
     described = pretokenizer if isinstance(pretokenizer, dict) else {}
     kind = described.get("type")
     if kind == "Sequence" and isinstance(described.get("pretokenizers"), list):
-        parts = [_cuts(part) for part in described["pretokenizers"]]
+        parts = [patterns_of(part) for part in described["pretokenizers"]]
         return tuple(cut for cuts, _ in parts for cut in cuts), any(byte_level for _, byte_level in parts)
     if kind == "ByteLevel":
         return (_GPT2,) if described.get("use_regex", True) else (), not described.get("add_prefix_space")

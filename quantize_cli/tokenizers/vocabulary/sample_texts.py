@@ -3,12 +3,7 @@
 ORDINARY = "ordinary text"
 MARKERS = "added tokens"
 OWN_TOKENS = "tokens of its own"
-SPACES, LINE_ENDS, COMBINING, STAND_INS = (
-    "spaces",
-    "line ends",
-    "combining letters",
-    "letters that stand for spaces and bytes",
-)
+SPACES, COMBINING, STAND_INS = "spaces", "combining letters", "letters that stand for spaces and bytes"
 
 KNOWN_DIFFERENCES = {
     COMBINING: "it composes no letters",
@@ -59,7 +54,7 @@ TEXTS = {
         "    indented:\n        more",
         "indented:\n    more\n        still more",
     ),
-    LINE_ENDS: ("one\ntwo\n\nthree\n\n\nfour", "dos\r\nlines\r\n", "\n", "\n\n", "\ttab\t\ttwo"),
+    "line ends": ("one\ntwo\n\nthree\n\n\nfour", "dos\r\nlines\r\n", "\n", "\n\n", "\ttab\t\ttwo"),
     "code": (
         'if (x == NULL) {\n\treturn -1; // "nothing"\n}',
         "SELECT * FROM t WHERE a <> 'b' AND c >= 10;",

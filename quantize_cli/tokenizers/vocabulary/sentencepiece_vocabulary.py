@@ -3,7 +3,7 @@
 import re
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from sentencepiece import SentencePieceProcessor
 from tokenizers import Tokenizer as Backend
@@ -17,6 +17,7 @@ from quantize_cli.tokenizers.vocabulary.checkpoint_tokenizer import Encode, mode
 from quantize_cli.tokenizers.vocabulary.embedding_rows import TokenEntry
 from quantize_cli.tokenizers.vocabulary.gguf_keys import CONTROL, NORMAL, UNKNOWN, UNUSED, USER_DEFINED
 from quantize_cli.tokenizers.vocabulary.merge_scores import adds_space_prefix, can_be_joined, merged_pieces, ranks_of
+from quantize_cli.tokenizers.vocabulary.special_tokens import listed_added_tokens
 
 _MODEL, _JSON = "tokenizer.model", "tokenizer.json"
 
@@ -71,14 +72,11 @@ def _combined(
             f"{path}: {same} of its {len(trained.pieces)} pieces are those of tokenizer.json, which has {len(base)}"
         )
         return _prefer_json(checkpoint, backend, others)
-    scores = [trained.pieces[base[name]].score for name in ranks_of(_merges(checkpoint), base)]
+    merges = model_of(checkpoint.json(_JSON)).get("merges")
+    scores = [trained.pieces[base[name]].score for name in ranks_of(merges, base)]
     if scores != sorted(scores, reverse=True):
         return _prefer_json(checkpoint, backend, f"{path}: its pieces merge in another order than those of {_JSON}")
     return _from_both(checkpoint, trained, backend)
-
-
-def _merges(checkpoint: Checkpoint) -> Any:
-    return model_of(checkpoint.json(_JSON)).get("merges")
 
 
 def read_pieces(path: Path) -> SentencePieceModel:
@@ -112,10 +110,9 @@ def _from_model(checkpoint: Checkpoint, trained: SentencePieceModel) -> Sentence
 
 def _listed(checkpoint: Checkpoint) -> dict[int, TokenEntry]:
     """The added tokens of a tokenizer.json of another kind."""
-    listed = (checkpoint.json(_JSON) or {}).get("added_tokens")
     entries = {}
-    for entry in listed if isinstance(listed, list) else []:
-        name, token = (entry.get("content"), entry.get("id")) if isinstance(entry, dict) else (None, None)
+    for entry in listed_added_tokens(checkpoint.json(_JSON)):
+        name, token = entry.get("content"), entry.get("id")
         if isinstance(name, str) and isinstance(token, int):
             entries[token] = added_tokens.added_token(name, bool(entry.get("special")))
     return entries

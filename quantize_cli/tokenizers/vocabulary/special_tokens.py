@@ -40,6 +40,12 @@ def token_text(entry: Any) -> str | None:
     return entry if isinstance(entry, str) else None
 
 
+def listed_added_tokens(document: Mapping[str, Any] | None) -> list[dict[str, Any]]:
+    """The entries of `added_tokens` in a tokenizer.json."""
+    listed = (document or {}).get("added_tokens")
+    return [entry for entry in listed if isinstance(entry, dict)] if isinstance(listed, list) else []
+
+
 def looks_special(token: str) -> bool:
     """Whether a token looks special: some models do not mark them (command-r, deepseek-coder, gemma)."""
     return (
@@ -63,7 +69,7 @@ def special_metadata(checkpoint: Checkpoint, texts: Sequence[str], model: str) -
         _apply_post_processor(document.get("post_processor"), special)
     named: dict[str, int] = {}
     if config:
-        named = _ids_of(special.tokens, document.get("added_tokens"), len(texts))
+        named = _ids_of(special.tokens, listed_added_tokens(document), len(texts))
         for kind in _ADDABLE:
             if isinstance(config.get(f"add_{kind}_token"), bool):
                 special.added.setdefault(kind, config[f"add_{kind}_token"])
@@ -124,11 +130,10 @@ def _tokens_of(config: Mapping[str, Any]) -> dict[str, str]:
     return tokens
 
 
-def _ids_of(tokens: Mapping[str, str], added: Any, vocabulary: int) -> dict[str, int]:
+def _ids_of(tokens: Mapping[str, str], added: Sequence[dict[str, Any]], vocabulary: int) -> dict[str, int]:
     """By kind, the ids of those tokens that tokenizer.json lists as added."""
-    entries = [entry for entry in added if isinstance(entry, dict)] if isinstance(added, list) else []
     ids: dict[str | None, int] = {}
-    for entry in entries:
+    for entry in added:
         if type(entry.get("id")) is int and 0 <= entry["id"] < vocabulary:
             ids.setdefault(token_text(entry), entry["id"])
     return {kind: ids[token] for kind, token in tokens.items() if token in ids and kind in _ID_KEYS}

@@ -1,7 +1,9 @@
 """How long a tokenizer.json makes a text: ten thousand bytes of it can fill the memory."""
 
 from collections.abc import Iterator, Mapping
-from typing import Any, NamedTuple
+from typing import Any
+
+from quantize_cli.tokenizers.vocabulary.special_tokens import listed_added_tokens
 
 _TEXT_NBYTES = 1000
 """Of the longest text that we encode with it."""
@@ -13,35 +15,22 @@ _TIMES = {"ByteLevel": 2, "NFC": 3, "NFD": 4, "NFKC": 11, "NFKD": 11, "BertNorma
 _PARTS = ("normalizers", "pretokenizers", "decoders")
 
 
-class GrowthStep(NamedTuple):
-    """A text of n bytes becomes `times` * n + `more`."""
-
-    times: int
-    more: int
-
-
 def longest_text_nbytes(document: Mapping[str, Any]) -> int:
     """The bytes that a text, or an added token, may become by the steps of a tokenizer.json.
 
     The count stops at one byte above the maximum.
     """
-    added = document.get("added_tokens")
-    contents = [entry.get("content") for entry in added if isinstance(entry, dict)] if isinstance(added, list) else []
-    longest_content = max((len(content.encode()) for content in contents if isinstance(content, str)), default=0)
-    start = max(longest_content, _TEXT_NBYTES)
-    cut = _grown(start, [*_steps(document.get("normalizer")), *_steps(document.get("pre_tokenizer"))])
-    return max(cut, _grown(start, _steps(document.get("decoder"))))
+    start = max([_TEXT_NBYTES, *(_nbytes(entry.get("content")) for entry in listed_added_tokens(document))])
+    encoded = _grown(start, [document.get("normalizer"), document.get("pre_tokenizer")])
+    return max(encoded, _grown(start, document.get("decoder")))
 
 
-def _grown(nbytes: int, steps: list[GrowthStep]) -> int:
-    for step in steps:
-        nbytes = min(step.times * nbytes + step.more, MAX_NBYTES + 1)
+def _grown(nbytes: int, part: Any) -> int:
+    """The bytes that a text of `nbytes` bytes may become by a part of a tokenizer.json."""
+    for described in _flat(part):
+        times, more = _growth(described)
+        nbytes = min(times * nbytes + more, MAX_NBYTES + 1)
     return nbytes
-
-
-def _steps(part: Any) -> list[GrowthStep]:
-    """The steps of a normalizer, pre-tokenizer or decoder, and of its parts."""
-    return [_step(described) for described in _flat(part)]
 
 
 def _flat(part: Any) -> Iterator[Mapping[str, Any]]:
@@ -56,19 +45,20 @@ def _flat(part: Any) -> Iterator[Mapping[str, Any]]:
             waiting += [described[key] for key in _PARTS if key in described]
 
 
-def _step(described: Mapping[str, Any]) -> GrowthStep:
+def _growth(described: Mapping[str, Any]) -> tuple[int, int]:
+    """(times, more): a text of n bytes becomes at most `times` * n + `more` bytes."""
     kind = described.get("type")
     if kind == "Prepend":
-        return GrowthStep(1, _nbytes(described.get("prepend")))
+        return 1, _nbytes(described.get("prepend"))
     if kind == "Metaspace":
-        return GrowthStep(_LETTER_NBYTES, _LETTER_NBYTES)
+        return _LETTER_NBYTES, _LETTER_NBYTES
     if kind == "Replace":
         pattern = described.get("pattern")
         replaced = _nbytes(pattern.get("String")) if isinstance(pattern, dict) else 0
         put_in = _nbytes(described.get("content"))
         # A regular expression may match at every letter, and between any two.
-        return GrowthStep(max(1, -(-put_in // replaced)), put_in) if replaced else GrowthStep(put_in + 1, put_in)
-    return GrowthStep(_TIMES.get(str(kind), 1), 0)
+        return (max(1, -(-put_in // replaced)), put_in) if replaced else (put_in + 1, put_in)
+    return _TIMES.get(str(kind), 1), 0
 
 
 def _nbytes(text: Any) -> int:

@@ -45,7 +45,7 @@ class Tokenizer:
     """A space goes before the text, and before text after a special token."""
 
     def escape_control_tokens(self, text: str) -> str:
-        """`text` with its control tokens escaped, so that `encode_shielded` reads them as text."""
+        """`text` with its control tokens escaped, so that `encode_escaped` reads them as text."""
         text = text.replace(_SHIELD, "")
         for marker, token in self.special_tokens:
             if token in self.control_ids:
@@ -53,7 +53,7 @@ class Tokenizer:
         return text
 
     def encode_escaped(self, text: str) -> list[int]:
-        """The ids of a text with control tokens, except in the parts that `shielded` made."""
+        """The ids of a text with control tokens, except those that `escape_control_tokens` escaped."""
         plain = replace(self, encode_words=lambda words: self.encode_words(words.replace(_SHIELD, "")))
         return plain.encode(text, add_special=False, parse_special=True)
 
@@ -87,7 +87,7 @@ class Tokenizer:
         return b"".join(self.pieces[token] for token in ids if token not in self.control_ids)
 
     def _fragments(self, text: str, parse_special: bool) -> Iterator[str | int]:
-        """The text split at its special tokens; all occurrences of one are split off before a shorter one."""
+        """The text split at its special tokens. All occurrences of one are split off before those of a shorter one."""
         fragments: list[str | int] = [text] if text else []
         for marker, token in self.special_tokens:
             if marker in text and (parse_special or token not in self.control_ids):
@@ -139,15 +139,13 @@ def build(
 
 
 def _piece(text: str, type_: int, token_bytes: Callable[[str], bytes]) -> bytes:
+    """The bytes of a token; InputError for a byte token that is not spelled like <0x0A>."""
     if type_ in (CONTROL, UNKNOWN, USER_DEFINED):
         return text.encode()
     if type_ == NORMAL:
         return token_bytes(text)
-    return byte_of(text) if type_ == BYTE else b""
-
-
-def byte_of(text: str) -> bytes:
-    """The byte of a token like <0x0A>; InputError for another spelling."""
+    if type_ != BYTE:
+        return b""
     if not _BYTE.fullmatch(text):
         raise InputError(f"byte token {quoted(text)} is not spelled like '<0x0A>'")
     return bytes.fromhex(text[3:5])
