@@ -5,7 +5,7 @@ from math import prod
 
 import numpy as np
 
-from quantize_cli.calibration.statistics.observer import Input, NarrowSecondMoments, Observer, Sample, Squares
+from quantize_cli.calibration.statistics.observer import Input, NarrowMoments, Observer, Sample, Squares
 from quantize_cli.jit.matrices import multiply
 from quantize_cli.machine import processors
 from quantize_cli.model.tensor import Tensor
@@ -54,9 +54,9 @@ class LayerInputs:
         """`sample` activations of those that a matrix is shown at once are kept, or their `moments`."""
         self._squares = observer.collect(Squares)
         self._samples: dict[Input, Sample] = {}
-        self._moments: dict[Input, NarrowSecondMoments] = {}
+        self._moments: dict[Input, NarrowMoments] = {}
         if moments:
-            self._moments = observer.collect(NarrowSecondMoments, lambda input_: (input_[0], 0))
+            self._moments = observer.collect(NarrowMoments, lambda input_: (input_[0], 0))
         else:
             self._samples = observer.collect(lambda columns: Sample(sample))
 
@@ -70,5 +70,5 @@ class LayerInputs:
             counts=np.array([each.count for each in squares]),
             squares=np.stack([each.total for each in squares]),
             samples={key[1]: self._samples[key].parts for key in keys if key in self._samples},
-            moments=self._moments[keys[0]].total if keys[0] in self._moments else None,
+            moments=self._moments[keys[0]].second if keys[0] in self._moments else None,
         )

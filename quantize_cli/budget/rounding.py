@@ -34,11 +34,7 @@ def by_importance(threads: int) -> TrialRounding:
 
     def of(inputs: TensorInputs | None) -> Round:
         costs = None if inputs is None else inputs.importance()
-
-        def encode(type_: GgmlType, weights: np.ndarray) -> np.ndarray:
-            return _encoded(type_, weights, costs, threads)
-
-        return encode
+        return lambda type_, weights: _encoded(type_, weights, costs, threads)
 
     return TrialRounding(of)
 

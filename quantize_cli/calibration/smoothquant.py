@@ -6,10 +6,11 @@ import numpy as np
 
 from quantize_cli.calibration.folding.folding import Folding, ScaleMapping, bounded_scales, live_channels, mappings
 from quantize_cli.calibration.runner.method import Method
-from quantize_cli.calibration.statistics.observer import Largest, Observer, read_by_layers
+from quantize_cli.calibration.statistics.observer import Largest, ObservedLayers, Observer
 from quantize_cli.formats.ggml import GgmlType
 from quantize_cli.jit.elementary import power
 from quantize_cli.model.source import Model
+from quantize_cli.runtime.transformer import from_model
 
 STRENGTH = 0.5
 """How much of the activations' outliers moves to the weights, the paper's alpha: none at 0, all at 1."""
@@ -34,7 +35,7 @@ def fold(
     computes changes by float32 rounding only, less than 1e-5 of it; the scaled tensors are read as float32. InputError
     for a model that the runtime cannot run or whose weights are not float.
     """
-    folding, text = Folding(model), read_by_layers(model, chunks)
+    folding, text = Folding(model), ObservedLayers(from_model(model), chunks)
     for layer in mappings(model):
         observer = Observer()
         largest = observer.collect(Largest)

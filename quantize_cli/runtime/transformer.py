@@ -21,8 +21,8 @@ from quantize_cli.runtime.parts import Parts, read_layer
 from quantize_cli.runtime.program import Threads
 from quantize_cli.runtime.recorder import FEW, Recorder, Recordings
 from quantize_cli.runtime.residence import make_resident
-from quantize_cli.runtime.rotary import Rotary, read_local_rotary, read_rotary, rotated_columns
-from quantize_cli.runtime.rotary_tables import RotaryTable, fill_tables, new_table
+from quantize_cli.runtime.rotary import Rotary, read_local_rotary, read_rotary
+from quantize_cli.runtime.rotary_tables import RotaryTable, fill_tables
 from quantize_cli.runtime.substitution import tensors
 
 _PATIENCE_SECONDS = 1.0
@@ -42,10 +42,6 @@ class Recording:
     """Hidden states of all positions, or logits of the last."""
 
 
-def _passes_by_count() -> Recordings[tuple[int, bool], Recording]:
-    return Recordings(kept=lambda key: key[0] == 1)
-
-
 @dataclass(frozen=True)
 class Transformer:
     """A decoder ready to run. What was processed before is in a `Cache`; what is kept here only saves recording."""
@@ -63,7 +59,9 @@ class Transformer:
     threads: Threads
     path: Path
     """Of the model, for messages."""
-    _passes: Recordings[tuple[int, bool], Recording] = field(default_factory=_passes_by_count, init=False)
+    _passes: Recordings[tuple[int, bool], Recording] = field(
+        default_factory=lambda: Recordings(kept=lambda key: key[0] == 1), init=False
+    )
     """By the number of positions, and whether only the last one's logits are wanted."""
     _projections: Recordings[int, tuple[Recorder, np.ndarray, np.ndarray]] = field(
         default_factory=Recordings, init=False
@@ -190,8 +188,8 @@ class Transformer:
         stream = np.empty((cache.sequences * count, self.hyperparameters.width), np.float32)
         turns: tuple[RotaryTable, ...] = ()
         if self.rotary is not None and self.local_rotary is not None:
-            everywhere = new_table(self.rotary, count)
-            local = everywhere if self.local_rotary is self.rotary else new_table(self.local_rotary, count)
+            everywhere = RotaryTable(self.rotary, count)
+            local = everywhere if self.local_rotary is self.rotary else RotaryTable(self.local_rotary, count)
             turns = everywhere, local
         return Recording(cache, Recorder(self.threads), stream, turns, stream)
 
@@ -272,7 +270,7 @@ def from_model(model: HasMetadata, threads: int | None = None, resident: bool = 
     vocabulary = embedding.tensor.row_count
     layers = tuple(read_layer(parts, sizes, index) for index in range(sizes.layers))
     # Only now are there tensors that bear out how wide a head is, and room is made for that.
-    rotary = _rotary(model, sizes, parts) if sizes.family.rotates else None
+    rotary = read_rotary(model, sizes, parts.vector) if sizes.family.rotates else None
     transformer = Transformer(
         hyperparameters=sizes,
         embedding=embedding,
@@ -290,13 +288,3 @@ def from_model(model: HasMetadata, threads: int | None = None, resident: bool = 
         multiplied = [m for m in parts.matrices_made if m is not embedding or transformer.output.matrix is m]
         make_resident(multiplied)
     return transformer
-
-
-def _rotary(model: HasMetadata, sizes: Hyperparameters, parts: Parts) -> Rotary:
-    """The rotation, with the divisors that the family's files may hold."""
-    pairs = rotated_columns(model, sizes) // 2
-    names = {"freqs": "rope_freqs"} if sizes.family.rotary_divisors else {}
-    if sizes.family.long_divisors:
-        names |= {"short": "rope_factors_short", "long": "rope_factors_long"}
-    found = {key: parts.vector(f"{name}.weight", pairs) for key, name in names.items()}
-    return read_rotary(model, sizes, {key: divisors for key, divisors in found.items() if divisors is not None})

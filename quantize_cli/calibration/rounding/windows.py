@@ -40,8 +40,8 @@ def has_codes(type_: GgmlType) -> bool:
 
 def searched(type_: GgmlType, weights: np.ndarray, importance: np.ndarray | None) -> Chosen:
     """The reference's own choice for weights (rows, columns) f32 of columns that cost `importance` (columns,)."""
-    search = level_codes.reference_codes if has_grid(type_) else vector_codes.reference_codes
-    return search(type_, weights, importance)
+    codes = level_codes if has_grid(type_) else vector_codes
+    return codes.reference_codes(type_, weights, importance)
 
 
 def with_feedback(type_: GgmlType, wanted: np.ndarray, inputs: Inputs) -> tuple[list[Chosen], np.ndarray]:

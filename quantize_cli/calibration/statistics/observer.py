@@ -7,10 +7,9 @@ import numpy as np
 
 from quantize_cli.jit.matrices import add_gram
 from quantize_cli.machine import processors
-from quantize_cli.model.source import Model
 from quantize_cli.runtime.layer_runner import LayerRunner
 from quantize_cli.runtime.observed_layer import Chosen, input_of, observed_layer
-from quantize_cli.runtime.transformer import Transformer, from_model
+from quantize_cli.runtime.transformer import Transformer
 
 Input = tuple[str, int]
 """What a matrix is given: its name as `input_of` has it, and the matrix's number in its tensor."""
@@ -87,25 +86,16 @@ class Squares:
         self.total += np.square(x, dtype=np.float64).sum(axis=0)
 
 
-class SecondMoments:
-    """How many activations there were, and the sum of products of each two columns, (columns, columns) f64."""
+class NarrowMoments:
+    """The sum of products of each two columns, (columns, columns), kept as f32: half the memory of `Moments`."""
 
     def __init__(self, columns: int) -> None:
-        self.count = 0
-        self.total = np.zeros((columns, columns))
+        self.second = np.zeros((columns, columns), np.float32)
 
     def add(self, x: np.ndarray) -> None:
-        self.count += len(x)
-        add_gram(self.total, x, threads=processors())
-
-
-class NarrowSecondMoments(SecondMoments):
-    """The same, kept as f32 in half the memory."""
-
-    def add(self, x: np.ndarray) -> None:
-        self.total = self.total.astype(np.float64)
-        super().add(x)
-        self.total = self.total.astype(np.float32)
+        second = self.second.astype(np.float64)
+        add_gram(second, x, threads=processors())
+        self.second = second.astype(np.float32)
 
 
 class Sample:
@@ -149,8 +139,3 @@ class ObservedLayers:
         layer = observed_layer(self.runner.transformer.layers[self._next], observer, shown)
         self.runner.record(layer).run_all(self.stream.copy() if stay else self.stream)
         self._next += not stay
-
-
-def read_by_layers(model: Model, chunks: np.ndarray) -> ObservedLayers:
-    """The float model before its first layer."""
-    return ObservedLayers(from_model(model), chunks)
