@@ -1,4 +1,4 @@
-"""What matrices were given to multiply: how large in each column, how often each expert, and some of it as it was."""
+"""The activations that matrices multiply: column sizes, counts by expert, and samples."""
 
 from dataclasses import dataclass, field
 from math import prod
@@ -14,7 +14,7 @@ from quantize_cli.runtime.observed_layer import input_of
 
 @dataclass(frozen=True)
 class TensorInputs:
-    """What the matrices of one tensor were given."""
+    """The activations of the matrices of one tensor."""
 
     counts: np.ndarray
     """Activations that each matrix met, (matrices,) i64."""
@@ -48,7 +48,7 @@ class TensorInputs:
 
 
 class LayerInputs:
-    """What the tensors of a layer are given, as an observer sees it."""
+    """The activations of the tensors of a layer, as an observer sees them."""
 
     def __init__(self, observer: Observer, sample: int, moments: bool = False) -> None:
         """`sample` activations of those that a matrix is shown at once are kept, or their `moments`."""
@@ -61,7 +61,7 @@ class LayerInputs:
             self._samples = observer.collect(lambda columns: Sample(sample))
 
     def of(self, tensor: Tensor) -> TensorInputs | None:
-        """What a tensor was given so far; None if that is nothing."""
+        """The activations of a tensor so far; None if there are none."""
         keys = [(input_of(tensor.name), number) for number in range(prod(tensor.shape[:-2]))]
         if not any(key in self._squares for key in keys):
             return None

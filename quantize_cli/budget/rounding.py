@@ -24,9 +24,9 @@ class TrialRounding:
     """A way to round tensors."""
 
     of: Callable[[TensorInputs | None], Round]
-    """What rounds a tensor that was given this to multiply; None where that is not known."""
+    """What rounds a tensor with these activations; None where they are not known."""
     needs_moments: bool = False
-    """Whether it asks for second moments of what tensors were given."""
+    """Whether it needs second moments of activations."""
 
 
 def by_importance(threads: int) -> TrialRounding:

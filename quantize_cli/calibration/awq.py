@@ -32,7 +32,7 @@ def fold(
     matrices err least once they are rounded with their importance. A tensor that `types` does not name counts as not
     rounded. An importance for the result has to be found on the result, as its activations are scaled.
 
-    `report` is told of each layer done. What the model computes changes by float32 rounding only, less than 1e-5 of
+    `report` is called after each layer. What the model computes changes by float32 rounding only, less than 1e-5 of
     it; the scaled tensors are read as float32. InputError for a model that the runtime cannot run or whose weights are
     not float.
     """

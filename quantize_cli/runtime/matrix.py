@@ -64,7 +64,6 @@ class Matrix:
         self._stored = memory
 
     def record(self, recorder: Recorder, x: np.ndarray) -> np.ndarray:
-        """Append the product with activations (n, columns) f32; gives where it will lie, (n, rows) f32."""
         out = recorder.array(len(x), self.tensor.row_count)
         dot = dots.find(self.tensor.type)
         if dot is None:

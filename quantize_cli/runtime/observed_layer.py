@@ -1,4 +1,4 @@
-"""Shows whoever asks what a model's matrices are given to multiply, while it runs."""
+"""A model that shows the activations its matrices multiply, while it runs."""
 
 import re
 from collections import Counter
@@ -17,8 +17,8 @@ from quantize_cli.runtime.transformer import Transformer
 Watch = Callable[[str, int, np.ndarray], None]
 """Called with a tensor's name, the number of the matrix in it (an expert's, else 0) and activations (n, columns) f32.
 
-Matrices that read the same activations are watched once, by the first of them. The activations are lent: what wants to
-keep them copies them.
+Matrices that read the same activations are watched once, by the first of them. The array is used
+again afterwards: copy what is to be kept.
 """
 Chosen = Callable[[str], bool]
 """Of a tensor's name, whether something is done with its matrices."""
@@ -28,7 +28,7 @@ _SHARED = re.compile(r"\.(attn_(?:q|k|v|qkv)|ffn_(?:gate|up))(_[a-z]+)?\.weight$
 
 
 def input_of(name: str) -> str:
-    """A name for what the tensor multiplies: the same for tensors that are given the same."""
+    """A name for the activations a tensor multiplies, which several tensors may share."""
     match = _SHARED.search(name)
     if match is None:
         return name

@@ -113,8 +113,8 @@ def read_layer(parts: Parts, sizes: Hyperparameters, index: int) -> Layer:
         rows = {"attn_q": query, "attn_k": key, "attn_v": key}
         projections = tuple(parts.linear(f"{prefix}.{name}", count, sizes.width) for name, count in rows.items())
 
-    def norm(name: str, wanted: bool, columns: int = sizes.width) -> Norm | None:
-        return parts.norm(f"{prefix}.{name}", columns) if wanted else None
+    def norm(name: str, present: bool, columns: int = sizes.width) -> Norm | None:
+        return parts.norm(f"{prefix}.{name}", columns) if present else None
 
     return Layer(
         attention_norm=parts.norm(f"{prefix}.attn_norm", sizes.width),

@@ -66,8 +66,8 @@ class Rotary:
     @cached_property
     def _step(self) -> np.ndarray:
         """What the angle of a pair is multiplied by for that of the next."""
-        found = power(np.array(np.float32(self.base)), float(np.float32(-1 / self.unscaled.size)))
-        return found.astype(np.float32)
+        step = power(np.array(np.float32(self.base)), float(np.float32(-1 / self.unscaled.size)))
+        return step.astype(np.float32)
 
 
 def _rotated_columns(model: HasMetadata, hyperparameters: Hyperparameters) -> int:
@@ -120,7 +120,7 @@ def read_rotary(
 
 
 def read_local_rotary(model: HasMetadata, hyperparameters: Hyperparameters, everywhere: Rotary) -> Rotary:
-    """How windowed layers rotate, given how the others do: perhaps from another base, and then unscaled."""
+    """How windowed layers rotate: as the others, or from another base, and then unscaled."""
     window = hyperparameters.family.window
     if window is None:
         return everywhere

@@ -29,11 +29,11 @@ class Rounding:
     threads: int
 
     def turns(self, layer: Sequence[ScaleMapping]) -> list[list[Input]]:
-        """The inputs whose moments are wanted for `errors`, in turns that fit in memory; at least one turn."""
+        """The inputs whose moments `errors` needs, in turns that fit in memory; at least one turn."""
         turns: list[list[Input]] = [[]]
         room = _MOMENTS_NBYTES
-        wanted = {reader.input: reader for mapping in layer for reader in self._rounded(mapping)}
-        for key, reader in wanted.items():
+        readers = {reader.input: reader for mapping in layer for reader in self._rounded(mapping)}
+        for key, reader in readers.items():
             nbytes = self.folding.tensor(reader.name).columns ** 2 * 8
             if turns[-1] and room < nbytes:
                 turns.append([])
@@ -47,16 +47,16 @@ class Rounding:
 
         Of the matrices whose inputs have `moments` H: the sum of tr(E H E^T), where E = Q(W s) / s - W.
         """
-        found = np.zeros(len(scales))
+        errors = np.zeros(len(scales))
         readers = self._rounded(mapping)
         rows = sum(stop - start for start, stop in map(self.folding.rows, readers))
         for reader in readers:
             if reader.input in moments:
                 weights = np.concatenate(list(self.folding.weights(reader, max(1, rows // _ROWS))))
-                found += self._of_reader(
+                errors += self._of_reader(
                     weights, self.types[reader.name], mapping.spread(scales), moments[reader.input]
                 )
-        return found
+        return errors
 
     def weight_sizes(self, mapping: ScaleMapping) -> np.ndarray:
         """The root mean square of the weights that read each channel of a mapping and are rounded, (channels,) f64."""

@@ -77,14 +77,14 @@ class Codes(ScaledCodes):
     def weights(self) -> np.ndarray:
         """(rows, columns) f32, what a decoder makes of them up to rounding."""
         groups = self.grid.levels[self.level].reshape(*self.scale_code.shape, self.grid.group)
-        found: np.ndarray = (groups * self.step[..., None] + self.offset[..., None]).reshape(self.level.shape)
-        return found
+        weights: np.ndarray = (groups * self.step[..., None] + self.offset[..., None]).reshape(self.level.shape)
+        return weights
 
-    def carry(self, wanted: np.ndarray, target: np.ndarray, carry: np.ndarray, conditional: np.ndarray) -> np.ndarray:
+    def carry(self, weights: np.ndarray, target: np.ndarray, carry: np.ndarray, conditional: np.ndarray) -> np.ndarray:
         """Choose levels from left to right, as feedback.py says, scales staying: the error (rows, columns) f32."""
         grid, error = self.grid, np.empty_like(target)
         round_with_feedback(
-            wanted, target, carry, self.step, self.offset, grid.group, grid.levels, grid.is_even, self.level, error
+            weights, target, carry, self.step, self.offset, grid.group, grid.levels, grid.is_even, self.level, error
         )
         return error
 

@@ -40,16 +40,16 @@ class RunCodes(ScaledCodes):
 
     def weights(self) -> np.ndarray:
         """(rows, columns) f32, what a decoder makes of them up to rounding."""
-        found: np.ndarray = np.repeat(self.step, self.lattice.group, axis=1) * self.value
-        return found
+        weights: np.ndarray = np.repeat(self.step, self.lattice.group, axis=1) * self.value
+        return weights
 
-    def carry(self, wanted: np.ndarray, target: np.ndarray, carry: np.ndarray, conditional: np.ndarray) -> np.ndarray:
+    def carry(self, weights: np.ndarray, target: np.ndarray, carry: np.ndarray, conditional: np.ndarray) -> np.ndarray:
         """Choose points from left to right, as feedback.py says, scales staying: the error (rows, columns) f32."""
         inner = _diagonal_blocks(carry).astype(np.float64)
         metrics = weighted_grams(inner, conditional.reshape(-1, UNIT))
         error = np.empty_like(target)
         round_runs_with_feedback(
-            *self._rules, wanted, target, carry, metrics.astype(np.float32),
+            *self._rules, weights, target, carry, metrics.astype(np.float32),
             inverses_of_triangles(inner).astype(np.float32), self.step, self.point, self.sign, self.value, error,
         )  # fmt: skip
         return error
@@ -124,5 +124,5 @@ def has_lattice(type_: GgmlType) -> bool:
 def _diagonal_blocks(matrix: np.ndarray) -> np.ndarray:
     """The blocks (n / 8, 8, 8) on the diagonal of a matrix (n, n)."""
     units = len(matrix) // UNIT
-    places = np.arange(units)
-    return np.ascontiguousarray(matrix.reshape(units, UNIT, units, UNIT)[places, :, places, :])
+    numbers = np.arange(units)
+    return np.ascontiguousarray(matrix.reshape(units, UNIT, units, UNIT)[numbers, :, numbers, :])

@@ -1,4 +1,4 @@
-"""Whoever wants statistics of activations registers with one observer, and gets them from one pass over the text."""
+"""Statistics of activations: all that are registered with one observer come from one pass over the text."""
 
 from collections.abc import Callable
 from typing import Any, Protocol, TypeVar
@@ -12,7 +12,7 @@ from quantize_cli.runtime.observed_layer import Chosen, input_of, observed_layer
 from quantize_cli.runtime.transformer import Transformer
 
 Input = tuple[str, int]
-"""What a matrix is given: its name as `input_of` has it, and the matrix's number in its tensor."""
+"""The activations of a matrix: their name by `input_of`, and the matrix's number in its tensor."""
 
 
 class Statistic(Protocol):
@@ -26,7 +26,7 @@ _Statistic = TypeVar("_Statistic", bound=Statistic)
 
 
 class Observer:
-    """Adds what matrices are given to every statistic registered; a `Watch`."""
+    """A `Watch` that adds activations to every statistic registered."""
 
     def __init__(self) -> None:
         self._registered: list[tuple[Callable[[int], Any], Callable[[Input], Input | None], dict[Input, Any]]] = []
@@ -34,7 +34,7 @@ class Observer:
     def collect(
         self, make: Callable[[int], _Statistic], key: Callable[[Input], Input | None] = lambda input_: input_
     ) -> dict[Input, _Statistic]:
-        """A statistic for each input, filled from now on; `make` is told the number of columns.
+        """A statistic for each input, filled from now on: `make` takes the number of columns.
 
         `key` says under which key an input is counted, None for one that is left out.
         """
@@ -128,7 +128,7 @@ class ObservedLayers:
         """`chunks` (n, context) of tokens. InputError when there are none, or one is not in the vocabulary."""
         self.runner = LayerRunner(transformer, chunks.shape[1])
         self.stream = self.runner.embed(chunks)
-        """What the next layer is given, (n * context, width) f32."""
+        """The input of the next layer, (n * context, width) f32."""
         self._next = 0
 
     def observe(self, observer: Observer, shown: Chosen = lambda name: True, stay: bool = False) -> None:
