@@ -94,7 +94,7 @@ def library() -> ctypes.CDLL:
 
 
 class Llama:
-    """A GGUF file as llama-bench runs it: mapped and repacked, keys and values in float16, flash attention by choice.
+    """An `Engine`: a GGUF file as llama-bench runs it, mapped and repacked, with float16 keys and values.
 
     InputError where there is no llama.cpp, or it does not load the file.
     """
@@ -114,14 +114,12 @@ class Llama:
         self._vocabulary = self._llama.llama_vocab_n_tokens(self._llama.llama_model_get_vocab(model))
 
     def prompt(self, tokens: np.ndarray) -> int:
-        """Read tokens (n,) from the beginning; gives the likeliest one to follow."""
         self._llama.llama_memory_clear(self._llama.llama_get_memory(self._context), False)
         for start in range(0, len(tokens), BATCH):
             self._decode(tokens[start : start + BATCH])
         return self._likeliest()
 
     def step(self, token: int) -> int:
-        """Read one token more; gives the likeliest one to follow."""
         self._decode(np.array([token]))
         return self._likeliest()
 

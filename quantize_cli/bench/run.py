@@ -24,11 +24,9 @@ from quantize_cli.evaluation.memory import peak_of
 from quantize_cli.formats.gguf.magic import is_gguf
 from quantize_cli.model.source import open_model
 from quantize_cli.runtime.cache import Cache
+from quantize_cli.runtime.generation import predict_after
 from quantize_cli.runtime.sampler import greedy
 from quantize_cli.runtime.transformer import Transformer, from_model
-
-_PART = 512
-"""Tokens of a prompt run at once, as runtime/generation.py does and llama.cpp too."""
 
 
 @dataclass(frozen=True)
@@ -109,10 +107,7 @@ class Ours:
 
     def prompt(self, tokens: np.ndarray) -> int:
         self._cache.rewind(0)
-        last = (len(tokens) - 1) // _PART * _PART
-        for start in range(0, last, _PART):
-            self._transformer.hidden(tokens[start : start + _PART], self._cache)
-        return greedy(self._transformer.predict(tokens[last:], self._cache))
+        return greedy(predict_after(self._transformer, tokens, self._cache))
 
     def step(self, token: int) -> int:
         return greedy(self._transformer.predict(np.array([token]), self._cache))
@@ -137,8 +132,8 @@ def measure(request: Request, advance: Callable[[int], None]) -> RunSpeed:
         spent.turn(engines, prompt, request.tokens, memory)
         advance(1)
     speeds = [
-        Speed(_rate(request.prompt, read), _rate(request.tokens, made))
-        for read, made in zip(spent.prompts, spent.generations, strict=True)
+        Speed(_rate(request.prompt, prompts), _rate(request.tokens, generations))
+        for prompts, generations in zip(spent.prompts, spent.generations, strict=True)
     ]
     return RunSpeed(
         ours=speeds[0],
@@ -154,10 +149,10 @@ def measure(request: Request, advance: Callable[[int], None]) -> RunSpeed:
 
 def generated(engine: Engine, prompt: np.ndarray, count: int) -> list[int]:
     """The likeliest tokens after a prompt: one for its end, and one for each of `count` that are read after it."""
-    made = [engine.prompt(prompt)]
+    tokens = [engine.prompt(prompt)]
     for _ in range(count):
-        made.append(engine.step(made[-1]))
-    return made
+        tokens.append(engine.step(tokens[-1]))
+    return tokens
 
 
 def _refuse_too_long(request: Request, transformer: Transformer) -> None:

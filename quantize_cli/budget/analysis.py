@@ -49,10 +49,10 @@ def loss(tensor: Sensitivity) -> float:
     return max(tensor.losses[type_] for type_ in tensor.run)
 
 
-def by_layer(found: Sensitivities) -> dict[int, float]:
+def by_layer(measured: Sensitivities) -> dict[int, float]:
     """The sum of the losses of each layer's tensors, by number; -1 for those of none."""
     sums: dict[int, float] = {}
-    for tensor in found.tensors:
+    for tensor in measured.tensors:
         sums[tensor.layer] = sums.get(tensor.layer, 0.0) + loss(tensor)
     return dict(sorted(sums.items()))
 
@@ -74,9 +74,9 @@ class Frontier:
     """The best at round numbers of bits per weight."""
 
 
-def frontier(model: Model, found: Sensitivities) -> Frontier:
+def frontier(model: Model, measured: Sensitivities) -> Frontier:
     """Sizes and predicted losses of the files that a model may become."""
-    options = type_choices(model, found.losses)
+    options = type_choices(model, measured.losses)
     best = curve(options)
     weights = sum(prod(tensor.shape) for tensor in model.tensors)
     at: dict[float, Point] = {}
@@ -84,15 +84,15 @@ def frontier(model: Model, found: Sensitivities) -> Frontier:
         within = [point for point in best if point.nbytes <= options.header_nbytes + bits * weights / 8]
         if within and (within[-1] not in at.values()):
             at[bits] = within[-1]
-    return Frontier(best, _uniform(found, options), at)
+    return Frontier(best, _uniform(measured, options), at)
 
 
-def _uniform(found: Sensitivities, options: TypeChoices) -> dict[GgmlType, Point]:
-    shared = set.intersection(*(set(tensor.losses) for tensor in found.tensors)) if found.tensors else set()
+def _uniform(measured: Sensitivities, options: TypeChoices) -> dict[GgmlType, Point]:
+    shared = set.intersection(*(set(tensor.losses) for tensor in measured.tensors)) if measured.tensors else set()
     points = {
         type_: Point(
-            options.fixed_nbytes + sum(tensor.nbytes(type_) for tensor in found.tensors),
-            sum(tensor.losses[type_] for tensor in found.tensors),
+            options.fixed_nbytes + sum(tensor.nbytes(type_) for tensor in measured.tensors),
+            sum(tensor.losses[type_] for tensor in measured.tensors),
         )
         for type_ in shared
     }

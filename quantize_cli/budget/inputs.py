@@ -1,11 +1,11 @@
-"""What matrices were given to multiply: how large in each column, how often each expert, and some of it as it was."""
+"""The activations that matrices multiply: column sizes, counts by expert, and samples."""
 
 from dataclasses import dataclass, field
 from math import prod
 
 import numpy as np
 
-from quantize_cli.calibration.statistics.observer import Input, NarrowSecondMoments, Observer, Sample, Squares
+from quantize_cli.calibration.statistics.observer import Input, NarrowMoments, Observer, Sample, Squares
 from quantize_cli.jit.matrices import multiply
 from quantize_cli.machine import processors
 from quantize_cli.model.tensor import Tensor
@@ -14,7 +14,7 @@ from quantize_cli.runtime.observed_layer import input_of
 
 @dataclass(frozen=True)
 class TensorInputs:
-    """What the matrices of one tensor were given."""
+    """The activations of the matrices of one tensor."""
 
     counts: np.ndarray
     """Activations that each matrix met, (matrices,) i64."""
@@ -48,20 +48,20 @@ class TensorInputs:
 
 
 class LayerInputs:
-    """What the tensors of a layer are given, as an observer sees it."""
+    """The activations of the tensors of a layer, as an observer sees them."""
 
     def __init__(self, observer: Observer, sample: int, moments: bool = False) -> None:
         """`sample` activations of those that a matrix is shown at once are kept, or their `moments`."""
         self._squares = observer.collect(Squares)
         self._samples: dict[Input, Sample] = {}
-        self._moments: dict[Input, NarrowSecondMoments] = {}
+        self._moments: dict[Input, NarrowMoments] = {}
         if moments:
-            self._moments = observer.collect(NarrowSecondMoments, lambda input_: (input_[0], 0))
+            self._moments = observer.collect(NarrowMoments, lambda input_: (input_[0], 0))
         else:
             self._samples = observer.collect(lambda columns: Sample(sample))
 
     def of(self, tensor: Tensor) -> TensorInputs | None:
-        """What a tensor was given so far; None if that is nothing."""
+        """The activations of a tensor so far; None if there are none."""
         keys = [(input_of(tensor.name), number) for number in range(prod(tensor.shape[:-2]))]
         if not any(key in self._squares for key in keys):
             return None
@@ -70,5 +70,5 @@ class LayerInputs:
             counts=np.array([each.count for each in squares]),
             squares=np.stack([each.total for each in squares]),
             samples={key[1]: self._samples[key].parts for key in keys if key in self._samples},
-            moments=self._moments[keys[0]].total if keys[0] in self._moments else None,
+            moments=self._moments[keys[0]].second if keys[0] in self._moments else None,
         )

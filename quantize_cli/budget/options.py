@@ -40,12 +40,12 @@ class TypeChoices:
     @property
     def smallest(self) -> int:
         """Bytes of the smallest file that can be made."""
-        return self.fixed_nbytes + sum(found[0].nbytes for found in self.options.values())
+        return self.fixed_nbytes + sum(choices[0].nbytes for choices in self.options.values())
 
     @property
     def largest(self) -> int:
         """Bytes of the file beyond which nothing is gained."""
-        return self.fixed_nbytes + sum(found[-1].nbytes for found in self.options.values())
+        return self.fixed_nbytes + sum(choices[-1].nbytes for choices in self.options.values())
 
 
 def quantizable_tensors(model: Model) -> list[Tensor]:
@@ -62,14 +62,16 @@ def type_choices(
     known is kept in f16. InputError for a tensor that cannot be read as weights.
     """
     uniform = Recipe("budget", GgmlType.F16, FileType.GUESSED)
-    made = plan.make(model, uniform, provenance=provenance)  # of types that are all there: only sizes are wanted
-    alignment = alignment_of("", made.metadata)
+    planned = plan.make(model, uniform, provenance=provenance)  # of types that are all there: only sizes are wanted
+    alignment = alignment_of("", planned.metadata)
     options = {
         tensor.name: pareto_front(_options(tensor, losses.get(tensor.name, {}), rules, alignment))
         for tensor in quantizable_tensors(model)
     }
-    fixed = made.nbytes - sum(padded(step.nbytes, alignment) for step in made.steps if step.tensor.name in options)
-    return TypeChoices(options, fixed, len(made.layout.header))
+    fixed = planned.nbytes - sum(
+        padded(step.nbytes, alignment) for step in planned.steps if step.tensor.name in options
+    )
+    return TypeChoices(options, fixed, len(planned.layout.header))
 
 
 def _options(

@@ -24,9 +24,9 @@ class TrialRounding:
     """A way to round tensors."""
 
     of: Callable[[TensorInputs | None], Round]
-    """What rounds a tensor that was given this to multiply; None where that is not known."""
+    """What rounds a tensor with these activations; None where they are not known."""
     needs_moments: bool = False
-    """Whether it asks for second moments of what tensors were given."""
+    """Whether it needs second moments of activations."""
 
 
 def by_importance(threads: int) -> TrialRounding:
@@ -34,11 +34,7 @@ def by_importance(threads: int) -> TrialRounding:
 
     def of(inputs: TensorInputs | None) -> Round:
         costs = None if inputs is None else inputs.importance()
-
-        def encode(type_: GgmlType, weights: np.ndarray) -> np.ndarray:
-            return _encoded(type_, weights, costs, threads)
-
-        return encode
+        return lambda type_, weights: _encoded(type_, weights, costs, threads)
 
     return TrialRounding(of)
 

@@ -54,7 +54,7 @@ def _most(types: Iterable[GgmlType], preferred: GgmlType | None = None) -> GgmlT
 
 def literal(name: str) -> str:
     """A pattern that matches this name alone, and is not taken for a role."""
-    escaped = _GLOB.sub(lambda found: f"[{found[0]}]", name)
+    escaped = _GLOB.sub(lambda match: f"[{match[0]}]", name)
     if escaped in ROLES or not set(escaped) & set("*?[."):
         return f"[{escaped[:1]}]{escaped[1:]}"
     return escaped

@@ -42,29 +42,29 @@ class Step(NamedTuple):
 
 def search(options: Options, room: int) -> tuple[TypeChoice, ...]:
     """The choice of least loss that takes at most `room` bytes; OverBudgetError when there is none."""
-    least = sum(found[0].nbytes for found in options)
+    least = sum(choices[0].nbytes for choices in options)
     if least > room:
         raise OverBudgetError(f"{room} bytes hold no choice, the smallest has {least}")
     greedy = _greedy(options, room)
-    better = _best(options, room, sum(found[at].loss for found, at in zip(options, greedy, strict=True)))
-    return tuple(found[at] for found, at in zip(options, better or greedy, strict=True))
+    better = _best(options, room, sum(choices[at].loss for choices, at in zip(options, greedy, strict=True)))
+    return tuple(choices[at] for choices, at in zip(options, better or greedy, strict=True))
 
 
 def steps(options: Options) -> list[Step]:
     """All steps along the hulls, the one that buys most per byte first; those of one tensor stay in order."""
-    found = [step for tensor, of_tensor in enumerate(options) for step in _hull(tensor, of_tensor)]
-    return sorted(found, key=lambda step: -step.gain / step.nbytes)
+    hull_steps = [step for tensor, of_tensor in enumerate(options) for step in _hull(tensor, of_tensor)]
+    return sorted(hull_steps, key=lambda step: -step.gain / step.nbytes)
 
 
 def _hull(tensor: int, options: Sequence[TypeChoice]) -> list[Step]:
     """From the first option to the last, each step buying less per byte than the one before."""
-    found: list[Step] = []
+    hull: list[Step] = []
     for stop in range(1, len(options)):
         step = _step(tensor, options, stop - 1, stop)
-        while found and step.gain * found[-1].nbytes >= found[-1].gain * step.nbytes:
-            step = _step(tensor, options, found.pop().start, stop)
-        found.append(step)
-    return found
+        while hull and step.gain * hull[-1].nbytes >= hull[-1].gain * step.nbytes:
+            step = _step(tensor, options, hull.pop().start, stop)
+        hull.append(step)
+    return hull
 
 
 def _step(tensor: int, options: Sequence[TypeChoice], start: int, stop: int) -> Step:
@@ -75,21 +75,21 @@ def _step(tensor: int, options: Sequence[TypeChoice], start: int, stop: int) -> 
 def _greedy(options: Options, room: int) -> list[int]:
     """Steps in order while they fit, then whatever single change still helps."""
     chosen = [0] * len(options)
-    left = room - sum(found[0].nbytes for found in options)
+    left = room - sum(choices[0].nbytes for choices in options)
     for step in steps(options):
         if chosen[step.tensor] == step.start and step.nbytes <= left:
             chosen[step.tensor] = step.stop
             left -= step.nbytes
-    for tensor, found in enumerate(options):
-        now = found[chosen[tensor]]
-        while chosen[tensor] + 1 < len(found) and found[chosen[tensor] + 1].nbytes - now.nbytes <= left:
+    for tensor, choices in enumerate(options):
+        now = choices[chosen[tensor]]
+        while chosen[tensor] + 1 < len(choices) and choices[chosen[tensor] + 1].nbytes - now.nbytes <= left:
             chosen[tensor] += 1
-        left -= found[chosen[tensor]].nbytes - now.nbytes
+        left -= choices[chosen[tensor]].nbytes - now.nbytes
     return chosen
 
 
 class _Bound(NamedTuple):
-    """What tensors still to come lose at least, given so many bytes: lines between points."""
+    """The least loss of the tensors still to come, by their bytes: lines between points."""
 
     nbytes: np.ndarray
     loss: np.ndarray
@@ -98,14 +98,14 @@ class _Bound(NamedTuple):
 def _bounds(options: Options) -> list[_Bound]:
     """For each number of tensors decided; behind the last one nothing is left to lose."""
     ordered = steps(options)
-    found = []
+    bounds = []
     for decided in range(len(options) + 1):
         rest = options[decided:]
         ahead = [step for step in ordered if step.tensor >= decided]
         nbytes = np.cumsum([sum(of[0].nbytes for of in rest), *(step.nbytes for step in ahead)])
         loss = np.cumsum([sum(of[0].loss for of in rest), *(-step.gain for step in ahead)])
-        found.append(_Bound(nbytes, loss))
-    return found
+        bounds.append(_Bound(nbytes, loss))
+    return bounds
 
 
 def _best(options: Options, room: int, known: float) -> list[int] | None:
@@ -113,10 +113,10 @@ def _best(options: Options, room: int, known: float) -> list[int] | None:
     bounds = _bounds(options)
     nbytes, loss = np.zeros(1, np.int64), np.zeros(1)
     trail: list[tuple[np.ndarray, np.ndarray]] = []
-    for found, bound in zip(options, bounds[1:], strict=True):
-        count = len(found)
-        nbytes = (nbytes[:, None] + np.array([option.nbytes for option in found])).ravel()
-        loss = (loss[:, None] + np.array([option.loss for option in found])).ravel()
+    for choices, bound in zip(options, bounds[1:], strict=True):
+        count = len(choices)
+        nbytes = (nbytes[:, None] + np.array([option.nbytes for option in choices])).ravel()
+        loss = (loss[:, None] + np.array([option.loss for option in choices])).ravel()
         left = room - nbytes
         # What sums round must not make a choice as good as the known one look better.
         hopeful = (left >= bound.nbytes[0]) & (loss + np.interp(left, *bound) < known * (1 - 1e-12))

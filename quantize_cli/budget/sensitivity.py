@@ -30,7 +30,7 @@ TYPES = tuple(
     GgmlType[name]
     for name in ("IQ2_S", "Q2_K", "IQ3_XXS", "IQ3_S", "Q3_K", "IQ4_XS", "Q4_K", "Q5_K", "Q6_K", "Q8_0")
 )  # fmt: skip
-"""What tensors may have unless told."""
+"""The types that are measured by default."""
 _SAMPLE = 1024
 """Activations on which the error of a tensor's output is measured."""
 _ROUNDED = 1 << 18
@@ -42,7 +42,7 @@ _UNSEEN = 1e-9
 
 @dataclass(frozen=True)
 class Sensitivity:
-    """One tensor, its losses, and what it was given."""
+    """One tensor, its losses and its activations."""
 
     name: str
     shape: tuple[int, ...]
@@ -53,7 +53,7 @@ class Sensitivity:
     errors: Mapping[GgmlType, float]
     """Squared error of the tensor's output, as a share of its square."""
     inputs: TensorInputs | None = field(repr=False)
-    """What it was given to multiply; None for a token embedding, which multiplies nothing."""
+    """Its activations; None for a token embedding, which multiplies nothing."""
 
     @property
     def layer(self) -> int:
@@ -76,12 +76,12 @@ class Sensitivities:
 
     @property
     def losses(self) -> Losses:
-        return {found.name: found.losses for found in self.tensors}
+        return {tensor.name: tensor.losses for tensor in self.tensors}
 
     @property
     def importance(self) -> Importance:
         """What an error in each column of each matrix costs, collected on the way."""
-        return {found.name: found.inputs.importance() for found in self.tensors if found.inputs is not None}
+        return {tensor.name: tensor.inputs.importance() for tensor in self.tensors if tensor.inputs is not None}
 
 
 @dataclass(frozen=True)
@@ -91,7 +91,7 @@ class Effort:
     types: Sequence[GgmlType] = (GgmlType.Q3_K,)
     """The model is run for those of a tensor's types that are among these, or for the next larger one."""
     chunks: int | None = None
-    """On so many chunks, all unless told. Two of 256 tokens ranked 300 losses as 16 did: Spearman's rho was 0.997."""
+    """On so many chunks, by default all. Two of 256 tokens ranked 300 losses as 16 did: Spearman's rho was 0.997."""
     transformer: Transformer | None = None
     """What is run besides the tensor under trial: the model, unless it is to be the same stored otherwise."""
 
@@ -104,7 +104,7 @@ def measure(
     report: Callable[[int], None] = lambda done: None,
     effort: Effort = Effort(),
 ) -> Sensitivities:
-    """The sensitivities of a model on `chunks` (sequences, context) of tokens; `report` is told of each tensor done.
+    """The sensitivities of a model on `chunks` (sequences, context) of tokens; `report` is called after each tensor.
 
     Weights are rounded by `rounding`, else with the mean squares of their activations for importance. Each tensor has
     of `types` those that its rows fill, or what stands in for them, and that do not need an importance it has not.
@@ -161,7 +161,7 @@ class _Measurement:
         return inputs
 
     def _tried(self, name: str, loss: Loss, observed: LayerInputs, report: Callable[[int], None]) -> list[Sensitivity]:
-        """The sensitivity of a tensor, if it is one that is quantized; `report` is told when it is known."""
+        """The sensitivity of a tensor, if it is one that is quantized; `report` is called when it is known."""
         if name not in self._quantized:
             return []
         tensor = self._quantized[name]
@@ -185,8 +185,8 @@ class _Measurement:
                 error = quants.decode(type_, encode(type_, sample)) - sample
             errors[type_] = _share(_output(inputs, error), whole)
             least[type_] = _UNSEEN * _share(_square(error), plain)
-        found = {type_: max(lost, least[type_]) for type_, lost in extrapolated(losses, errors).items()}
-        finite = {type_: lost for type_, lost in found.items() if np.isfinite(lost)}  # a scale in f16 may overflow
+        bounded = {type_: max(lost, least[type_]) for type_, lost in extrapolated(losses, errors).items()}
+        finite = {type_: lost for type_, lost in bounded.items() if np.isfinite(lost)}  # a scale in f16 may overflow
         report(1)
         return [Sensitivity(name, tensor.shape, finite, frozenset(tried), errors, _lighter(inputs))]
 
@@ -216,9 +216,9 @@ class _Measurement:
 
     def _to_run(self, types: Sequence[GgmlType]) -> set[GgmlType]:
         """Those of a tensor's types, the smallest first, for which the model is run."""
-        found = set(types) & {*self._run}
-        if found:
-            return found
+        chosen = set(types) & {*self._run}
+        if chosen:
+            return chosen
         least = min(_bits(type_) for type_ in self._run)
         return {next((type_ for type_ in types if _bits(type_) >= least), types[-1])}
 

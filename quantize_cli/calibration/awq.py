@@ -7,16 +7,12 @@ import numpy as np
 from quantize_cli.calibration.folding.errors import Rounding
 from quantize_cli.calibration.folding.folding import Folding, ScaleMapping, bounded_scales, live_channels, mappings
 from quantize_cli.calibration.runner.method import Method
-from quantize_cli.calibration.statistics.observer import (
-    Magnitudes,
-    ObservedLayers,
-    Observer,
-    SecondMoments,
-    read_by_layers,
-)
+from quantize_cli.calibration.statistics.moments import Moments
+from quantize_cli.calibration.statistics.observer import Magnitudes, ObservedLayers, Observer
 from quantize_cli.formats.ggml import GgmlType
 from quantize_cli.jit.elementary import power
 from quantize_cli.model.source import Model
+from quantize_cli.runtime.transformer import from_model
 
 _ACTIVATION_POWERS = np.arange(6) / 5
 _WEIGHT_POWERS = np.arange(5) / 4
@@ -28,24 +24,22 @@ def fold(
     chunks: np.ndarray,
     types: Mapping[str, GgmlType],
     report: Callable[[int], None] = lambda layers: None,
-    weighted: bool = True,
 ) -> Model:
     """The same function with weights that lose less in `types`, found on `chunks` (n, context) of tokens.
 
     Each channel that a norm, a value or a gated `up` makes is divided by a scale, and the columns that read it are
     multiplied. Each mapping gets the scales of `candidates`, no scaling among them, with which the outputs of its
-    matrices err least once they are rounded. Weights are rounded with their importance, as a quantization that follows
-    will if it is `weighted`, else without where the type can do so. A tensor that `types` does not name counts as not
+    matrices err least once they are rounded with their importance. A tensor that `types` does not name counts as not
     rounded. An importance for the result has to be found on the result, as its activations are scaled.
 
-    `report` is told of each layer done. What the model computes changes by float32 rounding only, less than 1e-5 of
+    `report` is called after each layer. What the model computes changes by float32 rounding only, less than 1e-5 of
     it; the scaled tensors are read as float32. InputError for a model that the runtime cannot run or whose weights are
     not float.
     """
-    folding, layers = Folding(model), read_by_layers(model, chunks)
-    rounding = Rounding(folding, types, weighted, layers.runner.transformer.threads.count)
+    folding, text = Folding(model), ObservedLayers(from_model(model), chunks)
+    rounding = Rounding(folding, types, text.runner.transformer.threads.count)
     for layer in mappings(model):
-        for mapping, scales in search(layer, layers, rounding):
+        for mapping, scales in search(layer, text, rounding):
             folding.add(mapping, scales)
         report(1)
     return folding.model()
@@ -73,7 +67,7 @@ def search(
     for turn, inputs in enumerate(turns):
         observer = Observer()
         magnitudes = observer.collect(Magnitudes)
-        moments = observer.collect(SecondMoments, {input_: input_ for input_ in inputs}.get)
+        moments = observer.collect(Moments, {input_: input_ for input_ in inputs}.get)
         text.observe(observer, stay=turn + 1 < len(turns))
         for index, mapping in enumerate(layer):
             if mapping.input not in magnitudes:

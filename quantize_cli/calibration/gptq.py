@@ -15,11 +15,11 @@ from quantize_cli.formats.ggml import GgmlType
 _SWEEPS = 2
 
 
-def round_rows(type_: GgmlType, wanted: np.ndarray, inputs: Inputs) -> np.ndarray:
-    """Wanted weights (rows, n) f32 -> rows of a file, (rows, row bytes) u8."""
+def round_rows(type_: GgmlType, weights: np.ndarray, inputs: Inputs) -> np.ndarray:
+    """Weights (rows, n) f32 -> rows of a file, (rows, row bytes) u8."""
     if not windows.has_codes(type_):
-        return windows.carried_between_blocks(type_, wanted, inputs)
-    parts, error = windows.with_feedback(type_, wanted, inputs)
+        return windows.carried_between_blocks(type_, weights, inputs)
+    parts, error = windows.with_feedback(type_, weights, inputs)
     windows.improve(parts, error, inputs.damped, _SWEEPS)
     return windows.pack_windows(parts)
 

@@ -30,7 +30,7 @@ def encode(type_: GgmlType, weights: np.ndarray, importance: np.ndarray | None =
 
 
 def _fitted(codes: Codes, weights: np.ndarray) -> Codes:
-    """Codes whose groups are fitted anew, or the ones given where that is worse in the norm."""
+    """Codes with groups fitted anew; rows for which that is worse in the norm stay."""
     groups = weights.reshape(*codes.scale_code.shape, codes.grid.group)
     step, offset = codes.step[..., None], codes.offset[..., None]
     sharpness = _SHARPNESS
@@ -44,9 +44,9 @@ def _fitted(codes: Codes, weights: np.ndarray) -> Codes:
             fitted = (kept * levels).sum(axis=2, keepdims=True)
             step = np.divide(fitted, energy, out=step.copy(), where=energy > 0)
         sharpness *= _GROWTH
-    found = _coded(codes, step[..., 0], offset[..., 0])
-    found.level[:] = _nearest(found, groups, found.step[..., None], found.offset[..., None]).reshape(weights.shape)
-    return _better(found, codes, weights)
+    fitted_codes = _coded(codes, step[..., 0], offset[..., 0])
+    level = _nearest(fitted_codes, groups, fitted_codes.step[..., None], fitted_codes.offset[..., None])
+    return _better(replace(fitted_codes, level=level.reshape(weights.shape)), codes, weights)
 
 
 def _shrunk(error: np.ndarray, sharpness: float) -> np.ndarray:
@@ -59,25 +59,23 @@ def _shrunk(error: np.ndarray, sharpness: float) -> np.ndarray:
 
 def _nearest(codes: Codes, groups: np.ndarray, step: np.ndarray, offset: np.ndarray) -> np.ndarray:
     """Numbers of the levels nearest to weights (rows, groups, group) u8."""
-    place = np.divide(groups - offset, step, out=np.zeros_like(groups), where=step != 0)
+    target = np.divide(groups - offset, step, out=np.zeros_like(groups), where=step != 0)
     levels = codes.grid.levels
-    found: np.ndarray = np.searchsorted((levels[1:] + levels[:-1]) / 2, place).astype(np.uint8)
-    return found
+    nearest: np.ndarray = np.searchsorted((levels[1:] + levels[:-1]) / 2, target).astype(np.uint8)
+    return nearest
 
 
 def _coded(codes: Codes, step: np.ndarray, offset: np.ndarray) -> Codes:
-    """Steps and offsets (rows, groups) as the type can state them, for the scales and minima of blocks there are."""
+    """The codes nearest to steps and offsets (rows, groups), the scales and minima of blocks staying."""
     grid = codes.grid
     if grid.sign:
         if grid.minimum_codes is None:
-            minimum = (grid.sign * offset).astype(np.float16).astype(np.float32)
-            return replace(codes, minimum=minimum, level=codes.level.copy())
-        minimum_code = _quotient(offset, grid.sign * codes.of_groups(codes.minimum), grid.minimum_codes)
-        return replace(codes, minimum_code=minimum_code, level=codes.level.copy())
+            return replace(codes, minimum=(grid.sign * offset).astype(np.float16).astype(np.float32))
+        unit = grid.sign * codes.of_groups(codes.minimum)
+        return replace(codes, minimum_code=_quotient(offset, unit, grid.minimum_codes))
     if grid.scale_codes is None:
-        return replace(codes, scale=step.astype(np.float16).astype(np.float32), level=codes.level.copy())
-    scale_code = _quotient(step, codes.of_groups(codes.scale), grid.scale_codes)
-    return replace(codes, scale_code=scale_code, level=codes.level.copy())
+        return replace(codes, scale=step.astype(np.float16).astype(np.float32))
+    return replace(codes, scale_code=_quotient(step, codes.of_groups(codes.scale), grid.scale_codes))
 
 
 def _quotient(values: np.ndarray, unit: np.ndarray, ends: tuple[int, int]) -> np.ndarray:
@@ -86,12 +84,12 @@ def _quotient(values: np.ndarray, unit: np.ndarray, ends: tuple[int, int]) -> np
     return codes
 
 
-def _better(found: Codes, codes: Codes, weights: np.ndarray) -> Codes:
+def _better(fitted: Codes, codes: Codes, weights: np.ndarray) -> Codes:
     """By rows, whichever loses less in the norm."""
-    losses = [powers_of(np.abs(weights - each.weights()), _NORM).sum(axis=1) for each in (found, codes)]
+    losses = [powers_of(np.abs(weights - each.weights()), _NORM).sum(axis=1) for each in (fitted, codes)]
     wins = (losses[0] < losses[1])[:, None]
     fields = ("scale", "minimum", "scale_code", "minimum_code", "level")
-    return replace(codes, **{name: np.where(wins, getattr(found, name), getattr(codes, name)) for name in fields})
+    return replace(codes, **{name: np.where(wins, getattr(fitted, name), getattr(codes, name)) for name in fields})
 
 
 METHOD = Method(encode=encode)

@@ -22,23 +22,23 @@ def importance(model: Model, path: Path) -> tuple[Importance, dict[str, Value]]:
     """
     file = read_imatrix(path)
     means = file.means
-    found = {}
+    costs = {}
     for tensor in model.tensors:
         if tensor.name not in means:
             continue
         matrices = prod(tensor.shape[:-2])
         values = means[tensor.name]
         if values.size == matrices * tensor.columns:
-            found[tensor.name] = np.ascontiguousarray(values.reshape(matrices, tensor.columns), np.float32)
+            costs[tensor.name] = np.ascontiguousarray(values.reshape(matrices, tensor.columns), np.float32)
         elif tensor.name != "token_embd.weight":
             raise InputError(
                 f"{path}: {values.size} values for {quoted(tensor.name)}, "
                 f"which has {matrices} x {tensor.columns} columns",
                 hint="the importance matrix was made from another model",
             )
-    if not found:
+    if not costs:
         raise InputError(f"{path}: none of its {len(means)} names is a tensor of {model.path}")
-    return found, _provenance(file, path)
+    return costs, _provenance(file, path)
 
 
 def _provenance(file: ImportanceFile, path: Path) -> dict[str, Value]:

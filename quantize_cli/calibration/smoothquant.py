@@ -4,12 +4,13 @@ from collections.abc import Callable, Mapping
 
 import numpy as np
 
-from quantize_cli.calibration.folding.folding import Folding, ScaleMapping, bounded_scales, live_channels, mappings
+from quantize_cli.calibration.folding.folding import Folding, bounded_scales, live_channels, mappings
 from quantize_cli.calibration.runner.method import Method
-from quantize_cli.calibration.statistics.observer import Largest, Observer, read_by_layers
+from quantize_cli.calibration.statistics.observer import Largest, ObservedLayers, Observer
 from quantize_cli.formats.ggml import GgmlType
 from quantize_cli.jit.elementary import power
 from quantize_cli.model.source import Model
+from quantize_cli.runtime.transformer import from_model
 
 STRENGTH = 0.5
 """How much of the activations' outliers moves to the weights, the paper's alpha: none at 0, all at 1."""
@@ -30,20 +31,22 @@ def fold(
     It is meant for activations rounded to few bits. GGML's have eight and a scale for each block, so do not expect
     much: AWQ chooses by what the weights lose.
 
-    `types` is not asked, as the scales do not depend on them. `report` is told of each layer done. What the model
+    `types` is not used, as the scales do not depend on them. `report` is called after each layer. What the model
     computes changes by float32 rounding only, less than 1e-5 of it; the scaled tensors are read as float32. InputError
     for a model that the runtime cannot run or whose weights are not float.
     """
-    folding, text = Folding(model), read_by_layers(model, chunks)
+    folding, text = Folding(model), ObservedLayers(from_model(model), chunks)
     for layer in mappings(model):
         observer = Observer()
         largest = observer.collect(Largest)
         text.observe(observer)
         for mapping in layer:
-            if mapping.follows_norm:
-                folding.add(
-                    mapping, scales(mapping.largest(largest[mapping.input].largest), largest_weights(folding, mapping))
-                )
+            if mapping.producers[0].name.endswith("_norm.weight"):
+                of_inputs = largest[mapping.input].largest
+                of_weights = [
+                    np.abs(weights).max(axis=0) for reader in mapping.readers for weights in folding.weights(reader)
+                ]
+                folding.add(mapping, scales(mapping.largest(of_inputs), mapping.largest(np.max(of_weights, axis=0))))
         report(1)
     return folding.model()
 
@@ -51,12 +54,6 @@ def fold(
 def scales(activations: np.ndarray, weights: np.ndarray) -> np.ndarray:
     """The largest magnitudes of each channel's activations and weights, (channels,) -> scales (channels,) f32."""
     return bounded_scales(power(live_channels(activations), STRENGTH) / power(live_channels(weights), 1 - STRENGTH))
-
-
-def largest_weights(folding: Folding, mapping: ScaleMapping) -> np.ndarray:
-    """The largest magnitude of the weights that read each channel of a mapping, (channels,) f32."""
-    found = [np.abs(weights).max(axis=0) for reader in mapping.readers for weights in folding.weights(reader)]
-    return mapping.largest(np.max(found, axis=0))
 
 
 METHOD = Method(fold=fold)

@@ -17,11 +17,11 @@ from quantize_cli.formats.ggml import GgmlType
 _SWEEPS = 3
 
 
-def round_rows(type_: GgmlType, wanted: np.ndarray, inputs: Inputs) -> np.ndarray:
-    """Wanted weights (rows, n) f32 -> rows of a file, (rows, row bytes) u8; as the reference does without a grid."""
+def round_rows(type_: GgmlType, weights: np.ndarray, inputs: Inputs) -> np.ndarray:
+    """Weights (rows, n) f32 -> rows of a file, (rows, row bytes) u8; as the reference does without a grid."""
     if not windows.has_codes(type_):
-        return quants.encode(type_, wanted, inputs.diagonal)
-    parts, error = windows.without_feedback(type_, wanted, inputs.diagonal)
+        return quants.encode(type_, weights, inputs.diagonal)
+    parts, error = windows.without_feedback(type_, weights, inputs.diagonal)
     windows.improve(parts, error, inputs.damped, _SWEEPS, SCALES | SCALE_CODES)
     return windows.pack_windows(parts)
 

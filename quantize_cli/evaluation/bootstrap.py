@@ -52,8 +52,8 @@ class BlockBootstrap:
     def exponential_mean(self, values: np.ndarray) -> Estimate:
         """e to the power of the mean: a perplexity, or a ratio of them."""
         mean = self.mean(values)
-        ends = None if mean.interval is None else (_exponential(mean.interval[0]), _exponential(mean.interval[1]))
-        return Estimate(_exponential(mean.value), ends)
+        ends = None if mean.interval is None else (exponential(mean.interval[0]), exponential(mean.interval[1]))
+        return Estimate(exponential(mean.value), ends)
 
     def root_mean_square(self, values: np.ndarray) -> Estimate:
         squares = np.square(values).mean(axis=1, dtype=np.float64)
@@ -109,8 +109,3 @@ def _student(freedom: int) -> float:
     first, second = (z**3 + z) / 4, (5 * z**5 + 16 * z**3 + 3 * z) / 96
     third = (3 * z**7 + 19 * z**5 + 17 * z**3 - 15 * z) / 384
     return z + first / freedom + second / freedom**2 + third / freedom**3
-
-
-def _exponential(logarithm: float) -> float:
-    """e to the power of it; infinity, as llama.cpp prints it, for what a broken model reaches."""
-    return inf if logarithm >= _LARGEST_EXPONENT else float(elementary.exponential(np.array(logarithm)))

@@ -5,9 +5,9 @@ from collections.abc import Callable, Sequence
 
 
 class StreamingDetokenizer:
-    """What has been said, and what may be said already.
+    """The text of tokens so far.
 
-    A character that is not complete is held back, and so is what may become the beginning of a stop string.
+    It holds back an incomplete character, and an end that may begin a stop string.
     """
 
     def __init__(self, say: Callable[[Sequence[int]], bytes], stops: Sequence[str] = (), drop: str = "") -> None:
@@ -19,37 +19,37 @@ class StreamingDetokenizer:
         self._held = ""
         self.text = ""
         self.stopped = False
-        """Whether a stop string came; nothing is said after it."""
+        """Whether a stop string came; no text follows it."""
 
     def take(self, token: int) -> str:
-        """What the next token allows to be said."""
-        return self._told(self._decoder.decode(self._say([token])))
+        """The text that the next token releases."""
+        return self._release(self._decoder.decode(self._say([token])))
 
     def finish(self) -> str:
-        """What was held back, when no more tokens come."""
-        told = self._told(self._decoder.decode(b"", final=True))
+        """The text that was held back, when no more tokens come."""
+        released = self._release(self._decoder.decode(b"", final=True))
         if self.stopped:
-            return told
+            return released
         self.text += self._held
-        rest, self._held = told + self._held, ""
+        rest, self._held = released + self._held, ""
         return rest
 
     def ending(self, full: bool) -> str:
         """What ended the text: a "stop" string, its "length" if it is `full`, or the model's own "end"."""
         return "stop" if self.stopped else "length" if full else "end"
 
-    def _told(self, more: str) -> str:
+    def _release(self, more: str) -> str:
         if self.stopped:
             return ""
         held = self._held + more
         if self._drop and held:
             held, self._drop = held.removeprefix(self._drop), ""
-        ends = [place for stop in self._stops if (place := held.find(stop)) >= 0]
+        ends = [position for stop in self._stops if (position := held.find(stop)) >= 0]
         self.stopped = bool(ends)
         certain = min(ends) if ends else len(held) - self._doubtful(held)
-        told, self._held = held[:certain], held[certain:]
-        self.text += told
-        return told
+        released, self._held = held[:certain], held[certain:]
+        self.text += released
+        return released
 
     def _doubtful(self, held: str) -> int:
         """How many characters at the end a stop string may begin with."""

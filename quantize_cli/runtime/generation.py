@@ -51,13 +51,13 @@ class GeneratedText:
         An interruption leaves it usable.
         """
         latest = self._unread(tokens)
-        for made in range(count):
+        for index in range(count):
             chosen = choose(self._logits(latest))
             if chosen in stop_ids:
                 return
             yield chosen
             latest = [chosen]
-            if len(tokens) + made + 1 == self.capacity:
+            if len(tokens) + index + 1 == self.capacity:
                 return
 
     def _unread(self, tokens: list[int]) -> list[int]:
@@ -74,9 +74,14 @@ class GeneratedText:
 
     def _logits(self, tokens: list[int]) -> np.ndarray:
         """What comes after some further tokens, (vocabulary,)."""
-        # Said first: if reading is interrupted, the cache tells how much of it is so.
+        # Noted first: if reading is interrupted, the length of the cache tells how many of these were read.
         self._read += tokens
-        last = (len(tokens) - 1) // _PART * _PART
-        for start in range(0, last, _PART):
-            self._transformer.hidden(np.array(tokens[start : start + _PART]), self._cache)
-        return self._transformer.predict(np.array(tokens[last:]), self._cache)
+        return predict_after(self._transformer, np.array(tokens), self._cache)
+
+
+def predict_after(transformer: Transformer, tokens: np.ndarray, cache: Cache) -> np.ndarray:
+    """As `Transformer.predict`, of a prompt (n,) of any length."""
+    last = (len(tokens) - 1) // _PART * _PART
+    for start in range(0, last, _PART):
+        transformer.hidden(tokens[start : start + _PART], cache)
+    return transformer.predict(tokens[last:], cache)

@@ -73,7 +73,7 @@ _FLAGS = (ValueType.BOOL, ValueType.INT8, ValueType.UINT8, ValueType.INT32, Valu
 
 
 def read_hyperparameters(model: HasMetadata) -> Hyperparameters:
-    """The sizes the metadata states; InputError naming an architecture or setting the runtime does not know.
+    """The sizes in the metadata; InputError naming an architecture or setting the runtime does not know.
 
     FormatError for a key that is missing, or whose value is not of the kind or in the range it must be.
     """
@@ -115,7 +115,7 @@ def read_hyperparameters(model: HasMetadata) -> Hyperparameters:
 
 
 def _head_width(model: HasMetadata, architecture: str, width: int, heads: int) -> int:
-    """Columns of a head: stated, or an equal share of the width."""
+    """Columns of a head: what the file says, else an equal share of the width."""
     key = f"{architecture}.attention.key_length"
     return integer(model, key) if key in model.metadata else _equal_share(model, width, heads)
 
@@ -127,7 +127,7 @@ def _equal_share(model: HasMetadata, width: int, heads: int) -> int:
 
 
 def longest_context(model: HasMetadata) -> int:
-    """Positions a model is made for: those it was trained on, or what YaRN stretches the original ones to if stated.
+    """Positions a model is made for: those it was trained on, or what YaRN stretches the original ones to.
 
     Most files state the stretched number as what the model was trained on, some both numbers it is the product of.
     """
@@ -150,13 +150,13 @@ def _windows(model: HasMetadata, architecture: str, layers: int) -> tuple[int, .
         return (0,) * layers
     window = integer(model, f"{architecture}.attention.sliding_window", rule.default, least=0)
     key = f"{architecture}.attention.sliding_window_pattern"
-    stated = model.metadata.get(key)
-    if stated is not None and stated.type is ValueType.ARRAY:
-        if len(stated.data) != layers:
-            raise InputError(f"{model.path}: metadata key '{key}' has {len(stated.data)} entries for {layers} layers")
-        if stated.element not in _FLAGS:
-            raise InputError(f"{model.path}: metadata key '{key}' is {scalars.value_text(stated)}, not of flags")
-        local = [bool(flag) for flag in stated.data]
+    value = model.metadata.get(key)
+    if value is not None and value.type is ValueType.ARRAY:
+        if len(value.data) != layers:
+            raise InputError(f"{model.path}: metadata key '{key}' has {len(value.data)} entries for {layers} layers")
+        if value.element not in _FLAGS:
+            raise InputError(f"{model.path}: metadata key '{key}' is {scalars.value_text(value)}, not of flags")
+        local = [bool(flag) for flag in value.data]
     else:
         period = integer(model, key, rule.period, least=0)
         local = [period == 0 or layer % period < period - 1 for layer in range(layers)]
@@ -164,7 +164,7 @@ def _windows(model: HasMetadata, architecture: str, layers: int) -> tuple[int, .
 
 
 def _mixing(model: HasMetadata, architecture: str, feed_forward: int) -> ExpertSettings | None:
-    """The mixture of experts, if there is one; a width that is not stated is llama.cpp's default."""
+    """The mixture of experts, if there is one; a width that the file lacks is llama.cpp's default."""
     family = FAMILIES[architecture].experts
     count = integer(model, f"{architecture}.expert_count", 0, least=0, highest=_MOST_EXPERTS)
     if family is None or (count == 0 and not family.required):
@@ -212,10 +212,10 @@ def _refuse_unsupported(model: HasMetadata, architecture: str) -> None:
     if family.window is None:
         neutral |= {"rope.freq_base_swa": (), "final_logit_softcapping": (0.0,)}
     for key, values in neutral.items():
-        stated = model.metadata.get(f"{architecture}.{key}")
-        if stated is not None and (stated.type is ValueType.ARRAY or stated.data not in values):
-            said = scalars.value_text(stated)
-            raise InputError(f"{model.path}: cannot run a model whose '{architecture}.{key}' is {said}")
+        value = model.metadata.get(f"{architecture}.{key}")
+        if value is not None and (value.type is ValueType.ARRAY or value.data not in values):
+            text = scalars.value_text(value)
+            raise InputError(f"{model.path}: cannot run a model whose '{architecture}.{key}' is {text}")
     if not scalars.boolean(f"{model.path}: ", model.metadata, f"{architecture}.attention.causal", True):
         raise InputError(f"{model.path}: cannot run a model whose '{architecture}.attention.causal' is false")
     _refuse_unequal_widths(model, architecture)

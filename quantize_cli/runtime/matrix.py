@@ -36,33 +36,34 @@ class Matrix:
     """The weights of `tensor` (rows, columns). What a file does not hold in this order is kept in memory as stored."""
 
     def __init__(self, tensor: Tensor) -> None:
-        self._tensor = tensor
+        self.tensor = tensor
         self._stored: np.ndarray | None = None
-
-    @property
-    def tensor(self) -> Tensor:
-        return self._tensor
 
     @property
     def stored(self) -> np.ndarray:
         """The rows as they are stored, u8 (rows, row bytes)."""
         if self._stored is None:
-            self._stored = _mapped(self.tensor) if self.tensor.stored_at else _read(self.tensor)
-            if self.tensor.stored_at is None:
-                refuse_damaged(self.tensor, self._stored)
+            tensor = self.tensor
+            if tensor.stored_at is None:
+                self._stored = np.ascontiguousarray(tensor.read(0, tensor.row_count)).view(np.uint8)
+                refuse_damaged(tensor, self._stored)
+            else:
+                path, offset = tensor.stored_at
+                nbytes = row_nbytes(tensor.type, tensor.columns)
+                self._stored = np.frombuffer(_file(path), np.uint8, tensor.row_count * nbytes, offset)
+                self._stored = self._stored.reshape(-1, nbytes)
         return self._stored
 
-    def move(self, place: np.ndarray) -> None:
-        """Copy the rows to `place`, as large as they are, and leave them there; InputError unless all are finite."""
+    def move(self, memory: np.ndarray) -> None:
+        """Copy the rows to `memory` u8 (rows, row bytes), and use them there; InputError unless all are finite."""
         step = max(1, _COPIED // self.stored.shape[1])
-        for start in range(0, len(place), step):
+        for start in range(0, len(memory), step):
             part = slice(start, start + step)
-            np.copyto(place[part], self.stored[part])
-            refuse_damaged(self.tensor, place[part], start)
-        self._stored = place
+            np.copyto(memory[part], self.stored[part])
+            refuse_damaged(self.tensor, memory[part], start)
+        self._stored = memory
 
     def record(self, recorder: Recorder, x: np.ndarray) -> np.ndarray:
-        """Append the product with activations (n, columns) f32; gives where it will lie, (n, rows) f32."""
         out = recorder.array(len(x), self.tensor.row_count)
         dot = dots.find(self.tensor.type)
         if dot is None:
@@ -88,17 +89,6 @@ class Matrix:
             out[:, start : start + step] = part
 
 
-def _mapped(tensor: Tensor) -> np.ndarray:
-    assert tensor.stored_at is not None
-    path, offset = tensor.stored_at
-    nbytes = row_nbytes(tensor.type, tensor.columns)
-    return np.frombuffer(_file(path), np.uint8, tensor.row_count * nbytes, offset).reshape(-1, nbytes)
-
-
-def _read(tensor: Tensor) -> np.ndarray:
-    return np.ascontiguousarray(tensor.read(0, tensor.row_count)).view(np.uint8)
-
-
 def _file(path: Path) -> mmap.mmap:
     status = path.stat()
     return _opened(path, status.st_ino, status.st_size, status.st_mtime_ns)
@@ -112,6 +102,6 @@ def _opened(path: Path, *identity: int) -> mmap.mmap:
 
 
 def release(path: Path) -> None:
-    """Give up the memory that mapped pages of a file take; they are read again where they are wanted again."""
+    """Give up the memory that mapped pages of a file take; they are read again when they are used again."""
     if hasattr(mmap, "MADV_DONTNEED"):
         _file(path).madvise(mmap.MADV_DONTNEED)

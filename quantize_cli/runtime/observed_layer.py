@@ -1,6 +1,7 @@
-"""Shows whoever asks what a model's matrices are given to multiply, while it runs."""
+"""A model that shows the activations its matrices multiply, while it runs."""
 
 import re
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
@@ -10,14 +11,14 @@ from quantize_cli.model.tensor import Tensor
 from quantize_cli.runtime.layer import Layer, Linear
 from quantize_cli.runtime.matrix import Product
 from quantize_cli.runtime.recorder import Recorder
-from quantize_cli.runtime.substitution import with_linears
+from quantize_cli.runtime.substitution import tensors, with_linears
 from quantize_cli.runtime.transformer import Transformer
 
 Watch = Callable[[str, int, np.ndarray], None]
 """Called with a tensor's name, the number of the matrix in it (an expert's, else 0) and activations (n, columns) f32.
 
-Matrices that read the same activations are watched once, by the first of them. The activations are lent: what wants to
-keep them copies them.
+Matrices that read the same activations are watched once, by the first of them. The array is used
+again afterwards: copy what is to be kept.
 """
 Chosen = Callable[[str], bool]
 """Of a tensor's name, whether something is done with its matrices."""
@@ -27,16 +28,12 @@ _SHARED = re.compile(r"\.(attn_(?:q|k|v|qkv)|ffn_(?:gate|up))(_[a-z]+)?\.weight$
 
 
 def input_of(name: str) -> str:
-    """A name for what the tensor multiplies: the same for tensors that are given the same."""
+    """A name for the activations a tensor multiplies, which several tensors may share."""
     match = _SHARED.search(name)
     if match is None:
         return name
     kind = "attention" if match[1].startswith("attn") else "feed_forward"
     return f"{name[: match.start()]}.{kind}{match[2] or ''}"
-
-
-def _always(name: str) -> bool:
-    return True
 
 
 @dataclass(frozen=True)
@@ -73,11 +70,10 @@ def observed_transformer(transformer: Transformer, watch: Watch) -> Transformer:
     )
 
 
-def observed_layer(layer: Layer, watch: Watch, shown: Chosen = _always, multiplied: Chosen = _always) -> Layer:
-    """The same layer, whose tensors `shown` are watched, and those not `multiplied` give zeros.
-
-    Whoever only wants to see the inputs of some does not pay for those behind.
-    """
+def observed_layer(
+    layer: Layer, watch: Watch, shown: Chosen = lambda name: True, multiplied: Chosen = lambda name: True
+) -> Layer:
+    """The same layer, whose tensors `shown` are watched, and those not `multiplied` give zeros, which costs no time."""
     inputs: set[tuple[str, int]] = set()
 
     def observe(linear: Linear, number: int) -> Linear:
@@ -95,13 +91,6 @@ def observed_layer(layer: Layer, watch: Watch, shown: Chosen = _always, multipli
 
 def observed_shapes(transformer: Transformer) -> dict[str, tuple[int, int]]:
     """(matrices, columns) of each tensor in the layers whose matrices can be watched, by name."""
-    shapes: dict[str, tuple[int, int]] = {}
-
-    def note(linear: Linear, number: int) -> Linear:
-        tensor = linear.matrix.tensor
-        shapes[tensor.name] = number + 1, tensor.columns
-        return linear
-
-    for layer in transformer.layers:
-        with_linears(layer, note)
-    return shapes
+    all_tensors = [tensor for layer in transformer.layers for tensor in tensors(layer)]
+    counts = Counter(tensor.name for tensor in all_tensors)
+    return {tensor.name: (counts[tensor.name], tensor.columns) for tensor in all_tensors}

@@ -9,7 +9,7 @@ from quantize_cli.errors import InputError
 from quantize_cli.formats.quoted import quoted
 from quantize_cli.model.tensor import Tensor, refuse_not_finite
 from quantize_cli.quants import decode, supported
-from quantize_cli.runtime.hyperparameters import ExpertSettings, HasMetadata, Hyperparameters
+from quantize_cli.runtime.hyperparameters import HasMetadata, Hyperparameters
 from quantize_cli.runtime.layer import FeedForward, Layer, Linear, Norm
 from quantize_cli.runtime.matrix import Matrix
 from quantize_cli.runtime.mixture import Mixture
@@ -113,8 +113,8 @@ def read_layer(parts: Parts, sizes: Hyperparameters, index: int) -> Layer:
         rows = {"attn_q": query, "attn_k": key, "attn_v": key}
         projections = tuple(parts.linear(f"{prefix}.{name}", count, sizes.width) for name, count in rows.items())
 
-    def norm(name: str, wanted: bool, columns: int = sizes.width) -> Norm | None:
-        return parts.norm(f"{prefix}.{name}", columns) if wanted else None
+    def norm(name: str, present: bool, columns: int = sizes.width) -> Norm | None:
+        return parts.norm(f"{prefix}.{name}", columns) if present else None
 
     return Layer(
         attention_norm=parts.norm(f"{prefix}.attn_norm", sizes.width),
@@ -126,50 +126,44 @@ def read_layer(parts: Parts, sizes: Hyperparameters, index: int) -> Layer:
         attention_output=parts.linear(f"{prefix}.attn_output", sizes.width, query),
         attention_post_norm=norm("post_attention_norm", family.post_norms),
         feed_forward_norm=parts.norm(f"{prefix}.ffn_norm", sizes.width),
-        feed_forward=_feed_forward(parts, sizes, prefix) if sizes.mixing is None else _mixture(parts, sizes, prefix),
+        feed_forward=_mixture(parts, sizes, prefix)
+        if sizes.mixing
+        else _feed_forward(parts, sizes, prefix, sizes.feed_forward),
         feed_forward_post_norm=norm("post_ffw_norm", family.post_norms),
         window=sizes.windows[index],
     )
 
 
-def _feed_forward(parts: Parts, sizes: Hyperparameters, prefix: str) -> FeedForward:
-    inner, width, family = sizes.feed_forward, sizes.width, sizes.family
+def _feed_forward(parts: Parts, sizes: Hyperparameters, prefix: str, inner: int, suffix: str = "") -> FeedForward:
+    width, family = sizes.width, sizes.family
     gate: Linear | None = None
     if family.gate_in_up:
         gate, up = parts.linears(f"{prefix}.ffn_up", (inner, inner), width)
     else:
-        gate = parts.linear(f"{prefix}.ffn_gate", inner, width) if family.gated else None
-        up = parts.linear(f"{prefix}.ffn_up", inner, width)
-    return FeedForward(gate, up, parts.linear(f"{prefix}.ffn_down", width, inner), family.gelu)
+        gate = parts.linear(f"{prefix}.ffn_gate{suffix}", inner, width) if family.gated else None
+        up = parts.linear(f"{prefix}.ffn_up{suffix}", inner, width)
+    return FeedForward(gate, up, parts.linear(f"{prefix}.ffn_down{suffix}", width, inner), family.gelu)
 
 
 def _mixture(parts: Parts, sizes: Hyperparameters, prefix: str) -> Mixture:
     assert sizes.mixing is not None
     mixing, width = sizes.mixing, sizes.width
-    inner = mixing.feed_forward
-    gates = parts.matrices(f"{prefix}.ffn_gate_exps.weight", mixing.count, inner, width)
-    ups = parts.matrices(f"{prefix}.ffn_up_exps.weight", mixing.count, inner, width)
-    downs = parts.matrices(f"{prefix}.ffn_down_exps.weight", mixing.count, width, inner)
+    inner, shared, shared_gate = mixing.feed_forward, None, None
+    if mixing.family.shared:
+        shared = _feed_forward(parts, sizes, prefix, mixing.shared_feed_forward, "_shexp")
+        shared_gate = Linear(parts.row(f"{prefix}.ffn_gate_inp_shexp.weight", width), None)
+    stacks = [
+        parts.matrices(f"{prefix}.ffn_{kind}_exps.weight", mixing.count, rows, columns)
+        for kind, rows, columns in (("gate", inner, width), ("up", inner, width), ("down", width, inner))
+    ]
     return Mixture(
         router=parts.linear(f"{prefix}.ffn_gate_inp", mixing.count, width),
         experts=tuple(
-            FeedForward(Linear(gate, None), Linear(up, None), Linear(down, None), gelu=False)
-            for gate, up, down in zip(gates, ups, downs, strict=True)
+            FeedForward(*(Linear(matrix, None) for matrix in matrices), gelu=False)
+            for matrices in zip(*stacks, strict=True)
         ),
         used=mixing.used,
         normalized=mixing.family.normalized,
-        shared=_shared_expert(parts, mixing, prefix, width) if mixing.family.shared else None,
-        shared_gate=Linear(parts.row(f"{prefix}.ffn_gate_inp_shexp.weight", width), None)
-        if mixing.family.shared
-        else None,
-    )
-
-
-def _shared_expert(parts: Parts, mixing: ExpertSettings, prefix: str, width: int) -> FeedForward:
-    inner = mixing.shared_feed_forward
-    return FeedForward(
-        gate=parts.linear(f"{prefix}.ffn_gate_shexp", inner, width),
-        up=parts.linear(f"{prefix}.ffn_up_shexp", inner, width),
-        down=parts.linear(f"{prefix}.ffn_down_shexp", width, inner),
-        gelu=False,
+        shared=shared,
+        shared_gate=shared_gate,
     )

@@ -19,7 +19,7 @@ _STRETCH = 16
 
 
 class Program:
-    """Operations and, between them, functions of Python; recorded once, run as often as wanted."""
+    """Operations and, between them, functions of Python; recorded once, run many times."""
 
     def __init__(self) -> None:
         self._steps: list[np.ndarray | Callable[[], None]] = []
@@ -69,17 +69,17 @@ class Threads:
 
     def __init__(self, count: int) -> None:
         self.count = count
-        places = _places()
-        self._places = places if count == len(places) else []
+        processors = _processors()
+        self._processors = processors if count == len(processors) else []
         self._helpers: _Helpers | None = None
 
     def run(self, table: np.ndarray) -> None:
         """Do the steps of a table, see barrier.py; interrupted, it leaves what operations claim as it was."""
         if self._helpers is None:
-            self._helpers = _Helpers(self.count, self._places[1:])
+            self._helpers = _Helpers(self.count, self._processors[1:])
             weakref.finalize(self, self._helpers.dismiss)
         address, steps = table.ctypes.data, len(table)
-        with self._placed():
+        with self._bound():
             try:
                 self._helpers.offer(address, steps)
                 for start in range(0, steps, _STRETCH):
@@ -90,13 +90,13 @@ class Threads:
                 raise
 
     @contextmanager
-    def _placed(self) -> Iterator[None]:
+    def _bound(self) -> Iterator[None]:
         """Keep this thread where no helper is: of two that give way to each other on one processor Linux moves none."""
-        if not self._places:
+        if not self._processors:
             yield
             return
         before = os.sched_getaffinity(0)
-        os.sched_setaffinity(0, self._places[:1])
+        os.sched_setaffinity(0, self._processors[:1])
         try:
             yield
         finally:
@@ -106,12 +106,12 @@ class Threads:
 class _Helpers:
     """The threads besides the leading one, and the barrier where they wait."""
 
-    def __init__(self, threads: int, places: list[int]) -> None:
+    def __init__(self, threads: int, processors: list[int]) -> None:
         self._threads, self._numbers = threads, barrier.new_barrier()
         self.address = self._numbers.ctypes.data
         self._resting, self._dismissed, self._bell = 0, False, Condition()
         self._members = [
-            Thread(target=self._help, args=(thread, places[thread - 1 : thread]), name="quantize-run", daemon=True)
+            Thread(target=self._help, args=(thread, processors[thread - 1 : thread]), name="quantize-run", daemon=True)
             for thread in range(1, threads)
         ]
         for member in self._members:
@@ -147,9 +147,9 @@ class _Helpers:
             with self._bell:
                 self._bell.notify_all()
 
-    def _help(self, thread: int, places: list[int]) -> None:
-        if places:
-            os.sched_setaffinity(0, places)
+    def _help(self, thread: int, processors: list[int]) -> None:
+        if processors:
+            os.sched_setaffinity(0, processors)
         finished = 0
         while not self._dismissed:
             finished = barrier.join_work(self.address, thread, self._threads, finished)
@@ -160,6 +160,6 @@ class _Helpers:
                 self._resting -= 1
 
 
-def _places() -> list[int]:
+def _processors() -> list[int]:
     """The processors this process may use, where threads can be bound to them."""
     return sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_setaffinity") else []

@@ -87,9 +87,9 @@ class Recorder:
     def array(self, rows: int, columns: int) -> np.ndarray:
         """An array (rows, columns) f32 of any content, lent until the scope ends."""
         free = self._free.setdefault((rows, columns), [])
-        found = free.pop() if free else np.empty((rows, columns), np.float32)
-        self._lent.append(found)
-        return found
+        array = free.pop() if free else np.empty((rows, columns), np.float32)
+        self._lent.append(array)
+        return array
 
     @contextmanager
     def scope(self) -> Iterator[None]:

@@ -1,7 +1,7 @@
 """Where a model's weights lie while it runs: in memory of large pages if there is room for them twice, else mapped.
 
-Read from a mapped file, whose pages are small, weights came at 28 GB/s on two cores; from large pages at 33,
-as each page has to be looked up. The files' own copy in the system's cache is given up when memory is wanted.
+Two cores read weights at 28 GB/s from a mapped file, whose pages are small, and at 33 GB/s from large pages, because
+each page has to be looked up. The system may drop the file's copy in its cache when it needs memory.
 """
 
 from collections.abc import Sequence
@@ -23,16 +23,15 @@ def make_resident(matrices: Sequence[Matrix]) -> None:
         return
     memory, start = np.empty(sum(sizes), np.uint8), 0
     for matrix, size in zip(matrices, sizes, strict=True):
-        place = memory[start : start + matrix.stored.nbytes].reshape(matrix.stored.shape)
-        matrix.move(place)
+        matrix.move(memory[start : start + matrix.stored.nbytes].reshape(matrix.stored.shape))
         start += size
     for path in {matrix.tensor.stored_at[0] for matrix in matrices if matrix.tensor.stored_at}:
         release(path)
 
 
 def _available() -> int:
-    """Bytes of memory that may be used without moving others out; zero where the system does not say."""
+    """Bytes of memory that are free without taking any from other programs; zero where the system does not say."""
     if not _MEMORY.exists():
         return 0
-    stated = dict(line.split(":", 1) for line in _MEMORY.read_text().splitlines())
-    return int(stated.get("MemAvailable", "0 kB").split()[0]) * 1024
+    fields = dict(line.split(":", 1) for line in _MEMORY.read_text().splitlines())
+    return int(fields.get("MemAvailable", "0 kB").split()[0]) * 1024

@@ -1,6 +1,6 @@
 """Rotary position embedding as ggml computes it, with linear, YaRN and LongRoPE scaling."""
 
-from collections.abc import Mapping
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import cached_property
 from math import ceil, floor, log, pi
@@ -66,11 +66,11 @@ class Rotary:
     @cached_property
     def _step(self) -> np.ndarray:
         """What the angle of a pair is multiplied by for that of the next."""
-        found = power(np.array(np.float32(self.base)), float(np.float32(-1 / self.unscaled.size)))
-        return found.astype(np.float32)
+        step = power(np.array(np.float32(self.base)), float(np.float32(-1 / self.unscaled.size)))
+        return step.astype(np.float32)
 
 
-def rotated_columns(model: HasMetadata, hyperparameters: Hyperparameters) -> int:
+def _rotated_columns(model: HasMetadata, hyperparameters: Hyperparameters) -> int:
     """How many columns of a head turn; InputError when they are no pairs, or fewer than the family turns."""
     width = hyperparameters.head_width
     rotated = integer(model, f"{string(model, 'general.architecture')}.rope.dimension_count", width)
@@ -81,15 +81,17 @@ def rotated_columns(model: HasMetadata, hyperparameters: Hyperparameters) -> int
     return rotated
 
 
-def read_rotary(model: HasMetadata, hyperparameters: Hyperparameters, factors: Mapping[str, np.ndarray]) -> Rotary:
+def read_rotary(
+    model: HasMetadata, hyperparameters: Hyperparameters, vector: Callable[[str, int], np.ndarray | None]
+) -> Rotary:
     """The rotation the metadata asks for; InputError when it is one the runtime does not know.
 
-    `factors` are the file's divisors, "freqs" for every context or "short" and "long".
+    `vector` reads a tensor of a number of columns: the divisors for every context, or for short and for long ones.
     """
     prefix = f"{string(model, 'general.architecture')}.rope"
-    pairs = rotated_columns(model, hyperparameters) // 2
+    pairs, family = _rotated_columns(model, hyperparameters) // 2, hyperparameters.family
     kind = string(model, f"{prefix}.scaling.type", "linear")
-    if kind not in ("none", "linear", "yarn") and not (kind == "longrope" and hyperparameters.family.long_divisors):
+    if kind not in ("none", "linear", "yarn") and not (kind == "longrope" and family.long_divisors):
         raise InputError(f"{model.path}: cannot run rotary scaling {quoted(kind)}", hint="known: none, linear, yarn")
     factor = number(model, f"{prefix}.scaling.factor", number(model, f"{prefix}.scale_linear", 0.0))
     if kind == "none" or factor == 0:
@@ -98,13 +100,18 @@ def read_rotary(model: HasMetadata, hyperparameters: Hyperparameters, factors: M
     _check_turning(model, base, factor)
     original = integer(model, f"{prefix}.scaling.original_context_length", hyperparameters.context)
     magnitude = number(model, f"{prefix}.scaling.attn_factor", 1.0, -_LARGEST_FACTOR, _LARGEST_FACTOR)
+    names = {"freqs": "rope_freqs"} if family.rotary_divisors else {}
+    if family.long_divisors:
+        names |= {"short": "rope_factors_short", "long": "rope_factors_long"}
+    present = {key: vector(f"{name}.weight", pairs) for key, name in names.items()}
+    factors = {key: divisors for key, divisors in present.items() if divisors is not None}
     for name, divisors in factors.items():
         if not ((divisors >= _LEAST_FACTOR) & (divisors <= _LARGEST_FACTOR)).all():
             raise InputError(f"{model.path}: angles cannot be divided by all of the {name} factors of rope")
     everywhere = factors.get("freqs", np.ones(pairs, np.float32))
     return Rotary(
         base=base,
-        adjacent_pairs=hyperparameters.family.adjacent_pairs,
+        adjacent_pairs=family.adjacent_pairs,
         divisors=FrequencyFactors(factors.get("short", everywhere), factors.get("long", everywhere), original),
         scale=1 / factor,
         unscaled=_yarn_share(2 * pairs, base, original) if kind == "yarn" else np.zeros(pairs, np.float32),
@@ -113,7 +120,7 @@ def read_rotary(model: HasMetadata, hyperparameters: Hyperparameters, factors: M
 
 
 def read_local_rotary(model: HasMetadata, hyperparameters: Hyperparameters, everywhere: Rotary) -> Rotary:
-    """How windowed layers rotate, given how the others do: perhaps from another base, and then unscaled."""
+    """How windowed layers rotate: as the others, or from another base, and then unscaled."""
     window = hyperparameters.family.window
     if window is None:
         return everywhere

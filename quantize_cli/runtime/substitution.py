@@ -1,4 +1,4 @@
-"""A layer with something else in place of its matrices: who traverses the parts of a layer does it here."""
+"""Layers with other matrices: the one traversal of the parts of a layer."""
 
 from collections.abc import Callable
 from dataclasses import replace
@@ -12,7 +12,7 @@ from quantize_cli.runtime.mixture import Mixture
 from quantize_cli.runtime.recorder import Part
 
 Change = Callable[[Linear, int], Linear]
-"""What to put in place of a matrix, the number of which in its tensor (an expert's, else 0) is given."""
+"""The replacement for a matrix, by its number in its tensor: an expert's, else 0."""
 
 
 def with_linears(layer: Layer, change: Change) -> Layer:
@@ -52,14 +52,14 @@ def tensor_names(layer: Layer) -> tuple[str, ...]:
 
 def tensors(layer: Layer) -> list[Tensor]:
     """What the layer multiplies with, of a tensor of several matrices each by itself."""
-    found: list[Tensor] = []
+    all_tensors: list[Tensor] = []
 
     def note(linear: Linear, number: int) -> Linear:
-        found.append(linear.matrix.tensor)
+        all_tensors.append(linear.matrix.tensor)
         return linear
 
     with_linears(layer, note)
-    return found
+    return all_tensors
 
 
 def with_weights(layer: Layer, name: str, weights: np.ndarray) -> Layer:

@@ -21,8 +21,8 @@ from quantize_cli.runtime.parts import Parts, read_layer
 from quantize_cli.runtime.program import Threads
 from quantize_cli.runtime.recorder import FEW, Recorder, Recordings
 from quantize_cli.runtime.residence import make_resident
-from quantize_cli.runtime.rotary import Rotary, read_local_rotary, read_rotary, rotated_columns
-from quantize_cli.runtime.rotary_tables import RotaryTable, fill_tables, new_table
+from quantize_cli.runtime.rotary import Rotary, read_local_rotary, read_rotary
+from quantize_cli.runtime.rotary_tables import RotaryTable, fill_tables
 from quantize_cli.runtime.substitution import tensors
 
 _PATIENCE_SECONDS = 1.0
@@ -42,10 +42,6 @@ class Recording:
     """Hidden states of all positions, or logits of the last."""
 
 
-def _passes_by_count() -> Recordings[tuple[int, bool], Recording]:
-    return Recordings(kept=lambda key: key[0] == 1)
-
-
 @dataclass(frozen=True)
 class Transformer:
     """A decoder ready to run. What was processed before is in a `Cache`; what is kept here only saves recording."""
@@ -63,8 +59,10 @@ class Transformer:
     threads: Threads
     path: Path
     """Of the model, for messages."""
-    _passes: Recordings[tuple[int, bool], Recording] = field(default_factory=_passes_by_count, init=False)
-    """By the number of positions, and whether only the last one's logits are wanted."""
+    _passes: Recordings[tuple[int, bool], Recording] = field(
+        default_factory=lambda: Recordings(kept=lambda key: key[0] == 1), init=False
+    )
+    """By the number of positions, and whether the result is the last one's logits."""
     _projections: Recordings[int, tuple[Recorder, np.ndarray, np.ndarray]] = field(
         default_factory=Recordings, init=False
     )
@@ -104,9 +102,9 @@ class Transformer:
         recorded = self._passes.get(
             (count, predict), lambda key: self._record(cache, *key), fits=lambda recorded: recorded.cache is cache
         )
-        places = np.arange(cache.length, cache.length + count)
-        recorded.stream[:] = self.embed(batch, places)
-        fill_tables(recorded.turns, places, cache.capacity)
+        positions = np.arange(cache.length, cache.length + count)
+        recorded.stream[:] = self.embed(batch, positions)
+        fill_tables(recorded.turns, positions, cache.capacity)
         recorded.recorder.run()
         if not np.isfinite(recorded.result).all():
             self._refuse_not_finite(batch, cache)
@@ -128,12 +126,12 @@ class Transformer:
     def _refuse_not_finite(self, batch: np.ndarray, cache: Cache) -> NoReturn:
         """Say why what came of tokens (sequences, n) is not finite: a weight, or else the layer that overflows."""
         self._refuse_weights()
-        places = np.arange(cache.length, cache.length + batch.shape[1])
-        stream = self.embed(batch, places)
+        positions = np.arange(cache.length, cache.length + batch.shape[1])
+        stream = self.embed(batch, positions)
         for index, layer in enumerate(self.layers):
             recording = self.new_recording(cache, batch.shape[1])
             recording.stream[:] = stream
-            fill_tables(recording.turns, places, cache.capacity)
+            fill_tables(recording.turns, positions, cache.capacity)
             self.record_layer(recording, layer, index)
             recording.recorder.run()
             stream = recording.stream
@@ -147,7 +145,7 @@ class Transformer:
         refuse_any_damaged(tensor for layer in self.layers for tensor in tensors(layer))
 
     def prepare(self, note: Callable[[str], None]) -> None:
-        """Have all machine code ready, from the cache or made now; `note` is told if that takes long."""
+        """Have all machine code ready, from the cache or made now; `note` is called if that takes long."""
         compiling = Timer(_PATIENCE_SECONDS, lambda: note(kernel_cache.compiling()))
         compiling.start()
         try:
@@ -164,14 +162,14 @@ class Transformer:
         self._spares[0].rewind(0)
         return self._spares[0]
 
-    def embed(self, batch: np.ndarray, places: np.ndarray) -> np.ndarray:
-        """What the first layer is given for tokens (sequences, n) at `places` (n,): (sequences * n, width)."""
+    def embed(self, batch: np.ndarray, positions: np.ndarray) -> np.ndarray:
+        """What the first layer is given for tokens (sequences, n) at `positions` (n,): (sequences * n, width)."""
         stream = self.embedding.rows(batch.ravel())
         with np.errstate(over="ignore", invalid="ignore"):  # what is not finite is refused where logits are used
             if self.hyperparameters.family.scaled_embedding:
                 stream = stream * np.float32(np.sqrt(self.hyperparameters.width))
             if self.positions is not None:
-                stream = stream + np.tile(self.positions.rows(places), (len(batch), 1))
+                stream = stream + np.tile(self.positions.rows(positions), (len(batch), 1))
         return stream
 
     def _recorded_projection(self, count: int) -> tuple[Recorder, np.ndarray, np.ndarray]:
@@ -190,8 +188,8 @@ class Transformer:
         stream = np.empty((cache.sequences * count, self.hyperparameters.width), np.float32)
         turns: tuple[RotaryTable, ...] = ()
         if self.rotary is not None and self.local_rotary is not None:
-            everywhere = new_table(self.rotary, count)
-            local = everywhere if self.local_rotary is self.rotary else new_table(self.local_rotary, count)
+            everywhere = RotaryTable(self.rotary, count)
+            local = everywhere if self.local_rotary is self.rotary else RotaryTable(self.local_rotary, count)
             turns = everywhere, local
         return Recording(cache, Recorder(self.threads), stream, turns, stream)
 
@@ -204,16 +202,16 @@ class Transformer:
         recording.result = self._record_projection(recording.recorder, hidden) if predict else hidden
         return recording
 
-    def record_layer(self, recording: Recording, layer: Layer, place: int = 0) -> None:
-        """Record what a layer adds to the stream; `place` is its place in the cache."""
-        self.record_attention(recording, layer, place)
+    def record_layer(self, recording: Recording, layer: Layer, index: int = 0) -> None:
+        """Record what a layer adds to the stream; `index` is its layer in the cache."""
+        self.record_attention(recording, layer, index)
         self.record_feed_forward(recording, layer)
 
-    def record_attention(self, recording: Recording, layer: Layer, place: int = 0) -> None:
+    def record_attention(self, recording: Recording, layer: Layer, index: int = 0) -> None:
         """Record the first half of a layer."""
         recorder, stream = recording.recorder, recording.stream
         with recorder.scope():
-            mixed = self._record_attention(recording, layer, place, layer.attention_norm.record(recorder, stream))
+            mixed = self._record_attention(recording, layer, index, layer.attention_norm.record(recorder, stream))
             post = layer.attention_post_norm
             recorder.add(elementwise.add, y=stream, x=mixed if post is None else post.record(recorder, mixed))
 
@@ -225,7 +223,7 @@ class Transformer:
             post = layer.feed_forward_post_norm
             recorder.add(elementwise.add, y=stream, x=formed if post is None else post.record(recorder, formed))
 
-    def _record_attention(self, recording: Recording, layer: Layer, place: int, x: np.ndarray) -> np.ndarray:
+    def _record_attention(self, recording: Recording, layer: Layer, index: int, x: np.ndarray) -> np.ndarray:
         """Record what attention makes of normed activations (sequences * n, width), which is as large."""
         sizes, recorder, cache = self.hyperparameters, recording.recorder, recording.cache
         width = sizes.head_width
@@ -238,7 +236,7 @@ class Transformer:
             turned = rotate.rotate_adjacent if turn.rotary.adjacent_pairs else rotate.rotate_halves
             recorder.add(turned, vectors=queries, cosines=turn.cosines, sines=turn.sines, width=width)
             recorder.add(turned, vectors=keys, cosines=turn.cosines, sines=turn.sines, width=width, beside=True)
-        all_keys, all_values = cache.keys[place], cache.values[place]
+        all_keys, all_values = cache.keys[index], cache.values[index]
         recorder.add(keep.keep, keys=keys, values=values, all_keys=all_keys, all_values=all_values, stored=cache.cell)
         out = recorder.array(*queries.shape)
         scratch = recorder.array(recorder.threads.count, attend.scratch_columns(cache.keys.shape[2], width))
@@ -263,8 +261,8 @@ class Transformer:
 def from_model(model: HasMetadata, threads: int | None = None, resident: bool = True) -> Transformer:
     """A transformer from a model's metadata and tensors; InputError naming what is missing, extra or misshapen.
 
-    It computes on `threads` threads, all the process may have unless told. Weights are copied to faster memory where
-    there is room, unless they are not to be `resident`.
+    It computes on `threads` threads, by default all the process may use. Weights are copied to faster memory where
+    there is room, if they are to be `resident`.
     """
     sizes = read_hyperparameters(model)
     parts = Parts(model, sizes)
@@ -272,7 +270,7 @@ def from_model(model: HasMetadata, threads: int | None = None, resident: bool = 
     vocabulary = embedding.tensor.row_count
     layers = tuple(read_layer(parts, sizes, index) for index in range(sizes.layers))
     # Only now are there tensors that bear out how wide a head is, and room is made for that.
-    rotary = _rotary(model, sizes, parts) if sizes.family.rotates else None
+    rotary = read_rotary(model, sizes, parts.vector) if sizes.family.rotates else None
     transformer = Transformer(
         hyperparameters=sizes,
         embedding=embedding,
@@ -290,13 +288,3 @@ def from_model(model: HasMetadata, threads: int | None = None, resident: bool = 
         multiplied = [m for m in parts.matrices_made if m is not embedding or transformer.output.matrix is m]
         make_resident(multiplied)
     return transformer
-
-
-def _rotary(model: HasMetadata, sizes: Hyperparameters, parts: Parts) -> Rotary:
-    """The rotation, with the divisors that the family's files may hold."""
-    pairs = rotated_columns(model, sizes) // 2
-    names = {"freqs": "rope_freqs"} if sizes.family.rotary_divisors else {}
-    if sizes.family.long_divisors:
-        names |= {"short": "rope_factors_short", "long": "rope_factors_long"}
-    found = {key: parts.vector(f"{name}.weight", pairs) for key, name in names.items()}
-    return read_rotary(model, sizes, {key: divisors for key, divisors in found.items() if divisors is not None})

@@ -9,7 +9,8 @@ from quantize_cli.calibration import awq
 from quantize_cli.calibration.folding import errors
 from quantize_cli.calibration.folding.errors import Rounding
 from quantize_cli.calibration.folding.folding import Folding, ScaleMapping, mappings
-from quantize_cli.calibration.statistics.observer import Observer, SecondMoments, read_by_layers
+from quantize_cli.calibration.statistics.moments import Moments
+from quantize_cli.calibration.statistics.observer import ObservedLayers, Observer
 from quantize_cli.formats.ggml import GgmlType
 from quantize_cli.model.source import Model, open_model
 from quantize_cli.quants import decode, encode
@@ -26,24 +27,23 @@ def types(model: Model, type_: GgmlType) -> dict[str, GgmlType]:
     return {tensor.name: type_ for tensor in model.tensors if len(tensor.shape) > 1 and "_inp" not in tensor.name}
 
 
-def rounding(model: Model, type_: GgmlType, weighted: bool = True) -> Rounding:
-    return Rounding(Folding(model), types(model, type_), weighted, 2)
+def rounding(model: Model, type_: GgmlType) -> Rounding:
+    return Rounding(Folding(model), types(model, type_), 2)
 
 
 def chosen(model: Model, of: Rounding) -> list[tuple[ScaleMapping, np.ndarray]]:
-    calibration = read_by_layers(model, CHUNKS)
+    calibration = ObservedLayers(from_model(model), CHUNKS)
     return [found for layer in mappings(model) for found in awq.search(layer, calibration, of)]
 
 
 @pytest.mark.parametrize("type_", [GgmlType.Q4_0, GgmlType.IQ4_NL, GgmlType.Q8_0])
-@pytest.mark.parametrize("weighted", [True, False])
-def test_no_mapping_errs_more_than_unscaled(type_: GgmlType, weighted: bool, tmp_path: Path) -> None:
+def test_no_mapping_errs_more_than_unscaled(type_: GgmlType, tmp_path: Path) -> None:
     model = outlying(tmp_path, Decoder("llama", experts=3))
-    of = rounding(model, type_, weighted)
-    scales, calibration, gains = chosen(model, of), read_by_layers(model, CHUNKS), []
+    of = rounding(model, type_)
+    scales, calibration, gains = chosen(model, of), ObservedLayers(from_model(model), CHUNKS), []
     for layer in mappings(model):
         observer = Observer()
-        seen = observer.collect(SecondMoments)
+        seen = observer.collect(Moments)
         calibration.observe(observer)
         for mapping in layer:
             best = next(best for found, best in scales if found == mapping)
@@ -53,18 +53,17 @@ def test_no_mapping_errs_more_than_unscaled(type_: GgmlType, weighted: bool, tmp
     assert min(gains) < 0.95
 
 
-@pytest.mark.parametrize("weighted", [True, False])
-def test_errors_are_those_of_the_outputs(weighted: bool, tmp_path: Path) -> None:
+def test_errors_are_those_of_the_outputs(tmp_path: Path) -> None:
     model = open_model(small(tmp_path))
     mapping = mappings(model)[0][0]
     x = np.random.default_rng(0).normal(0, np.linspace(0.1, 3, 64), (200, 64)).astype(np.float32)
-    seen = {mapping.input: SecondMoments(64)}
+    seen = {mapping.input: Moments(64)}
     seen[mapping.input].add(x)
     scales = np.random.default_rng(1).uniform(0.5, 2, (3, 64)).astype(np.float32)
-    found = rounding(model, GgmlType.Q4_0, weighted).errors(mapping, scales, seen)
+    found = rounding(model, GgmlType.Q4_0).errors(mapping, scales, seen)
     expected = np.zeros(3)
     for index, columns in enumerate(scales):
-        importance = (np.square(x / columns).mean(axis=0)).astype(np.float32) if weighted else None
+        importance = (np.square(x / columns).mean(axis=0)).astype(np.float32)
         for name in "qkv":
             tensor = next(t for t in model.tensors if t.name == f"blk.0.attn_{name}.weight")
             matrix = tensor.read(0, tensor.row_count)

@@ -30,17 +30,17 @@ def off(weights: np.ndarray, inputs: np.ndarray, wanted: np.ndarray, given: np.n
 
 def test_inputs_that_are_the_same_leave_weights_as_they_are() -> None:
     x = naive.tokens(TOKENS, COLUMNS)
-    assert np.array_equal(WEIGHTS, of(x, x.copy()).wanted(WEIGHTS))
+    assert np.array_equal(WEIGHTS, of(x, x.copy()).corrected(WEIGHTS))
 
 
 def test_without_a_float_model_weights_are_as_they_are() -> None:
-    assert np.array_equal(WEIGHTS, of(naive.tokens(TOKENS, COLUMNS), None).wanted(WEIGHTS))
+    assert np.array_equal(WEIGHTS, of(naive.tokens(TOKENS, COLUMNS), None).corrected(WEIGHTS))
 
 
 def test_a_distortion_is_undone() -> None:
     f = naive.tokens(TOKENS, COLUMNS)
     x = distorted(f)
-    wanted = of(x, f).wanted(WEIGHTS)
+    wanted = of(x, f).corrected(WEIGHTS)
     assert off(WEIGHTS, f, wanted, x) < 0.25 * off(WEIGHTS, f, WEIGHTS, x)  # not zero, as it is drawn to the weights
 
 
@@ -48,7 +48,7 @@ def test_what_a_stream_is_off_is_made_up_for() -> None:
     x = naive.tokens(TOKENS, COLUMNS)
     other = np.random.default_rng(4).normal(size=(ROWS, COLUMNS)).astype(np.float32)
     ahead, behind = np.zeros((TOKENS, ROWS), np.float32), 0.01 * x @ other.T
-    wanted = of(x, x, ahead - behind).wanted(WEIGHTS)
+    wanted = of(x, x, ahead - behind).corrected(WEIGHTS)
     before = np.linalg.norm(ahead - behind)
     after = np.linalg.norm(ahead + x @ WEIGHTS.T - behind - x @ wanted.T)
     assert 0.5 < after / before < 0.6  # half of it is paid, a little less where inputs hardly vary
@@ -58,8 +58,8 @@ def test_rows_that_are_rounded_later_make_up_for_their_own() -> None:
     random = np.random.default_rng(5)
     x, streams = naive.tokens(TOKENS, COLUMNS), random.normal(size=(2, TOKENS, ROWS)).astype(np.float32)
     inputs = of(x, distorted(x), streams[1] - streams[0])
-    apart = [inputs.wanted(WEIGHTS[:4], 0), inputs.wanted(WEIGHTS[4:], 4)]
-    assert np.allclose(np.concatenate(apart), inputs.wanted(WEIGHTS), atol=1e-6)  # float32 products of other shapes
+    apart = [inputs.corrected(WEIGHTS[:4], 0), inputs.corrected(WEIGHTS[4:], 4)]
+    assert np.allclose(np.concatenate(apart), inputs.corrected(WEIGHTS), atol=1e-6)  # float32 products of other shapes
 
 
 @pytest.mark.parametrize("scale", [1e-3, 1.0, 1e3])
@@ -68,7 +68,7 @@ def test_the_size_of_inputs_does_not_matter(scale: float) -> None:
     x = distorted(f)
     found, expected = of(x, f), of(x / np.float32(scale), f / np.float32(scale))
     assert np.isclose(found.moments.diagonal().mean(), 1)
-    assert np.allclose(found.wanted(WEIGHTS), expected.wanted(WEIGHTS), atol=1e-5)
+    assert np.allclose(found.corrected(WEIGHTS), expected.corrected(WEIGHTS), atol=1e-5)
 
 
 @pytest.mark.parametrize("tokens", [0, 1])
@@ -78,4 +78,4 @@ def test_few_tokens_do_not_keep_moments_from_being_factored(tokens: int) -> None
     assert np.isfinite(inputs.factors[0]).all()
     assert (inputs.factors[1] > 0).all()
     assert (inputs.diagonal > 0).all()
-    assert np.isfinite(inputs.wanted(WEIGHTS)).all()
+    assert np.isfinite(inputs.corrected(WEIGHTS)).all()

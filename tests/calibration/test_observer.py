@@ -5,18 +5,17 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from quantize_cli.calibration.statistics.moments import Moments
 from quantize_cli.calibration.statistics.observer import (
     Input,
     Largest,
     Latest,
     Magnitudes,
-    NarrowSecondMoments,
+    NarrowMoments,
     ObservedLayers,
     Observer,
     Sample,
-    SecondMoments,
     Squares,
-    read_by_layers,
 )
 from quantize_cli.errors import InputError
 from quantize_cli.model.source import open_model
@@ -36,7 +35,7 @@ def test_every_statistic_registered_is_of_all_that_was_shown() -> None:
     x = np.random.default_rng(0).normal(size=(50, 6)).astype(np.float32)
     observer = Observer()
     totals, largest, squares = (observer.collect(make) for make in (Magnitudes, Largest, Squares))
-    second, narrow = observer.collect(SecondMoments), observer.collect(NarrowSecondMoments)
+    second, narrow = observer.collect(Moments), observer.collect(NarrowMoments)
     samples, latest = observer.collect(lambda columns: Sample(4)), observer.collect(Latest)
     for part in np.split(x, [10, 10, 35]):
         observer("a.weight", 0, part)
@@ -46,7 +45,7 @@ def test_every_statistic_registered_is_of_all_that_was_shown() -> None:
     assert np.allclose(squares[key].total, np.square(x).sum(axis=0))
     assert (squares[key].count, second[key].count) == (50, 50)
     for moments in (second[key], narrow[key]):
-        assert np.allclose(moments.total, x.T.astype(float) @ x, rtol=1e-4, atol=1e-5)
+        assert np.allclose(moments.second, x.T.astype(float) @ x, rtol=1e-4, atol=1e-5)
     assert [len(part) for part in samples[key].parts] == [4, 4, 4]
     assert np.array_equal(x[35:], latest[key].x)
 
@@ -62,13 +61,13 @@ def test_an_input_can_be_left_out_or_counted_with_another() -> None:
 
 
 def test_matrices_that_read_the_same_are_observed_once(tmp_path: Path) -> None:
-    found = magnitudes(read_by_layers(open_model(small(tmp_path)), tokens(40).reshape(2, 20)))
+    found = magnitudes(ObservedLayers(from_model(open_model(small(tmp_path))), tokens(40).reshape(2, 20)))
     names = ("attention", "attn_output.weight", "feed_forward", "ffn_down.weight")
     assert set(found) == {(f"blk.0.{name}", 0) for name in names}
 
 
 def test_a_text_that_stays_is_seen_again(tmp_path: Path) -> None:
-    text = read_by_layers(open_model(small(tmp_path)), tokens(40).reshape(2, 20))
+    text = ObservedLayers(from_model(open_model(small(tmp_path))), tokens(40).reshape(2, 20))
     first, again, second = magnitudes(text, stay=True), magnitudes(text), magnitudes(text)
     assert first.keys() == again.keys()
     assert all(np.array_equal(first[key].total, again[key].total) for key in first)
@@ -76,7 +75,10 @@ def test_a_text_that_stays_is_seen_again(tmp_path: Path) -> None:
 
 
 def test_experts_share_the_tokens_of_their_router(tmp_path: Path) -> None:
-    text, observer = read_by_layers(open_model(small(tmp_path, experts=4)), tokens(40).reshape(2, 20)), Observer()
+    text, observer = (
+        ObservedLayers(from_model(open_model(small(tmp_path, experts=4))), tokens(40).reshape(2, 20)),
+        Observer(),
+    )
     found = observer.collect(Squares)
     text.observe(observer)
     counts = [each.count for (name, _), each in found.items() if name == "blk.0.feed_forward_exps"]
@@ -86,7 +88,7 @@ def test_experts_share_the_tokens_of_their_router(tmp_path: Path) -> None:
 def test_a_layer_is_given_what_the_one_before_makes(tmp_path: Path) -> None:
     """More tokens than run at once, so that the last part has fewer sequences."""
     model, chunks = open_model(small(tmp_path)), tokens(4900).reshape(49, 100)
-    text, given = read_by_layers(model, chunks), dict[str, np.ndarray]()
+    text, given = ObservedLayers(from_model(model), chunks), dict[str, np.ndarray]()
     observed_transformer(from_model(model), lambda name, number, x: given.__setitem__(name, x.copy())).hidden(chunks)
     for layer in range(2):
         total = magnitudes(text)[f"blk.{layer}.feed_forward", 0].total
@@ -99,4 +101,4 @@ def test_a_layer_is_given_what_the_one_before_makes(tmp_path: Path) -> None:
 )
 def test_tokens_that_cannot_be_run_are_refused(chunks: np.ndarray, message: str, tmp_path: Path) -> None:
     with pytest.raises(InputError, match=message):
-        read_by_layers(open_model(small(tmp_path)), chunks)
+        ObservedLayers(from_model(open_model(small(tmp_path))), chunks)

@@ -68,10 +68,6 @@ class ScaleMapping:
     head_width: int = 1
 
     @property
-    def follows_norm(self) -> bool:
-        return self.producers[0].name.endswith("_norm.weight")
-
-    @property
     def columns(self) -> int:
         """Of each reader."""
         return self.channels * self.shared
@@ -83,13 +79,13 @@ class ScaleMapping:
 
     def largest(self, columns: np.ndarray) -> np.ndarray:
         """One value per column (columns,) -> the largest of each channel's (channels,)."""
-        found: np.ndarray = columns.reshape(-1, self.shared, self.head_width).max(axis=1).ravel()
-        return found
+        largest: np.ndarray = columns.reshape(-1, self.shared, self.head_width).max(axis=1).ravel()
+        return largest
 
     def mean(self, columns: np.ndarray) -> np.ndarray:
         """One value per column (columns,) -> the mean of each channel's (channels,)."""
-        found: np.ndarray = columns.reshape(-1, self.shared, self.head_width).mean(axis=1).ravel()
-        return found
+        means: np.ndarray = columns.reshape(-1, self.shared, self.head_width).mean(axis=1).ravel()
+        return means
 
 
 def mappings(model: Model) -> tuple[tuple[ScaleMapping, ...], ...]:
@@ -178,14 +174,14 @@ def live_channels(magnitudes: np.ndarray) -> np.ndarray:
     return np.maximum(magnitudes.astype(np.float64), _DEAD * (magnitudes.max() or 1))
 
 
-def bounded_scales(wanted: np.ndarray) -> np.ndarray:
+def bounded_scales(factors: np.ndarray) -> np.ndarray:
     """Positive numbers (..., channels) -> scales f32, in proportion, that can be folded.
 
     Their geometric mean is one before they are kept between 1 / LARGEST and LARGEST. They are no powers of two, which
     would change no bit of what a float model computes: those are too far apart, so that AWQ's search found next to
     nothing that helped.
     """
-    logarithms = logarithm(wanted)
+    logarithms = logarithm(factors)
     logarithms -= logarithms.mean(axis=-1, keepdims=True)
     limit = logarithm(np.array(LARGEST))
     scales: np.ndarray = exponential(np.clip(logarithms, -limit, limit)).astype(np.float32)

@@ -1,6 +1,6 @@
 """Coordinate descent: codes, scales and minima changed one at a time while that lessens the error.
 
-The error of a row is E H E^T, E being what is wanted less what stands for it, H the second moment of the inputs. Where
+The error of a row is E H E^T, E being the weights less what stands for them, H the second moment of the inputs. Where
 what stands there grows by v, it falls by 2 v G - v H v^T, with G = E H. Each step takes the multiple of one direction
 that lessens it most, of those the type can express: so the error never grows.
 

@@ -36,27 +36,27 @@ def nearest_level(value, levels, is_even):
     if is_even:
         bounded = min(max(value, -_FAR), _FAR)
         return min(max(int(np.rint(bounded - levels[0])), 0), top)
-    found = 0
+    nearest = 0
     for i in range(top):
-        found += value > (levels[i] + levels[i + 1]) * f32(0.5)
-    return found
+        nearest += value > (levels[i] + levels[i + 1]) * f32(0.5)
+    return nearest
 
 
 @kernel
-def round_with_feedback(wanted, target, carry, step, offset, group, levels, is_even, level, error):
+def round_with_feedback(weights, target, carry, step, offset, group, levels, is_even, level, error):
     """Round neighbouring columns from left to right, each row on its own.
 
-    wanted (rows, n) f32; target (rows, n) f32, the same and what columns elsewhere carry here, is overwritten; carry
+    weights (rows, n) f32; target (rows, n) f32, the same and what columns elsewhere carry here, is overwritten; carry
     (n, n) f32, the part of R between these columns; step and offset (rows, n / group) f32 -> level (rows, n) u8 and
-    error (rows, n) f32, wanted less what it was rounded to.
+    error (rows, n) f32, weights less what they were rounded to.
     """
-    columns = wanted.shape[1]
-    for row in range(wanted.shape[0]):
+    columns = weights.shape[1]
+    for row in range(weights.shape[0]):
         for column in range(columns):
             d, m = step[row, column // group], offset[row, column // group]
             chosen = nearest_level((target[row, column] - m) / d if d != f32(0) else f32(0), levels, is_even)
             level[row, column] = chosen
-            left = wanted[row, column] - (d * levels[chosen] + m)
+            left = weights[row, column] - (d * levels[chosen] + m)
             error[row, column] = left
             for i in range(column // 16 * 16, columns, 16):  # what changes of columns already rounded is not read
                 store(target, row, i, load(target, row, i) + load(carry, column, i) * splat(left))

@@ -6,8 +6,8 @@ All of a row's groups lie side by side: `group` weights share a step and an offs
 scale and the minimum.
 """
 
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import TypeVar
 
 import numpy as np
 
@@ -18,20 +18,43 @@ from quantize_cli.formats.ggml import BLOCK_SHAPE, GgmlType
 from quantize_cli.quants import Grid
 
 _NO_CODES = (1, 1)
+_Codes = TypeVar("_Codes", bound="ScaledCodes")
 
 
 @dataclass(frozen=True)
-class Codes:
-    """What was decided for (rows, columns) of weights; arrays that may be changed in place."""
+class ScaledCodes:
+    """Codes of (rows, columns) of weights with scales of their own; arrays that may be changed in place."""
 
     type: GgmlType
     scale: np.ndarray
     """(rows, blocks) f32, each an IEEE half."""
-    minimum: np.ndarray
-    """The same; zeros where the type has none."""
     scale_code: np.ndarray
     """(rows, groups) i16; ones where the type has none."""
+
+    def of_groups(self, values: np.ndarray) -> np.ndarray:
+        """Values of blocks (rows, blocks) for each of their groups, (rows, groups)."""
+        repeated: np.ndarray = np.repeat(values, self.scale_code.shape[1] // values.shape[1], axis=1)
+        return repeated
+
+    def columns(self: _Codes, window: slice) -> _Codes:
+        """Copies of some columns, which are whole blocks."""
+        columns = self.scale.shape[1] * BLOCK_SHAPE[self.type].weights
+        parts = {}
+        for name, values in vars(self).items():
+            if isinstance(values, np.ndarray):
+                each = columns // values.shape[1]
+                parts[name] = values[:, window.start // each : window.stop // each].copy()
+        return replace(self, **parts)
+
+
+@dataclass(frozen=True)
+class Codes(ScaledCodes):
+    """Codes of weights one by one."""
+
+    minimum: np.ndarray
+    """(rows, blocks) f32, each an IEEE half; zeros where the type has none."""
     minimum_code: np.ndarray
+    """(rows, groups) i16; ones where the type has none."""
     level: np.ndarray
     """(rows, columns) u8: the number of the level."""
 
@@ -51,27 +74,17 @@ class Codes:
         offset: np.ndarray = np.float32(self.grid.sign) * self.of_groups(self.minimum) * self.minimum_code
         return offset
 
-    def of_groups(self, values: np.ndarray) -> np.ndarray:
-        """Values of blocks (rows, blocks) for each of their groups, (rows, groups)."""
-        repeated: np.ndarray = np.repeat(values, self.scale_code.shape[1] // values.shape[1], axis=1)
-        return repeated
-
     def weights(self) -> np.ndarray:
         """(rows, columns) f32, what a decoder makes of them up to rounding."""
         groups = self.grid.levels[self.level].reshape(*self.scale_code.shape, self.grid.group)
-        found: np.ndarray = (groups * self.step[..., None] + self.offset[..., None]).reshape(self.level.shape)
-        return found
+        weights: np.ndarray = (groups * self.step[..., None] + self.offset[..., None]).reshape(self.level.shape)
+        return weights
 
-    def columns(self, window: slice) -> "Codes":
-        """Of some columns, which are whole blocks; copies."""
-        arrays = (self.scale, self.minimum, self.scale_code, self.minimum_code, self.level)
-        return Codes(self.type, *columns_of(arrays, self.level.shape[1], window))
-
-    def carry(self, wanted: np.ndarray, target: np.ndarray, carry: np.ndarray, conditional: np.ndarray) -> np.ndarray:
+    def carry(self, weights: np.ndarray, target: np.ndarray, carry: np.ndarray, conditional: np.ndarray) -> np.ndarray:
         """Choose levels from left to right, as feedback.py says, scales staying: the error (rows, columns) f32."""
         grid, error = self.grid, np.empty_like(target)
         round_with_feedback(
-            wanted, target, carry, self.step, self.offset, grid.group, grid.levels, grid.is_even, self.level, error
+            weights, target, carry, self.step, self.offset, grid.group, grid.levels, grid.is_even, self.level, error
         )
         return error
 
@@ -99,13 +112,6 @@ class Codes:
         for name in codes.dtype.names or ():
             codes[name] = fields[name]
         return quant.pack(codes).view(np.uint8).reshape(rows, -1)
-
-
-def columns_of(arrays: Iterable[np.ndarray], columns: int, window: slice) -> Iterator[np.ndarray]:
-    """Copies of what arrays say of a window, each array having a column for every so many of `columns` weights."""
-    for values in arrays:
-        each = columns // values.shape[1]
-        yield values[:, window.start // each : window.stop // each].copy()
 
 
 def reference_codes(type_: GgmlType, weights: np.ndarray, importance: np.ndarray | None) -> Codes:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from quantize_cli import quants
-from quantize_cli.calibration.rounding.level_codes import columns_of
+from quantize_cli.calibration.rounding.level_codes import ScaledCodes
 from quantize_cli.calibration.rounding.vectors import UNIT, descend_runs, round_runs_with_feedback
 from quantize_cli.formats.ggml import GgmlType
 from quantize_cli.jit.matrices import inverses, inverses_of_triangles, weighted_grams
@@ -18,14 +18,9 @@ f32 = np.float32
 
 
 @dataclass(frozen=True)
-class RunCodes:
-    """What was decided for (rows, columns) of weights; arrays that may be changed in place."""
+class RunCodes(ScaledCodes):
+    """Codes of several neighbouring weights at once."""
 
-    type: GgmlType
-    scale: np.ndarray
-    """(rows, blocks) f32, each an IEEE half."""
-    scale_code: np.ndarray
-    """(rows, groups) i16."""
     point: np.ndarray
     """(rows, runs) i16: the number of the lattice's point."""
     sign: np.ndarray
@@ -40,27 +35,21 @@ class RunCodes:
     @property
     def step(self) -> np.ndarray:
         """(rows, groups) f32."""
-        scales = np.repeat(self.scale, self.scale_code.shape[1] // self.scale.shape[1], axis=1)
-        step: np.ndarray = scales * (2 * self.scale_code + 1).astype(np.float32)
+        step: np.ndarray = self.of_groups(self.scale) * (2 * self.scale_code + 1).astype(np.float32)
         return step
 
     def weights(self) -> np.ndarray:
         """(rows, columns) f32, what a decoder makes of them up to rounding."""
-        found: np.ndarray = np.repeat(self.step, self.lattice.group, axis=1) * self.value
-        return found
+        weights: np.ndarray = np.repeat(self.step, self.lattice.group, axis=1) * self.value
+        return weights
 
-    def columns(self, window: slice) -> "RunCodes":
-        """Of some columns, which are whole blocks; copies."""
-        arrays = (self.scale, self.scale_code, self.point, self.sign, self.value)
-        return RunCodes(self.type, *columns_of(arrays, self.value.shape[1], window))
-
-    def carry(self, wanted: np.ndarray, target: np.ndarray, carry: np.ndarray, conditional: np.ndarray) -> np.ndarray:
+    def carry(self, weights: np.ndarray, target: np.ndarray, carry: np.ndarray, conditional: np.ndarray) -> np.ndarray:
         """Choose points from left to right, as feedback.py says, scales staying: the error (rows, columns) f32."""
         inner = _diagonal_blocks(carry).astype(np.float64)
         metrics = weighted_grams(inner, conditional.reshape(-1, UNIT))
         error = np.empty_like(target)
         round_runs_with_feedback(
-            *self._rules, wanted, target, carry, metrics.astype(np.float32),
+            *self._rules, weights, target, carry, metrics.astype(np.float32),
             inverses_of_triangles(inner).astype(np.float32), self.step, self.point, self.sign, self.value, error,
         )  # fmt: skip
         return error
@@ -135,5 +124,5 @@ def has_lattice(type_: GgmlType) -> bool:
 def _diagonal_blocks(matrix: np.ndarray) -> np.ndarray:
     """The blocks (n / 8, 8, 8) on the diagonal of a matrix (n, n)."""
     units = len(matrix) // UNIT
-    places = np.arange(units)
-    return np.ascontiguousarray(matrix.reshape(units, UNIT, units, UNIT)[places, :, places, :])
+    numbers = np.arange(units)
+    return np.ascontiguousarray(matrix.reshape(units, UNIT, units, UNIT)[numbers, :, numbers, :])

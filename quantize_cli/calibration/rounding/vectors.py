@@ -29,7 +29,7 @@ def _nearest_point(length, points, low, high, terms):
 
     points (length, n) f32; `terms` has c_0, b_00, c_1, b_10, b_11, c_2 and so on.
     """
-    least, found = splat(f32(np.inf)), splat(low)
+    least, best = splat(f32(np.inf)), splat(low)
     for at in range(low, high, 16):
         cost, term = splat(f32(0)), 0
         for i in range(length):
@@ -40,14 +40,14 @@ def _nearest_point(length, points, low, high, terms):
             cost = cost + inner * load(points, i, at)
         lower = cost < least
         least = select(lower, cost, least)
-        found = select(lower, lane_numbers() + at, found)
-    nearest = select(least == splat(lowest(least)), found * -1, splat(_NOWHERE))
+        best = select(lower, lane_numbers() + at, best)
+    nearest = select(least == splat(lowest(least)), best * -1, splat(_NOWHERE))
     return -largest(nearest)
 
 
 @inlined
 def _choose_signs(rule, target, metric, sign):
-    """The signs of what is wanted; where their number must be even, the cheapest is turned."""
+    """The signs of the target; where their number must be even, the cheapest is turned."""
     negative, cheapest, least = 0, 0, f32(np.inf)
     for i in range(UNIT):
         is_negative = rule != _NONE and target[i] < f32(0)
@@ -105,9 +105,9 @@ def _choose_unit(length, rule, points, low, high, target, metric, sign, chosen, 
 
 
 @inlined
-def _keep(unit, length, row, found, codes):
+def _keep(unit, length, row, unit_choice, codes):
     """Write down what was chosen for a unit: its points, its signs as bits, its values before they are scaled."""
-    sign, chosen, picked = found
+    sign, chosen, picked = unit_choice
     point, bits, value = codes
     negative = 0
     for i in range(UNIT):
@@ -121,8 +121,8 @@ def _keep(unit, length, row, found, codes):
 @inlined
 def _room():
     """sign, chosen (8,) f32, point (2,) i32, and target (8,), terms f32."""
-    found = np.empty(UNIT, np.float32), np.empty(UNIT, np.float32), np.empty(2, np.int32)
-    return found, np.empty(UNIT, np.float32), np.empty(_TERMS, np.float32)
+    unit_choice = np.empty(UNIT, np.float32), np.empty(UNIT, np.float32), np.empty(2, np.int32)
+    return unit_choice, np.empty(UNIT, np.float32), np.empty(_TERMS, np.float32)
 
 
 @inlined
@@ -134,24 +134,24 @@ def _bounds(points, choices, point, row, run):
 
 
 @inlined
-def _round_units(length, rule, choices, points, wanted, target, carry, metrics, inverses, step, codes, error):
-    columns, (found, goal, terms) = wanted.shape[1], _room()
-    sign, chosen, picked = found
+def _round_units(length, rule, choices, points, weights, target, carry, metrics, inverses, step, codes, error):
+    columns, (unit_choice, goal, terms) = weights.shape[1], _room()
+    sign, chosen, picked = unit_choice
     group = columns // step.shape[1]
-    for row in range(wanted.shape[0]):
+    for row in range(weights.shape[0]):
         for unit in range(columns // UNIT):
             first, d = unit * UNIT, step[row, unit * UNIT // group]
             for i in range(UNIT):
-                error[row, first + i] = wanted[row, first + i]
+                error[row, first + i] = weights[row, first + i]
             if d != f32(0):
                 for i in range(UNIT):
-                    sum_ = wanted[row, first + i]
+                    sum_ = weights[row, first + i]
                     for j in range(UNIT):
-                        sum_ += (target[row, first + j] - wanted[row, first + j]) * inverses[unit, j, i]
+                        sum_ += (target[row, first + j] - weights[row, first + j]) * inverses[unit, j, i]
                     goal[i] = sum_ / d
                 low, high = _bounds(points, choices, codes[0], row, first // length)
                 _choose_unit(length, rule, points, low, high, goal, metrics[unit], sign, chosen, picked, terms)
-                _keep(unit, length, row, found, codes)
+                _keep(unit, length, row, unit_choice, codes)
                 for i in range(UNIT):
                     error[row, first + i] -= d * chosen[i]
             for column in range(first, first + UNIT):
@@ -162,27 +162,27 @@ def _round_units(length, rule, choices, points, wanted, target, carry, metrics, 
 
 @kernel
 def round_runs_with_feedback(
-    rule, choices, points, wanted, target, carry, metrics, inverses, step, point, bits, value, error
+    rule, choices, points, weights, target, carry, metrics, inverses, step, point, bits, value, error
 ):  # fmt: skip
     """Round neighbouring columns from left to right, a unit at a time, each row on its own.
 
-    points (4 or 8, n) f32; wanted, target, carry and error are those of feedback.round_with_feedback; metrics and
+    points (4 or 8, n) f32; weights, target, carry and error are those of feedback.round_with_feedback; metrics and
     inverses (n / 8, 8, 8) f32 what an error in a unit costs and what takes feedback to where it is owed; step (rows,
     groups) f32 -> point (rows, runs) i16, of which the group's choice is kept, bits (rows, n / 8) u8 and value (rows,
     n) f32.
     """
     codes = point, bits, value
     if points.shape[0] == 4:
-        _round_units(4, rule, choices, points, wanted, target, carry, metrics, inverses, step, codes, error)
+        _round_units(4, rule, choices, points, weights, target, carry, metrics, inverses, step, codes, error)
     else:
-        _round_units(8, rule, choices, points, wanted, target, carry, metrics, inverses, step, codes, error)
+        _round_units(8, rule, choices, points, weights, target, carry, metrics, inverses, step, codes, error)
 
 
 @inlined
 def _improve_unit(length, rule, choices, points, row, unit, d, metric, inverse, codes, room, state):
     """Choose a unit anew if that lessens the error."""
-    (found, goal, terms), (moments, gradient, error, _, _), value = room, state, codes[2]
-    sign, chosen, picked = found
+    (unit_choice, goal, terms), (moments, gradient, error, _, _), value = room, state, codes[2]
+    sign, chosen, picked = unit_choice
     first = unit * UNIT
     for i in range(UNIT):
         owed = f32(0)
@@ -200,7 +200,7 @@ def _improve_unit(length, rule, choices, points, row, unit, d, metric, inverse, 
         error[row, first + i] -= change
         for at in range(0, gradient.shape[1], 16):
             store(gradient, row, at, load(gradient, row, at) - load(moments, first + i, at) * splat(change))
-    _keep(unit, length, row, found, codes)
+    _keep(unit, length, row, unit_choice, codes)
     return 1
 
 

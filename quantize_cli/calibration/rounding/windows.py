@@ -40,44 +40,44 @@ def has_codes(type_: GgmlType) -> bool:
 
 def searched(type_: GgmlType, weights: np.ndarray, importance: np.ndarray | None) -> Chosen:
     """The reference's own choice for weights (rows, columns) f32 of columns that cost `importance` (columns,)."""
-    search = level_codes.reference_codes if has_grid(type_) else vector_codes.reference_codes
-    return search(type_, weights, importance)
+    codes = level_codes if has_grid(type_) else vector_codes
+    return codes.reference_codes(type_, weights, importance)
 
 
-def with_feedback(type_: GgmlType, wanted: np.ndarray, inputs: Inputs) -> tuple[list[Chosen], np.ndarray]:
-    """Wanted weights (rows, n) f32 rounded with feedback: the codes of each window, and the error (rows, n) f32."""
+def with_feedback(type_: GgmlType, weights: np.ndarray, inputs: Inputs) -> tuple[list[Chosen], np.ndarray]:
+    """Weights (rows, n) f32 rounded with feedback: the codes of each window, and the error (rows, n) f32."""
     carry, conditional = inputs.factors
-    error = np.zeros_like(wanted)
-    found = []
-    for window in windows(wanted.shape[1], type_):
-        target = wanted[:, window] + multiply(error[:, : window.start], carry[: window.start, window])
+    error = np.zeros_like(weights)
+    parts = []
+    for window in windows(weights.shape[1], type_):
+        target = weights[:, window] + multiply(error[:, : window.start], carry[: window.start, window])
         codes = searched(type_, target, np.ascontiguousarray(conditional[window]))
         error[:, window] = codes.carry(
-            np.ascontiguousarray(wanted[:, window]), target, np.ascontiguousarray(carry[window, window]),
+            np.ascontiguousarray(weights[:, window]), target, np.ascontiguousarray(carry[window, window]),
             conditional[window],
         )  # fmt: skip
-        found.append(codes)
-    return found, error
+        parts.append(codes)
+    return parts, error
 
 
-def carried_between_blocks(type_: GgmlType, wanted: np.ndarray, inputs: Inputs) -> np.ndarray:
+def carried_between_blocks(type_: GgmlType, weights: np.ndarray, inputs: Inputs) -> np.ndarray:
     """The same for types whose codes are only the reference's to choose: rows of a file, (rows, row bytes) u8.
 
     What a block loses is carried into those behind, which are rounded to what then costs least as a whole.
     """
     carry, conditional = inputs.factors
-    error = np.zeros_like(wanted)
-    found, width = [], BLOCK_SHAPE[type_].weights
-    for start in range(0, wanted.shape[1], width):
+    error = np.zeros_like(weights)
+    parts, width = [], BLOCK_SHAPE[type_].weights
+    for start in range(0, weights.shape[1], width):
         block = slice(start, start + width)
         inner, owed = carry[block, block], multiply(error[:, :start], carry[:start, block])
         undone = inverse_of_triangle(inner.T.astype(np.float64)).T.astype(np.float32)
         cost = multiply(np.square(inner), conditional[block][:, None])[:, 0]
-        target = wanted[:, block] + multiply(owed, undone)
+        target = weights[:, block] + multiply(owed, undone)
         stored = quants.encode(type_, target, np.ascontiguousarray(cost))
-        error[:, block] = wanted[:, block] - quants.decode(type_, stored)
-        found.append(stored)
-    return np.concatenate(found, axis=1)
+        error[:, block] = weights[:, block] - quants.decode(type_, stored)
+        parts.append(stored)
+    return np.concatenate(parts, axis=1)
 
 
 def without_feedback(
@@ -86,10 +86,10 @@ def without_feedback(
     """The reference's choice for weights (rows, n) f32: the codes of each window, and the error (rows, n) f32."""
     error = np.empty_like(weights)
     whole = searched(type_, weights, importance)
-    found = [whole.columns(window) for window in windows(weights.shape[1], type_)]
-    for codes, window in zip(found, windows(weights.shape[1], type_), strict=True):
+    parts = [whole.columns(window) for window in windows(weights.shape[1], type_)]
+    for codes, window in zip(parts, windows(weights.shape[1], type_), strict=True):
         error[:, window] = weights[:, window] - codes.weights()
-    return found, error
+    return parts, error
 
 
 def improve(parts: Sequence[Chosen], error: np.ndarray, moments: np.ndarray, sweeps: int, changing: int = ALL) -> None:

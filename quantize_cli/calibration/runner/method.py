@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 Fold = Callable[[Model, np.ndarray, Mapping[str, GgmlType], Callable[[int], None]], Model]
-"""Model, chunks (n, context) of tokens, types by tensor name, and what is told of each layer done -> a model that is
+"""Model, chunks (n, context) of tokens, types by tensor name, and what is called after each layer -> a model that is
 the same function and rounds better."""
 RoundRows = Callable[[GgmlType, np.ndarray, "Inputs"], np.ndarray]
 """Type, weights (rows, n) f32 and what they multiply -> rows of a file, (rows, row bytes) u8."""

@@ -15,7 +15,7 @@ from quantize_cli.formats.ggml import GgmlType
 from quantize_cli.model.source import Model
 
 DEFAULT, IMPORTANCE = "gptq", "imatrix"
-"""What is done with a text unless told otherwise, and after a model was only prepared."""
+"""The default method with a text, and the one after methods that only prepare the model."""
 _TEXT_HINT = "--calibrate FILE, a text such as the model was trained on"
 
 
@@ -51,7 +51,7 @@ class Methods:
     def fold(
         self, model: Model, chunks: np.ndarray, types: Mapping[str, GgmlType], report: Callable[[int], None]
     ) -> Model:
-        """The model as the methods that prepare it leave it; `report` is told of each layer done."""
+        """The model as the methods that prepare it leave it; `report` is called after each layer."""
         for name in self.folding:
             fold = find(name).fold
             assert fold is not None
@@ -67,7 +67,7 @@ class Methods:
     def sequence(
         self, model: Model, types: Mapping[str, GgmlType], chunks: np.ndarray, threads: int
     ) -> tuple[Callable[[], Iterator[sequence.Rounded]], dict[str, tuple[int, ...]]]:
-        """What gives the tensors of `types`, rounded; nothing is done before it is asked.
+        """What gives the tensors of `types`, rounded; nothing is rounded before it is called.
 
         Then, by name, it puts the experts that the text never reached into the dictionary.
         """

@@ -40,7 +40,7 @@ from quantize_cli.runtime.transformer import Recording, Transformer, from_model
 
 @dataclass(frozen=True)
 class _Stage:
-    """Matrices of a layer that are given their inputs by those of the stages before."""
+    """Matrices of a layer whose inputs come from the stages before."""
 
     roles: tuple[str, ...]
     record: RecordLayer
@@ -249,17 +249,19 @@ class _SequentialRounding:
         tensor, type_ = self._tensors[name], self._job.types[name]
         per_matrix = tensor.row_count // self._parts(name)
         rows = np.empty((tensor.row_count, row_nbytes(type_, tensor.columns)), np.uint8)
-        for number, given in enumerate(inputs):
-            if not np.isfinite(given.moments).all():
+        for number, of_matrix in enumerate(inputs):
+            if not np.isfinite(of_matrix.moments).all():
                 self._refuse_not_finite(name)
-            given.prepare()
+            of_matrix.prepare()
 
-            def work(part: slice, given: Inputs = given, first: int = number * per_matrix) -> None:
-                place = slice(first + part.start, first + part.stop)
-                wanted = given.wanted(decode(tensor.type, tensor.read(place.start, place.stop)), part.start)
-                if not np.isfinite(wanted).all():
+            def work(part: slice, of_matrix: Inputs = of_matrix, first: int = number * per_matrix) -> None:
+                tensor_rows = slice(first + part.start, first + part.stop)
+                weights = of_matrix.corrected(
+                    decode(tensor.type, tensor.read(tensor_rows.start, tensor_rows.stop)), part.start
+                )
+                if not np.isfinite(weights).all():
                     self._refuse_not_finite(name)
-                rows[place] = self._job.round_rows(type_, wanted, given)
+                rows[tensor_rows] = self._job.round_rows(type_, weights, of_matrix)
 
             map_rows(work, per_matrix, _ROWS, self._float.threads.count)
         self._done[name] = tensor.rounded(type_, rows)

@@ -1,1 +1,1 @@
-"""What matrices are given to multiply on a text, summed up."""
+"""Sums over the activations that matrices multiply on a text."""

@@ -21,7 +21,7 @@ from quantize_cli.formats.source import refuse_changed
 from quantize_cli.tokenizers import load_tokenizer
 
 _LONGEST_CONTEXT = (1 << 31) - 1
-"""What an imatrix can state."""
+"""The largest number that an imatrix holds."""
 
 
 @dataclass(frozen=True)
@@ -68,7 +68,7 @@ class PreparedCollection:
 
 
 def prepare(request: CollectionRequest, note: Callable[[str], None]) -> PreparedCollection:
-    """Open everything, telling `note` of what takes long.
+    """Open everything; `note` is called before slow work.
 
     QuantizeError or FormatError for what is missing, damaged, or does not fit together.
     """
@@ -82,19 +82,21 @@ def prepare(request: CollectionRequest, note: Callable[[str], None]) -> Prepared
     asked = request.context if request.context is not None or begun is None else begun.context or None
     context = _context(asked, subject)
     others = tuple(open_to_merge(path, shapes, asked or contexts.DEFAULT_CONTEXT) for path in request.merge)
-    chunks, found = np.empty((0, context), np.int32), list[str]()
+    chunks, notices = np.empty((0, context), np.int32), list[str]()
     if request.texts:
-        reading = Reading(request.special, found.append)
+        reading = Reading(request.special, notices.append)
         tokenizer = load_tokenizer(subject.model.metadata)
         chunks, _ = read_texts(request.texts, tokenizer, context, request.limit, reading)
-        found += contexts.long_context_warnings(context, [subject.model])
-        found += coverage_warnings(chunks, {name: columns for name, (_, columns) in shapes.items()}, subject.vocabulary)
+        notices += contexts.long_context_warnings(context, [subject.model])
+        notices += coverage_warnings(
+            chunks, {name: columns for name, (_, columns) in shapes.items()}, subject.vocabulary
+        )
         subject.transformer.prepare(note)
     digest = fingerprint(subject)
     if begun is not None:
         _refuse_to_resume(request, begun, digest, chunks)
         begun = replace(begun, entries=fit_shapes(request.output, begun, shapes))
-    warnings = (*_warnings(request, subject, others), *found)
+    warnings = (*_warnings(request, subject, others), *notices)
     return PreparedCollection(request, subject, shapes, chunks, begun, others, digest, warnings)
 
 
@@ -109,7 +111,7 @@ def _context(asked: int | None, subject: EvaluatedModel) -> int:
 
 
 def _refuse_to_resume(request: CollectionRequest, begun: ImportanceFile, model: str, chunks: np.ndarray) -> None:
-    """InputError when the chunks in the file are not the first of those to be run, or cannot be told."""
+    """InputError when the chunks in the file are not, or may not be, the first of those to be run."""
     path, count, context = request.output, len(chunks), chunks.shape[1]
     if not begun.tokens or any(entry.sums is None for entry in begun.entries.values()):
         raise InputError(
@@ -132,21 +134,21 @@ def _digest(chunks: np.ndarray) -> str:
 
 
 def _warnings(request: CollectionRequest, subject: EvaluatedModel, others: tuple[FileToMerge, ...]) -> tuple[str, ...]:
-    found = list(subject.model.warnings)
+    warnings = list(subject.model.warnings)
     if request.process_output and subject.transformer.output.matrix is subject.transformer.embedding:
-        found.append(
+        warnings.append(
             f"{request.model}: its output is the token embedding, of which nothing is collected, as by llama-imatrix"
         )
-    found += [
+    warnings += [
         f"{other.path}: has no means of activations, so the sum has none"
         for other in others
         if any(entry.sums is None for entry in other.entries.values())
     ]
-    return tuple(found)
+    return tuple(warnings)
 
 
 def run(prepared: PreparedCollection, advance: Callable[[int], None]) -> ImportanceFile:
-    """Collect what was prepared and write it, at the end and now and then before; `advance` is told of each chunk.
+    """Collect what was prepared and write it, at the end and now and then before; `advance` is called after each chunk.
 
     What is written before the end lacks the files to be merged, so that it can be resumed with them.
     """
@@ -160,12 +162,12 @@ def run(prepared: PreparedCollection, advance: Callable[[int], None]) -> Importa
         if (index + 1) % request.save_every == 0 and index + 1 < total:
             guard = _save(request.output, _collected(prepared, collector, index + 1), guard)
         advance(1)
-    found = _collected(prepared, collector, total)
+    file = _collected(prepared, collector, total)
     if prepared.others:
-        found = merged(found, prepared.others)
+        file = merged(file, prepared.others)
     refuse_changed(prepared.subject.model.files)
-    _save(request.output, found, guard)
-    return found
+    _save(request.output, file, guard)
+    return file
 
 
 def _collected(prepared: PreparedCollection, collector: Collector, count: int) -> ImportanceFile:

@@ -1,4 +1,4 @@
-"""Adds up what the matrices of a model are given to multiply, one chunk of a text after the other."""
+"""Sums over the activations that a model's matrices multiply, one chunk of a text after the other."""
 
 import hashlib
 from collections.abc import Callable
@@ -27,7 +27,7 @@ _WIDENED = 1 << 18
 def shapes_of(transformer: Transformer, process_output: bool) -> Shapes:
     """What is collected for a model: the names that llama-imatrix collects.
 
-    Those are all matrices of the layers, and the output if it is wanted and a matrix of its own: where the token
+    Those are all matrices of the layers, and the output if it is asked for and a matrix of its own: where the token
     embedding stands in for it, llama-imatrix knows it by that name and passes it over.
     """
     shapes = observed_shapes(transformer)
@@ -51,7 +51,7 @@ def importance_of(
 ) -> tuple[Importance, dict[str, tuple[int, ...]]]:
     """What errors in the columns of the model's matrices cost, by the tokens (chunks, context) that it reads.
 
-    By name too, the matrices that were given nothing: experts. `advance` is told of each chunk done.
+    By name too, the matrices that were given nothing: experts. `advance` is called after each chunk.
     """
     transformer = from_model(model)
     collector = Collector(model.path, transformer, shapes_of(transformer, process_output=False), None)

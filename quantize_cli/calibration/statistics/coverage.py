@@ -13,17 +13,17 @@ _REPEATED = 0.5
 
 def coverage_warnings(chunks: np.ndarray, columns: Mapping[str, int], vocabulary: int) -> tuple[str, ...]:
     """What a person should know of a text of `chunks` (n, context), read for matrices with so many columns by name."""
-    found = []
+    doubts = []
     widest = max(columns, key=lambda name: columns[name])
     if chunks.size < columns[widest]:
-        found.append(f"{chunks.size} tokens are read, fewer than the {columns[widest]} columns of {widest}")
+        doubts.append(f"{chunks.size} tokens are read, fewer than the {columns[widest]} columns of {widest}")
     distinct = len(np.unique(chunks))
     if distinct < min(_DISTINCT, vocabulary // _OF_VOCABULARY, chunks.size // _OF_TOKENS):
-        found.append(f"the text has {distinct} distinct tokens of a vocabulary of {vocabulary}")
+        doubts.append(f"the text has {distinct} distinct tokens of a vocabulary of {vocabulary}")
     repeated = _repeated(chunks)
     if repeated > _REPEATED:
-        found.append(f"the text says the same again: {repeated:.1%} of its runs of {_RUN} tokens were there before")
-    return tuple(f"{doubt}; a calibration may be worse than none, a longer and richer text helps" for doubt in found)
+        doubts.append(f"the text says the same again: {repeated:.1%} of its runs of {_RUN} tokens were there before")
+    return tuple(f"{doubt}; a calibration may be worse than none, a longer and richer text helps" for doubt in doubts)
 
 
 def _repeated(chunks: np.ndarray) -> float:

@@ -29,13 +29,13 @@ def metric(model: Model, mean_squares: Sequence[float]) -> np.ndarray:
     """M (width, width) f64; `mean_squares` are those of the inputs of each layer, and of the last norm."""
     tensors = {tensor.name: tensor for tensor in model.tensors}
     width = tensors["token_embd.weight"].columns
-    found = np.zeros((width, width))
+    cost = np.zeros((width, width))
     for layer, mean_square in enumerate(mean_squares[:-1]):
         for norm, readers in _READERS:
             names = (f"blk.{layer}.{reader}.weight" for reader in readers)
-            found += _seen(tensors.get(f"blk.{layer}.{norm}.weight"), _present(tensors, names), width) / mean_square
+            cost += _seen(tensors.get(f"blk.{layer}.{norm}.weight"), _present(tensors, names), width) / mean_square
     output = _present(tensors, ("output.weight",))
-    return found + _seen(tensors.get("output_norm.weight"), output, width) / mean_squares[-1]
+    return cost + _seen(tensors.get("output_norm.weight"), output, width) / mean_squares[-1]
 
 
 def _present(tensors: dict[str, Tensor], names: Iterable[str]) -> list[Tensor]:
@@ -44,10 +44,10 @@ def _present(tensors: dict[str, Tensor], names: Iterable[str]) -> list[Tensor]:
 
 def _seen(norm: Tensor | None, readers: Sequence[Tensor], width: int) -> np.ndarray:
     """N W^T W N summed over readers W."""
-    found = np.zeros((width, width))
+    gram = np.zeros((width, width))
     for reader in readers:
         for start in range(0, reader.row_count, _ROWS):
             rows = decode(reader.type, reader.read(start, min(start + _ROWS, reader.row_count)))
-            add_gram(found, rows, threads=processors())
+            add_gram(gram, rows, threads=processors())
     weight = np.ones(width) if norm is None else decode(norm.type, norm.read(0, 1))[0].astype(np.float64)
-    return found * weight * weight[:, None]
+    return gram * weight * weight[:, None]

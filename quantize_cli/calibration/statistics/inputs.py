@@ -50,7 +50,7 @@ class Inputs:
         """R (n, n) f32 and D (n,) f32 of `damped`; see feedback.py."""
         return factor(self._damped(_DAMPING))
 
-    def wanted(self, weights: np.ndarray, first: int = 0) -> np.ndarray:
+    def corrected(self, weights: np.ndarray, first: int = 0) -> np.ndarray:
         """What best gives, from the quantized model's inputs, what `weights` (rows, n) f32 give from the float's.
 
         The least-squares solution V of |W F - V X|, drawn towards W (as GPTAQ, Li et al. 2025, and Qronos, Zhang et al.
@@ -61,32 +61,32 @@ class Inputs:
         missing = multiply(weights, self._shift)
         if self.residual is not None:
             missing += np.float32(_PAID) * self.residual[first : first + len(weights)].astype(np.float32)
-        wanted: np.ndarray = weights + multiply(missing, self._inverse)
-        return wanted
+        corrected: np.ndarray = weights + multiply(missing, self._inverse)
+        return corrected
 
     @cached_property
     def _shift(self) -> np.ndarray:
         assert self.shift is not None
-        found: np.ndarray = self.shift.astype(np.float32)
-        return found
+        shift: np.ndarray = self.shift.astype(np.float32)
+        return shift
 
     @cached_property
     def _inverse(self) -> np.ndarray:
-        found: np.ndarray = inverse(self._damped(_CORRECTION_DAMPING), processors()).astype(np.float32)
-        return found
+        inverted: np.ndarray = inverse(self._damped(_CORRECTION_DAMPING), processors()).astype(np.float32)
+        return inverted
 
     def _damped(self, share: float) -> np.ndarray:
-        found = self.moments.copy()
-        found[np.diag_indices(len(found))] += share
-        return found
+        damped = self.moments.copy()
+        damped[np.diag_indices(len(damped))] += share
+        return damped
 
 
-def of_moments(found: Moments) -> Inputs:
+def of_moments(moments: Moments) -> Inputs:
     """What the sums say, which are scaled where they are; the same for all columns where no token was seen."""
-    scale = found.second.diagonal().mean()
+    scale = moments.second.diagonal().mean()
     if not scale:
-        return Inputs(np.eye(len(found.second)))
-    for sums in (found.second, found.shift, found.residual):
+        return Inputs(np.eye(len(moments.second)))
+    for sums in (moments.second, moments.shift, moments.residual):
         if sums is not None:
             sums /= scale
-    return Inputs(found.second, found.shift, found.residual)
+    return Inputs(moments.second, moments.shift, moments.residual)

@@ -1,4 +1,4 @@
-"""What the matrices of one stage of a layer are given, in two models that read the text side by side."""
+"""The activations of one stage of a layer, in two models that read the text side by side."""
 
 from collections.abc import Iterator
 
@@ -39,7 +39,7 @@ class StageInputs:
         quantized.clear()
 
     def inputs(self, name: str, matrices: int, columns: int) -> Iterator[Inputs]:
-        """What each of a tensor's matrices is given; an expert seldom or never reached is lent what all of them see.
+        """The inputs of each of a tensor's matrices; an expert seldom or never reached is lent those of all.
 
         What experts are given is worked out one by one, as there may be many.
         """

@@ -1,4 +1,4 @@
-"""Whoever wants statistics of activations registers with one observer, and gets them from one pass over the text."""
+"""Statistics of activations: all that are registered with one observer come from one pass over the text."""
 
 from collections.abc import Callable
 from typing import Any, Protocol, TypeVar
@@ -7,13 +7,12 @@ import numpy as np
 
 from quantize_cli.jit.matrices import add_gram
 from quantize_cli.machine import processors
-from quantize_cli.model.source import Model
 from quantize_cli.runtime.layer_runner import LayerRunner
 from quantize_cli.runtime.observed_layer import Chosen, input_of, observed_layer
-from quantize_cli.runtime.transformer import Transformer, from_model
+from quantize_cli.runtime.transformer import Transformer
 
 Input = tuple[str, int]
-"""What a matrix is given: its name as `input_of` has it, and the matrix's number in its tensor."""
+"""The activations of a matrix: their name by `input_of`, and the matrix's number in its tensor."""
 
 
 class Statistic(Protocol):
@@ -27,7 +26,7 @@ _Statistic = TypeVar("_Statistic", bound=Statistic)
 
 
 class Observer:
-    """Adds what matrices are given to every statistic registered; a `Watch`."""
+    """A `Watch` that adds activations to every statistic registered."""
 
     def __init__(self) -> None:
         self._registered: list[tuple[Callable[[int], Any], Callable[[Input], Input | None], dict[Input, Any]]] = []
@@ -35,7 +34,7 @@ class Observer:
     def collect(
         self, make: Callable[[int], _Statistic], key: Callable[[Input], Input | None] = lambda input_: input_
     ) -> dict[Input, _Statistic]:
-        """A statistic for each input, filled from now on; `make` is told the number of columns.
+        """A statistic for each input, filled from now on: `make` takes the number of columns.
 
         `key` says under which key an input is counted, None for one that is left out.
         """
@@ -87,25 +86,16 @@ class Squares:
         self.total += np.square(x, dtype=np.float64).sum(axis=0)
 
 
-class SecondMoments:
-    """How many activations there were, and the sum of products of each two columns, (columns, columns) f64."""
+class NarrowMoments:
+    """The sum of products of each two columns, (columns, columns), kept as f32: half the memory of `Moments`."""
 
     def __init__(self, columns: int) -> None:
-        self.count = 0
-        self.total = np.zeros((columns, columns))
+        self.second = np.zeros((columns, columns), np.float32)
 
     def add(self, x: np.ndarray) -> None:
-        self.count += len(x)
-        add_gram(self.total, x, threads=processors())
-
-
-class NarrowSecondMoments(SecondMoments):
-    """The same, kept as f32 in half the memory."""
-
-    def add(self, x: np.ndarray) -> None:
-        self.total = self.total.astype(np.float64)
-        super().add(x)
-        self.total = self.total.astype(np.float32)
+        second = self.second.astype(np.float64)
+        add_gram(second, x, threads=processors())
+        self.second = second.astype(np.float32)
 
 
 class Sample:
@@ -138,7 +128,7 @@ class ObservedLayers:
         """`chunks` (n, context) of tokens. InputError when there are none, or one is not in the vocabulary."""
         self.runner = LayerRunner(transformer, chunks.shape[1])
         self.stream = self.runner.embed(chunks)
-        """What the next layer is given, (n * context, width) f32."""
+        """The input of the next layer, (n * context, width) f32."""
         self._next = 0
 
     def observe(self, observer: Observer, shown: Chosen = lambda name: True, stay: bool = False) -> None:
@@ -149,8 +139,3 @@ class ObservedLayers:
         layer = observed_layer(self.runner.transformer.layers[self._next], observer, shown)
         self.runner.record(layer).run_all(self.stream.copy() if stay else self.stream)
         self._next += not stay
-
-
-def read_by_layers(model: Model, chunks: np.ndarray) -> ObservedLayers:
-    """The float model before its first layer."""
-    return ObservedLayers(from_model(model), chunks)
