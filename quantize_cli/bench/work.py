@@ -1,11 +1,8 @@
 """What a model has to read and compute for each token, counted from its matrices."""
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 
 from quantize_cli.formats.ggml import row_nbytes
-from quantize_cli.model.tensor import Tensor
-from quantize_cli.runtime.layer import Layer
 from quantize_cli.runtime.mixture import Mixture
 from quantize_cli.runtime.substitution import tensors
 from quantize_cli.runtime.transformer import Transformer
@@ -29,26 +26,14 @@ class Work:
 
 def count(transformer: Transformer) -> Work:
     """The work of one token; attention, whose work grows with the text, and vectors are left out."""
-    used = [part for layer in transformer.layers for part in _of_layer(layer)]
+    layer_weights = token_nbytes = 0.0
+    for layer in transformer.layers:
+        part = layer.feed_forward
+        of_experts = part.used / len(part.experts) if isinstance(part, Mixture) else 1.0
+        for tensor in tensors(layer):
+            share = of_experts if "_exps." in tensor.name else 1.0
+            layer_weights += share * (tensor.row_count * tensor.columns)
+            token_nbytes += share * (tensor.row_count * row_nbytes(tensor.type, tensor.columns))
     output = transformer.output.matrix.tensor
-    return Work(
-        layer_weights=sum(share * _weights(tensor) for tensor, share in used),
-        output_weights=_weights(output),
-        token_nbytes=sum(share * _nbytes(tensor) for tensor, share in [*used, (output, 1.0)]),
-    )
-
-
-def _weights(tensor: Tensor) -> int:
-    return tensor.row_count * tensor.columns
-
-
-def _nbytes(tensor: Tensor) -> int:
-    return tensor.row_count * row_nbytes(tensor.type, tensor.columns)
-
-
-def _of_layer(layer: Layer) -> Iterator[tuple[Tensor, float]]:
-    """Each matrix, and the share of tokens that it multiplies."""
-    part = layer.feed_forward
-    of_experts = part.used / len(part.experts) if isinstance(part, Mixture) else 1.0
-    for tensor in tensors(layer):
-        yield tensor, of_experts if "_exps." in tensor.name else 1.0
+    token_nbytes += output.row_count * row_nbytes(output.type, output.columns)
+    return Work(layer_weights, output.row_count * output.columns, token_nbytes)

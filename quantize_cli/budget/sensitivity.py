@@ -188,7 +188,9 @@ class _Measurement:
         bounded = {type_: max(lost, least[type_]) for type_, lost in extrapolated(losses, errors).items()}
         finite = {type_: lost for type_, lost in bounded.items() if np.isfinite(lost)}  # a scale in f16 may overflow
         report(1)
-        return [Sensitivity(name, tensor.shape, finite, frozenset(tried), errors, _lighter(inputs))]
+        if inputs is not None:  # the moments of all tensors together would fill memory
+            inputs = replace(inputs, moments=None)
+        return [Sensitivity(name, tensor.shape, finite, frozenset(tried), errors, inputs)]
 
     def _encoder(self, inputs: TensorInputs | None) -> Round:
         """What rounds for these inputs, prepared once for tensors that share their moments."""
@@ -238,11 +240,6 @@ def extrapolated(losses: Mapping[GgmlType, float], errors: Mapping[GgmlType, flo
 def _apart(left: float, right: float) -> float:
     """How many times one of two positive numbers is the other."""
     return max(left / right, right / left)
-
-
-def _lighter(inputs: TensorInputs | None) -> TensorInputs | None:
-    """Without moments, which would fill memory if those of all tensors were kept."""
-    return None if inputs is None else replace(inputs, moments=None)
 
 
 def _output(inputs: TensorInputs | None, error: np.ndarray) -> float:

@@ -76,11 +76,7 @@ def _tokens(path: Path, tokenizer: Tokenizer, reading: Reading) -> list[int]:
 
 
 def read_texts(
-    paths: Sequence[Path],
-    tokenizer: Tokenizer,
-    context: int = 512,
-    limit: int | None = None,
-    reading: Reading = AS_LETTERS,
+    paths: Sequence[Path], tokenizer: Tokenizer, context: int, limit: int | None, reading: Reading
 ) -> tuple[np.ndarray, tuple[tuple[str, int], ...]]:
     """The chunks of all texts in order, and the name of each text with its number of chunks.
 

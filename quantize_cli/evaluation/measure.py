@@ -4,7 +4,7 @@ Models take turns by batches of chunks, so that other load on the machine slows 
 """
 
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -38,11 +38,7 @@ class Scores:
 
     def of_chunks(self, start: int, stop: int) -> "Scores":
         """The scores of chunks [start, stop)."""
-        against = self.against
-        if against is not None:
-            part = slice(start, stop)
-            fields = (against.nll, against.divergence, against.same_top_token, against.divergence_error)
-            against = TokenComparison(*(field[part] for field in fields))
+        against = self.against and TokenComparison(*(values[start:stop] for values in vars(self.against).values()))
         return Scores(self.nll[start:stop], against, self.tokens_per_second)
 
 
@@ -139,5 +135,5 @@ class _ScoreBuilder:
     def _merged(self) -> TokenComparison | None:
         if not self._against:
             return None
-        names: Iterator[str] = iter(TokenComparison.__dataclass_fields__)
-        return TokenComparison(*(np.stack([getattr(part, name) for part in self._against]) for name in names))
+        columns = zip(*(vars(part).values() for part in self._against), strict=True)
+        return TokenComparison(*(np.stack(column) for column in columns))

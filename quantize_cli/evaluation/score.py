@@ -107,8 +107,7 @@ def _normalized(logits: np.ndarray) -> _Normalized:
 
 def _nll(rows: _Normalized, tokens: np.ndarray) -> np.ndarray:
     observed = np.take_along_axis(rows.shifted, tokens[:, None], axis=1)[:, 0]
-    nll: np.ndarray = rows.log_sum - observed.astype(np.float64)
-    return nll
+    return rows.log_sum - observed.astype(np.float64)
 
 
 def _dot(left: np.ndarray, right: np.ndarray) -> np.ndarray:

@@ -159,8 +159,8 @@ def _mixture(parts: Parts, sizes: Hyperparameters, prefix: str) -> Mixture:
     return Mixture(
         router=parts.linear(f"{prefix}.ffn_gate_inp", mixing.count, width),
         experts=tuple(
-            FeedForward(*(Linear(matrix, None) for matrix in matrices), gelu=False)
-            for matrices in zip(*stacks, strict=True)
+            FeedForward(Linear(gate, None), Linear(up, None), Linear(down, None), gelu=False)
+            for gate, up, down in zip(*stacks, strict=True)
         ),
         used=mixing.used,
         normalized=mixing.family.normalized,

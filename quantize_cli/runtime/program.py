@@ -46,7 +46,6 @@ class Program:
         self._steps.append(function)
 
     def run(self, threads: "Threads") -> None:
-        """Do all of it."""
         self._close()
         for step in self._steps:
             if isinstance(step, np.ndarray):
@@ -130,7 +129,6 @@ class _Helpers:
         self._gather()
 
     def dismiss(self) -> None:
-        """End the threads."""
         self._dismissed = True
         self._wake()
         for member in self._members:

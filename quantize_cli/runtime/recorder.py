@@ -76,12 +76,10 @@ class Recorder:
         self._multiplied = None
 
     def call(self, function: Callable[[], None]) -> None:
-        """Append a function of Python."""
         self._program.call(function)
         self._multiplied = None
 
     def run(self) -> None:
-        """Do all that was recorded."""
         self._program.run(self.threads)
 
     def array(self, rows: int, columns: int) -> np.ndarray:

@@ -100,6 +100,8 @@ def read_rotary(
     _check_turning(model, base, factor)
     original = integer(model, f"{prefix}.scaling.original_context_length", hyperparameters.context)
     magnitude = number(model, f"{prefix}.scaling.attn_factor", 1.0, -_LARGEST_FACTOR, _LARGEST_FACTOR)
+    if kind == "yarn":  # the paper's attention temperature, which is one when nothing is stretched
+        magnitude *= 0.1 * log(factor) + 1 if factor > 1 else 1.0
     names = {"freqs": "rope_freqs"} if family.rotary_divisors else {}
     if family.long_divisors:
         names |= {"short": "rope_factors_short", "long": "rope_factors_long"}
@@ -115,7 +117,7 @@ def read_rotary(
         divisors=FrequencyFactors(factors.get("short", everywhere), factors.get("long", everywhere), original),
         scale=1 / factor,
         unscaled=_yarn_share(2 * pairs, base, original) if kind == "yarn" else np.zeros(pairs, np.float32),
-        magnitude=magnitude * _yarn_magnitude(factor) if kind == "yarn" else magnitude,
+        magnitude=magnitude,
     )
 
 
@@ -151,8 +153,3 @@ def _yarn_share(width: int, base: float, original: int) -> np.ndarray:
     high = min(width - 1, ceil(pair_turning(_SLOW)))
     ramp = (np.arange(width // 2) - low) / max(0.001, high - low)
     return (1 - np.clip(ramp, 0, 1)).astype(np.float32)
-
-
-def _yarn_magnitude(factor: float) -> float:
-    """The paper's attention temperature, 0.1 ln(factor) + 1, which is one when nothing is stretched."""
-    return 0.1 * log(factor) + 1 if factor > 1 else 1.0

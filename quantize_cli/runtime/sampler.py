@@ -117,5 +117,4 @@ def _likeliest(logits: np.ndarray, count: int) -> np.ndarray:
 
 def _weights(logits: np.ndarray) -> np.ndarray:
     """Logits, the largest first, as probabilities times a constant, float64."""
-    weights: np.ndarray = exponential(logits - logits[0])
-    return weights
+    return exponential(logits - logits[0])

@@ -84,8 +84,7 @@ class Transformer:
         batch = np.atleast_2d(np.asarray(tokens))
         sequences, count = batch.shape
         cache = self._spare(sequences, count) if cache is None else cache
-        hidden: np.ndarray = self._run(batch, cache, predict=False).reshape(*np.shape(tokens), -1).copy()
-        return hidden
+        return self._run(batch, cache, predict=False).reshape(*np.shape(tokens), -1).copy()
 
     def predict(self, tokens: np.ndarray, cache: Cache) -> np.ndarray:
         """What comes after `tokens` (n,), which continue the cache's one sequence: logits (vocabulary,) f32."""

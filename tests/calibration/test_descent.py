@@ -34,7 +34,7 @@ class Descended:
         self.first_gradient = self.gradient.copy()
         self.before = {name: getattr(self.codes, name).copy() for name in ARRAYS}
         self.first = self.cost()
-        windows.improve_window(self.codes, self.gradient, self.moments, self.error, changing)
+        self.codes.descend(self.gradient, self.moments, self.error, changing)
 
     def cost(self) -> np.ndarray:
         """Of each row, from the bytes that would be written."""
@@ -86,7 +86,7 @@ def test_a_column_that_costs_nothing_keeps_its_code(type_: GgmlType) -> None:
     second[7, 7] = 0
     (codes,), error = windows.without_feedback(type_, wanted, None)
     before = codes.level.copy()
-    windows.improve_window(codes, error @ second, second, error, windows.CODES)
+    codes.descend(error @ second, second, error, windows.CODES)
     assert np.array_equal(before[:, 7], codes.level[:, 7])
 
 
@@ -107,7 +107,7 @@ def test_windows_are_improved_in_view_of_each_other(type_: GgmlType) -> None:
     apart = parts[0].columns(slice(0, 256)), parts[1].columns(slice(0, 256))
     for codes, window in zip(apart, windows.windows(512, type_), strict=True):
         own, rest = np.ascontiguousarray(second[window, window]), np.ascontiguousarray(error[:, window])
-        windows.improve_window(codes, rest @ own, own, rest, windows.ALL)
+        codes.descend(rest @ own, own, rest, windows.ALL)
     windows.improve(parts, error, second, 1)
     found, expected = (left(type_, wanted, windows.pack_windows(each)) for each in (parts, apart))
     assert costs(found, second).sum() < 0.7 * costs(expected, second).sum()

@@ -184,7 +184,7 @@ class Descended:
         self.codes, self.gradient = codes, self.error @ self.moments
         self.first_gradient, self.first = self.gradient.copy(), self.cost()
         self.before = {name: getattr(codes, name).copy() for name in ARRAYS}
-        windows.improve_window(codes, self.gradient, self.moments, self.error, changing)
+        codes.descend(self.gradient, self.moments, self.error, changing)
 
     def cost(self) -> np.ndarray:
         """Of each row, from the bytes that would be written."""
@@ -242,5 +242,5 @@ def test_columns_that_cost_nothing_do_no_harm(type_: GgmlType) -> None:
     second[7, 7] = second[64:96] = 0
     (codes,), error = windows.without_feedback(type_, wanted, EVENLY[:256])
     before = costs(error, second)
-    windows.improve_window(codes, error @ second, second, error, windows.ALL)
+    codes.descend(error @ second, second, error, windows.ALL)
     assert (costs(left(type_, wanted, codes.pack()), second) <= before * (1 + SUMMED)).all()

@@ -184,8 +184,7 @@ def bounded_scales(factors: np.ndarray) -> np.ndarray:
     logarithms = logarithm(factors)
     logarithms -= logarithms.mean(axis=-1, keepdims=True)
     limit = logarithm(np.array(LARGEST))
-    scales: np.ndarray = exponential(np.clip(logarithms, -limit, limit)).astype(np.float32)
-    return scales
+    return exponential(np.clip(logarithms, -limit, limit)).astype(np.float32)
 
 
 class Folding:

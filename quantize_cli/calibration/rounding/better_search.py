@@ -20,5 +20,5 @@ def encode(type_: GgmlType, weights: np.ndarray, importance: np.ndarray | None =
     costs = np.ones(weights.shape[1], np.float32) if importance is None else importance
     for codes, window in zip(parts, windows.windows(weights.shape[1], type_), strict=True):
         left = np.ascontiguousarray(error[:, window])
-        windows.improve_window(codes, left * costs[window], np.diag(costs[window]), left, windows.ALL)
+        codes.descend(left * costs[window], np.diag(costs[window]), left, windows.ALL)
     return windows.pack_windows(parts)

@@ -19,6 +19,8 @@ from quantize_cli.jit.simd import from_half, load, splat, store, to_half, total
 f32 = np.float32
 CODES, SCALE_CODES, SCALES = 1, 2, 4
 """What may change: add them up."""
+ROUNDS = 2
+"""Times a window is gone over before the next one's turn."""
 _MOST = f32(256)
 """No code has a wider range."""
 _LARGEST_HALF = f32(65504)

@@ -7,12 +7,12 @@ scale and the minimum.
 """
 
 from dataclasses import dataclass, replace
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 
 from quantize_cli import quants
-from quantize_cli.calibration.rounding.descent import descend
+from quantize_cli.calibration.rounding.descent import ROUNDS, descend
 from quantize_cli.calibration.rounding.feedback import round_with_feedback
 from quantize_cli.formats.ggml import BLOCK_SHAPE, GgmlType
 from quantize_cli.quants import Grid
@@ -33,13 +33,12 @@ class ScaledCodes:
 
     def of_groups(self, values: np.ndarray) -> np.ndarray:
         """Values of blocks (rows, blocks) for each of their groups, (rows, groups)."""
-        repeated: np.ndarray = np.repeat(values, self.scale_code.shape[1] // values.shape[1], axis=1)
-        return repeated
+        return np.repeat(values, self.scale_code.shape[1] // values.shape[1], axis=1)
 
     def columns(self: _Codes, window: slice) -> _Codes:
         """Copies of some columns, which are whole blocks."""
         columns = self.scale.shape[1] * BLOCK_SHAPE[self.type].weights
-        parts = {}
+        parts: dict[str, Any] = {}
         for name, values in vars(self).items():
             if isinstance(values, np.ndarray):
                 each = columns // values.shape[1]
@@ -88,12 +87,12 @@ class Codes(ScaledCodes):
         )
         return error
 
-    def descend(self, gradient: np.ndarray, moments: np.ndarray, error: np.ndarray, changing: int, rounds: int) -> None:
+    def descend(self, gradient: np.ndarray, moments: np.ndarray, error: np.ndarray, changing: int) -> None:
         """Lessen the error by changing codes in place, as descent.py says."""
         grid = self.grid
         descend(
             gradient, moments, grid.group, grid.levels, grid.is_even, grid.sign, grid.scale_codes or _NO_CODES,
-            grid.minimum_codes or _NO_CODES, changing, rounds, self.scale, self.minimum, self.scale_code,
+            grid.minimum_codes or _NO_CODES, changing, ROUNDS, self.scale, self.minimum, self.scale_code,
             self.minimum_code, self.level, error,
         )  # fmt: skip
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from quantize_cli import quants
+from quantize_cli.calibration.rounding.descent import ROUNDS
 from quantize_cli.calibration.rounding.level_codes import ScaledCodes
 from quantize_cli.calibration.rounding.vectors import UNIT, descend_runs, round_runs_with_feedback
 from quantize_cli.formats.ggml import GgmlType
@@ -35,8 +36,7 @@ class RunCodes(ScaledCodes):
     @property
     def step(self) -> np.ndarray:
         """(rows, groups) f32."""
-        step: np.ndarray = self.of_groups(self.scale) * (2 * self.scale_code + 1).astype(np.float32)
-        return step
+        return self.of_groups(self.scale) * (2 * self.scale_code + 1).astype(np.float32)
 
     def weights(self) -> np.ndarray:
         """(rows, columns) f32, what a decoder makes of them up to rounding."""
@@ -54,13 +54,13 @@ class RunCodes(ScaledCodes):
         )  # fmt: skip
         return error
 
-    def descend(self, gradient: np.ndarray, moments: np.ndarray, error: np.ndarray, changing: int, rounds: int) -> None:
+    def descend(self, gradient: np.ndarray, moments: np.ndarray, error: np.ndarray, changing: int) -> None:
         """Lessen the error by changing codes in place, as descent.py says."""
         metrics = _diagonal_blocks(moments)
         undone = inverses(metrics.astype(np.float64))
         descend_runs(
             *self._rules, gradient, moments, metrics, undone.astype(np.float32), self.lattice.scale_codes, changing,
-            rounds, self.scale, self.scale_code, self.point, self.sign, self.value, error,
+            ROUNDS, self.scale, self.scale_code, self.point, self.sign, self.value, error,
         )  # fmt: skip
 
     def pack(self) -> np.ndarray:

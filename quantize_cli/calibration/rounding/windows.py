@@ -21,8 +21,6 @@ Chosen = Codes | RunCodes
 """What was decided for some columns, one by one or several at once."""
 
 _WINDOW = 256
-_ROUNDS = 2
-"""Times a window is gone over before the next one's turn."""
 ALL = CODES | SCALE_CODES | SCALES
 
 
@@ -40,8 +38,8 @@ def has_codes(type_: GgmlType) -> bool:
 
 def searched(type_: GgmlType, weights: np.ndarray, importance: np.ndarray | None) -> Chosen:
     """The reference's own choice for weights (rows, columns) f32 of columns that cost `importance` (columns,)."""
-    codes = level_codes if has_grid(type_) else vector_codes
-    return codes.reference_codes(type_, weights, importance)
+    search = level_codes.reference_codes if has_grid(type_) else vector_codes.reference_codes
+    return search(type_, weights, importance)
 
 
 def with_feedback(type_: GgmlType, weights: np.ndarray, inputs: Inputs) -> tuple[list[Chosen], np.ndarray]:
@@ -101,13 +99,8 @@ def improve(parts: Sequence[Chosen], error: np.ndarray, moments: np.ndarray, swe
         for codes, window in zip(parts, windows(error.shape[1], parts[0].type), strict=True):
             left = np.ascontiguousarray(error[:, window])
             gradient = np.ascontiguousarray(multiply(error, moments[:, window]))
-            improve_window(codes, gradient, np.ascontiguousarray(moments[window, window]), left, changing)
+            codes.descend(gradient, np.ascontiguousarray(moments[window, window]), left, changing)
             error[:, window] = left
-
-
-def improve_window(codes: Chosen, gradient: np.ndarray, moments: np.ndarray, error: np.ndarray, changing: int) -> None:
-    """The same for one window, whose error (rows, columns) f32 has this gradient (rows, columns) f32."""
-    codes.descend(gradient, moments, error, changing, _ROUNDS)
 
 
 def pack_windows(parts: Sequence[Chosen]) -> np.ndarray:

@@ -166,7 +166,9 @@ class _SequentialRounding:
         entered = self._runner.embed(self._job.chunks)
         quantized = entered.copy()
         if _EMBEDDING in self._done:
-            quantized = LayerRunner(self._becoming(), self._runner.context).embed(self._job.chunks)
+            tensors = [self._done.get(name, tensor) for name, tensor in self._tensors.items()]
+            becoming = from_model(replace(self._job.model, tensors=tensors), self._job.threads, resident=False)
+            quantized = LayerRunner(becoming, self._runner.context).embed(self._job.chunks)
             del self._done[_EMBEDDING]
         self._streams = entered, quantized
 
@@ -178,7 +180,9 @@ class _SequentialRounding:
             if names:
                 observed = self._observe(original, self._read(index, self._done), names, stage)
                 for name in names:
-                    self._note_unreached(name, observed)
+                    idle = observed.experts_without_tokens(name, self._parts(name))
+                    if idle and self._parts(name) > 1:
+                        self._job.experts_without_tokens[name] = idle
                     yield self._round(name, observed.inputs(name, self._parts(name), self._tensors[name].columns))
                 del observed
                 gc.collect()  # recordings refer to themselves, and hold hundreds of megabytes
@@ -190,11 +194,6 @@ class _SequentialRounding:
             del self._done[name]
         for path in self._paths:
             release(path)
-
-    def _note_unreached(self, name: str, observed: StageInputs) -> None:
-        idle = observed.experts_without_tokens(name, self._parts(name)) if self._parts(name) > 1 else ()
-        if idle:
-            self._job.experts_without_tokens[name] = idle
 
     def output(self) -> Rounded:
         original, quantized = (self._normed(stream) for stream in self._streams)
@@ -232,10 +231,6 @@ class _SequentialRounding:
         return apply_part(self._float.norm, stream, self._float.threads)
 
     # --- what it becomes -----------------------------------------------------------------------------------------
-
-    def _becoming(self) -> Transformer:
-        tensors = [self._done.get(name, tensor) for name, tensor in self._tensors.items()]
-        return from_model(replace(self._job.model, tensors=tensors), self._job.threads, resident=False)
 
     def _read(self, index: int, done: Mapping[str, Tensor]) -> Layer:
         """Layer `index` with what is `done` of it, read anew so that nothing is kept of it in memory."""

@@ -8,7 +8,7 @@ it. To first order, and as if nothing happened between, e costs e M e^T with
 N being the norm's weights on a diagonal. The first layer counts most, as the stream grows from layer to layer.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
@@ -32,22 +32,20 @@ def metric(model: Model, mean_squares: Sequence[float]) -> np.ndarray:
     cost = np.zeros((width, width))
     for layer, mean_square in enumerate(mean_squares[:-1]):
         for norm, readers in _READERS:
-            names = (f"blk.{layer}.{reader}.weight" for reader in readers)
-            cost += _seen(tensors.get(f"blk.{layer}.{norm}.weight"), _present(tensors, names), width) / mean_square
-    output = _present(tensors, ("output.weight",))
-    return cost + _seen(tensors.get("output_norm.weight"), output, width) / mean_squares[-1]
+            names = [f"blk.{layer}.{reader}.weight" for reader in readers]
+            cost += _seen(tensors, f"blk.{layer}.{norm}.weight", names) / mean_square
+    return cost + _seen(tensors, "output_norm.weight", ["output.weight"]) / mean_squares[-1]
 
 
-def _present(tensors: dict[str, Tensor], names: Iterable[str]) -> list[Tensor]:
-    return [tensors[name] for name in names if name in tensors]
-
-
-def _seen(norm: Tensor | None, readers: Sequence[Tensor], width: int) -> np.ndarray:
-    """N W^T W N summed over readers W."""
+def _seen(tensors: Mapping[str, Tensor], norm: str, readers: Sequence[str]) -> np.ndarray:
+    """N W^T W N summed over those readers W that there are."""
+    width = tensors["token_embd.weight"].columns
     gram = np.zeros((width, width))
-    for reader in readers:
+    for reader in (tensors[name] for name in readers if name in tensors):
         for start in range(0, reader.row_count, _ROWS):
             rows = decode(reader.type, reader.read(start, min(start + _ROWS, reader.row_count)))
             add_gram(gram, rows, threads=processors())
-    weight = np.ones(width) if norm is None else decode(norm.type, norm.read(0, 1))[0].astype(np.float64)
+    weight = np.ones(width)
+    if norm in tensors:
+        weight = decode(tensors[norm].type, tensors[norm].read(0, 1))[0].astype(np.float64)
     return gram * weight * weight[:, None]

@@ -67,13 +67,11 @@ class Inputs:
     @cached_property
     def _shift(self) -> np.ndarray:
         assert self.shift is not None
-        shift: np.ndarray = self.shift.astype(np.float32)
-        return shift
+        return self.shift.astype(np.float32)
 
     @cached_property
     def _inverse(self) -> np.ndarray:
-        inverted: np.ndarray = inverse(self._damped(_CORRECTION_DAMPING), processors()).astype(np.float32)
-        return inverted
+        return inverse(self._damped(_CORRECTION_DAMPING), processors()).astype(np.float32)
 
     def _damped(self, share: float) -> np.ndarray:
         damped = self.moments.copy()

@@ -44,7 +44,10 @@ class StageInputs:
         What experts are given is worked out one by one, as there may be many.
         """
         if matrices == 1:
-            yield self._alone(input_of(name), columns)
+            key = input_of(name)
+            if key not in self._inputs:  # worked out once for all tensors that share it
+                self._inputs[key] = of_moments(self._moments.get((key, 0)) or Moments(columns))
+            yield self._inputs[key]
             return
         of_all = [self._moments.get((input_of(name), number)) or Moments(columns) for number in range(matrices)]
         tokens = sum(moments.count for moments in of_all)
@@ -57,9 +60,3 @@ class StageInputs:
     def experts_without_tokens(self, name: str, matrices: int) -> tuple[int, ...]:
         """Those of a tensor's matrices that were given nothing: experts."""
         return tuple(number for number in range(matrices) if (input_of(name), number) not in self._moments)
-
-    def _alone(self, name: str, columns: int) -> Inputs:
-        """The same for all matrices that share it, so that what follows from it is worked out once."""
-        if name not in self._inputs:
-            self._inputs[name] = of_moments(self._moments.get((name, 0)) or Moments(columns))
-        return self._inputs[name]
