@@ -18,17 +18,8 @@ from quantize_cli.jit.simd import from_half, load, store, to_half
 from quantize_cli.quants.interface.grid import Grid
 from quantize_cli.quants.interface.type import QuantType
 from quantize_cli.quants.packing.nibbles import pack_nibbles, unpack_nibbles
+from quantize_cli.quants.search import scales
 from quantize_cli.quants.search.row import sum_of_squares
-from quantize_cli.quants.search.scales import (
-    IMPORTANCE,
-    SCALE,
-    WEIGHTS,
-    WORK_ROWS,
-    gather,
-    nearest_int,
-    weigh,
-    weigh_by_squares,
-)
 from quantize_cli.quants.shared.nonlinear import GROUP, LEVELS, encode_levels, levels_of, search_level_scale
 
 f32 = np.float32
@@ -75,34 +66,34 @@ def dequantize(codes: np.ndarray) -> np.ndarray:
 def _quantize(weights, importance, squared, scale, scale_code, code):
     """Two super-blocks fill the sixteen lanes; `squared` says that a weight's importance is its square."""
     blocks = weights.shape[0]
-    work = np.empty((WORK_ROWS, 16), np.float32)
+    work = np.empty((scales.WORK_ROWS, 16), np.float32)
     variance = np.empty((1, 16), np.float32)
     for block in range(0, blocks, 2):
-        gather(work, WEIGHTS, weights, blocks, block, GROUP, _GROUPS)
+        scales.gather(work, scales.WEIGHTS, weights, blocks, block, GROUP, _GROUPS)
         if squared:
-            weigh_by_squares(work, GROUP)
+            scales.weigh_by_squares(work, GROUP)
         else:
-            gather(work, IMPORTANCE, importance, blocks, block, GROUP, _GROUPS)
+            scales.gather(work, scales.IMPORTANCE, importance, blocks, block, GROUP, _GROUPS)
             for half in range(2):
                 squares = sum_of_squares(weights, min(block + half, blocks - 1))
                 variance[0, half * _GROUPS : (half + 1) * _GROUPS] = squares * f32(2 / 256)
-            weigh(work, GROUP, load(variance, 0, 0))
+            scales.weigh(work, GROUP, load(variance, 0, 0))
         search_level_scale(work)
         for half in range(min(2, blocks - block)):
-            scales = work[SCALE, half * _GROUPS : (half + 1) * _GROUPS]
-            scale[block + half] = _encode(weights, block + half, scales, scale_code, code)
+            group_scales = work[scales.SCALE, half * _GROUPS : (half + 1) * _GROUPS]
+            scale[block + half] = _encode(weights, block + half, group_scales, scale_code, code)
 
 
 @inlined
-def _encode(weights, block, scales, scale_code, code):
+def _encode(weights, block, group_scales, scale_code, code):
     """The codes of one super-block from its groups' scales; gives its own scale, as an IEEE half."""
     extreme = f32(0)
     for group in range(_GROUPS):
-        extreme = scales[group] if abs(scales[group]) > abs(extreme) else extreme
+        extreme = group_scales[group] if abs(group_scales[group]) > abs(extreme) else extreme
     d = -extreme / f32(32)
     inverse = f32(1) / d if d != f32(0) else f32(0)
     for group in range(_GROUPS):
-        scale_code[block, group] = max(-32, min(31, nearest_int(inverse * scales[group])))
+        scale_code[block, group] = max(-32, min(31, scales.nearest_int(inverse * group_scales[group])))
         encode_levels(weights, block, group * GROUP, d * f32(scale_code[block, group]), code)
     return to_half(d)
 

@@ -14,41 +14,13 @@ Source: block_q3_K, quantize_row_q3_K_ref, quantize_row_q3_K_impl, dequantize_ro
 import numpy as np
 
 from quantize_cli.formats.ggml import GgmlType
+from quantize_cli.jit import simd
 from quantize_cli.jit.kernel import inlined, kernel
-from quantize_cli.jit.simd import (
-    from_half,
-    load,
-    maximum,
-    minimum,
-    nearest,
-    row,
-    set_row,
-    splat,
-    store,
-    to_float,
-    to_half,
-    transpose,
-)
 from quantize_cli.quants.interface.grid import Grid, even
 from quantize_cli.quants.interface.type import QuantType
 from quantize_cli.quants.packing.two_bits import pack_quarters, unpack_quarters
 from quantize_cli.quants.search import scales
 from quantize_cli.quants.search.descent import begin_descent, search_scale_by_descent
-from quantize_cli.quants.search.scales import (
-    IMPORTANCE,
-    INVERSE,
-    SCALE,
-    WEIGHTS,
-    WORK_ROWS,
-    extremes,
-    gather,
-    nearest_int,
-    search_scale,
-    sums_of_squares,
-    weigh,
-    wide_workspace,
-    workspace,
-)
 
 f32 = np.float32
 BLOCK = np.dtype([("third_bits", "u1", 32), ("quarters", "u1", 64), ("scales", "u1", 12), ("scale", "<f2")])
@@ -96,38 +68,38 @@ def dequantize(codes: np.ndarray) -> np.ndarray:
 def _quantize(weights, scale, scale_code, code):
     """Without importance: one super-block's groups fill the lanes; those not done at once wait for others like them."""
     blocks = weights.shape[0]
-    work, wide, scales = workspace(WORK_ROWS), wide_workspace(WORK_ROWS), workspace(_BATCH)
-    waiting = np.empty(_BATCH * _GROUPS + 1, np.int64)
+    work, wide = scales.workspace(scales.WORK_ROWS), scales.wide_workspace(scales.WORK_ROWS)
+    group_scales, waiting = scales.workspace(_BATCH), np.empty(_BATCH * _GROUPS + 1, np.int64)
     for first in range(0, blocks, _BATCH):
         together, count = min(_BATCH, blocks - first), 0
         for i in range(together):
-            gather(work, WEIGHTS, weights, blocks, first + i, _GROUP, _GROUPS)
+            scales.gather(work, scales.WEIGHTS, weights, blocks, first + i, _GROUP, _GROUPS)
             count = _wait(waiting, count, i, np.int32(begin_descent(work, _GROUP, _LIMIT)))
-            set_row(scales, i, row(work, SCALE))
+            simd.set_row(group_scales, i, simd.row(work, scales.SCALE))
         for start in range(0, count, 32):
-            _descend(wide, scales, weights, first, waiting[start:count])
+            _descend(wide, group_scales, weights, first, waiting[start:count])
         for start in range(0, together, 16):
-            _encode_sixteen(work, scales, start, weights, first, scale, scale_code, code)
+            _encode_sixteen(work, group_scales, start, weights, first, scale, scale_code, code)
 
 
 @inlined
-def _encode_sixteen(work, scales, start, weights, first, scale, scale_code, code):
+def _encode_sixteen(work, group_scales, start, weights, first, scale, scale_code, code):
     """The codes of sixteen super-blocks, from the scales found."""
-    extreme, group_scale = workspace(1), workspace(1)
+    extreme, stored_scale = scales.workspace(1), scales.workspace(1)
     for i in range(16):
-        set_row(work, WEIGHTS + i, row(scales, start + i))
-    transpose(work, WEIGHTS, 0)
-    set_row(extreme, 0, extremes(work, _GROUPS)[0])
+        simd.set_row(work, scales.WEIGHTS + i, simd.row(group_scales, start + i))
+    simd.transpose(work, scales.WEIGHTS, 0)
+    simd.set_row(extreme, 0, scales.extremes(work, _GROUPS)[0])
     for i in range(min(16, weights.shape[0] - first - start)):
         block, silent = first + start + i, extreme[0, i] == f32(0)
         inverse = f32(-32) / extreme[0, i]
-        scale[block] = to_half(f32(0) if silent else f32(1) / inverse)
-        found = nearest(inverse * row(scales, start + i)) << 24 >> 24  # past a byte the reference wraps
-        found = splat(np.int32(-32)) if silent else maximum(minimum(found, 31), -32)
-        store(scale_code, block, 0, found)
-        set_row(group_scale, 0, from_half(scale[block]) * to_float(found))
-        if not _encode_block(weights, block, group_scale, code):
-            _encode_by_search(work, weights, block, group_scale, code)
+        scale[block] = simd.to_half(f32(0) if silent else f32(1) / inverse)
+        found = simd.nearest(inverse * simd.row(group_scales, start + i)) << 24 >> 24  # past a byte the reference wraps
+        found = simd.splat(np.int32(-32)) if silent else simd.maximum(simd.minimum(found, 31), -32)
+        simd.store(scale_code, block, 0, found)
+        simd.set_row(stored_scale, 0, simd.from_half(scale[block]) * simd.to_float(found))
+        if not _encode_block(weights, block, stored_scale, code):
+            _encode_by_search(work, weights, block, stored_scale, code)
 
 
 @inlined
@@ -140,38 +112,38 @@ def _wait(waiting, count, i, moving):
 
 
 @inlined
-def _descend(wide, scales, weights, first, waiting):
+def _descend(wide, group_scales, weights, first, waiting):
     """Give up to 32 waiting groups, numbered from super-block `first` on, the scales the descent ends with."""
     for lane in range(32):
         group = waiting[min(lane, len(waiting) - 1)]
-        found = load(weights, first + group // _GROUPS, group % _GROUPS * _GROUP)
-        store(wide, WEIGHTS + lane % 16, lane // 16 * 16, found)
-    transpose(wide, WEIGHTS, 0)
-    transpose(wide, WEIGHTS, 1)
+        found = simd.load(weights, first + group // _GROUPS, group % _GROUPS * _GROUP)
+        simd.store(wide, scales.WEIGHTS + lane % 16, lane // 16 * 16, found)
+    simd.transpose(wide, scales.WEIGHTS, 0)
+    simd.transpose(wide, scales.WEIGHTS, 1)
     search_scale_by_descent(wide, _GROUP, _LIMIT)
     for lane in range(min(32, len(waiting))):
-        scales[waiting[lane] // _GROUPS, waiting[lane] % _GROUPS] = wide[SCALE, lane // 16, lane % 16]
+        group_scales[waiting[lane] // _GROUPS, waiting[lane] % _GROUPS] = wide[scales.SCALE, lane // 16, lane % 16]
 
 
 @inlined
-def _encode_block(weights, block, group_scale, code):
+def _encode_block(weights, block, stored_scale, code):
     """Codes of a super-block by its groups' scales as stored; gives whether none of them is zero."""
     whole = True
     for group in range(_GROUPS):
-        d = group_scale[0, group]
-        found = nearest(load(weights, block, group * _GROUP) / d)
-        store(code, block, group * _GROUP, maximum(minimum(found, _LIMIT - 1), -_LIMIT) + _LIMIT)
+        d = stored_scale[0, group]
+        found = simd.nearest(simd.load(weights, block, group * _GROUP) / d)
+        simd.store(code, block, group * _GROUP, simd.maximum(simd.minimum(found, _LIMIT - 1), -_LIMIT) + _LIMIT)
         whole = whole and d != f32(0)
     return whole
 
 
 @inlined
-def _encode_by_search(work, weights, block, group_scale, code):
+def _encode_by_search(work, weights, block, stored_scale, code):
     """The search's own codes, for the groups of a super-block whose stored scale is zero."""
-    gather(work, WEIGHTS, weights, block + 1, block, _GROUP, _GROUPS)
+    scales.gather(work, scales.WEIGHTS, weights, block + 1, block, _GROUP, _GROUPS)
     search_scale_by_descent(work, _GROUP, _LIMIT)
     for group in range(_GROUPS):
-        if group_scale[0, group] == f32(0):
+        if stored_scale[0, group] == f32(0):
             for i in range(_GROUP):
                 code[block, group * _GROUP + i] = np.int32(work[_FOUND + i, group]) + _LIMIT
 
@@ -179,10 +151,10 @@ def _encode_by_search(work, weights, block, group_scale, code):
 @inlined
 def _encode(weights, block, group, scale, scale_code, code):
     """Whether the stored scale of a group is not zero; where it is not, the codes it gives."""
-    d = from_half(scale[block]) * f32(scale_code[block, group])
+    d = simd.from_half(scale[block]) * f32(scale_code[block, group])
     if d != f32(0):
-        found = nearest(load(weights, block, group * _GROUP) / d)
-        store(code, block, group * _GROUP, maximum(minimum(found, _LIMIT - 1), -_LIMIT) + _LIMIT)
+        found = simd.nearest(simd.load(weights, block, group * _GROUP) / d)
+        simd.store(code, block, group * _GROUP, simd.maximum(simd.minimum(found, _LIMIT - 1), -_LIMIT) + _LIMIT)
     return d != f32(0)
 
 
@@ -190,23 +162,24 @@ def _encode(weights, block, group, scale, scale_code, code):
 def _quantize_weighted(weights, importance, scale, scale_code, code):
     """With importance: the scales of sixteen super-blocks, once found, fill the lanes of a second search."""
     blocks = weights.shape[0]
-    work, tall, squares, scales = workspace(WORK_ROWS), workspace(256), workspace(1), workspace(WORK_ROWS)
-    inverse = np.empty((16, 16), np.float32)
+    work, second = scales.workspace(scales.WORK_ROWS), scales.workspace(scales.WORK_ROWS)
+    tall, squares, inverse = scales.workspace(256), scales.workspace(1), np.empty((16, 16), np.float32)
     for first in range(0, blocks, 16):
         together = min(16, blocks - first)
-        set_row(squares, 0, f32(2) * sums_of_squares(tall, weights, blocks, first) / f32(256))
+        simd.set_row(squares, 0, f32(2) * scales.sums_of_squares(tall, weights, blocks, first) / f32(256))
         for lane in range(together):
             _search_groups(work, weights, importance, first + lane, squares[0, lane])
             for group in range(_GROUPS):
-                scales[WEIGHTS + group, lane] = work[SCALE, group]
-                scales[IMPORTANCE + group, lane] = work[_FOUND, group]
-                inverse[lane, group] = work[INVERSE, group]
-        search_scale(scales, _GROUPS, 32)
+                second[scales.WEIGHTS + group, lane] = work[scales.SCALE, group]
+                second[scales.IMPORTANCE + group, lane] = work[_FOUND, group]
+                inverse[lane, group] = work[scales.INVERSE, group]
+        scales.search_scale(second, _GROUPS, 32)
         for lane in range(together):
             block = first + lane
-            scale[block] = to_half(scales[SCALE, lane])
+            scale[block] = simd.to_half(second[scales.SCALE, lane])
             for group in range(_GROUPS):
-                scale_code[block, group] = _searched_code(scales[INVERSE, lane], scales[WEIGHTS + group, lane], 32)
+                value = second[scales.WEIGHTS + group, lane]
+                scale_code[block, group] = _searched_code(second[scales.INVERSE, lane], value, 32)
                 if not _encode(weights, block, group, scale, scale_code, code):
                     for i in range(group * _GROUP, group * _GROUP + _GROUP):
                         code[block, i] = _searched_code(inverse[lane, group], weights[block, i], _LIMIT) + _LIMIT
@@ -215,35 +188,35 @@ def _quantize_weighted(weights, importance, scale, scale_code, code):
 @inlined
 def _search_groups(work, weights, importance, block, variance):
     """SCALE and INVERSE of the groups of one super-block, and in _FOUND the sums of their importance."""
-    gather(work, WEIGHTS, weights, weights.shape[0], block, _GROUP, _GROUPS)
-    gather(work, IMPORTANCE, importance, weights.shape[0], block, _GROUP, _GROUPS)
-    total = weigh(work, _GROUP, splat(variance))
-    search_scale(work, _GROUP, _LIMIT)
-    store(work, _FOUND, 0, total)
+    scales.gather(work, scales.WEIGHTS, weights, weights.shape[0], block, _GROUP, _GROUPS)
+    scales.gather(work, scales.IMPORTANCE, importance, weights.shape[0], block, _GROUP, _GROUPS)
+    total = scales.weigh(work, _GROUP, simd.splat(variance))
+    scales.search_scale(work, _GROUP, _LIMIT)
+    simd.store(work, _FOUND, 0, total)
 
 
 @inlined
 def _searched_code(inverse, value, limit):
     """The code the search itself gave; the lowest in a group that counts as all zero."""
-    return max(-limit, min(limit - 1, nearest_int(inverse * value))) if inverse != f32(0) else -limit
+    return max(-limit, min(limit - 1, scales.nearest_int(inverse * value))) if inverse != f32(0) else -limit
 
 
 @kernel
 def _dequantize(scale, scale_code, code, weights):
     for block in range(code.shape[0]):
         for group in range(_GROUPS):
-            d = from_half(scale[block]) * f32(scale_code[block, group])
-            store(weights, block, 16 * group, d * to_float(load(code, block, 16 * group) - _LIMIT))
+            d = simd.from_half(scale[block]) * f32(scale_code[block, group])
+            simd.store(weights, block, 16 * group, d * simd.to_float(simd.load(code, block, 16 * group) - _LIMIT))
 
 
 @kernel
 def _pack_rest(code, scale_code, third_bits, scales):
     for block in range(code.shape[0]):
         for i in range(0, 32, 16):
-            third = splat(np.int32(0))
+            third = simd.splat(np.int32(0))
             for k in range(8):
-                third = third | (load(code, block, 32 * k + i) >> 2) << k
-            store(third_bits, block, i, third)
+                third = third | (simd.load(code, block, 32 * k + i) >> 2) << k
+            simd.store(third_bits, block, i, third)
         for i in range(8):
             scales[block, i] = ((scale_code[block, i] + 32) & 15) | ((scale_code[block, 8 + i] + 32) & 15) << 4
         for i in range(4):
@@ -258,9 +231,9 @@ def _unpack_rest(third_bits, scales, code, scale_code):
     """Adds to codes of two bits their third."""
     for block in range(code.shape[0]):
         for i in range(0, 32, 16):
-            third = load(third_bits, block, i)
+            third = simd.load(third_bits, block, i)
             for k in range(8):
-                store(code, block, 32 * k + i, load(code, block, 32 * k + i) | (third >> k & 1) << 2)
+                simd.store(code, block, 32 * k + i, simd.load(code, block, 32 * k + i) | (third >> k & 1) << 2)
         for i in range(16):
             low, high = scales[block, i % 8] >> 4 * (i // 8) & 15, scales[block, 8 + i % 4] >> 2 * (i // 4) & 3
             scale_code[block, i] = (low | high << 4) - 32

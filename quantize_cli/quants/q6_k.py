@@ -14,36 +14,11 @@ Source: block_q6_K, quantize_row_q6_K_ref, quantize_row_q6_K_impl, dequantize_ro
 import numpy as np
 
 from quantize_cli.formats.ggml import GgmlType
+from quantize_cli.jit import simd
 from quantize_cli.jit.kernel import inlined, kernel
-from quantize_cli.jit.simd import (
-    absolute,
-    from_half,
-    highest,
-    load,
-    maximum,
-    minimum,
-    nearest,
-    select,
-    splat,
-    store,
-    to_float,
-    to_half,
-)
 from quantize_cli.quants.interface.grid import Grid, even
 from quantize_cli.quants.interface.type import QuantType
-from quantize_cli.quants.search.scales import (
-    IMPORTANCE,
-    INVERSE,
-    SCALE,
-    SMALLEST,
-    WEIGHTS,
-    WORK_ROWS,
-    gather,
-    nearest_int,
-    search_scale,
-    weigh_by_squares,
-    wide_workspace,
-)
+from quantize_cli.quants.search import scales
 
 f32 = np.float32
 BLOCK = np.dtype([("low", "u1", 128), ("high", "u1", 64), ("scale_code", "i1", 16), ("scale", "<f2")])
@@ -84,35 +59,35 @@ def dequantize(codes: np.ndarray) -> np.ndarray:
 def _quantize(weights, importance, squared, scale, scale_code, code):
     """Two super-blocks' groups fill the lanes; `squared` says that a weight's importance is its square."""
     blocks = weights.shape[0]
-    work = wide_workspace(WORK_ROWS)
+    work = scales.wide_workspace(scales.WORK_ROWS)
     for first in range(0, blocks, 2):
-        gather(work, WEIGHTS, weights, blocks, first, _GROUP, _GROUPS)
+        scales.gather(work, scales.WEIGHTS, weights, blocks, first, _GROUP, _GROUPS)
         if squared:
-            weigh_by_squares(work, _GROUP)
+            scales.weigh_by_squares(work, _GROUP)
         else:
-            gather(work, IMPORTANCE, importance, blocks, first, _GROUP, _GROUPS)
-        search_scale(work, _GROUP, 32)
+            scales.gather(work, scales.IMPORTANCE, importance, blocks, first, _GROUP, _GROUPS)
+        scales.search_scale(work, _GROUP, 32)
         for half in range(min(2, blocks - first)):
             block = first + half
-            scales = load(work, SCALE, 16 * half)
-            extreme = _extreme(scales, work[SCALE, half])
+            group_scales = simd.load(work, scales.SCALE, 16 * half)
+            extreme = _extreme(group_scales, work[scales.SCALE, half])
             inverse = f32(-128) / extreme
-            if abs(extreme) < SMALLEST:
+            if abs(extreme) < scales.SMALLEST:
                 scale[block] = 0
                 for i in range(0, 256, 16):
-                    store(code, block, i, splat(np.int32(0)))
+                    simd.store(code, block, i, simd.splat(np.int32(0)))
                 scale_code[block] = 0
             else:
-                scale[block] = to_half(f32(1) / inverse)
-                store(scale_code, block, 0, minimum(nearest(inverse * scales), 127))
-                _encode(weights, block, work[INVERSE, half], scale, scale_code, code)
+                scale[block] = simd.to_half(f32(1) / inverse)
+                simd.store(scale_code, block, 0, simd.minimum(simd.nearest(inverse * group_scales), 127))
+                _encode(weights, block, work[scales.INVERSE, half], scale, scale_code, code)
 
 
 @inlined
-def _extreme(scales, separate):
+def _extreme(group_scales, separate):
     """The scale of largest magnitude, the first of several; NaN is never larger."""
-    magnitude = absolute(scales)
-    largest = highest(select(magnitude > f32(0), magnitude, splat(f32(0))))
+    magnitude = simd.absolute(group_scales)
+    largest = simd.highest(simd.select(magnitude > f32(0), magnitude, simd.splat(f32(0))))
     if largest == f32(0):
         return f32(0)
     for lane in range(16):
@@ -125,23 +100,23 @@ def _extreme(scales, separate):
 def _encode(weights, block, inverse, scale, scale_code, code):
     """The codes of one super-block, from its scales as they will be stored."""
     for group in range(_GROUPS):
-        d = from_half(scale[block]) * f32(scale_code[block, group])
+        d = simd.from_half(scale[block]) * f32(scale_code[block, group])
         start = group * _GROUP
         if d == f32(0):
             for i in range(start, start + _GROUP):
-                found = max(-32, min(31, nearest_int(inverse[group] * weights[block, i]))) + 32
+                found = max(-32, min(31, scales.nearest_int(inverse[group] * weights[block, i]))) + 32
                 code[block, i] = 0 if inverse[group] == f32(0) else found  # the search left such codes at zero
         else:
-            found = nearest(load(weights, block, start) / d)
-            store(code, block, start, maximum(minimum(found, 31), -32) + 32)
+            found = simd.nearest(simd.load(weights, block, start) / d)
+            simd.store(code, block, start, simd.maximum(simd.minimum(found, 31), -32) + 32)
 
 
 @kernel
 def _dequantize(scale, scale_code, code, weights):
     for block in range(code.shape[0]):
         for group in range(_GROUPS):
-            d = from_half(scale[block]) * f32(scale_code[block, group])
-            store(weights, block, 16 * group, d * to_float(load(code, block, 16 * group) - 32))
+            d = simd.from_half(scale[block]) * f32(scale_code[block, group])
+            simd.store(weights, block, 16 * group, d * simd.to_float(simd.load(code, block, 16 * group) - 32))
 
 
 @kernel
@@ -149,11 +124,11 @@ def _pack_codes(code, low, high):
     for block in range(code.shape[0]):
         for start in range(2):
             for i in range(0, 32, 16):
-                a, b = load(code, block, 128 * start + i), load(code, block, 128 * start + 32 + i)
-                c, d = load(code, block, 128 * start + 64 + i), load(code, block, 128 * start + 96 + i)
-                store(low, block, 64 * start + i, (a & 15) | (c & 15) << 4)
-                store(low, block, 64 * start + 32 + i, (b & 15) | (d & 15) << 4)
-                store(high, block, 32 * start + i, a >> 4 | (b >> 4) << 2 | (c >> 4) << 4 | (d >> 4) << 6)
+                a, b = simd.load(code, block, 128 * start + i), simd.load(code, block, 128 * start + 32 + i)
+                c, d = simd.load(code, block, 128 * start + 64 + i), simd.load(code, block, 128 * start + 96 + i)
+                simd.store(low, block, 64 * start + i, (a & 15) | (c & 15) << 4)
+                simd.store(low, block, 64 * start + 32 + i, (b & 15) | (d & 15) << 4)
+                simd.store(high, block, 32 * start + i, a >> 4 | (b >> 4) << 2 | (c >> 4) << 4 | (d >> 4) << 6)
 
 
 @kernel
@@ -161,12 +136,12 @@ def _unpack_codes(low, high, code):
     for block in range(code.shape[0]):
         for start in range(2):
             for i in range(0, 32, 16):
-                ac, bd = load(low, block, 64 * start + i), load(low, block, 64 * start + 32 + i)
-                pairs = load(high, block, 32 * start + i)
-                store(code, block, 128 * start + i, (ac & 15) | (pairs & 3) << 4)
-                store(code, block, 128 * start + 32 + i, (bd & 15) | (pairs >> 2 & 3) << 4)
-                store(code, block, 128 * start + 64 + i, ac >> 4 | (pairs >> 4 & 3) << 4)
-                store(code, block, 128 * start + 96 + i, bd >> 4 | (pairs >> 6) << 4)
+                ac, bd = simd.load(low, block, 64 * start + i), simd.load(low, block, 64 * start + 32 + i)
+                pairs = simd.load(high, block, 32 * start + i)
+                simd.store(code, block, 128 * start + i, (ac & 15) | (pairs & 3) << 4)
+                simd.store(code, block, 128 * start + 32 + i, (bd & 15) | (pairs >> 2 & 3) << 4)
+                simd.store(code, block, 128 * start + 64 + i, ac >> 4 | (pairs >> 4 & 3) << 4)
+                simd.store(code, block, 128 * start + 96 + i, bd >> 4 | (pairs >> 6) << 4)
 
 
 QUANT = QuantType(GgmlType.Q6_K, BLOCK, quantize, pack, unpack, dequantize, grid=Grid(even(-32, 31), 16, (-128, 127)))

@@ -12,19 +12,8 @@ Importance changes nothing. Source: block_q8_0, quantize_row_q8_0_ref, dequantiz
 import numpy as np
 
 from quantize_cli.formats.ggml import GgmlType
+from quantize_cli.jit import simd
 from quantize_cli.jit.kernel import kernel, merged
-from quantize_cli.jit.simd import (
-    fitting_int_away,
-    from_half,
-    load,
-    prefetch,
-    round_half_away,
-    row_magnitudes,
-    store,
-    store_half,
-    to_float,
-    to_int,
-)
 from quantize_cli.quants.interface.grid import Grid, even
 from quantize_cli.quants.interface.type import QuantType
 from quantize_cli.quants.packing.nibbles import put_codes
@@ -72,8 +61,8 @@ def _encode(weights, scale, code):
         start = min(batch, weights.shape[0] - BATCH)
         finite = True
         for part in range(0, BATCH, 16):
-            d = row_magnitudes(weights, start + part) / f32(127)
-            store_half(halves, 0, part, d)
+            d = simd.row_magnitudes(weights, start + part) / f32(127)
+            simd.store_half(halves, 0, part, d)
             finite &= store_inverse(numbers, part, d)
         if finite:
             _write(weights, start, numbers, halves, True, scale, code)
@@ -85,24 +74,24 @@ def _encode(weights, scale, code):
 def _write(weights, start, numbers, halves, finite, scale, code):
     for lane in range(BATCH):
         block, inverse = start + lane, numbers[INVERSES, lane]
-        prefetch(weights, block + AHEAD)
+        simd.prefetch(weights, block + AHEAD)
         put_half(scale, block, halves, 0, lane)
-        first, second = load(weights, block, 0) * inverse, load(weights, block, 16) * inverse
+        first, second = simd.load(weights, block, 0) * inverse, simd.load(weights, block, 16) * inverse
         put_codes((code,), block, _nearest(first, finite), _nearest(second, finite))
 
 
 @merged
 def _nearest(scaled, finite):
     """Where an inverse was not finite there are infinities, and NaN from zeros."""
-    return fitting_int_away(scaled) if finite else to_int(round_half_away(scaled))
+    return simd.fitting_int_away(scaled) if finite else simd.to_int(simd.round_half_away(scaled))
 
 
 @kernel
 def _dequantize(scale, code, weights):
     for block in range(code.shape[0]):
-        d = from_half(scale[block])
-        store(weights, block, 0, d * to_float(load(code, block, 0)))
-        store(weights, block, 16, d * to_float(load(code, block, 16)))
+        d = simd.from_half(scale[block])
+        simd.store(weights, block, 0, d * simd.to_float(simd.load(code, block, 0)))
+        simd.store(weights, block, 16, d * simd.to_float(simd.load(code, block, 16)))
 
 
 QUANT = QuantType(

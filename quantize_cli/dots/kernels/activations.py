@@ -21,26 +21,10 @@ So what is not finite makes a scale that is not, and is not lost among codes.
 import numpy as np
 
 from quantize_cli.dots.kernels.tiles import TOKENS
+from quantize_cli.jit import simd
 from quantize_cli.jit.arguments import Arguments, f32_array, i8_array, i32_array, number
 from quantize_cli.jit.kernel import merged
 from quantize_cli.jit.operation import operation, share
-from quantize_cli.jit.simd import (
-    absolute,
-    bits,
-    fitting_int,
-    float_from_bits,
-    from_half,
-    lane_numbers,
-    largest,
-    load,
-    maximum,
-    minimum,
-    round_half_even,
-    select,
-    splat,
-    store,
-    to_half,
-)
 from quantize_cli.jit.simd.packed import four_bytes, sum_of
 
 f32, i32 = np.float32, np.int32
@@ -53,15 +37,16 @@ _TILES = Arguments(x=f32_array, codes=i32_array, scales=f32_array, sums=f32_arra
 @merged
 def _scale_small(x, row, column):
     """The factor to codes, and the scale back, unrounded, of the 32 activations from `column`."""
-    first, second = load(x, row, column), load(x, row, column + 16)
-    extreme = float_from_bits(largest(maximum(bits(absolute(first)), bits(absolute(second)))))
+    first, second = simd.load(x, row, column), simd.load(x, row, column + 16)
+    magnitudes = simd.maximum(simd.bits(simd.absolute(first)), simd.bits(simd.absolute(second)))
+    extreme = simd.float_from_bits(simd.largest(magnitudes))
     inverse = f32(127) / extreme if extreme > f32(0) else f32(0)
     return inverse, extreme / f32(127)
 
 
 @merged
 def _as_half(number):
-    return from_half(to_half(number))
+    return simd.from_half(simd.to_half(number))
 
 
 @merged
@@ -81,16 +66,16 @@ def _scale_super(x, row, column):
 @merged
 def _extreme(x, row, column):
     """Of the 256 activations from `column` the one of largest magnitude, the first of equals; NaN if any is."""
-    peaks = splat(i32(0))
+    peaks = simd.splat(i32(0))
     for at in range(column, column + 256, 16):
-        peaks = maximum(bits(absolute(load(x, row, at))), peaks)
-    peak, before_end = float_from_bits(largest(peaks)), splat(i32(0))
+        peaks = simd.maximum(simd.bits(simd.absolute(simd.load(x, row, at))), peaks)
+    peak, before_end = simd.float_from_bits(simd.largest(peaks)), simd.splat(i32(0))
     if not peak > f32(0):
         return peak
     for at in range(0, 256, 16):
-        is_peak = absolute(load(x, row, column + 240 - at)) == peak
-        before_end = select(is_peak, i32(16 + at) - lane_numbers(), before_end)
-    return x[row, column + 256 - largest(before_end)]
+        is_peak = simd.absolute(simd.load(x, row, column + 240 - at)) == peak
+        before_end = simd.select(is_peak, i32(16 + at) - simd.lane_numbers(), before_end)
+    return x[row, column + 256 - simd.largest(before_end)]
 
 
 @operation(_ROWS)
@@ -113,8 +98,8 @@ def _round_small(args, row, block):
     inverse, scale = _scale_small(x, row, block * 32)
     place = block // 4 * 128 + block % 4 * 16
     first, second = _rounded(x, row, block * 32, inverse), _rounded(x, row, block * 32 + 16, inverse)
-    store(codes, row, place, first)
-    store(codes, row, place + 64, second)
+    simd.store(codes, row, place, first)
+    simd.store(codes, row, place + 64, second)
     for lane in range(4):
         scales[row, block * 4 + lane] = _as_half(scale)
         sums[row, block * 4 + lane] = f32(0)
@@ -150,13 +135,13 @@ def _round_row(args, row, column, inverse, scale):
     scales[row, column // 32] = scale
     for at in (column, column + 16):
         found = _rounded(x, row, at, inverse)
-        store(codes, row, at, found)
+        simd.store(codes, row, at, found)
         sums[row, at // 16] = f32(sum_of(found)) * scale
 
 
 @merged
 def _rounded(x, row, column, inverse):
-    return minimum(fitting_int(round_half_even(load(x, row, column) * inverse)), 127)
+    return simd.minimum(simd.fitting_int(simd.round_half_even(simd.load(x, row, column) * inverse)), 127)
 
 
 @operation(_TILES)

@@ -6,7 +6,6 @@ contiguous (a field of a structured array will do). Nothing here contracts, reas
 lane computes what the same C expression computes without -ffast-math.
 """
 
-from quantize_cli.jit.simd.fused import emit_fused
 from quantize_cli.jit.simd.lanes import (
     absolute,
     all_lanes,
@@ -53,10 +52,10 @@ from quantize_cli.jit.simd.memory import (
 )
 from quantize_cli.jit.simd.reduced import row_magnitudes, row_maxima, row_minima
 from quantize_cli.jit.simd.rows import row, set_row, transpose, zeros_like
-from quantize_cli.jit.simd.vector import LANES, Vector, floats, ints, mask
+from quantize_cli.jit.simd.vector import LANES, floats, ints, mask
 
 __all__ = [
-    "LANES", "Vector", "absolute", "all_lanes", "any_lane", "bits", "emit_fused", "fetch_line", "fitting_int",
+    "LANES", "absolute", "all_lanes", "any_lane", "bits", "fetch_line", "fitting_int",
     "fitting_int_away", "float_from_bits", "floats", "from_bits", "from_half", "highest", "ints", "lane_bits",
     "lane_numbers", "lanes_where", "largest", "load", "load_half", "load_some", "lookup", "lowest", "mask", "maximum",
     "minimum", "multiply_add", "nearest", "picked", "prefetch", "round_half_away", "round_half_even", "row",

@@ -6,20 +6,8 @@ from one code to the next; the others can then be put together and descended.
 
 import numpy as np
 
+from quantize_cli.jit import simd
 from quantize_cli.jit.kernel import inlined
-from quantize_cli.jit.simd import (
-    any_lane,
-    lane_bits,
-    maximum,
-    minimum,
-    nearest,
-    round_half_even,
-    row,
-    select,
-    set_row,
-    to_float,
-    zeros_like,
-)
 from quantize_cli.quants.search.scales import CODES, SCALE, SMALLEST, WEIGHTS, extremes
 
 f32 = np.float32
@@ -36,19 +24,19 @@ def search_scale_by_descent(work, count, limit):
     for _ in range(5):
         settled = True
         for i in range(count):
-            w, code = row(work, WEIGHTS + i), row(work, CODES + i)
+            w, code = simd.row(work, WEIGHTS + i), simd.row(work, CODES + i)
             square = w * w
             rest_cw, rest_cc, moved, differs = _move(w, code, sum_cw, sum_cc, limit)
-            if any_lane(differs):
+            if simd.any_lane(differs):
                 moved_cw, moved_cc = rest_cw + square * w * moved, rest_cc + square * moved * moved
                 better = moved_cw * moved_cw * sum_cc > sum_cw * sum_cw * moved_cc
                 better = better & differs & (moved_cc > f32(0))
-                set_row(work, CODES + i, select(better, moved, code))
-                sum_cw, sum_cc = select(better, moved_cw, sum_cw), select(better, moved_cc, sum_cc)
-                settled = settled and not any_lane(better)
+                simd.set_row(work, CODES + i, simd.select(better, moved, code))
+                sum_cw, sum_cc = simd.select(better, moved_cw, sum_cw), simd.select(better, moved_cc, sum_cc)
+                settled = settled and not simd.any_lane(better)
         if settled:
             break
-    set_row(work, SCALE, _scale(sum_cw, sum_cc))
+    simd.set_row(work, SCALE, _scale(sum_cw, sum_cc))
 
 
 @inlined
@@ -60,10 +48,10 @@ def begin_descent(work, count, limit):
     sum_cw, sum_cc = _start(work, count, limit, True)
     moving = sum_cw < sum_cw
     for i in range(count):
-        _, _, _, differs = _move(row(work, WEIGHTS + i), row(work, CODES + i), sum_cw, sum_cc, limit)
+        _, _, _, differs = _move(simd.row(work, WEIGHTS + i), simd.row(work, CODES + i), sum_cw, sum_cc, limit)
         moving = moving | differs
-    set_row(work, SCALE, _scale(sum_cw, sum_cc))
-    return lane_bits(moving)
+    simd.set_row(work, SCALE, _scale(sum_cw, sum_cc))
+    return simd.lane_bits(moving)
 
 
 @inlined
@@ -74,15 +62,15 @@ def _start(work, count, limit, plainly):
     flag: a kernel that is handed a function is one numba cannot keep on disk.
     """
     extreme, magnitude = extremes(work, count)
-    something, zero = magnitude >= SMALLEST, zeros_like(magnitude)
+    something, zero = magnitude >= SMALLEST, simd.zeros_like(magnitude)
     inverse = f32(-limit) / extreme
     sum_cw = sum_cc = zero
     for i in range(count):
-        w = row(work, WEIGHTS + i)
+        w = simd.row(work, WEIGHTS + i)
         code = _first_code(inverse * w, limit) if plainly else _code(inverse * w, limit)
-        set_row(work, CODES + i, select(something, code, zero - f32(limit)))
+        simd.set_row(work, CODES + i, simd.select(something, code, zero - f32(limit)))
         sum_cw, sum_cc = sum_cw + w * w * w * code, sum_cc + w * w * code * code
-    return select(something, sum_cw, zero), select(something, sum_cc, zero)
+    return simd.select(something, sum_cw, zero), simd.select(something, sum_cc, zero)
 
 
 @inlined
@@ -96,16 +84,16 @@ def _move(w, code, sum_cw, sum_cc, limit):
 
 @inlined
 def _scale(sum_cw, sum_cc):
-    return select(sum_cc > f32(0), sum_cw / sum_cc, zeros_like(sum_cw))
+    return simd.select(sum_cc > f32(0), sum_cw / sum_cc, simd.zeros_like(sum_cw))
 
 
 @inlined
 def _code(scaled, limit):
-    return to_float(maximum(minimum(nearest(scaled), limit - 1), -limit))
+    return simd.to_float(simd.maximum(simd.minimum(simd.nearest(scaled), limit - 1), -limit))
 
 
 @inlined
 def _first_code(scaled, limit):
     """The same of the plain range, which ends at -limit; a NaN stays, and makes of the sums what any code would."""
-    code, top = round_half_even(scaled), f32(limit - 1)
-    return select(code > top, zeros_like(code) + top, code)
+    code, top = simd.round_half_even(scaled), f32(limit - 1)
+    return simd.select(code > top, simd.zeros_like(code) + top, code)

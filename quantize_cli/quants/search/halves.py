@@ -7,7 +7,8 @@ from numba import types
 from numba.core import cgutils, config
 from numba.extending import intrinsic
 
-from quantize_cli.jit.simd import LANES, floats, ints, mask
+from quantize_cli.jit.kernel import merged
+from quantize_cli.jit.simd import LANES, floats, ints, mask, shift_right
 
 HALF = LANES // 2
 _I32 = ir.IntType(32)
@@ -224,3 +225,17 @@ def lowest_bit(typing: Any, number: Any) -> Any:
         return builder.zext(builder.cttz(args[0], ir.Constant(ir.IntType(1), 1)), ir.IntType(64))
 
     return types.uint64(types.uint32), codegen
+
+
+@merged
+def add_up(length, tables, words):
+    """The sum, in order, of one entry for each of `length` codes of a point, which `words` hold in four bits each."""
+    first, second, third, fourth = tables
+    words = side_bits(words)
+    if length == 4:
+        total = look_up(first, words) + look_up(second, shift_right(words, 4))
+        return total + look_up(third, shift_right(words, 8)) + look_up(fourth, shift_right(words, 12))
+    total = look_up(first, words) + look_up(first, shift_right(words, 4))
+    total = total + look_up(second, shift_right(words, 8)) + look_up(second, shift_right(words, 12))
+    total = total + look_up(third, shift_right(words, 16)) + look_up(third, shift_right(words, 20))
+    return total + look_up(fourth, shift_right(words, 24)) + look_up(fourth, shift_right(words, 28))

@@ -6,21 +6,8 @@ error in it costs in row COSTS + i, the root of that in row ROOTS + i. SCALE rec
 
 import numpy as np
 
+from quantize_cli.jit import simd
 from quantize_cli.jit.kernel import inlined
-from quantize_cli.jit.simd import (
-    absolute,
-    all_lanes,
-    any_lane,
-    load,
-    maximum,
-    minimum,
-    nearest,
-    select,
-    shift_right,
-    splat,
-    store,
-    to_float,
-)
 from quantize_cli.quants.search.points import TABLES, nearest_points, settle, spread
 from quantize_cli.quants.search.spans import SAME, level_tables, search_spans
 
@@ -39,31 +26,31 @@ def search_scale(length, base, search, book, work, room, words, signs):
     Where the best scale is negative, its sign goes to `signs`. Gives whether a lane was lost: no point at a finite
     distance, or a scale that is no number.
     """
-    zero = splat(f32(0))
-    reach = load(work, WEIGHTS, 0)
+    zero = simd.splat(f32(0))
+    reach = simd.load(work, WEIGHTS, 0)
     for i in range(1, search.group):
-        reach = maximum(reach, load(work, WEIGHTS + i, 0))
+        reach = simd.maximum(reach, simd.load(work, WEIGHTS + i, 0))
     scale, active = reach / f32(2 * base - 1), reach >= search.smallest
     if search.fitted:
         scale = _fit(work, search.group, base + 1)
         reach = scale * f32(base)
-        active = active & (select(reach <= zero, splat(0), splat(1)) == 1)  # a NaN is searched, and lost
+        active = active & (simd.select(reach <= zero, simd.splat(0), simd.splat(1)) == 1)  # a NaN is searched, and lost
     scale, lost = _best_range(length, base, search, book, work, room, words, reach, scale, active)
-    strays = splat(0)
+    strays = simd.splat(0)
     for run in range(search.group // length):
-        strays = strays | load(words, run, 0)
+        strays = strays | simd.load(words, run, 0)
     again = active & (scale > zero)
     if search.again != ALL:
         again = again & (strays < 0)
-    if any_lane(again):
+    if simd.any_lane(again):
         scale, lost_again = _round_again(length, base, search, book, work, words, scale, again)
         lost |= lost_again
     _turn(search, signs, scale < zero, active)
-    scale = select(active, select(scale < zero, scale * f32(-1), scale), zero)
+    scale = simd.select(active, simd.select(scale < zero, scale * f32(-1), scale), zero)
     for run in range(search.group // length):
         _index(length, base, book, words, run)
-    store(work, SCALE, 0, scale)
-    return lost or not all_lanes(scale >= zero)
+    simd.store(work, SCALE, 0, scale)
+    return lost or not simd.all_lanes(scale >= zero)
 
 
 @inlined
@@ -71,9 +58,9 @@ def _turn(search, signs, turned, active):
     """Turn the signs of some lanes, and clear those of lanes that are not active."""
     stored = 127 if search.even else 255
     for i in range(search.group // 8):
-        sign = load(signs, i, 0)
-        sign = select(turned, sign ^ stored, sign)
-        store(signs, i, 0, select(active, sign, splat(0)))
+        sign = simd.load(signs, i, 0)
+        sign = simd.select(turned, sign ^ stored, sign)
+        simd.store(signs, i, 0, simd.select(active, sign, simd.splat(0)))
 
 
 @inlined
@@ -90,32 +77,32 @@ def _best_range(length, base, search, book, work, room, words, reach, scale, act
     wanted, picks = np.empty((steps * runs, 16), np.uint32), np.empty((steps * runs, 16), np.int32)
     trials, inverses = np.empty((steps, 16), np.float32), np.empty((steps, 16), np.float32)
     for turn in range(steps):
-        inverse = splat(f32(2 * base - 1) + search.step * f32(turn - search.reach)) / reach
-        store(inverses, turn, 0, inverse)
-        store(trials, turn, 0, f32(1) / inverse)
+        inverse = simd.splat(f32(2 * base - 1) + search.step * f32(turn - search.reach)) / reach
+        simd.store(inverses, turn, 0, inverse)
+        simd.store(trials, turn, 0, f32(1) / inverse)
     for run in range(runs):
-        start = splat(1)
+        start = simd.splat(1)
         for turn in range(steps):
             at = run * steps + turn
-            _round(length, base, work, run, load(inverses, turn, 0), active, wanted, at, picks, at)
+            _round(length, base, work, run, simd.load(inverses, turn, 0), active, wanted, at, picks, at)
             if turn > 0:
-                same = load(wanted, at, 0) == load(wanted, at - 1, 0)
-                start = select(same, start, start | 1 << turn)
-                store(picks, at, 0, select(same, splat(SAME), load(picks, at, 0)))
-        store(starts, run, 0, start)
-        _part(length, base, work, run, load(trials, 0, 0), load(trials, steps - 1, 0), parts, slack)
+                same = simd.load(wanted, at, 0) == simd.load(wanted, at - 1, 0)
+                start = simd.select(same, start, start | 1 << turn)
+                simd.store(picks, at, 0, simd.select(same, simd.splat(SAME), simd.load(picks, at, 0)))
+        simd.store(starts, run, 0, start)
+        _part(length, base, work, run, simd.load(trials, 0, 0), simd.load(trials, steps - 1, 0), parts, slack)
     lost = search_spans(length, tables, places, lists, rows, spare, wanted, starts, trials, slack, parts, picks, *room)
     sums = np.zeros((2 * steps, 16), np.float32)
     for run in range(runs):
-        word = splat(0)
+        word = simd.splat(0)
         for turn in range(steps):
-            sum_xq, sum_qq = load(sums, 2 * turn, 0), load(sums, 2 * turn + 1, 0)
-            pick = load(picks, run * steps + turn, 0)
-            word = select(pick == SAME, word, pick)
-            store(picks, run * steps + turn, 0, word)
+            sum_xq, sum_qq = simd.load(sums, 2 * turn, 0), simd.load(sums, 2 * turn + 1, 0)
+            pick = simd.load(picks, run * steps + turn, 0)
+            word = simd.select(pick == SAME, word, pick)
+            simd.store(picks, run * steps + turn, 0, word)
             sum_xq, sum_qq = _add_energy(length, base, work, run, word, sum_xq, sum_qq)
-            store(sums, 2 * turn, 0, sum_xq)
-            store(sums, 2 * turn + 1, 0, sum_qq)
+            simd.store(sums, 2 * turn, 0, sum_xq)
+            simd.store(sums, 2 * turn + 1, 0, sum_qq)
     return _choose(search, runs, steps, sums, picks, scale, words), lost
 
 
@@ -126,16 +113,16 @@ def _part(length, base, work, run, largest, smallest, parts, slack):
     The bound is 46 halves of a unit in the last place of the sum of c (s q + |x|)^2 / s at the highest q and the s for
     which it is most; 64 are allowed. Where something could underflow or overflow nothing is sure.
     """
-    total = total_x = total_xx = splat(f32(0))
+    total = total_x = total_xx = simd.splat(f32(0))
     for i in range(length):
-        w, cost = load(work, WEIGHTS + run * length + i, 0), load(work, ROOTS + run * length + i, 0)
-        magnitude = absolute(w)
+        w, cost = simd.load(work, WEIGHTS + run * length + i, 0), simd.load(work, ROOTS + run * length + i, 0)
+        magnitude = simd.absolute(w)
         total, total_x = total + cost, total_x + cost * magnitude
         total_xx = total_xx + cost * magnitude * magnitude
     top = f32(2 * base - 1)
     bound = (largest * total * top * top + total_x * f32(2) * top + total_xx / smallest) * f32(2**-18)
     tame = (smallest > f32(1e-10)) & (largest < f32(1e10)) & (total > f32(1e-15)) & (bound < f32(1e12))
-    store(slack, run, 0, select(tame, bound, splat(f32(np.inf))))
+    simd.store(slack, run, 0, simd.select(tame, bound, simd.splat(f32(np.inf))))
     for lane in range(16):
         for i in range(length):
             cost, w = work[ROOTS + run * length + i, lane], work[WEIGHTS + run * length + i, lane]
@@ -146,14 +133,14 @@ def _part(length, base, work, run, largest, smallest, parts, slack):
 @inlined
 def _choose(search, runs, steps, sums, picks, scale, words):
     """The scale of the range that explains most energy, and its points in `words`; `scale` where none explains any."""
-    best, chosen = splat(f32(0)), splat(-1)
+    best, chosen = simd.splat(f32(0)), simd.splat(-1)
     for turn in range(steps):
-        sum_xq, sum_qq = load(sums, 2 * turn, 0), load(sums, 2 * turn + 1, 0)
+        sum_xq, sum_qq = simd.load(sums, 2 * turn, 0), simd.load(sums, 2 * turn + 1, 0)
         better = (sum_qq > f32(0)) & (sum_xq * sum_xq > best * sum_qq)
-        scale = select(better, sum_xq / sum_qq, scale)
-        best, chosen = select(better, scale * sum_xq, best), select(better, splat(turn), chosen)
+        scale = simd.select(better, sum_xq / sum_qq, scale)
+        best, chosen = simd.select(better, scale * sum_xq, best), simd.select(better, simd.splat(turn), chosen)
     turns = np.empty((1, 16), np.int32)
-    store(turns, 0, 0, chosen)
+    simd.store(turns, 0, 0, chosen)
     for lane in range(16):
         turn = turns[0, lane]
         for run in range(runs):
@@ -171,24 +158,24 @@ def _round_again(length, base, search, book, work, words, scale, again):
     weights, costs = np.empty((16 * TABLES, 8), np.float32), np.empty((16 * TABLES, 8), np.float32)
     wanted, picks, trials = np.empty((1, 16), np.uint32), np.empty((8, 16), np.int32), np.empty((8, 16), np.float32)
     queue, least, room = np.empty(18, np.uint32), np.empty((9, 16), np.float32), np.empty((8, 16), np.int32)
-    sum_xq = sum_qq = splat(f32(0))
+    sum_xq = sum_qq = simd.splat(f32(0))
     lost = False
     for run in range(search.group // length):
         spread(work, WEIGHTS + run * length, length, weights)
         spread(work, ROOTS + run * length, length, costs)
-        word = load(words, run, 0)
+        word = simd.load(words, run, 0)
         moved = again & (word < 0) if search.again == STRAYS else again
         _round(length, base, work, run, f32(1) / scale, moved, wanted, 0, picks, run)
-        store(trials, run, 0, scale)
+        simd.store(trials, run, 0, scale)
         left = nearest_points(
             length, wanted, trials, run, levels, weights, costs, lists, rows, picks, run, queue, least, room
         )
         if left != 0:
             lost |= settle(length, wanted, trials, run, levels, weights, costs, lists, rows, picks, run, left)
-        word = select(moved, load(picks, run, 0), word)
-        store(words, run, 0, word)
+        word = simd.select(moved, simd.load(picks, run, 0), word)
+        simd.store(words, run, 0, word)
         sum_xq, sum_qq = _add_energy(length, base, work, run, word, sum_xq, sum_qq)
-    return select(again & (sum_qq > f32(0)), sum_xq / sum_qq, scale), lost
+    return simd.select(again & (sum_qq > f32(0)), sum_xq / sum_qq, scale), lost
 
 
 @inlined
@@ -197,13 +184,13 @@ def _round(length, base, work, run, inverse, active, wanted, turn, picks, pick):
 
     In lanes that are not active it is the first of all, always a point.
     """
-    number = word = splat(0)
+    number = word = simd.splat(0)
     for i in range(length - 1, -1, -1):
-        scaled = (inverse * load(work, WEIGHTS + run * length + i, 0) - f32(1)) * f32(0.5)
-        code = maximum(minimum(nearest(scaled), base - 1), 0)
+        scaled = (inverse * simd.load(work, WEIGHTS + run * length + i, 0) - f32(1)) * f32(0.5)
+        code = simd.maximum(simd.minimum(simd.nearest(scaled), base - 1), 0)
         number, word = number * base + code, word << 4 | code
-    store(wanted, turn, 0, select(active, number, splat(0)))
-    store(picks, pick, 0, select(active, word, splat(0)))
+    simd.store(wanted, turn, 0, simd.select(active, number, simd.splat(0)))
+    simd.store(picks, pick, 0, simd.select(active, word, simd.splat(0)))
 
 
 @inlined
@@ -211,9 +198,9 @@ def _add_energy(length, base, work, run, word, sum_xq, sum_qq):
     """The weighted sums of magnitudes x levels and of levels squared, with those of one run."""
     word = word << 1
     for i in range(length):
-        q = to_float(shift_right(word, 4 * i) & (14 if base == 8 else 6) | 1)
-        cost = load(work, COSTS + run * length + i, 0)
-        sum_xq = sum_xq + cost * load(work, WEIGHTS + run * length + i, 0) * q
+        q = simd.to_float(simd.shift_right(word, 4 * i) & (14 if base == 8 else 6) | 1)
+        cost = simd.load(work, COSTS + run * length + i, 0)
+        sum_xq = sum_xq + cost * simd.load(work, WEIGHTS + run * length + i, 0) * q
         sum_qq = sum_qq + cost * q * q
     return sum_xq, sum_qq
 
@@ -221,10 +208,10 @@ def _add_energy(length, base, work, run, word, sum_xq, sum_qq):
 @inlined
 def _index(length, base, book, words, run):
     """Points as words -> their indices, in place."""
-    number = splat(0)
+    number = simd.splat(0)
     for i in range(length - 1, -1, -1):
-        number = number * base + (shift_right(load(words, run, 0), 4 * i) & (7 if base == 8 else 3))
-    store(words, run, 0, number)
+        number = number * base + (simd.shift_right(simd.load(words, run, 0), 4 * i) & (7 if base == 8 else 3))
+    simd.store(words, run, 0, number)
     for lane in range(16):
         words[run, lane] = book[3][words[run, lane]]
 
@@ -238,23 +225,24 @@ def _fit(work, count, top):
 
     A turned magnitude is negative and so is its code, which the reference keeps in a byte.
     """
-    largest = splat(f32(0))
+    largest = simd.splat(f32(0))
     for i in range(count):
-        largest = maximum(largest, load(work, WEIGHTS + i, 0))
+        largest = simd.maximum(largest, simd.load(work, WEIGHTS + i, 0))
     inverse = _fitted_inverse(work, count, top, largest)
-    sum_xq = sum_qq = splat(f32(0))
+    sum_xq = sum_qq = simd.splat(f32(0))
     for i in range(count):
-        w, cost = load(work, WEIGHTS + i, 0), load(work, COSTS + i, 0)
-        code = minimum(nearest(inverse * w), top)
-        store(work, _FITTED + i, 0, to_float(code & 255))
-        sum_xq, sum_qq = sum_xq + cost * w * to_float(code), sum_qq + cost * to_float(code) * to_float(code)
+        w, cost = simd.load(work, WEIGHTS + i, 0), simd.load(work, COSTS + i, 0)
+        code = simd.minimum(simd.nearest(inverse * w), top)
+        simd.store(work, _FITTED + i, 0, simd.to_float(code & 255))
+        level = simd.to_float(code)
+        sum_xq, sum_qq = sum_xq + cost * w * level, sum_qq + cost * level * level
     moving = largest >= _SMALLEST
     for _ in range(5):
         moving, sum_xq, sum_qq = _descend(work, count, top, moving, sum_xq, sum_qq)
-        if not any_lane(moving):
+        if not simd.any_lane(moving):
             break
     fitted = (sum_qq > f32(0)) & (largest >= _SMALLEST)
-    return select(fitted, sum_xq / sum_qq, splat(f32(0)))
+    return simd.select(fitted, sum_xq / sum_qq, simd.splat(f32(0)))
 
 
 @inlined
@@ -263,34 +251,34 @@ def _fitted_inverse(work, count, top, largest):
     best_inverse = best = largest
     for turn in range(9):
         shift = 0 if turn == 0 else turn - 5 if turn < 5 else turn - 4  # 0, -4..-1, 1..4
-        inverse = splat(f32(0.1) * f32(shift) + f32(top)) / largest
-        scale, error = f32(1) / inverse, splat(f32(0))
+        inverse = simd.splat(f32(0.1) * f32(shift) + f32(top)) / largest
+        scale, error = f32(1) / inverse, simd.splat(f32(0))
         for i in range(count):
-            w = load(work, WEIGHTS + i, 0)
-            code = nearest(inverse * w)
-            code = code & 255 if turn == 0 else minimum(code, top)
-            difference = w - scale * to_float(code)
-            error = error + load(work, COSTS + i, 0) * difference * difference
+            w = simd.load(work, WEIGHTS + i, 0)
+            code = simd.nearest(inverse * w)
+            code = code & 255 if turn == 0 else simd.minimum(code, top)
+            difference = w - scale * simd.to_float(code)
+            error = error + simd.load(work, COSTS + i, 0) * difference * difference
         if turn == 0:
             best_inverse, best = inverse, error
         better = error < best
-        best_inverse, best = select(better, inverse, best_inverse), select(better, error, best)
+        best_inverse, best = simd.select(better, inverse, best_inverse), simd.select(better, error, best)
     return best_inverse
 
 
 @inlined
 def _descend(work, count, top, moving, sum_xq, sum_qq):
     """Move each code where that explains more energy, in the lanes `moving`; gives the lanes that changed."""
-    changed = splat(0)
+    changed = simd.splat(0)
     for i in range(count):
-        w, cost, code = load(work, WEIGHTS + i, 0), load(work, COSTS + i, 0), load(work, _FITTED + i, 0)
+        w, cost, code = simd.load(work, WEIGHTS + i, 0), simd.load(work, COSTS + i, 0), simd.load(work, _FITTED + i, 0)
         rest_xq, rest_qq = sum_xq - cost * w * code, sum_qq - cost * code * code
-        target = minimum(nearest(w * rest_qq / rest_xq), top)
-        moved = to_float(target)
+        target = simd.minimum(simd.nearest(w * rest_qq / rest_xq), top)
+        moved = simd.to_float(target)
         new_xq, new_qq = rest_xq + cost * w * moved, rest_qq + cost * moved * moved
         better = moving & (rest_xq > f32(0)) & (rest_qq > f32(0)) & ((moved < code) | (moved > code))
         better = better & (new_xq * new_xq * sum_qq > sum_xq * sum_xq * new_qq)
-        sum_xq, sum_qq = select(better, new_xq, sum_xq), select(better, new_qq, sum_qq)
-        store(work, _FITTED + i, 0, select(better, to_float(target & 255), code))
-        changed = select(better, splat(1), changed)
+        sum_xq, sum_qq = simd.select(better, new_xq, sum_xq), simd.select(better, new_qq, sum_qq)
+        simd.store(work, _FITTED + i, 0, simd.select(better, simd.to_float(target & 255), code))
+        changed = simd.select(better, simd.splat(1), changed)
     return changed == 1, sum_xq, sum_qq

@@ -7,16 +7,15 @@ the sum, in order, of one table entry per weight, so that a step costs a shift, 
 import numpy as np
 
 from quantize_cli.jit.kernel import inlined, merged
-from quantize_cli.jit.simd import all_lanes, load, select, shift_right, splat, store
+from quantize_cli.jit.simd import all_lanes, load, select, splat, store
 from quantize_cli.quants.search.halves import (
+    add_up,
     halves,
     high_bits,
     least_of_halves,
     load_halves,
-    look_up,
     low_bits,
     lowest_bit,
-    side_bits,
 )
 
 f32 = np.float32
@@ -53,13 +52,13 @@ def nearest_points(length, wanted, scale, trial, levels, weights, costs, lists, 
         tables = _tables(scale, trial, levels, weights, costs, a, b)
         a, b = lists[wanted[0, a]], lists[wanted[0, b]]
         word = load_halves(rows, a >> 8, b >> 8)
-        best = _distance(length, tables, word)
+        best = add_up(length, tables, word)
         best = select(best < _FARTHEST, best, splat(_FARTHEST))
         if pair >= short:
             a_last, b_last = (a >> 8) + (a & 255) - 1, (b >> 8) + (b & 255) - 1
             for turn in range(1, max(a & 255, b & 255)):
                 candidate = load_halves(rows, min((a >> 8) + turn, a_last), min((b >> 8) + turn, b_last))
-                distance = _distance(length, tables, candidate)
+                distance = add_up(length, tables, candidate)
                 nearer = distance < best
                 best, word = select(nearer, distance, best), select(nearer, candidate, word)
         store(least, pair, 0, best)
@@ -113,19 +112,6 @@ def _tables(scale, trial, levels, weights, costs, a, b):
         load_halves(costs, a + 2, b + 2) * e2 * e2,
         load_halves(costs, a + 3, b + 3) * e3 * e3,
     )
-
-
-@merged
-def _distance(length, tables, words):
-    first, second, third, fourth = tables
-    words = side_bits(words)
-    if length == 4:
-        total = look_up(first, words) + look_up(second, shift_right(words, 4))
-        return total + look_up(third, shift_right(words, 8)) + look_up(fourth, shift_right(words, 12))
-    total = look_up(first, words) + look_up(first, shift_right(words, 4))
-    total = total + look_up(second, shift_right(words, 8)) + look_up(second, shift_right(words, 12))
-    total = total + look_up(third, shift_right(words, 16)) + look_up(third, shift_right(words, 20))
-    return total + look_up(fourth, shift_right(words, 24)) + look_up(fourth, shift_right(words, 28))
 
 
 @inlined

@@ -6,26 +6,8 @@ importance in row IMPORTANCE + i. Results come back in the named rows below.
 
 import numpy as np
 
+from quantize_cli.jit import simd
 from quantize_cli.jit.kernel import inlined, merged
-from quantize_cli.jit.simd import (
-    absolute,
-    all_lanes,
-    bits,
-    from_bits,
-    load,
-    maximum,
-    minimum,
-    nearest,
-    round_half_even,
-    row,
-    select,
-    set_row,
-    square_root,
-    store,
-    to_float,
-    transpose,
-    zeros_like,
-)
 
 f32 = np.float32
 
@@ -79,10 +61,10 @@ def gather(work, first_row, source, blocks, first, count, per_block):
             block = min(first + half * together + part, blocks - 1) % source.shape[0]
             for i in range(per_block):
                 for start in range(0, count, 16):
-                    found = load(source, block, i * count + start)
-                    store(work, first_row + start + part * per_block + i, 16 * half, found)
+                    found = simd.load(source, block, i * count + start)
+                    simd.store(work, first_row + start + part * per_block + i, 16 * half, found)
         for start in range(0, count, 16):
-            transpose(work, first_row + start, half)
+            simd.transpose(work, first_row + start, half)
 
 
 @inlined
@@ -92,22 +74,22 @@ def sums_of_squares(tall, weights, blocks, first):
     A sum is a chain of additions, each waiting for the one before: sixteen at once cost what one does.
     """
     gather(tall, 0, weights, blocks, first, 256, 1)
-    squares = zeros_like(row(tall, 0))
+    squares = simd.zeros_like(simd.row(tall, 0))
     for i in range(256):
-        squares = squares + row(tall, i) * row(tall, i)
+        squares = squares + simd.row(tall, i) * simd.row(tall, i)
     return squares
 
 
 @merged
 def not_negative(number):
     """maximum(number, 0) of numbers that are not NaN, by their bits: multiplications keep the other unit busy."""
-    return from_bits(maximum(bits(number), 0))
+    return simd.from_bits(simd.maximum(simd.bits(number), 0))
 
 
 @merged
 def at_most(number, bound):
     """minimum(number, bound) of numbers that are not NaN and a bound above zero, likewise."""
-    return from_bits(minimum(bits(number), f32(bound).view(np.int32)))
+    return simd.from_bits(simd.minimum(simd.bits(number), f32(bound).view(np.int32)))
 
 
 @inlined
@@ -116,17 +98,17 @@ def weigh_by_row(work, variance, first, blocks, per_row):
     sigma = np.empty((1, 16), np.float32)
     for lane in range(16):
         sigma[0, lane] = variance[min(first + lane, blocks - 1) // per_row]
-    weigh(work, 32, load(sigma, 0, 0))
+    weigh(work, 32, simd.load(sigma, 0, 0))
 
 
 @inlined
 def weigh(work, count, variance):
     """Multiply IMPORTANCE by sqrt(variance + weight^2); gives the sums of the products."""
-    total = zeros_like(variance)
+    total = simd.zeros_like(variance)
     for i in range(count):
-        w = row(work, WEIGHTS + i)
-        cost = row(work, IMPORTANCE + i) * square_root(variance + w * w)
-        set_row(work, IMPORTANCE + i, cost)
+        w = simd.row(work, WEIGHTS + i)
+        cost = simd.row(work, IMPORTANCE + i) * simd.square_root(variance + w * w)
+        simd.set_row(work, IMPORTANCE + i, cost)
         total = total + cost
     return total
 
@@ -135,8 +117,8 @@ def weigh(work, count, variance):
 def weigh_by_squares(work, count):
     """Let IMPORTANCE be each weight's square: the reference's choice where it is told none."""
     for i in range(count):
-        w = row(work, WEIGHTS + i)
-        set_row(work, IMPORTANCE + i, w * w)
+        w = simd.row(work, WEIGHTS + i)
+        simd.set_row(work, IMPORTANCE + i, w * w)
 
 
 @inlined
@@ -156,43 +138,44 @@ def search_scale_and_minimum(work, count, top, first, step, steps, by_magnitude)
     squares or magnitudes (use_mad). SCALE and MINIMUM receive the result, the minimum with its sign turned; INVERSE
     and ORIGIN what `searched_code` needs.
     """
-    zero = zeros_like(row(work, WEIGHTS))
+    zero = simd.zeros_like(simd.row(work, WEIGHTS))
     lowest, high, sum_i, sum_iw = _spread(work, count)
-    low = select(lowest > zero, zero, lowest)
+    low = simd.select(lowest > zero, zero, lowest)
     spread = high > low
-    inverse = select(spread, f32(top) / (high - low), zero)
-    scale, bottom = select(spread, f32(1) / inverse, zero), low
+    inverse = simd.select(spread, f32(top) / (high - low), zero)
+    scale, bottom = simd.select(spread, f32(1) / inverse, zero), low
     _encode(work, count, top, f32(0), inverse, low, high, lowest)
     best = _error(work, count, scale, low, by_magnitude)
     best_inverse, best_bottom = inverse, low
     for s in range(steps + 1):
         wider = first + step * f32(s)
-        inverse = select(spread, (wider + f32(top)) / (high - bottom), zero)  # the range moves
+        inverse = simd.select(spread, (wider + f32(top)) / (high - bottom), zero)  # the range moves
         sum_c, sum_cc, sum_cw = _encode(work, count, top, wider, inverse, bottom, high, lowest)
         determinant = sum_i * sum_cc - sum_c * sum_c
         a = (sum_i * sum_cw - sum_iw * sum_c) / determinant
         b = (sum_cc * sum_iw - sum_c * sum_cw) / determinant
         positive = b > zero
-        a, b = select(positive, sum_cw / sum_cc, a), select(positive, zero, b)
+        a, b = simd.select(positive, sum_cw / sum_cc, a), simd.select(positive, zero, b)
         total = _error(work, count, a, b, by_magnitude)
         better = (determinant > zero) & (total < best)
-        best_inverse, best_bottom = select(better, inverse, best_inverse), select(better, bottom, best_bottom)
-        best, scale, bottom = select(better, total, best), select(better, a, scale), select(better, b, bottom)
-    set_row(work, SCALE, scale)
-    set_row(work, MINIMUM, bottom * f32(-1))  # exactly turned: the sign of a zero reaches the file
-    set_row(work, INVERSE, best_inverse)
-    set_row(work, ORIGIN, best_bottom)
+        best_inverse, best_bottom = simd.select(better, inverse, best_inverse), simd.select(better, bottom, best_bottom)
+        scale, bottom = simd.select(better, a, scale), simd.select(better, b, bottom)
+        best = simd.select(better, total, best)
+    simd.set_row(work, SCALE, scale)
+    simd.set_row(work, MINIMUM, bottom * f32(-1))  # exactly turned: the sign of a zero reaches the file
+    simd.set_row(work, INVERSE, best_inverse)
+    simd.set_row(work, ORIGIN, best_bottom)
 
 
 @merged
 def _spread(work, count):
     """The lowest and highest weight of each lane, the sums of importance and of importance x weight."""
-    low = high = row(work, WEIGHTS)
-    sum_i = row(work, IMPORTANCE)
+    low = high = simd.row(work, WEIGHTS)
+    sum_i = simd.row(work, IMPORTANCE)
     sum_iw = sum_i * low
     for i in range(1, count):
-        w, importance = row(work, WEIGHTS + i), row(work, IMPORTANCE + i)
-        low, high = minimum(w, low), maximum(w, high)
+        w, importance = simd.row(work, WEIGHTS + i), simd.row(work, IMPORTANCE + i)
+        low, high = simd.minimum(w, low), simd.maximum(w, high)
         sum_i, sum_iw = sum_i + importance, sum_iw + importance * w
     return low, high, sum_i, sum_iw
 
@@ -203,8 +186,8 @@ def _encode(work, count, top, wider, inverse, bottom, high, lowest):
 
     The highest weight is scaled to top + wider, which rounds to at most `top` where `wider` stays below a half.
     """
-    reach = maximum(absolute(high - bottom), absolute(bottom - lowest))
-    if all_lanes(absolute(inverse) * reach < _TAME):
+    reach = simd.maximum(simd.absolute(high - bottom), simd.absolute(bottom - lowest))
+    if simd.all_lanes(simd.absolute(inverse) * reach < _TAME):
         if wider < _NO_STEP:
             return _encode_with(work, count, top, inverse, bottom, _OPEN)
         return _encode_with(work, count, top, inverse, bottom, _CLOSED)
@@ -213,28 +196,28 @@ def _encode(work, count, top, wider, inverse, bottom, high, lowest):
 
 @merged
 def _encode_with(work, count, top, inverse, bottom, kind):
-    sum_c = sum_cc = sum_cw = zeros_like(inverse)
+    sum_c = sum_cc = sum_cw = simd.zeros_like(inverse)
     for i in range(count):
-        w = row(work, WEIGHTS + i)
+        w = simd.row(work, WEIGHTS + i)
         scaled = inverse * (w - bottom)
         if kind == _OPEN:
-            code = not_negative(round_half_even(scaled))
+            code = not_negative(simd.round_half_even(scaled))
         elif kind == _CLOSED:
-            code = at_most(not_negative(round_half_even(scaled)), f32(top))
+            code = at_most(not_negative(simd.round_half_even(scaled)), f32(top))
         else:
-            code = to_float(maximum(minimum(nearest(scaled), top), 0))
-        set_row(work, CODES + i, code)
-        ic = row(work, IMPORTANCE + i) * code
+            code = simd.to_float(simd.maximum(simd.minimum(simd.nearest(scaled), top), 0))
+        simd.set_row(work, CODES + i, code)
+        ic = simd.row(work, IMPORTANCE + i) * code
         sum_c, sum_cc, sum_cw = sum_c + ic, sum_cc + ic * code, sum_cw + ic * w
     return sum_c, sum_cc, sum_cw
 
 
 @merged
 def _error(work, count, scale, bottom, by_magnitude):
-    total = zeros_like(scale)
+    total = simd.zeros_like(scale)
     for i in range(count):
-        error = scale * row(work, CODES + i) + bottom - row(work, WEIGHTS + i)
-        total = total + row(work, IMPORTANCE + i) * (absolute(error) if by_magnitude else error * error)
+        error = scale * simd.row(work, CODES + i) + bottom - simd.row(work, WEIGHTS + i)
+        total = total + simd.row(work, IMPORTANCE + i) * (simd.absolute(error) if by_magnitude else error * error)
     return total
 
 
@@ -260,19 +243,19 @@ def search_scale(work, count, limit):
     Tries nineteen ranges and keeps the one that explains most weighted energy. SCALE receives the result, INVERSE
     what gives the codes again; both are zero for a group that counts as all zero.
     """
-    zero = zeros_like(row(work, WEIGHTS))
+    zero = simd.zeros_like(simd.row(work, WEIGHTS))
     extreme, magnitude = extremes(work, count)
     for i in range(count):
-        set_row(work, CODES + i, row(work, IMPORTANCE + i) * row(work, WEIGHTS + i))
+        simd.set_row(work, CODES + i, simd.row(work, IMPORTANCE + i) * simd.row(work, WEIGHTS + i))
     something = magnitude >= SMALLEST
-    best_inverse = select(something, f32(-limit) / extreme, zero)
+    best_inverse = simd.select(something, f32(-limit) / extreme, zero)
     sum_cw, sum_cc = _energy(work, count, limit, best_inverse, True, True)
-    scale = select(sum_cc == zero, zero, sum_cw / sum_cc)
+    scale = simd.select(sum_cc == zero, zero, sum_cw / sum_cc)
     best = scale * sum_cw
     for shift in range(-9, 10):
         if shift == 0:
             continue
-        inverse = select(something, -(f32(limit) + f32(0.1) * f32(shift)) / extreme, zero)
+        inverse = simd.select(something, -(f32(limit) + f32(0.1) * f32(shift)) / extreme, zero)
         # the extreme is scaled to -(limit + shift / 10), its opposite to the same above zero: few need both bounds
         if shift <= -6:
             sum_cw, sum_cc = _energy(work, count, limit, inverse, False, False)
@@ -281,21 +264,21 @@ def search_scale(work, count, limit):
         else:
             sum_cw, sum_cc = _energy(work, count, limit, inverse, True, True)
         better = (sum_cc > zero) & (sum_cw * sum_cw > best * sum_cc)
-        best_inverse = select(better, inverse, best_inverse)
-        scale = select(better, sum_cw / sum_cc, scale)
-        best = select(better, scale * sum_cw, best)
-    set_row(work, SCALE, select(something, scale, zero))
-    set_row(work, INVERSE, best_inverse)
+        best_inverse = simd.select(better, inverse, best_inverse)
+        scale = simd.select(better, sum_cw / sum_cc, scale)
+        best = simd.select(better, scale * sum_cw, best)
+    simd.set_row(work, SCALE, simd.select(something, scale, zero))
+    simd.set_row(work, INVERSE, best_inverse)
 
 
 @inlined
 def extremes(work, count):
     """The weight of largest magnitude in each lane, the first of several, and that magnitude."""
-    extreme = magnitude = zeros_like(row(work, WEIGHTS))
+    extreme = magnitude = simd.zeros_like(simd.row(work, WEIGHTS))
     for i in range(count):
-        w = row(work, WEIGHTS + i)
-        larger = absolute(w) > magnitude
-        extreme, magnitude = select(larger, w, extreme), select(larger, absolute(w), magnitude)
+        w = simd.row(work, WEIGHTS + i)
+        larger = simd.absolute(w) > magnitude
+        extreme, magnitude = simd.select(larger, w, extreme), simd.select(larger, simd.absolute(w), magnitude)
     return extreme, magnitude
 
 
@@ -306,13 +289,13 @@ def _energy(work, count, limit, inverse, below, above):
     What is scaled stays within a step of the limit, so rounding is always plain; `below` and `above` say where a code
     may be past its range. A NaN makes both sums NaN or, bounded, the first: no such range is taken.
     """
-    sum_cw = sum_cc = zeros_like(inverse)
+    sum_cw = sum_cc = simd.zeros_like(inverse)
     for i in range(count):
-        code = round_half_even(inverse * row(work, WEIGHTS + i))
+        code = simd.round_half_even(inverse * simd.row(work, WEIGHTS + i))
         if below:
-            code = maximum(code, f32(-limit))
+            code = simd.maximum(code, f32(-limit))
         if above:
             code = at_most(code, f32(limit - 1))
-        sum_cw = sum_cw + row(work, CODES + i) * code
-        sum_cc = sum_cc + row(work, IMPORTANCE + i) * code * code
+        sum_cw = sum_cw + simd.row(work, CODES + i) * code
+        sum_cc = sum_cc + simd.row(work, IMPORTANCE + i) * code * code
     return sum_cw, sum_cc

@@ -11,34 +11,9 @@ than any rounding, is nearest throughout. Where it is not so plain, the referenc
 
 import numpy as np
 
+from quantize_cli.jit import simd
 from quantize_cli.jit.kernel import inlined, merged
-from quantize_cli.jit.simd import (
-    absolute,
-    bits,
-    from_bits,
-    lane_bits,
-    load,
-    lookup,
-    maximum,
-    minimum,
-    select,
-    shift_right,
-    splat,
-    store,
-)
-from quantize_cli.quants.search.halves import (
-    halves,
-    iota_in_halves,
-    least_in_halves,
-    load_halves,
-    look_up,
-    low_bits,
-    low_half_twice,
-    lowest_bit,
-    side_bits,
-    swap_halves,
-    two_least_of_halves,
-)
+from quantize_cli.quants.search import halves
 
 f32 = np.float32
 
@@ -146,9 +121,9 @@ def _line_up(run, turns, lists, spare, wanted, starts, spans):
     for lane in range(_TURN):
         left = starts[run, lane]
         while left != 0:
-            first = lowest_bit(left)
+            first = halves.lowest_bit(left)
             left &= left - np.uint32(1)
-            last = lowest_bit(left | np.uint32(1 << 31)) if left != 0 else turns
+            last = halves.lowest_bit(left | np.uint32(1 << 31)) if left != 0 else turns
             number = wanted[run * turns + first, lane]
             entry = lists[number]
             rows = np.uint64(entry & np.uint32(255))
@@ -164,18 +139,18 @@ def _line_up(run, turns, lists, spare, wanted, starts, spans):
 def _sum_up(length, run, spans, span, tables, places, parts, words, sums):
     """A and B of each candidate of a span, beside each other; where a list has no candidate, A is beyond any."""
     lane, at, top, rows = spans[span + _FIRST] & _LANE, spans[span + _ROW], spans[span + _SUMS], spans[span + _ROWS]
-    both, levels = load(parts, _TURN * run + lane, 0), load(tables, 0, 0)
+    both, levels = simd.load(parts, _TURN * run + lane, 0), simd.load(tables, 0, 0)
     entries = (
-        lookup(both, load(places, 0, 0)) * levels,
-        lookup(both, load(places, 1, 0)) * levels,
-        lookup(both, load(places, 2, 0)) * levels,
-        lookup(both, load(places, 3, 0)) * levels,
+        simd.lookup(both, simd.load(places, 0, 0)) * levels,
+        simd.lookup(both, simd.load(places, 1, 0)) * levels,
+        simd.lookup(both, simd.load(places, 2, 0)) * levels,
+        simd.lookup(both, simd.load(places, 3, 0)) * levels,
     )
     for _ in range(_ONE, rows):
-        store(sums, top, 0, _add_up(length, entries, load_halves(words, at, at)))
+        simd.store(sums, top, 0, halves.add_up(length, entries, halves.load_halves(words, at, at)))
         at, top = at + _ONE, top + _TWO
-    total = _add_up(length, entries, load_halves(words, at, at))
-    store(sums, top, 0, total + load(tables, _TWO + spans[span + _SPARE], 0))
+    total = halves.add_up(length, entries, halves.load_halves(words, at, at))
+    simd.store(sums, top, 0, total + simd.load(tables, _TWO + spans[span + _SPARE], 0))
 
 
 @merged
@@ -185,19 +160,19 @@ def _nearest_of_two(length, task, spans, span, trials, sums, least, second):
     Its number replaces the low bits of each, so that what is smallest says which it is.
     """
     top = spans[span + _SUMS]
-    scale = halves(trials[spans[span + _FIRST]], trials[spans[span + _LAST]])
-    number, kept = iota_in_halves(), ~(_numbers(length) - 1)
-    distance = load_halves(sums, top, top) * scale - load_halves(sums, top + _ONE, top + _ONE)
-    best, rival = from_bits(bits(distance) & kept | number), splat(_FARTHEST)
+    scale = halves.halves(trials[spans[span + _FIRST]], trials[spans[span + _LAST]])
+    number, kept = halves.iota_in_halves(), ~(_numbers(length) - 1)
+    distance = halves.load_halves(sums, top, top) * scale - halves.load_halves(sums, top + _ONE, top + _ONE)
+    best, rival = simd.from_bits(simd.bits(distance) & kept | number), simd.splat(_FARTHEST)
     for _ in range(_ONE, spans[span + _ROWS]):
         top += _TWO
-        distance = load_halves(sums, top, top) * scale - load_halves(sums, top + _ONE, top + _ONE)
+        distance = halves.load_halves(sums, top, top) * scale - halves.load_halves(sums, top + _ONE, top + _ONE)
         number = number + 8
-        key = from_bits(bits(distance) & kept | number)
-        rival = minimum(rival, maximum(best, key))
-        best = minimum(best, key)
-    store(least, task, 0, best)
-    store(second, task, 0, rival)
+        key = simd.from_bits(simd.bits(distance) & kept | number)
+        rival = simd.minimum(rival, simd.maximum(best, key))
+        best = simd.minimum(best, key)
+    simd.store(least, task, 0, best)
+    simd.store(second, task, 0, rival)
 
 
 @merged
@@ -210,27 +185,14 @@ def _numbers(length):
 def _judge(length, eight, least, second, two, numbers, margins):
     """Of eight tasks from `eight` on: bits for which nearest candidates are sure, low ends before high ends, and for
     which spans both are sure and one. found[1] receives the candidates' numbers."""
-    two_least_of_halves(least, second, eight, two)
-    nearest, rival, margin = load(two, 0, 0), load(two, 1, 0), load(margins, 0, eight)
-    cut = (absolute(nearest) + absolute(rival)) * f32(_numbers(length) * 2.0**-23)
-    sure = np.uint64(lane_bits(rival - nearest > low_half_twice(margin) + cut))
-    number = bits(nearest) & (_numbers(length) - 1)
-    store(numbers, 0, 0, number)
-    same = np.uint64(lane_bits(number == swap_halves(number)))
+    halves.two_least_of_halves(least, second, eight, two)
+    nearest, rival, margin = simd.load(two, 0, 0), simd.load(two, 1, 0), simd.load(margins, 0, eight)
+    cut = (simd.absolute(nearest) + simd.absolute(rival)) * f32(_numbers(length) * 2.0**-23)
+    sure = np.uint64(simd.lane_bits(rival - nearest > halves.low_half_twice(margin) + cut))
+    number = simd.bits(nearest) & (_numbers(length) - 1)
+    simd.store(numbers, 0, 0, number)
+    same = np.uint64(simd.lane_bits(number == halves.swap_halves(number)))
     return sure, sure & sure >> _EIGHT & same
-
-
-@merged
-def _add_up(length, tables, words):
-    first, second, third, fourth = tables
-    words = side_bits(words)
-    if length == 4:
-        total = look_up(first, words) + look_up(second, shift_right(words, 4))
-        return total + look_up(third, shift_right(words, 8)) + look_up(fourth, shift_right(words, 12))
-    total = look_up(first, words) + look_up(first, shift_right(words, 4))
-    total = total + look_up(second, shift_right(words, 8)) + look_up(second, shift_right(words, 12))
-    total = total + look_up(third, shift_right(words, 16)) + look_up(third, shift_right(words, 20))
-    return total + look_up(fourth, shift_right(words, 24)) + look_up(fourth, shift_right(words, 28))
 
 
 @inlined
@@ -240,23 +202,23 @@ def _settle(length, run, end, tables, places, parts, lists, rows, wanted, trials
     Gives whether none is at a finite distance.
     """
     turn, lane = end >> np.uint64(4), end & _LANE
-    value, costs = trials[turn, lane] * load(tables, 1, 0), load(parts, _TURN * run + lane, 0)
-    magnitudes, pick = load(parts, _TURN * run + lane, 16), run * np.uint64(len(trials)) + turn
-    e0 = value - lookup(magnitudes, load(places, 4, 0))
-    e1 = value - lookup(magnitudes, load(places, 5, 0))
-    e2 = value - lookup(magnitudes, load(places, 6, 0))
-    e3 = value - lookup(magnitudes, load(places, 7, 0))
+    value, costs = trials[turn, lane] * simd.load(tables, 1, 0), simd.load(parts, _TURN * run + lane, 0)
+    magnitudes, pick = simd.load(parts, _TURN * run + lane, 16), run * np.uint64(len(trials)) + turn
+    e0 = value - simd.lookup(magnitudes, simd.load(places, 4, 0))
+    e1 = value - simd.lookup(magnitudes, simd.load(places, 5, 0))
+    e2 = value - simd.lookup(magnitudes, simd.load(places, 6, 0))
+    e3 = value - simd.lookup(magnitudes, simd.load(places, 7, 0))
     entries = (
-        lookup(costs, load(places, 4, 0)) * e0 * e0,
-        lookup(costs, load(places, 5, 0)) * e1 * e1,
-        lookup(costs, load(places, 6, 0)) * e2 * e2,
-        lookup(costs, load(places, 7, 0)) * e3 * e3,
+        simd.lookup(costs, simd.load(places, 4, 0)) * e0 * e0,
+        simd.lookup(costs, simd.load(places, 5, 0)) * e1 * e1,
+        simd.lookup(costs, simd.load(places, 6, 0)) * e2 * e2,
+        simd.lookup(costs, simd.load(places, 7, 0)) * e3 * e3,
     )
-    entry, least = lists[wanted[pick, lane]], splat(_FARTHEST)
+    entry, least = lists[wanted[pick, lane]], simd.splat(_FARTHEST)
     for row in range(entry >> 8, (entry >> 8) + (entry & 255)):
-        distance = _add_up(length, entries, load_halves(rows, row, row))
-        nearest = least_in_halves(select(distance < least, distance, least))
-        found = low_bits((distance == nearest) & (nearest < least))
+        distance = halves.add_up(length, entries, halves.load_halves(rows, row, row))
+        nearest = halves.least_in_halves(simd.select(distance < least, distance, least))
+        found = halves.low_bits((distance == nearest) & (nearest < least))
         if found != 0:
-            picks[pick, lane], least = rows[row, lowest_bit(found)], nearest
-    return not low_bits(least < _FARTHEST)
+            picks[pick, lane], least = rows[row, halves.lowest_bit(found)], nearest
+    return not halves.low_bits(least < _FARTHEST)

@@ -10,38 +10,14 @@ from functools import partial
 import numpy as np
 
 from quantize_cli.formats.ggml import GgmlType
+from quantize_cli.jit import simd
 from quantize_cli.jit.kernel import inlined, kernel, merged
-from quantize_cli.jit.simd import (
-    any_lane,
-    from_half,
-    lane_bits,
-    load,
-    prefetch,
-    row_maxima,
-    row_minima,
-    select,
-    splat,
-    store,
-    store_half,
-    to_float,
-    to_half,
-)
 from quantize_cli.quants.interface.grid import Grid, even
 from quantize_cli.quants.interface.type import QuantType
 from quantize_cli.quants.packing.nibbles import put_codes
+from quantize_cli.quants.search import scales
 from quantize_cli.quants.search.batch import AHEAD, BATCH, INVERSES, bounded_int, in_batches, put_half, store_inverse
 from quantize_cli.quants.search.row import mean_square
-from quantize_cli.quants.search.scales import (
-    IMPORTANCE,
-    MINIMUM,
-    SCALE,
-    WEIGHTS,
-    WORK_ROWS,
-    gather,
-    search_scale_and_minimum,
-    searched_code,
-    weigh_by_row,
-)
 from quantize_cli.quants.shared import blocks_of_32
 from quantize_cli.quants.shared.blocks_of_32 import halves_of
 
@@ -106,11 +82,12 @@ def decide(weights, top, scale, low, put, fields):
         finite = True
         for part in range(0, BATCH, 16):
             _store_smallest(numbers, part, weights, start + part)
-            bottom = load(numbers, _SMALLEST, part)
-            spread = row_maxima(weights, start + part) - bottom
-            d = select(spread == splat(f32(0)), splat(f32(0)), spread / f32(top))  # of two zeros, the reference's
-            store_half(halves, 0, part, d)
-            store_half(halves, 1, part, bottom)
+            bottom = simd.load(numbers, _SMALLEST, part)
+            spread = simd.row_maxima(weights, start + part) - bottom
+            zero = simd.splat(f32(0))
+            d = simd.select(spread == zero, zero, spread / f32(top))  # of two zeros, the reference's
+            simd.store_half(halves, 0, part, d)
+            simd.store_half(halves, 1, part, bottom)
             finite &= store_inverse(numbers, part, d)
         if finite:
             _write(weights, start, numbers, halves, True, top, scale, low, put, fields)
@@ -122,11 +99,11 @@ def decide(weights, top, scale, low, put, fields):
 def _write(weights, start, numbers, halves, finite, top, scale, low, put, fields):
     for lane in range(BATCH):
         block, smallest, inverse = start + lane, numbers[_SMALLEST, lane], numbers[INVERSES, lane]
-        prefetch(weights, block + AHEAD)
+        simd.prefetch(weights, block + AHEAD)
         put_half(scale, block, halves, 0, lane)
         put_half(low, block, halves, 1, lane)
-        first = (load(weights, block, 0) - smallest) * inverse + f32(0.5)
-        second = (load(weights, block, 16) - smallest) * inverse + f32(0.5)
+        first = (simd.load(weights, block, 0) - smallest) * inverse + f32(0.5)
+        second = (simd.load(weights, block, 16) - smallest) * inverse + f32(0.5)
         put(fields, block, bounded_int(first, top, finite), bounded_int(second, top, finite))
 
 
@@ -136,12 +113,12 @@ def _store_smallest(numbers, part, weights, start):
 
     Of zeros of both signs it is the first, whose sign the minimum keeps.
     """
-    found = row_minima(weights, start)
-    store(numbers, _SMALLEST, part, found)
-    zero = found == splat(f32(0))
-    if any_lane(zero):
+    found = simd.row_minima(weights, start)
+    simd.store(numbers, _SMALLEST, part, found)
+    zero = found == simd.splat(f32(0))
+    if simd.any_lane(zero):
         for lane in range(16):
-            if lane_bits(zero) >> lane & 1:
+            if simd.lane_bits(zero) >> lane & 1:
                 numbers[_SMALLEST, part + lane] = _first_zero(weights, start + lane)
 
 
@@ -157,22 +134,22 @@ def _first_zero(weights, block):
 def _quantize_weighted(weights, importance, variance, top, scale, low, code):
     """quantize_row_q4_1_impl, quantize_row_q5_1_impl: sixteen blocks fill the sixteen lanes."""
     blocks = weights.shape[0]
-    work = np.empty((WORK_ROWS, 16), np.float32)
+    work = np.empty((scales.WORK_ROWS, 16), np.float32)
     for block in range(0, blocks, 16):
-        gather(work, WEIGHTS, weights, blocks, block, 32, 1)
-        gather(work, IMPORTANCE, importance, blocks, block, 32, 1)
-        weigh_by_row(work, variance, block, blocks, importance.shape[0])
-        search_scale_and_minimum(work, 32, top, f32(-0.9), f32(0.05), 36, False)
+        scales.gather(work, scales.WEIGHTS, weights, blocks, block, 32, 1)
+        scales.gather(work, scales.IMPORTANCE, importance, blocks, block, 32, 1)
+        scales.weigh_by_row(work, variance, block, blocks, importance.shape[0])
+        scales.search_scale_and_minimum(work, 32, top, f32(-0.9), f32(0.05), 36, False)
         for lane in range(min(16, blocks - block)):
-            scale[block + lane] = to_half(work[SCALE, lane])
-            low[block + lane] = to_half(-work[MINIMUM, lane])
+            scale[block + lane] = simd.to_half(work[scales.SCALE, lane])
+            low[block + lane] = simd.to_half(-work[scales.MINIMUM, lane])
             for i in range(32):
-                code[block + lane, i] = searched_code(work, lane, i, top)
+                code[block + lane, i] = scales.searched_code(work, lane, i, top)
 
 
 @kernel
 def _fill_weights(scale, low, code, weights):
     for block in range(code.shape[0]):
-        d, m = from_half(scale[block]), from_half(low[block])
-        store(weights, block, 0, to_float(load(code, block, 0)) * d + m)
-        store(weights, block, 16, to_float(load(code, block, 16)) * d + m)
+        d, m = simd.from_half(scale[block]), simd.from_half(low[block])
+        simd.store(weights, block, 0, simd.to_float(simd.load(code, block, 0)) * d + m)
+        simd.store(weights, block, 16, simd.to_float(simd.load(code, block, 16)) * d + m)

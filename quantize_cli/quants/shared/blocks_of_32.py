@@ -8,20 +8,13 @@ import numpy as np
 from quantize_cli.formats.ggml import GgmlType
 from quantize_cli.quants.interface.grid import Grid
 from quantize_cli.quants.interface.type import QuantType
-from quantize_cli.quants.packing.nibbles import (
-    add_fifth_bits,
-    pack_fifth_bits,
-    pack_nibbles,
-    put_five_bits,
-    put_nibbles,
-    unpack_nibbles,
-)
+from quantize_cli.quants.packing import nibbles
 from quantize_cli.quants.search.batch import in_batches
 
 
 def putter(block: np.dtype) -> Any:
     """What puts the codes of one block into `code_fields`."""
-    return put_five_bits if "fifth_bits" in (block.names or ()) else put_nibbles
+    return nibbles.put_five_bits if "fifth_bits" in (block.names or ()) else nibbles.put_nibbles
 
 
 def code_fields(blocks: np.ndarray) -> tuple[np.ndarray, ...]:
@@ -51,19 +44,19 @@ def quant_of(type_: GgmlType, block: np.dtype, decisions: Decisions) -> QuantTyp
     def pack(codes: np.ndarray) -> np.ndarray:
         blocks = np.empty(len(codes), block)
         _copy_halves(codes, blocks)
-        nibbles, *fifth_bits = code_fields(blocks)
+        four_bits, *fifth_bits = code_fields(blocks)
         for bits in fifth_bits:
-            pack_fifth_bits(codes["code"], bits)
-        pack_nibbles(codes["code"], nibbles)
+            nibbles.pack_fifth_bits(codes["code"], bits)
+        nibbles.pack_nibbles(codes["code"], four_bits)
         return blocks
 
     def unpack(blocks: np.ndarray) -> np.ndarray:
         codes = np.empty(len(blocks), decisions.codes)
         _copy_halves(blocks, codes)
-        nibbles, *fifth_bits = code_fields(blocks)
-        unpack_nibbles(nibbles, codes["code"])
+        four_bits, *fifth_bits = code_fields(blocks)
+        nibbles.unpack_nibbles(four_bits, codes["code"])
         for bits in fifth_bits:
-            add_fifth_bits(bits, codes["code"])
+            nibbles.add_fifth_bits(bits, codes["code"])
         return codes
 
     def fill_blocks(weights: np.ndarray, blocks: np.ndarray) -> None:

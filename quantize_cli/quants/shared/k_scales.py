@@ -13,43 +13,12 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from quantize_cli.formats.ggml import GgmlType
+from quantize_cli.jit import simd
 from quantize_cli.jit.kernel import inlined, kernel
-from quantize_cli.jit.simd import (
-    absolute,
-    from_half,
-    load,
-    maximum,
-    minimum,
-    nearest,
-    row,
-    set_row,
-    square_root,
-    store,
-    to_float,
-    to_half,
-    zeros_like,
-)
 from quantize_cli.quants.interface.grid import Grid, even
 from quantize_cli.quants.interface.type import QuantType
+from quantize_cli.quants.search import scales
 from quantize_cli.quants.search.positive import search_positive_scale
-from quantize_cli.quants.search.scales import CODES as LANE_CODES
-from quantize_cli.quants.search.scales import (
-    IMPORTANCE,
-    INVERSE,
-    MINIMUM,
-    ORIGIN,
-    SCALE,
-    WEIGHTS,
-    WORK_ROWS,
-    code_in_range,
-    gather,
-    nearest_int,
-    search_scale_and_minimum,
-    sums_of_squares,
-    weigh,
-    wide_workspace,
-    workspace,
-)
 
 f32 = np.float32
 GROUPS, GROUP, WIDTH = 8, 32, 256
@@ -134,24 +103,24 @@ def _dequantize(codes: np.ndarray) -> np.ndarray:
 def _fill_codes(weights, top, first, step, steps, scale, low, scale_code, minimum_code, code):
     """quantize_row_q4_K_ref, quantize_row_q5_K_ref: four super-blocks fill the lanes."""
     blocks = weights.shape[0]
-    work = wide_workspace(WORK_ROWS)
-    lanes = work.reshape(WORK_ROWS, 4, GROUPS)
+    work = scales.wide_workspace(scales.WORK_ROWS)
+    lanes = work.reshape(scales.WORK_ROWS, 4, GROUPS)
     for start in range(0, blocks, 4):
-        gather(work, WEIGHTS, weights, blocks, start, GROUP, GROUPS)
-        squares = zeros_like(row(work, WEIGHTS))
+        scales.gather(work, scales.WEIGHTS, weights, blocks, start, GROUP, GROUPS)
+        squares = simd.zeros_like(simd.row(work, scales.WEIGHTS))
         for i in range(GROUP):
-            squares = squares + row(work, WEIGHTS + i) * row(work, WEIGHTS + i)
-        average = square_root(squares / f32(GROUP))
+            squares = squares + simd.row(work, scales.WEIGHTS + i) * simd.row(work, scales.WEIGHTS + i)
+        average = simd.square_root(squares / f32(GROUP))
         for i in range(GROUP):
-            set_row(work, IMPORTANCE + i, average + absolute(row(work, WEIGHTS + i)))
-        search_scale_and_minimum(work, GROUP, top, first, step, steps, False)
+            simd.set_row(work, scales.IMPORTANCE + i, average + simd.absolute(simd.row(work, scales.WEIGHTS + i)))
+        scales.search_scale_and_minimum(work, GROUP, top, first, step, steps, False)
         for part in range(min(4, blocks - start)):
             block = start + part
-            largest_scale = _six_bit_codes(lanes[SCALE, part], scale_code[block])
-            largest_minimum = _six_bit_codes(lanes[MINIMUM, part], minimum_code[block])
-            scale[block] = to_half(largest_scale / f32(63))
-            low[block] = to_half(largest_minimum / f32(63))
-            ranges = lanes[INVERSE, part], lanes[ORIGIN, part]
+            largest_scale = _six_bit_codes(lanes[scales.SCALE, part], scale_code[block])
+            largest_minimum = _six_bit_codes(lanes[scales.MINIMUM, part], minimum_code[block])
+            scale[block] = simd.to_half(largest_scale / f32(63))
+            low[block] = simd.to_half(largest_minimum / f32(63))
+            ranges = lanes[scales.INVERSE, part], lanes[scales.ORIGIN, part]
             _encode(weights, block, ranges, top, scale, low, scale_code, minimum_code, code)
 
 
@@ -163,7 +132,7 @@ def _six_bit_codes(values, six_bit_code):
         largest = values[group] if values[group] > largest else largest
     inverse = f32(63) / largest if largest > f32(0) else f32(0)
     for group in range(GROUPS):
-        six_bit_code[group] = min(63, nearest_int(inverse * values[group]) & 255)
+        six_bit_code[group] = min(63, scales.nearest_int(inverse * values[group]) & 255)
     return largest
 
 
@@ -172,15 +141,16 @@ def _encode(weights, block, ranges, top, scale, low, scale_code, minimum_code, c
     """The codes of one super-block, from its scales as they will be stored."""
     inverse, origin = ranges
     for group in range(GROUPS):
-        d = from_half(scale[block]) * f32(scale_code[block, group])
-        m = from_half(low[block]) * f32(minimum_code[block, group])
+        d = simd.from_half(scale[block]) * f32(scale_code[block, group])
+        m = simd.from_half(low[block]) * f32(minimum_code[block, group])
         start = group * GROUP
         if d == f32(0):
             for i in range(start, start + GROUP):
-                code[block, i] = code_in_range(inverse[group], origin[group], weights[block, i], top)
+                code[block, i] = scales.code_in_range(inverse[group], origin[group], weights[block, i], top)
         else:
             for i in range(start, start + GROUP, 16):
-                store(code, block, i, maximum(minimum(nearest((load(weights, block, i) + m) / d), top), 0))
+                found = simd.nearest((simd.load(weights, block, i) + m) / d)
+                simd.store(code, block, i, simd.maximum(simd.minimum(found, top), 0))
 
 
 @kernel
@@ -190,27 +160,27 @@ def _quantize_weighted(weights, importance, top, first, step, steps, scale, low,
     What sixteen super-blocks' groups need fills, once found, the lanes of a second search.
     """
     blocks = weights.shape[0]
-    work, found, tall = wide_workspace(WORK_ROWS), workspace(_FOUND_ROWS), workspace(256)
-    lanes = work.reshape(WORK_ROWS, 4, GROUPS)
+    work, found, tall = scales.wide_workspace(scales.WORK_ROWS), scales.workspace(_FOUND_ROWS), scales.workspace(256)
+    lanes = work.reshape(scales.WORK_ROWS, 4, GROUPS)
     for start in range(0, blocks, 16):
-        set_row(found, _SQUARES, sums_of_squares(tall, weights, blocks, start))
+        simd.set_row(found, _SQUARES, scales.sums_of_squares(tall, weights, blocks, start))
         for lane in range(0, 16, 4):
-            gather(work, WEIGHTS, weights, blocks, start + lane, GROUP, GROUPS)
-            gather(work, IMPORTANCE, importance, blocks, start + lane, GROUP, GROUPS)
+            scales.gather(work, scales.WEIGHTS, weights, blocks, start + lane, GROUP, GROUPS)
+            scales.gather(work, scales.IMPORTANCE, importance, blocks, start + lane, GROUP, GROUPS)
             for part in range(4):
-                lanes[LANE_CODES, part] = f32(2) * found[_SQUARES, lane + part] / f32(WIDTH)
-            total = weigh(work, GROUP, row(work, LANE_CODES))
-            search_scale_and_minimum(work, GROUP, top, first, step, steps, False)
-            set_row(work, LANE_CODES, total)
-            for kind, source in enumerate((SCALE, MINIMUM, LANE_CODES, INVERSE, ORIGIN)):
+                lanes[scales.CODES, part] = f32(2) * found[_SQUARES, lane + part] / f32(WIDTH)
+            total = scales.weigh(work, GROUP, simd.row(work, scales.CODES))
+            scales.search_scale_and_minimum(work, GROUP, top, first, step, steps, False)
+            simd.set_row(work, scales.CODES, total)
+            for kind, source in enumerate((scales.SCALE, scales.MINIMUM, scales.CODES, scales.INVERSE, scales.ORIGIN)):
                 for part in range(4):
                     for group in range(GROUPS):
                         found[GROUPS * kind + group, lane + part] = lanes[source, part, group]
-        set_row(found, _SCALE, search_positive_scale(found, _SCALES, _TOTALS, _SCALE_CODES, GROUPS, 63))
-        set_row(found, _MINIMUM, search_positive_scale(found, _MINIMA, _TOTALS, _MINIMUM_CODES, GROUPS, 63))
+        simd.set_row(found, _SCALE, search_positive_scale(found, _SCALES, _TOTALS, _SCALE_CODES, GROUPS, 63))
+        simd.set_row(found, _MINIMUM, search_positive_scale(found, _MINIMA, _TOTALS, _MINIMUM_CODES, GROUPS, 63))
         for lane in range(min(16, blocks - start)):
             block = start + lane
-            scale[block], low[block] = to_half(found[_SCALE, lane]), to_half(found[_MINIMUM, lane])
+            scale[block], low[block] = simd.to_half(found[_SCALE, lane]), simd.to_half(found[_MINIMUM, lane])
             for group in range(GROUPS):
                 scale_code[block, group] = np.uint8(found[_SCALE_CODES + group, lane])
                 minimum_code[block, group] = np.uint8(found[_MINIMUM_CODES + group, lane])
@@ -233,10 +203,10 @@ def _wrap(six_bit_code):
 def _fill_weights(scale, low, scale_code, minimum_code, code, weights):
     for block in range(code.shape[0]):
         for group in range(GROUPS):
-            d = from_half(scale[block]) * f32(scale_code[block, group])
-            m = from_half(low[block]) * f32(minimum_code[block, group])
+            d = simd.from_half(scale[block]) * f32(scale_code[block, group])
+            m = simd.from_half(low[block]) * f32(minimum_code[block, group])
             for i in range(group * GROUP, (group + 1) * GROUP, 16):
-                store(weights, block, i, d * to_float(load(code, block, i)) - m)
+                simd.store(weights, block, i, d * simd.to_float(simd.load(code, block, i)) - m)
 
 
 @kernel

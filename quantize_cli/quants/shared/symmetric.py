@@ -10,38 +10,14 @@ from functools import partial
 import numpy as np
 
 from quantize_cli.formats.ggml import GgmlType
+from quantize_cli.jit import simd
 from quantize_cli.jit.kernel import inlined, kernel, merged
-from quantize_cli.jit.simd import (
-    any_lane,
-    from_half,
-    lane_bits,
-    load,
-    prefetch,
-    row_maxima,
-    row_minima,
-    select,
-    splat,
-    store,
-    store_half,
-    to_float,
-    to_half,
-)
 from quantize_cli.quants.interface.grid import Grid, even
 from quantize_cli.quants.interface.type import QuantType
 from quantize_cli.quants.packing.nibbles import put_codes
+from quantize_cli.quants.search import scales
 from quantize_cli.quants.search.batch import AHEAD, BATCH, INVERSES, bounded_int, in_batches, put_half, store_inverse
 from quantize_cli.quants.search.row import mean_square
-from quantize_cli.quants.search.scales import (
-    IMPORTANCE,
-    INVERSE,
-    SCALE,
-    WEIGHTS,
-    WORK_ROWS,
-    gather,
-    nearest_int,
-    search_scale,
-    weigh_by_row,
-)
 from quantize_cli.quants.shared import blocks_of_32
 
 f32 = np.float32
@@ -101,7 +77,7 @@ def decide(weights, limit, scale, put, fields):
         finite = True
         for part in range(0, BATCH, 16):
             d = _extremes(weights, start + part, numbers, part) / f32(-limit)
-            store_half(halves, 0, part, d)
+            simd.store_half(halves, 0, part, d)
             finite &= store_inverse(numbers, part, d)
         if finite:
             _write(weights, start, numbers, halves, True, limit, scale, put, fields)
@@ -114,26 +90,27 @@ def _write(weights, start, numbers, halves, finite, limit, scale, put, fields):
     top, half_up = 2 * limit - 1, f32(limit) + f32(0.5)
     for lane in range(BATCH):
         block, inverse = start + lane, numbers[INVERSES, lane]
-        prefetch(weights, block + AHEAD)
+        simd.prefetch(weights, block + AHEAD)
         put_half(scale, block, halves, 0, lane)
-        first, second = load(weights, block, 0) * inverse + half_up, load(weights, block, 16) * inverse + half_up
+        first = simd.load(weights, block, 0) * inverse + half_up
+        second = simd.load(weights, block, 16) * inverse + half_up
         put(fields, block, bounded_int(first, top, finite), bounded_int(second, top, finite))
 
 
 @merged
 def _extremes(weights, start, work, part):
     """The weights of largest magnitude of sixteen blocks, of several the first. May overwrite sixteen of `work`."""
-    high, low = row_maxima(weights, start), row_minima(weights, start)
-    opposite = splat(f32(0)) - low
-    extreme = select(high > opposite, high, low) + f32(0)  # which makes all zeros one
+    high, low = simd.row_maxima(weights, start), simd.row_minima(weights, start)
+    opposite = simd.splat(f32(0)) - low
+    extreme = simd.select(high > opposite, high, low) + f32(0)  # which makes all zeros one
     tied = (high == opposite) & (high > f32(0))
-    if not any_lane(tied):
+    if not simd.any_lane(tied):
         return extreme
-    store(work, 0, part, extreme)
+    simd.store(work, 0, part, extreme)
     for lane in range(16):
-        if lane_bits(tied) >> lane & 1:
+        if simd.lane_bits(tied) >> lane & 1:
             work[0, part + lane] = _first_of_opposites(weights, start + lane, abs(work[0, part + lane]))
-    return load(work, 0, part)
+    return simd.load(work, 0, part)
 
 
 @inlined
@@ -146,31 +123,32 @@ def _first_of_opposites(weights, block, magnitude):
 @inlined
 def _where(weights, block, number):
     """An integer whose bit i says whether weight i of a block is this number."""
-    first, second = load(weights, block, 0) == splat(number), load(weights, block, 16) == splat(number)
-    return np.int64(lane_bits(first)) | np.int64(lane_bits(second)) << 16
+    first = simd.load(weights, block, 0) == simd.splat(number)
+    second = simd.load(weights, block, 16) == simd.splat(number)
+    return np.int64(simd.lane_bits(first)) | np.int64(simd.lane_bits(second)) << 16
 
 
 @kernel
 def _quantize_weighted(weights, importance, variance, limit, scale, code):
     """quantize_row_q4_0_impl, quantize_row_q5_0_impl: sixteen blocks fill the sixteen lanes."""
     blocks = weights.shape[0]
-    work = np.empty((WORK_ROWS, 16), np.float32)
+    work = np.empty((scales.WORK_ROWS, 16), np.float32)
     for block in range(0, blocks, 16):
-        gather(work, WEIGHTS, weights, blocks, block, 32, 1)
-        gather(work, IMPORTANCE, importance, blocks, block, 32, 1)
-        weigh_by_row(work, variance, block, blocks, importance.shape[0])
-        search_scale(work, 32, limit)
+        scales.gather(work, scales.WEIGHTS, weights, blocks, block, 32, 1)
+        scales.gather(work, scales.IMPORTANCE, importance, blocks, block, 32, 1)
+        scales.weigh_by_row(work, variance, block, blocks, importance.shape[0])
+        scales.search_scale(work, 32, limit)
         for lane in range(min(16, blocks - block)):
-            scale[block + lane] = to_half(work[SCALE, lane])
+            scale[block + lane] = simd.to_half(work[scales.SCALE, lane])
             for i in range(32):
-                found = nearest_int(work[INVERSE, lane] * work[WEIGHTS + i, lane])
-                silent = work[INVERSE, lane] == f32(0)  # the search leaves such a group's codes at zero
+                found = scales.nearest_int(work[scales.INVERSE, lane] * work[scales.WEIGHTS + i, lane])
+                silent = work[scales.INVERSE, lane] == f32(0)  # the search leaves such a group's codes at zero
                 code[block + lane, i] = 0 if silent else max(-limit, min(limit - 1, found)) + limit
 
 
 @kernel
 def _fill_weights(scale, code, limit, weights):
     for block in range(code.shape[0]):
-        d = from_half(scale[block])
-        store(weights, block, 0, to_float(load(code, block, 0) - limit) * d)
-        store(weights, block, 16, to_float(load(code, block, 16) - limit) * d)
+        d = simd.from_half(scale[block])
+        simd.store(weights, block, 0, simd.to_float(simd.load(code, block, 0) - limit) * d)
+        simd.store(weights, block, 16, simd.to_float(simd.load(code, block, 16) - limit) * d)

@@ -7,23 +7,8 @@ Source: quantize_row_tq1_0_ref, quantize_row_tq2_0_ref, quantize_row_q2_0_ref, a
 
 import numpy as np
 
+from quantize_cli.jit import simd
 from quantize_cli.jit.kernel import kernel
-from quantize_cli.jit.simd import (
-    absolute,
-    bits,
-    float_from_bits,
-    from_half,
-    largest,
-    load,
-    maximum,
-    round_half_away,
-    select,
-    splat,
-    store,
-    to_float,
-    to_half,
-    to_int,
-)
 
 f32 = np.float32
 
@@ -49,21 +34,21 @@ def dequantize(codes: np.ndarray) -> np.ndarray:
 @kernel
 def _quantize(weights, overflow, scale, code):
     for block in range(weights.shape[0]):
-        magnitude = splat(f32(0))
+        magnitude = simd.splat(f32(0))
         for i in range(0, weights.shape[1], 16):
-            magnitude = maximum(absolute(load(weights, block, i)), magnitude)
-        d = float_from_bits(largest(bits(magnitude)))
+            magnitude = simd.maximum(simd.absolute(simd.load(weights, block, i)), magnitude)
+        d = simd.float_from_bits(simd.largest(simd.bits(magnitude)))
         inverse = f32(1) / d if d > f32(0) else f32(0)
-        scale[block] = to_half(d)
+        scale[block] = simd.to_half(d)
         for i in range(0, weights.shape[1], 16):
-            rounded = round_half_away(load(weights, block, i) * inverse)
-            level = select(absolute(rounded) <= f32(1), to_int(rounded) + 1, splat(overflow))
-            store(code, block, i, level)
+            rounded = simd.round_half_away(simd.load(weights, block, i) * inverse)
+            level = simd.select(simd.absolute(rounded) <= f32(1), simd.to_int(rounded) + 1, simd.splat(overflow))
+            simd.store(code, block, i, level)
 
 
 @kernel
 def _dequantize(scale, code, weights):
     for block in range(code.shape[0]):
-        d = from_half(scale[block])
+        d = simd.from_half(scale[block])
         for i in range(0, code.shape[1], 16):
-            store(weights, block, i, d * to_float(load(code, block, i) - 1))
+            simd.store(weights, block, i, d * simd.to_float(simd.load(code, block, i) - 1))

@@ -9,24 +9,10 @@ from typing import NamedTuple
 
 import numpy as np
 
+from quantize_cli.jit import simd
 from quantize_cli.jit.arguments import Arguments, f32_array, f32_number, i64_array, number
 from quantize_cli.jit.kernel import merged
 from quantize_cli.jit.operation import claim, operation
-from quantize_cli.jit.simd import (
-    fetch_line,
-    floats,
-    highest,
-    lane_numbers,
-    load,
-    load_some,
-    maximum,
-    row_address,
-    select,
-    splat,
-    store,
-    store_some,
-    total,
-)
 from quantize_cli.jit.simd.tile import tile_of
 from quantize_cli.runtime.kernels.elementwise import capped
 from quantize_cli.runtime.kernels.exponential import exponential
@@ -35,8 +21,8 @@ f32, i32 = np.float32, np.int32
 _LANES, ROWS = 16, 8
 """Two vectors by eight rows are sixteen sums: enough to hide the latency of a multiply-add, and half of AVX-512's
 registers."""
-_empty_single, _add_single, _, _store_single = tile_of(floats, ROWS, 1)
-_empty_pair, _add_pair, _, _store_pair = tile_of(floats, ROWS, 2)
+_empty_single, _add_single, _, _store_single = tile_of(simd.floats, ROWS, 1)
+_empty_pair, _add_pair, _, _store_pair = tile_of(simd.floats, ROWS, 2)
 _BLOCK = ROWS * _LANES
 _RESULTS = 2 * _BLOCK
 _AHEAD = 64
@@ -112,7 +98,7 @@ def attend(args, thread, threads):
 def _scratch_of(args, thread):
     """The scores begin on a cache line: no block of theirs straddles two."""
     capacity, width = args.all_keys.shape[1], args.all_values.shape[1]
-    address = row_address(args.scratch, thread)
+    address = simd.row_address(args.scratch, thread)
     scores = (-address & 63) // 4
     queries = scores + ROWS * capacity
     results = queries + ROWS * _padded(width)
@@ -179,7 +165,8 @@ def _scale_queries(args, scratch, unit):
         source, column = _place(unit, min(row, unit.rows - 1), width)
         at = scratch.queries + row * _padded(width)
         for start in range(0, width, _LANES):
-            store(target, scratch.row, at + start, load_some(queries, source, column + start, width - start) * scale)
+            query = simd.load_some(queries, source, column + start, width - start)
+            simd.store(target, scratch.row, at + start, query * scale)
 
 
 @merged
@@ -187,13 +174,13 @@ def _score(args, scratch, unit, first_block, last_block):
     """Scores of blocks of positions, of all rows and with no regard to what each may see."""
     width, line = args.all_values.shape[1], 4 * args.all_keys.shape[1]
     queries, distance = scratch.address + 4 * scratch.queries, 4 * _padded(width)
-    keys = row_address(args.all_keys, unit.pair * width)
+    keys = simd.row_address(args.all_keys, unit.pair * width)
     for block in range(first_block, last_block - 1, 2):
         sums = _empty_pair()
         for column in range(width):
             at = keys + column * line + 64 * block
-            fetch_line(at + 4 * _AHEAD)
-            fetch_line(at + 4 * _AHEAD + 64)
+            simd.fetch_line(at + 4 * _AHEAD)
+            simd.fetch_line(at + 4 * _AHEAD + 64)
             sums = _add_pair(sums, queries + 4 * column, distance, at)
         at = scratch.scores + (block - first_block) * _BLOCK
         _store_pair(sums, scratch.address + 4 * at, 4 * _LANES, 4 * _BLOCK)
@@ -214,33 +201,33 @@ def _share_out(args, scratch, unit, row, first_block, last_block):
     cap = args.cap
     if cap > f32(0):
         for block in range(blocks):
-            score = load(scores, scratch.row, at + block * _BLOCK)
-            store(scores, scratch.row, at + block * _BLOCK, capped(score, score, cap))
+            score = simd.load(scores, scratch.row, at + block * _BLOCK)
+            simd.store(scores, scratch.row, at + block * _BLOCK, capped(score, score, cap))
     start = _sees_from(unit, unit.first + row) - first_block * _LANES
     stop = _sees_to(unit, unit.first + row) - first_block * _LANES
     _hide(scores, scratch.row, at, blocks, start, stop)
-    peaks = splat(-_INFINITY)
+    peaks = simd.splat(-_INFINITY)
     for block in range(blocks):
-        peaks = maximum(load(scores, scratch.row, at + block * _BLOCK), peaks)
-    peak, sums = highest(peaks), splat(f32(0))
+        peaks = simd.maximum(simd.load(scores, scratch.row, at + block * _BLOCK), peaks)
+    peak, sums = simd.highest(peaks), simd.splat(f32(0))
     for block in range(blocks):
-        power = exponential(load(scores, scratch.row, at + block * _BLOCK) - peak)
+        power = exponential(simd.load(scores, scratch.row, at + block * _BLOCK) - peak)
         sums = sums + power
-        store(scores, scratch.row, at + block * _BLOCK, power)
-    scores[scratch.row, scratch.inverses + row] = f32(1) / total(sums)
+        simd.store(scores, scratch.row, at + block * _BLOCK, power)
+    scores[scratch.row, scratch.inverses + row] = f32(1) / simd.total(sums)
 
 
 @merged
 def _hide(scores, scratch_row, at, blocks, start, stop):
     """Minus infinity for all positions outside of start to stop, whatever was computed from what lies there."""
     for block in range(start // _LANES + 1):
-        score = load(scores, scratch_row, at + block * _BLOCK)
-        outside = lane_numbers() < i32(start - block * _LANES)
-        store(scores, scratch_row, at + block * _BLOCK, select(outside, splat(-_INFINITY), score))
+        score = simd.load(scores, scratch_row, at + block * _BLOCK)
+        outside = simd.lane_numbers() < i32(start - block * _LANES)
+        simd.store(scores, scratch_row, at + block * _BLOCK, simd.select(outside, simd.splat(-_INFINITY), score))
     for block in range(stop // _LANES, blocks):
-        score = load(scores, scratch_row, at + block * _BLOCK)
-        outside = lane_numbers() >= i32(stop - block * _LANES)
-        store(scores, scratch_row, at + block * _BLOCK, select(outside, splat(-_INFINITY), score))
+        score = simd.load(scores, scratch_row, at + block * _BLOCK)
+        outside = simd.lane_numbers() >= i32(stop - block * _LANES)
+        simd.store(scores, scratch_row, at + block * _BLOCK, simd.select(outside, simd.splat(-_INFINITY), score))
 
 
 # --- values ------------------------------------------------------------------------------------------------------
@@ -250,14 +237,14 @@ def _hide(scores, scratch_row, at, blocks, start, stop):
 def _mix_pair(args, scratch, unit, column, start, stop):
     """32 columns of what comes out."""
     width = args.all_values.shape[1]
-    values = row_address(args.all_values, unit.pair * args.all_keys.shape[1]) + 4 * column
+    values = simd.row_address(args.all_values, unit.pair * args.all_keys.shape[1]) + 4 * column
     shares = scratch.address + 4 * (scratch.scores - start // _LANES * _BLOCK)
     sums = _empty_pair()
     for position in range(start, stop):
         factors = shares + 4 * (position // _LANES * _BLOCK + position % _LANES)
         at = values + 4 * width * position
-        fetch_line(at + 4 * width * _AHEAD)
-        fetch_line(at + 4 * width * _AHEAD + 64)
+        simd.fetch_line(at + 4 * width * _AHEAD)
+        simd.fetch_line(at + 4 * width * _AHEAD + 64)
         sums = _add_pair(sums, factors, 4 * _LANES, at)
     _store_pair(sums, scratch.address + 4 * scratch.results, 8 * _LANES, 4 * _LANES)
     _put(args, scratch, unit, column, 2)
@@ -267,7 +254,7 @@ def _mix_pair(args, scratch, unit, column, start, stop):
 def _mix_single(args, scratch, unit, column, start, stop):
     """Sixteen columns of what comes out."""
     width = args.all_values.shape[1]
-    values = row_address(args.all_values, unit.pair * args.all_keys.shape[1]) + 4 * column
+    values = simd.row_address(args.all_values, unit.pair * args.all_keys.shape[1]) + 4 * column
     shares = scratch.address + 4 * (scratch.scores - start // _LANES * _BLOCK)
     sums = _empty_single()
     for position in range(start, stop):
@@ -285,8 +272,8 @@ def _put(args, scratch, unit, column, vectors):
         inverse = source[scratch.row, scratch.inverses + row]
         target_row, target_column = _place(unit, row, width)
         for vector in range(vectors):
-            result = load(source, scratch.row, scratch.results + (2 * row + vector) * _LANES)
-            store(target, target_row, target_column + column + vector * _LANES, result * inverse)
+            result = simd.load(source, scratch.row, scratch.results + (2 * row + vector) * _LANES)
+            simd.store(target, target_row, target_column + column + vector * _LANES, result * inverse)
 
 
 @merged
@@ -295,9 +282,9 @@ def _mix_narrow(args, scratch, unit, start, stop):
     source, values, target, width = args.scratch, args.all_values, args.out, args.all_values.shape[1]
     for row in range(unit.rows):
         at = scratch.scores + row * _LANES - start // _LANES * _BLOCK
-        sums = splat(f32(0))
+        sums = simd.splat(f32(0))
         for position in range(start, stop):
             share = source[scratch.row, at + position // _LANES * _BLOCK + position % _LANES]
-            sums = sums + load_some(values, unit.pair * args.all_keys.shape[1] + position, 0, width) * share
+            sums = sums + simd.load_some(values, unit.pair * args.all_keys.shape[1] + position, 0, width) * share
         target_row, target_column = _place(unit, row, width)
-        store_some(target, target_row, target_column, sums * source[scratch.row, scratch.inverses + row], width)
+        simd.store_some(target, target_row, target_column, sums * source[scratch.row, scratch.inverses + row], width)

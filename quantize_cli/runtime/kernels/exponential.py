@@ -5,19 +5,8 @@ The argument is split as n ln 2 + r with |r| <= ln(2) / 2, and e**r is a polynom
 
 import numpy as np
 
+from quantize_cli.jit import simd
 from quantize_cli.jit.kernel import kernel, merged
-from quantize_cli.jit.simd import (
-    absolute,
-    bits,
-    from_bits,
-    load,
-    load_some,
-    multiply_add,
-    select,
-    splat,
-    store,
-    store_some,
-)
 
 f32, i32 = np.float32, np.int32
 _SHIFT = f32(12582912)
@@ -33,33 +22,33 @@ _INFINITY = f32(np.inf)
 @merged
 def exponential(x):
     """e**x: zero where it would be below the normal numbers, infinity where above, NaN of NaN."""
-    shifted = multiply_add(x, _LOG2_E, _SHIFT)
+    shifted = simd.multiply_add(x, _LOG2_E, _SHIFT)
     whole = shifted - _SHIFT
-    rest = multiply_add(whole, _LN2_LOW, multiply_add(whole, _LN2_HIGH, x))
-    power = multiply_add(rest, f32(1.9875691500e-4), f32(1.3981999507e-3))
-    power = multiply_add(power, rest, f32(8.3334519073e-3))
-    power = multiply_add(power, rest, f32(4.1665795894e-2))
-    power = multiply_add(power, rest, f32(1.6666665459e-1))
-    power = multiply_add(power, rest, f32(5.0000001201e-1))
-    power = multiply_add(power, rest * rest, rest) + f32(1)
-    scaled = from_bits(bits(power) + (bits(shifted) << i32(23)))
-    scaled = select(x > _LOWEST, scaled, splat(f32(0)))
-    return select(x <= _HIGHEST, scaled, x + _INFINITY)
+    rest = simd.multiply_add(whole, _LN2_LOW, simd.multiply_add(whole, _LN2_HIGH, x))
+    power = simd.multiply_add(rest, f32(1.9875691500e-4), f32(1.3981999507e-3))
+    power = simd.multiply_add(power, rest, f32(8.3334519073e-3))
+    power = simd.multiply_add(power, rest, f32(4.1665795894e-2))
+    power = simd.multiply_add(power, rest, f32(1.6666665459e-1))
+    power = simd.multiply_add(power, rest, f32(5.0000001201e-1))
+    power = simd.multiply_add(power, rest * rest, rest) + f32(1)
+    scaled = simd.from_bits(simd.bits(power) + (simd.bits(shifted) << i32(23)))
+    scaled = simd.select(x > _LOWEST, scaled, simd.splat(f32(0)))
+    return simd.select(x <= _HIGHEST, scaled, x + _INFINITY)
 
 
 @merged
 def tanh(x):
     """The hyperbolic tangent: a polynomial near zero, where one less the exponential's part would cancel."""
-    magnitude = absolute(x)
+    magnitude = simd.absolute(x)
     far = f32(1) - f32(2) / (exponential(magnitude + magnitude) + f32(1))
-    far = from_bits(bits(far) | (bits(x) & i32(-(2**31))))
+    far = simd.from_bits(simd.bits(far) | (simd.bits(x) & i32(-(2**31))))
     square = x * x
-    near = multiply_add(square, f32(-5.70498872745e-3), f32(2.06390887954e-2))
-    near = multiply_add(near, square, f32(-5.37397155531e-2))
-    near = multiply_add(near, square, f32(1.33314422036e-1))
-    near = multiply_add(near, square, f32(-3.33332819422e-1))
-    near = multiply_add(near * square, x, x)
-    return select(magnitude < f32(0.625), near, far)
+    near = simd.multiply_add(square, f32(-5.70498872745e-3), f32(2.06390887954e-2))
+    near = simd.multiply_add(near, square, f32(-5.37397155531e-2))
+    near = simd.multiply_add(near, square, f32(1.33314422036e-1))
+    near = simd.multiply_add(near, square, f32(-3.33332819422e-1))
+    near = simd.multiply_add(near * square, x, x)
+    return simd.select(magnitude < f32(0.625), near, far)
 
 
 @kernel
@@ -68,9 +57,10 @@ def _fill(x, out):
     whole = columns - columns % 16
     for row in range(x.shape[0]):
         for column in range(0, whole, 16):
-            store(out, row, column, exponential(load(x, row, column)))
+            simd.store(out, row, column, exponential(simd.load(x, row, column)))
         if columns > whole:
-            store_some(out, row, whole, exponential(load_some(x, row, whole, columns - whole)), columns - whole)
+            last = exponential(simd.load_some(x, row, whole, columns - whole))
+            simd.store_some(out, row, whole, last, columns - whole)
 
 
 def exponentials(x: np.ndarray) -> np.ndarray:
