@@ -1,7 +1,6 @@
 """A model that shows the activations its matrices multiply, while it runs."""
 
 import re
-from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
@@ -11,7 +10,7 @@ from quantize_cli.model.tensor import Tensor
 from quantize_cli.runtime.layer import Layer, Linear
 from quantize_cli.runtime.matrix import Product
 from quantize_cli.runtime.recorder import Recorder
-from quantize_cli.runtime.substitution import tensors, with_linears
+from quantize_cli.runtime.substitution import with_linears
 from quantize_cli.runtime.transformer import Transformer
 
 Watch = Callable[[str, int, np.ndarray], None]
@@ -91,6 +90,13 @@ def observed_layer(
 
 def observed_shapes(transformer: Transformer) -> dict[str, tuple[int, int]]:
     """(matrices, columns) of each tensor in the layers whose matrices can be watched, by name."""
-    all_tensors = [tensor for layer in transformer.layers for tensor in tensors(layer)]
-    counts = Counter(tensor.name for tensor in all_tensors)
-    return {tensor.name: (counts[tensor.name], tensor.columns) for tensor in all_tensors}
+    shapes: dict[str, tuple[int, int]] = {}
+
+    def note(linear: Linear, number: int) -> Linear:
+        tensor = linear.matrix.tensor
+        shapes[tensor.name] = number + 1, tensor.columns
+        return linear
+
+    for layer in transformer.layers:
+        with_linears(layer, note)
+    return shapes

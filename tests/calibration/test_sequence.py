@@ -142,7 +142,7 @@ def test_what_is_behind_is_given_up(tmp_path: Path) -> None:
 
 def test_each_expert_is_rounded_for_the_tokens_it_is_sent(tmp_path: Path) -> None:
     """The inputs of gates, asked for alone, are those of the float model."""
-    from tests.runtime.test_watch import shown
+    from tests.runtime.test_observed_layer import shown
 
     decoder = FAMILIES["mixtral"]
     model, name = model_of(tmp_path, "mixtral"), "blk.0.ffn_gate_exps.weight"
