@@ -16,6 +16,7 @@ from quantize_cli.jit.kernel import kernel
 from quantize_cli.jit.simd import from_half, load, splat, store, to_half
 from quantize_cli.quants.interface.grid import Grid
 from quantize_cli.quants.interface.type import QuantType
+from quantize_cli.quants.packing import fields
 from quantize_cli.quants.packing.nibbles import pack_nibbles, unpack_nibbles
 from quantize_cli.quants.search.scales import IMPORTANCE, SCALE, WEIGHTS, WORK_ROWS, gather, weigh, weigh_by_squares
 from quantize_cli.quants.shared.nonlinear import GROUP, LEVELS, encode_levels, levels_of, search_level_scale
@@ -29,28 +30,8 @@ def quantize(weights: np.ndarray, importance: np.ndarray | None) -> np.ndarray:
     weights = weights.reshape(-1, GROUP)
     codes = np.empty(len(weights), CODES)
     costs = weights if importance is None else importance.reshape(-1, GROUP)
-    _quantize(weights, costs, importance is None, codes["scale"].view(np.uint16), codes["code"])
+    _quantize(weights, costs, importance is None, *fields.arrays(codes))
     return codes
-
-
-def pack(codes: np.ndarray) -> np.ndarray:
-    blocks = np.empty(len(codes), BLOCK)
-    blocks["scale"] = codes["scale"]
-    pack_nibbles(codes["code"], blocks["nibbles"])
-    return blocks
-
-
-def unpack(blocks: np.ndarray) -> np.ndarray:
-    codes = np.empty(len(blocks), CODES)
-    codes["scale"] = blocks["scale"]
-    unpack_nibbles(blocks["nibbles"], codes["code"])
-    return codes
-
-
-def dequantize(codes: np.ndarray) -> np.ndarray:
-    weights = np.empty((len(codes), GROUP), np.float32)
-    _dequantize(codes["scale"].view(np.uint16), codes["code"], weights)
-    return weights
 
 
 @kernel
@@ -82,4 +63,5 @@ def _dequantize(scale, code, weights):
         store(weights, block, 16, levels_of(code, block, 16) * d)
 
 
-QUANT = QuantType(GgmlType.IQ4_NL, BLOCK, quantize, pack, unpack, dequantize, grid=Grid(LEVELS, GROUP))
+_MOVER = fields.mover(CODES, BLOCK, fields.Move(pack_nibbles, unpack_nibbles, ("code",), ("nibbles",)))
+QUANT = QuantType(GgmlType.IQ4_NL, BLOCK, quantize, *_MOVER, fields.dequantizer(_dequantize), grid=Grid(LEVELS, GROUP))

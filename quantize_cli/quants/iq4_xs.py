@@ -17,6 +17,7 @@ from quantize_cli.jit.kernel import inlined, kernel
 from quantize_cli.jit.simd import from_half, load, store, to_half
 from quantize_cli.quants.interface.grid import Grid
 from quantize_cli.quants.interface.type import QuantType
+from quantize_cli.quants.packing import fields
 from quantize_cli.quants.packing.nibbles import pack_nibbles, unpack_nibbles
 from quantize_cli.quants.search import scales
 from quantize_cli.quants.search.row import sum_of_squares
@@ -32,34 +33,20 @@ def quantize(weights: np.ndarray, importance: np.ndarray | None) -> np.ndarray:
     weights = weights.reshape(-1, 256)
     codes = np.empty(len(weights), CODES)
     costs = weights if importance is None else importance.reshape(-1, 256)
-    _quantize(weights, costs, importance is None, codes["scale"].view(np.uint16), codes["scale_code"], codes["code"])
+    _quantize(weights, costs, importance is None, *fields.arrays(codes))
     return codes
 
 
-def pack(codes: np.ndarray) -> np.ndarray:
-    blocks = np.empty(len(codes), BLOCK)
-    blocks["scale"] = codes["scale"]
-    _pack_scales(codes["scale_code"], blocks["high"], blocks["low"])
-    groups = np.empty((len(codes) * _GROUPS, 16), np.uint8)
-    pack_nibbles(np.ascontiguousarray(codes["code"]).reshape(-1, GROUP), groups)
-    blocks["nibbles"] = groups.reshape(-1, 128)
-    return blocks
+def _pack_groups(code: np.ndarray, nibbles: np.ndarray) -> None:
+    groups = np.empty((len(code) * _GROUPS, 16), np.uint8)
+    pack_nibbles(np.ascontiguousarray(code).reshape(-1, GROUP), groups)
+    nibbles[:] = groups.reshape(-1, 128)
 
 
-def unpack(blocks: np.ndarray) -> np.ndarray:
-    codes = np.empty(len(blocks), CODES)
-    codes["scale"] = blocks["scale"]
-    _unpack_scales(blocks["high"], blocks["low"], codes["scale_code"])
-    groups = np.empty((len(blocks) * _GROUPS, GROUP), np.uint8)
-    unpack_nibbles(np.ascontiguousarray(blocks["nibbles"]).reshape(-1, 16), groups)
-    codes["code"] = groups.reshape(-1, 256)
-    return codes
-
-
-def dequantize(codes: np.ndarray) -> np.ndarray:
-    weights = np.empty((len(codes), 256), np.float32)
-    _dequantize(codes["scale"].view(np.uint16), codes["scale_code"], codes["code"], weights)
-    return weights
+def _unpack_groups(nibbles: np.ndarray, code: np.ndarray) -> None:
+    groups = np.empty((len(nibbles) * _GROUPS, GROUP), np.uint8)
+    unpack_nibbles(np.ascontiguousarray(nibbles).reshape(-1, 16), groups)
+    code[:] = groups.reshape(-1, 256)
 
 
 @kernel
@@ -126,4 +113,9 @@ def _unpack_scales(high, low, scale_code):
             scale_code[block, i] = (bottom | top << 4) - 32
 
 
-QUANT = QuantType(GgmlType.IQ4_XS, BLOCK, quantize, pack, unpack, dequantize, grid=Grid(LEVELS, GROUP, (-32, 31)))
+_MOVER = fields.mover(
+    CODES, BLOCK, fields.Move(_pack_scales, _unpack_scales, ("scale_code",), ("high", "low")),
+    fields.Move(_pack_groups, _unpack_groups, ("code",), ("nibbles",)),
+)  # fmt: skip
+_GRID = Grid(LEVELS, GROUP, (-32, 31))
+QUANT = QuantType(GgmlType.IQ4_XS, BLOCK, quantize, *_MOVER, fields.dequantizer(_dequantize), grid=_GRID)

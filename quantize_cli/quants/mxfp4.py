@@ -15,6 +15,7 @@ import numpy as np
 from quantize_cli.formats.ggml import GgmlType
 from quantize_cli.jit.kernel import inlined, kernel
 from quantize_cli.quants.interface.type import QuantType
+from quantize_cli.quants.packing import fields
 from quantize_cli.quants.packing.nibbles import pack_nibbles, unpack_nibbles
 from quantize_cli.quants.shared import e2m1
 
@@ -40,28 +41,8 @@ _REACHED = np.array([_logarithm_reaches(power) for power in range(_LOWEST, 129)]
 def quantize(weights: np.ndarray, importance: np.ndarray | None) -> np.ndarray:
     weights = weights.reshape(-1, 32)
     codes = np.empty(len(weights), CODES)
-    _quantize(weights, codes["exponent"], codes["code"])
+    _quantize(weights, *fields.arrays(codes))
     return codes
-
-
-def pack(codes: np.ndarray) -> np.ndarray:
-    blocks = np.empty(len(codes), BLOCK)
-    blocks["exponent"] = codes["exponent"]
-    pack_nibbles(codes["code"], blocks["nibbles"])
-    return blocks
-
-
-def unpack(blocks: np.ndarray) -> np.ndarray:
-    codes = np.empty(len(blocks), CODES)
-    codes["exponent"] = blocks["exponent"]
-    unpack_nibbles(blocks["nibbles"], codes["code"])
-    return codes
-
-
-def dequantize(codes: np.ndarray) -> np.ndarray:
-    weights = np.empty((len(codes), 32), np.float32)
-    _dequantize(codes["exponent"], codes["code"], weights)
-    return weights
 
 
 @kernel
@@ -91,4 +72,5 @@ def _dequantize(exponent, code, weights):
         e2m1.decode(code, block, 16, _HALF_SCALES[exponent[block]], weights)
 
 
-QUANT = QuantType(GgmlType.MXFP4, BLOCK, quantize, pack, unpack, dequantize)
+_MOVER = fields.mover(CODES, BLOCK, fields.Move(pack_nibbles, unpack_nibbles, ("code",), ("nibbles",)))
+QUANT = QuantType(GgmlType.MXFP4, BLOCK, quantize, *_MOVER, fields.dequantizer(_dequantize))

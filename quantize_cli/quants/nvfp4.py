@@ -15,6 +15,7 @@ import numpy as np
 from quantize_cli.formats.ggml import GgmlType
 from quantize_cli.jit.kernel import inlined, kernel
 from quantize_cli.quants.interface.type import QuantType
+from quantize_cli.quants.packing import fields
 from quantize_cli.quants.shared import e2m1
 
 f32 = np.float32
@@ -36,28 +37,8 @@ _HALF_SCALES = _half_scales()
 def quantize(weights: np.ndarray, importance: np.ndarray | None) -> np.ndarray:
     weights = weights.reshape(-1, 64)
     codes = np.empty(len(weights), CODES)
-    _quantize(weights, codes["scale_code"], codes["code"])
+    _quantize(weights, *fields.arrays(codes))
     return codes
-
-
-def pack(codes: np.ndarray) -> np.ndarray:
-    blocks = np.empty(len(codes), BLOCK)
-    blocks["scale_code"] = codes["scale_code"]
-    _pack_nibbles(codes["code"], blocks["nibbles"])
-    return blocks
-
-
-def unpack(blocks: np.ndarray) -> np.ndarray:
-    codes = np.empty(len(blocks), CODES)
-    codes["scale_code"] = blocks["scale_code"]
-    _unpack_nibbles(blocks["nibbles"], codes["code"])
-    return codes
-
-
-def dequantize(codes: np.ndarray) -> np.ndarray:
-    weights = np.empty((len(codes), 64), np.float32)
-    _dequantize(codes["scale_code"], codes["code"], weights)
-    return weights
 
 
 @kernel
@@ -102,4 +83,5 @@ def _unpack_nibbles(nibbles, code):
                 code[block, 16 * group + i], code[block, 16 * group + 8 + i] = both & 15, both >> 4
 
 
-QUANT = QuantType(GgmlType.NVFP4, BLOCK, quantize, pack, unpack, dequantize)
+_MOVER = fields.mover(CODES, BLOCK, fields.Move(_pack_nibbles, _unpack_nibbles, ("code",), ("nibbles",)))
+QUANT = QuantType(GgmlType.NVFP4, BLOCK, quantize, *_MOVER, fields.dequantizer(_dequantize))

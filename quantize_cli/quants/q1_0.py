@@ -16,6 +16,7 @@ from quantize_cli.jit.kernel import kernel
 from quantize_cli.jit.simd import absolute, from_half, lane_bits, lanes_where, load, select, splat, store, store_half
 from quantize_cli.quants.interface.grid import Grid
 from quantize_cli.quants.interface.type import QuantType
+from quantize_cli.quants.packing import fields
 from quantize_cli.quants.search.scales import gather
 
 f32 = np.float32
@@ -27,28 +28,8 @@ _WIDTH = 128
 def quantize(weights: np.ndarray, importance: np.ndarray | None) -> np.ndarray:
     weights = weights.reshape(-1, _WIDTH)
     codes = np.empty(len(weights), CODES)
-    _quantize(weights, codes["scale"].view(np.uint16), codes["code"])
+    _quantize(weights, *fields.arrays(codes))
     return codes
-
-
-def pack(codes: np.ndarray) -> np.ndarray:
-    blocks = np.empty(len(codes), BLOCK)
-    blocks["scale"] = codes["scale"]
-    _pack_signs(codes["code"], blocks["signs"])
-    return blocks
-
-
-def unpack(blocks: np.ndarray) -> np.ndarray:
-    codes = np.empty(len(blocks), CODES)
-    codes["scale"] = blocks["scale"]
-    _unpack_signs(blocks["signs"], codes["code"])
-    return codes
-
-
-def dequantize(codes: np.ndarray) -> np.ndarray:
-    weights = np.empty((len(codes), _WIDTH), np.float32)
-    _dequantize(codes["scale"].view(np.uint16), codes["code"], weights)
-    return weights
 
 
 @kernel
@@ -91,7 +72,8 @@ def _dequantize(scale, code, weights):
             store(weights, block, i, select(load(code, block, i) > 0, splat(d), splat(-d)))
 
 
+_MOVER = fields.mover(CODES, BLOCK, fields.Move(_pack_signs, _unpack_signs, ("code",), ("signs",)))
 QUANT = QuantType(
-    GgmlType.Q1_0, BLOCK, quantize, pack, unpack, dequantize,
+    GgmlType.Q1_0, BLOCK, quantize, *_MOVER, fields.dequantizer(_dequantize),
     grid=Grid(np.array([-1, 1], np.float32), group=128),
 )  # fmt: skip

@@ -13,30 +13,10 @@ import numpy as np
 
 from quantize_cli.formats.ggml import GgmlType
 from quantize_cli.jit.kernel import kernel
-from quantize_cli.quants.interface.grid import Grid, even
-from quantize_cli.quants.interface.type import QuantType
+from quantize_cli.quants.packing.fields import Move
 from quantize_cli.quants.shared import ternary
 
 BLOCK = np.dtype([("scale", "<f2"), ("pairs", "u1", 16)])
-CODES = np.dtype([("scale", "<f2"), ("code", "u1", 64)])
-
-
-def quantize(weights: np.ndarray, importance: np.ndarray | None) -> np.ndarray:
-    return ternary.quantize(weights, np.empty(weights.size // 64, CODES), 0)
-
-
-def pack(codes: np.ndarray) -> np.ndarray:
-    blocks = np.empty(len(codes), BLOCK)
-    blocks["scale"] = codes["scale"]
-    _pack_pairs(codes["code"], blocks["pairs"])
-    return blocks
-
-
-def unpack(blocks: np.ndarray) -> np.ndarray:
-    codes = np.empty(len(blocks), CODES)
-    codes["scale"] = blocks["scale"]
-    _unpack_pairs(blocks["pairs"], codes["code"])
-    return codes
 
 
 @kernel
@@ -58,4 +38,5 @@ def _unpack_pairs(pairs, code):
                 code[block, 4 * i + k] = pairs[block, i] >> 2 * k & 3
 
 
-QUANT = QuantType(GgmlType.Q2_0, BLOCK, quantize, pack, unpack, ternary.dequantize, grid=Grid(even(-1, 2), group=64))
+_MOVE = Move(_pack_pairs, _unpack_pairs, ("code",), ("pairs",))
+QUANT = ternary.quant_of(GgmlType.Q2_0, BLOCK, _MOVE, top=2, overflow=0)

@@ -16,6 +16,7 @@ from quantize_cli.jit import simd
 from quantize_cli.jit.kernel import inlined, kernel
 from quantize_cli.quants.interface.grid import Grid, even
 from quantize_cli.quants.interface.type import QuantType
+from quantize_cli.quants.packing import fields
 from quantize_cli.quants.packing.two_bits import pack_quarters, unpack_quarters
 from quantize_cli.quants.search import scales
 from quantize_cli.quants.search.positive import search_positive_scale
@@ -37,37 +38,18 @@ def quantize(weights: np.ndarray, importance: np.ndarray | None) -> np.ndarray:
     weights = weights.reshape(-1, 256)
     codes = np.empty(len(weights), CODES)
     if importance is None:
-        _quantize(weights, *_fields(codes))
+        _quantize(weights, *fields.arrays(codes))
     else:
-        _quantize_weighted(weights, importance.reshape(-1, 256), *_fields(codes))
+        _quantize_weighted(weights, importance.reshape(-1, 256), *fields.arrays(codes))
     return codes
 
 
-def _fields(codes: np.ndarray) -> tuple[np.ndarray, ...]:
-    halves = (codes["scale"].view(np.uint16), codes["minimum"].view(np.uint16))
-    return (*halves, codes["scale_code"], codes["minimum_code"], codes["code"])
+def _pack_scales(scale_code: np.ndarray, minimum_code: np.ndarray, nibbles: np.ndarray) -> None:
+    nibbles[:] = scale_code | minimum_code << 4
 
 
-def pack(codes: np.ndarray) -> np.ndarray:
-    blocks = np.empty(len(codes), BLOCK)
-    blocks["scale"], blocks["minimum"] = codes["scale"], codes["minimum"]
-    blocks["nibbles"] = codes["scale_code"] | codes["minimum_code"] << 4
-    pack_quarters(codes["code"], blocks["quarters"])
-    return blocks
-
-
-def unpack(blocks: np.ndarray) -> np.ndarray:
-    codes = np.empty(len(blocks), CODES)
-    codes["scale"], codes["minimum"] = blocks["scale"], blocks["minimum"]
-    codes["scale_code"], codes["minimum_code"] = blocks["nibbles"] & 15, blocks["nibbles"] >> 4
-    unpack_quarters(blocks["quarters"], codes["code"])
-    return codes
-
-
-def dequantize(codes: np.ndarray) -> np.ndarray:
-    weights = np.empty((len(codes), 256), np.float32)
-    _dequantize(*_fields(codes), weights)
-    return weights
+def _unpack_scales(nibbles: np.ndarray, scale_code: np.ndarray, minimum_code: np.ndarray) -> None:
+    scale_code[:], minimum_code[:] = nibbles & 15, nibbles >> 4
 
 
 @kernel
@@ -163,6 +145,9 @@ def _dequantize(scale, low, scale_code, minimum_code, code, weights):
             simd.store(weights, block, 16 * group, d * simd.to_float(simd.load(code, block, 16 * group)) - m)
 
 
-QUANT = QuantType(
-    GgmlType.Q2_K, BLOCK, quantize, pack, unpack, dequantize, grid=Grid(even(0, 3), 16, (0, 15), (0, 15), sign=-1)
-)
+_MOVER = fields.mover(
+    CODES, BLOCK, fields.Move(_pack_scales, _unpack_scales, ("scale_code", "minimum_code"), ("nibbles",)),
+    fields.Move(pack_quarters, unpack_quarters, ("code",), ("quarters",)),
+)  # fmt: skip
+_GRID = Grid(even(0, 3), 16, (0, 15), (0, 15), sign=-1)
+QUANT = QuantType(GgmlType.Q2_K, BLOCK, quantize, *_MOVER, fields.dequantizer(_dequantize), grid=_GRID)

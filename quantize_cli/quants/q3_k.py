@@ -18,6 +18,7 @@ from quantize_cli.jit import simd
 from quantize_cli.jit.kernel import inlined, kernel
 from quantize_cli.quants.interface.grid import Grid, even
 from quantize_cli.quants.interface.type import QuantType
+from quantize_cli.quants.packing import fields
 from quantize_cli.quants.packing.two_bits import pack_quarters, unpack_quarters
 from quantize_cli.quants.search import scales
 from quantize_cli.quants.search.descent import begin_descent, search_scale_by_descent
@@ -34,34 +35,11 @@ _FOUND = scales.CODES  # rows of the workspace
 def quantize(weights: np.ndarray, importance: np.ndarray | None) -> np.ndarray:
     weights = weights.reshape(-1, 256)
     codes = np.empty(len(weights), CODES)
-    fields = (codes["scale"].view(np.uint16), codes["scale_code"], codes["code"])
     if importance is None:
-        _quantize(weights, *fields)
+        _quantize(weights, *fields.arrays(codes))
     else:
-        _quantize_weighted(weights, importance.reshape(-1, 256), *fields)
+        _quantize_weighted(weights, importance.reshape(-1, 256), *fields.arrays(codes))
     return codes
-
-
-def pack(codes: np.ndarray) -> np.ndarray:
-    blocks = np.empty(len(codes), BLOCK)
-    blocks["scale"] = codes["scale"]
-    pack_quarters(codes["code"], blocks["quarters"])
-    _pack_rest(codes["code"], codes["scale_code"], blocks["third_bits"], blocks["scales"])
-    return blocks
-
-
-def unpack(blocks: np.ndarray) -> np.ndarray:
-    codes = np.empty(len(blocks), CODES)
-    codes["scale"] = blocks["scale"]
-    unpack_quarters(blocks["quarters"], codes["code"])
-    _unpack_rest(blocks["third_bits"], blocks["scales"], codes["code"], codes["scale_code"])
-    return codes
-
-
-def dequantize(codes: np.ndarray) -> np.ndarray:
-    weights = np.empty((len(codes), 256), np.float32)
-    _dequantize(codes["scale"].view(np.uint16), codes["scale_code"], codes["code"], weights)
-    return weights
 
 
 @kernel
@@ -239,4 +217,10 @@ def _unpack_rest(third_bits, scales, code, scale_code):
             scale_code[block, i] = (low | high << 4) - 32
 
 
-QUANT = QuantType(GgmlType.Q3_K, BLOCK, quantize, pack, unpack, dequantize, grid=Grid(even(-4, 3), 16, (-32, 31)))
+_MOVER = fields.mover(
+    CODES, BLOCK, fields.Move(pack_quarters, unpack_quarters, ("code",), ("quarters",)),
+    fields.Move(_pack_rest, _unpack_rest, ("code", "scale_code"), ("third_bits", "scales")),
+)  # fmt: skip
+QUANT = QuantType(
+    GgmlType.Q3_K, BLOCK, quantize, *_MOVER, fields.dequantizer(_dequantize), grid=Grid(even(-4, 3), 16, (-32, 31))
+)

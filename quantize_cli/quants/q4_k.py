@@ -15,6 +15,7 @@ import numpy as np
 from quantize_cli.formats.ggml import GgmlType
 from quantize_cli.jit.kernel import kernel
 from quantize_cli.jit.simd import load, store
+from quantize_cli.quants.packing.fields import Move
 from quantize_cli.quants.shared import k_scales
 
 BLOCK = np.dtype([("scale", "<f2"), ("minimum", "<f2"), ("pairs", "u1", 12), ("nibbles", "u1", 128)])
@@ -40,6 +41,5 @@ def _unpack_nibbles(nibbles, code):
                 store(code, block, 64 * part + 32 + i, both >> 4)
 
 
-QUANT = k_scales.quant_of(
-    GgmlType.Q4_K, BLOCK, 15, _SEARCH, k_scales.Packing(("nibbles",), _pack_nibbles, _unpack_nibbles)
-)
+_MOVE = Move(_pack_nibbles, _unpack_nibbles, ("code",), ("nibbles",))
+QUANT = k_scales.quant_of(GgmlType.Q4_K, BLOCK, 15, _SEARCH, _MOVE)

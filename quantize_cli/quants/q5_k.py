@@ -15,6 +15,7 @@ import numpy as np
 from quantize_cli.formats.ggml import GgmlType
 from quantize_cli.jit.kernel import kernel
 from quantize_cli.jit.simd import load, splat, store
+from quantize_cli.quants.packing.fields import Move
 from quantize_cli.quants.shared import k_scales
 
 BLOCK = np.dtype(
@@ -46,6 +47,5 @@ def _unpack_codes(fifth_bits, nibbles, code):
                 store(code, block, 64 * part + 32 + i, both >> 4 | (fifth >> (2 * part + 1) & 1) << 4)
 
 
-QUANT = k_scales.quant_of(
-    GgmlType.Q5_K, BLOCK, 31, _SEARCH, k_scales.Packing(("fifth_bits", "nibbles"), _pack_codes, _unpack_codes)
-)
+_MOVE = Move(_pack_codes, _unpack_codes, ("code",), ("fifth_bits", "nibbles"))
+QUANT = k_scales.quant_of(GgmlType.Q5_K, BLOCK, 31, _SEARCH, _MOVE)

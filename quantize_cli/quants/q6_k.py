@@ -18,6 +18,7 @@ from quantize_cli.jit import simd
 from quantize_cli.jit.kernel import inlined, kernel
 from quantize_cli.quants.interface.grid import Grid, even
 from quantize_cli.quants.interface.type import QuantType
+from quantize_cli.quants.packing import fields
 from quantize_cli.quants.search import scales
 
 f32 = np.float32
@@ -30,29 +31,8 @@ def quantize(weights: np.ndarray, importance: np.ndarray | None) -> np.ndarray:
     weights = weights.reshape(-1, 256)
     codes = np.empty(len(weights), CODES)
     costs = weights if importance is None else importance.reshape(-1, 256)
-    fields = (codes["scale"].view(np.uint16), codes["scale_code"], codes["code"])
-    _quantize(weights, costs, importance is None, *fields)
+    _quantize(weights, costs, importance is None, *fields.arrays(codes))
     return codes
-
-
-def pack(codes: np.ndarray) -> np.ndarray:
-    blocks = np.empty(len(codes), BLOCK)
-    blocks["scale"], blocks["scale_code"] = codes["scale"], codes["scale_code"]
-    _pack_codes(codes["code"], blocks["low"], blocks["high"])
-    return blocks
-
-
-def unpack(blocks: np.ndarray) -> np.ndarray:
-    codes = np.empty(len(blocks), CODES)
-    codes["scale"], codes["scale_code"] = blocks["scale"], blocks["scale_code"]
-    _unpack_codes(blocks["low"], blocks["high"], codes["code"])
-    return codes
-
-
-def dequantize(codes: np.ndarray) -> np.ndarray:
-    weights = np.empty((len(codes), 256), np.float32)
-    _dequantize(codes["scale"].view(np.uint16), codes["scale_code"], codes["code"], weights)
-    return weights
 
 
 @kernel
@@ -144,4 +124,7 @@ def _unpack_codes(low, high, code):
                 simd.store(code, block, 128 * start + 96 + i, bd >> 4 | (pairs >> 6) << 4)
 
 
-QUANT = QuantType(GgmlType.Q6_K, BLOCK, quantize, pack, unpack, dequantize, grid=Grid(even(-32, 31), 16, (-128, 127)))
+_MOVER = fields.mover(CODES, BLOCK, fields.Move(_pack_codes, _unpack_codes, ("code",), ("low", "high")))
+QUANT = QuantType(
+    GgmlType.Q6_K, BLOCK, quantize, *_MOVER, fields.dequantizer(_dequantize), grid=Grid(even(-32, 31), 16, (-128, 127))
+)

@@ -16,6 +16,7 @@ from quantize_cli.jit import simd
 from quantize_cli.jit.kernel import kernel, merged
 from quantize_cli.quants.interface.grid import Grid, even
 from quantize_cli.quants.interface.type import QuantType
+from quantize_cli.quants.packing import fields
 from quantize_cli.quants.packing.nibbles import put_codes
 from quantize_cli.quants.search.batch import AHEAD, BATCH, INVERSES, in_batches, put_half, store_inverse
 
@@ -34,7 +35,7 @@ def encode(weights: np.ndarray, importance: np.ndarray | None, blocks: np.ndarra
 
 
 def _fill(weights: np.ndarray, blocks: np.ndarray) -> None:
-    _encode(weights, blocks["scale"].view(np.uint16), blocks["code"])
+    _encode(weights, *fields.arrays(blocks))
 
 
 def pack(codes: np.ndarray) -> np.ndarray:
@@ -45,12 +46,6 @@ def pack(codes: np.ndarray) -> np.ndarray:
 def unpack(blocks: np.ndarray) -> np.ndarray:
     """The blocks themselves."""
     return blocks
-
-
-def dequantize(codes: np.ndarray) -> np.ndarray:
-    weights = np.empty((len(codes), 32), np.float32)
-    _dequantize(codes["scale"].view(np.uint16), codes["code"], weights)
-    return weights
 
 
 @kernel
@@ -95,5 +90,12 @@ def _dequantize(scale, code, weights):
 
 
 QUANT = QuantType(
-    GgmlType.Q8_0, BLOCK, quantize, pack, unpack, dequantize, encode, grid=Grid(even(-127, 127), group=32, first=-127)
+    GgmlType.Q8_0,
+    BLOCK,
+    quantize,
+    pack,
+    unpack,
+    fields.dequantizer(_dequantize),
+    encode,
+    grid=Grid(even(-127, 127), group=32, first=-127),
 )

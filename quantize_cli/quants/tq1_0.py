@@ -18,30 +18,10 @@ import numpy as np
 from quantize_cli.formats.ggml import GgmlType
 from quantize_cli.jit.kernel import inlined, kernel
 from quantize_cli.jit.simd import load, splat, store
-from quantize_cli.quants.interface.grid import Grid, even
-from quantize_cli.quants.interface.type import QuantType
+from quantize_cli.quants.packing.fields import Move
 from quantize_cli.quants.shared import ternary
 
 BLOCK = np.dtype([("fives", "u1", 48), ("fours", "u1", 4), ("scale", "<f2")])
-CODES = np.dtype([("scale", "<f2"), ("code", "u1", 256)])
-
-
-def quantize(weights: np.ndarray, importance: np.ndarray | None) -> np.ndarray:
-    return ternary.quantize(weights, np.empty(weights.size // 256, CODES), 1)
-
-
-def pack(codes: np.ndarray) -> np.ndarray:
-    blocks = np.empty(len(codes), BLOCK)
-    blocks["scale"] = codes["scale"]
-    _pack_digits(codes["code"], blocks["fives"], blocks["fours"])
-    return blocks
-
-
-def unpack(blocks: np.ndarray) -> np.ndarray:
-    codes = np.empty(len(blocks), CODES)
-    codes["scale"] = blocks["scale"]
-    _unpack_digits(blocks["fives"], blocks["fours"], codes["code"])
-    return codes
 
 
 @kernel
@@ -80,4 +60,5 @@ def _unpack_digits(fives, fours, code):
                 rest = rest * 3 & 255
 
 
-QUANT = QuantType(GgmlType.TQ1_0, BLOCK, quantize, pack, unpack, ternary.dequantize, grid=Grid(even(-1, 1), group=256))
+_MOVE = Move(_pack_digits, _unpack_digits, ("code",), ("fives", "fours"))
+QUANT = ternary.quant_of(GgmlType.TQ1_0, BLOCK, _MOVE)

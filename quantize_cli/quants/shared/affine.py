@@ -14,12 +14,12 @@ from quantize_cli.jit import simd
 from quantize_cli.jit.kernel import inlined, kernel, merged
 from quantize_cli.quants.interface.grid import Grid, even
 from quantize_cli.quants.interface.type import QuantType
+from quantize_cli.quants.packing import fields
 from quantize_cli.quants.packing.nibbles import put_codes
 from quantize_cli.quants.search import scales
 from quantize_cli.quants.search.batch import AHEAD, BATCH, INVERSES, bounded_int, in_batches, put_half, store_inverse
 from quantize_cli.quants.search.row import mean_square
 from quantize_cli.quants.shared import blocks_of_32
-from quantize_cli.quants.shared.blocks_of_32 import halves_of
 
 f32 = np.float32
 _SMALLEST = 1
@@ -37,7 +37,7 @@ def quant_of(type_: GgmlType, block: np.dtype, top: int) -> QuantType:
         decide(weights, top, halves[0], halves[1], put, fields)
 
     grid = Grid(even(0, top), group=32, sign=1)
-    decisions = blocks_of_32.Decisions(CODES, partial(_quantize, top), _dequantize, fill, grid)
+    decisions = blocks_of_32.Decisions(CODES, partial(_quantize, top), fields.dequantizer(_fill_weights), fill, grid)
     return blocks_of_32.quant_of(type_, block, decisions)
 
 
@@ -48,21 +48,12 @@ def _quantize(top: int, weights: np.ndarray, importance: np.ndarray | None) -> n
     if importance is None:
         in_batches(partial(_quantize_plainly, top), blocks, codes)
     else:
-        _quantize_weighted(
-            blocks, importance.reshape(-1, 32), mean_square(weights), top, *halves_of(codes), codes["code"]
-        )
+        _quantize_weighted(blocks, importance.reshape(-1, 32), mean_square(weights), top, *fields.arrays(codes))
     return codes
 
 
 def _quantize_plainly(top: int, blocks: np.ndarray, codes: np.ndarray) -> None:
-    _fill_codes(blocks, top, *halves_of(codes), codes["code"])
-
-
-def _dequantize(codes: np.ndarray) -> np.ndarray:
-    """CODES (n,) -> weights (n, 32) f32."""
-    weights = np.empty((len(codes), 32), np.float32)
-    _fill_weights(*halves_of(codes), codes["code"], weights)
-    return weights
+    _fill_codes(blocks, top, *fields.arrays(codes))
 
 
 @kernel

@@ -8,7 +8,7 @@ import numpy as np
 from quantize_cli.formats.ggml import GgmlType
 from quantize_cli.quants.interface.grid import Grid
 from quantize_cli.quants.interface.type import QuantType
-from quantize_cli.quants.packing import nibbles
+from quantize_cli.quants.packing import fields, nibbles
 from quantize_cli.quants.search.batch import in_batches
 
 
@@ -41,23 +41,9 @@ class Decisions(NamedTuple):
 def quant_of(type_: GgmlType, block: np.dtype, decisions: Decisions) -> QuantType:
     """The type whose block is the dtype `block`."""
 
-    def pack(codes: np.ndarray) -> np.ndarray:
-        blocks = np.empty(len(codes), block)
-        _copy_halves(codes, blocks)
-        four_bits, *fifth_bits = code_fields(blocks)
-        for bits in fifth_bits:
-            nibbles.pack_fifth_bits(codes["code"], bits)
-        nibbles.pack_nibbles(codes["code"], four_bits)
-        return blocks
-
-    def unpack(blocks: np.ndarray) -> np.ndarray:
-        codes = np.empty(len(blocks), decisions.codes)
-        _copy_halves(blocks, codes)
-        four_bits, *fifth_bits = code_fields(blocks)
-        nibbles.unpack_nibbles(four_bits, codes["code"])
-        for bits in fifth_bits:
-            nibbles.add_fifth_bits(bits, codes["code"])
-        return codes
+    move = fields.Move(nibbles.pack_nibbles, nibbles.unpack_nibbles, ("code",), ("nibbles",))
+    fifth = fields.Move(nibbles.pack_fifth_bits, nibbles.add_fifth_bits, ("code",), ("fifth_bits",))
+    pack, unpack = fields.mover(decisions.codes, block, move, *[fifth] * ("fifth_bits" in (block.names or ())))
 
     def fill_blocks(weights: np.ndarray, blocks: np.ndarray) -> None:
         decisions.fill(weights, halves_of(blocks), code_fields(blocks))
@@ -69,8 +55,3 @@ def quant_of(type_: GgmlType, block: np.dtype, decisions: Decisions) -> QuantTyp
             blocks[:] = pack(decisions.quantize(weights, importance))
 
     return QuantType(type_, block, decisions.quantize, pack, unpack, decisions.dequantize, encode, grid=decisions.grid)
-
-
-def _copy_halves(source: np.ndarray, target: np.ndarray) -> None:
-    for half, copy in zip(halves_of(source), halves_of(target), strict=True):
-        copy[:] = half

@@ -8,7 +8,6 @@ and 4 + i (get_scale_min_k4).
 """
 
 from functools import partial
-from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -17,6 +16,7 @@ from quantize_cli.jit import simd
 from quantize_cli.jit.kernel import inlined, kernel
 from quantize_cli.quants.interface.grid import Grid, even
 from quantize_cli.quants.interface.type import QuantType
+from quantize_cli.quants.packing import fields
 from quantize_cli.quants.search import scales
 from quantize_cli.quants.search.positive import search_positive_scale
 
@@ -34,40 +34,20 @@ _FOUND_ROWS = 7 * GROUPS + 3
 """Rows of what the groups of sixteen super-blocks, one in each lane, were found to need."""
 
 
-class Packing(NamedTuple):
-    """How the codes of a type (n, 256) u8 are stored in the fields of its blocks that `names` lists."""
-
-    names: tuple[str, ...]
-    pack: Any
-    """(codes, *fields): a kernel that fills the fields."""
-    unpack: Any
-    """(*fields, codes): the reverse."""
-
-
 def quant_of(
-    type_: GgmlType, block: np.dtype, top: int, search: tuple[np.float32, np.float32, int], packing: Packing
+    type_: GgmlType, block: np.dtype, top: int, search: tuple[np.float32, np.float32, int], codes_move: fields.Move
 ) -> QuantType:
     """The type whose block is the dtype `block`, with codes in 0..top.
 
     `search` is the (first, step, steps) of the ranges tried without importance; with it the reference has its own.
     """
 
-    def pack(codes: np.ndarray) -> np.ndarray:
-        blocks = np.empty(len(codes), block)
-        blocks["scale"], blocks["minimum"] = codes["scale"], codes["minimum"]
-        _pack_pairs(codes["scale_code"], codes["minimum_code"], blocks["pairs"])
-        packing.pack(codes["code"], *(blocks[name] for name in packing.names))
-        return blocks
-
-    def unpack(blocks: np.ndarray) -> np.ndarray:
-        codes = np.empty(len(blocks), CODES)
-        codes["scale"], codes["minimum"] = blocks["scale"], blocks["minimum"]
-        _unpack_pairs(blocks["pairs"], codes["scale_code"], codes["minimum_code"])
-        packing.unpack(*(blocks[name] for name in packing.names), codes["code"])
-        return codes
-
+    move = fields.Move(_pack_pairs, _unpack_pairs, ("scale_code", "minimum_code"), ("pairs",))
+    pack, unpack = fields.mover(CODES, block, move, codes_move)
     grid = Grid(even(0, top), GROUP, (0, 63), (0, 63), sign=-1)
-    return QuantType(type_, block, partial(_quantize, top, search), pack, unpack, _dequantize, grid=grid)
+    return QuantType(
+        type_, block, partial(_quantize, top, search), pack, unpack, fields.dequantizer(_fill_weights), grid=grid
+    )
 
 
 def _quantize(
@@ -76,27 +56,11 @@ def _quantize(
     """Weights (rows, columns) f32, importance (columns,) or None -> CODES."""
     weights = weights.reshape(-1, WIDTH)
     codes = np.empty(len(weights), CODES)
-    fields = (
-        codes["scale"].view(np.uint16),
-        codes["minimum"].view(np.uint16),
-        codes["scale_code"],
-        codes["minimum_code"],
-    )
     if importance is None:
-        _fill_codes(weights, top, *search, *fields, codes["code"])
+        _fill_codes(weights, top, *search, *fields.arrays(codes))
     else:
-        _quantize_weighted(weights, importance.reshape(-1, WIDTH), top, *_WEIGHTED_SEARCH, *fields, codes["code"])
+        _quantize_weighted(weights, importance.reshape(-1, WIDTH), top, *_WEIGHTED_SEARCH, *fields.arrays(codes))
     return codes
-
-
-def _dequantize(codes: np.ndarray) -> np.ndarray:
-    """CODES (n,) -> weights (n, 256) f32."""
-    weights = np.empty((len(codes), WIDTH), np.float32)
-    _fill_weights(
-        codes["scale"].view(np.uint16), codes["minimum"].view(np.uint16), codes["scale_code"], codes["minimum_code"],
-        codes["code"], weights,
-    )  # fmt: skip
-    return weights
 
 
 @kernel

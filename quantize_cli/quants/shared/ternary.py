@@ -7,28 +7,34 @@ Source: quantize_row_tq1_0_ref, quantize_row_tq2_0_ref, quantize_row_q2_0_ref, a
 
 import numpy as np
 
+from quantize_cli.formats.ggml import BLOCK_SHAPE, GgmlType
 from quantize_cli.jit import simd
 from quantize_cli.jit.kernel import kernel
+from quantize_cli.quants.interface.grid import Grid, even
+from quantize_cli.quants.interface.type import QuantType
+from quantize_cli.quants.packing import fields
 
 f32 = np.float32
 
 
-def quantize(weights: np.ndarray, codes: np.ndarray, overflow: int) -> np.ndarray:
-    """Weights (rows, columns) f32 -> `codes`, filled.
+def quant_of(type_: GgmlType, block: np.dtype, move: fields.Move, top: int = 1, overflow: int = 1) -> QuantType:
+    """The type whose block is the dtype `block`, with levels -1..top.
 
     Where the scale is so small that its inverse is infinite, a code is `overflow`: what the reference's conversion
     to an integer leaves of infinities and NaN.
     """
-    width = codes["code"].shape[1]
-    _quantize(weights.reshape(-1, width), overflow, codes["scale"].view(np.uint16), codes["code"])
-    return codes
+    width = BLOCK_SHAPE[type_].weights
+    dtype = np.dtype([("scale", "<f2"), ("code", "u1", width)])
 
+    def quantize(weights: np.ndarray, importance: np.ndarray | None) -> np.ndarray:
+        codes = np.empty(weights.size // width, dtype)
+        _quantize(weights.reshape(-1, width), overflow, *fields.arrays(codes))
+        return codes
 
-def dequantize(codes: np.ndarray) -> np.ndarray:
-    """Codes (n,) -> weights (n, block weights) f32."""
-    weights = np.empty(codes["code"].shape, np.float32)
-    _dequantize(codes["scale"].view(np.uint16), codes["code"], weights)
-    return weights
+    grid = Grid(even(-1, top), group=width)
+    return QuantType(
+        type_, block, quantize, *fields.mover(dtype, block, move), fields.dequantizer(_dequantize), grid=grid
+    )
 
 
 @kernel
