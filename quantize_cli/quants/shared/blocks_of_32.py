@@ -41,9 +41,10 @@ class Decisions(NamedTuple):
 def quant_of(type_: GgmlType, block: np.dtype, decisions: Decisions) -> QuantType:
     """The type whose block is the dtype `block`."""
 
-    move = fields.Move(nibbles.pack_nibbles, nibbles.unpack_nibbles, ("code",), ("nibbles",))
-    fifth = fields.Move(nibbles.pack_fifth_bits, nibbles.add_fifth_bits, ("code",), ("fifth_bits",))
-    pack, unpack = fields.mover(decisions.codes, block, move, *[fifth] * ("fifth_bits" in (block.names or ())))
+    moves = [fields.Move(nibbles.pack_nibbles, nibbles.unpack_nibbles, ("code",), ("nibbles",))]
+    if "fifth_bits" in (block.names or ()):
+        moves.append(fields.Move(nibbles.pack_fifth_bits, nibbles.add_fifth_bits, ("code",), ("fifth_bits",)))
+    pack, unpack = fields.mover(decisions.codes, block, *moves)
 
     def fill_blocks(weights: np.ndarray, blocks: np.ndarray) -> None:
         decisions.fill(weights, halves_of(blocks), code_fields(blocks))
