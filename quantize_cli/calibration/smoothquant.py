@@ -25,8 +25,9 @@ def fold(
     """The same function with smoother activations, found on `chunks` (n, context) of tokens.
 
     Each channel j that a norm makes is divided by a scale, and the columns that read it are multiplied:
-    max|X_j|^STRENGTH / max|W_j|^(1 - STRENGTH), over all matrices that read the channel, made `safe`. As in the
-    paper's code only norms are scaled: with values and gated `up`s too the divergence was 2 to 3 % larger in Q4_0.
+    max|X_j|^STRENGTH / max|W_j|^(1 - STRENGTH), over all matrices that read the channel, within `bounded_scales`. As
+    in the paper's code only norms are scaled: with values and gated `up`s too the divergence was 2 to 3 % larger in
+    Q4_0.
 
     It is meant for activations rounded to few bits. GGML's have eight and a scale for each block, so do not expect
     much: AWQ chooses by what the weights lose.

@@ -1,9 +1,8 @@
 """Which keys of config.json a family understands, and what is said of the others.
 
-A family's file states its keys as data: `DEFAULTS` and `CONVERTED` become keys or tensors of the file or are checked
-in its own words, `FIXED` must have a value that llama.cpp's graph of the architecture computes with. What no
-computation depends on is listed here once for all families. What is left is unknown: it may change the model, so it
-is named in a warning.
+A family's file states its keys as data: `DEFAULTS` become keys or tensors of the file or are checked in its own
+words, `FIXED` must have a value that llama.cpp's graph of the architecture computes with. What no computation depends
+on is listed here once for all families. What is left is unknown: it may change the model, so it is named in a warning.
 """
 
 from collections.abc import Collection, Mapping

@@ -186,7 +186,7 @@ def _pack_pairs(scale_code, minimum_code, packed):
 
 @kernel
 def _unpack_pairs(packed, scale_code, minimum_code):
-    """The reverse of `pack_pairs`."""
+    """The reverse of `_pack_pairs`."""
     for block in range(packed.shape[0]):
         for i in range(4):
             scale_code[block, i], minimum_code[block, i] = packed[block, i] & 63, packed[block, 4 + i] & 63
