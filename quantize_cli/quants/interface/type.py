@@ -10,8 +10,8 @@ from quantize_cli.errors import IMPORTANCE_HINT, InputError
 from quantize_cli.formats.ggml import BLOCK_SHAPE, GgmlType, row_nbytes
 from quantize_cli.quants.interface.grid import Grid, Lattice
 
-_TILE_WEIGHTS = 1 << 16
-"""Weights quantized before they are packed: 256 KiB of float32, so that the codes between are still in cache."""
+_TILE_WEIGHTS = 1 << 17
+"""Weights quantized before they are packed: 128 KiB of codes, so that they are still in cache when they are packed."""
 
 
 @dataclass(frozen=True)

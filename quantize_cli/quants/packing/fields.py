@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from functools import cache
+from operator import itemgetter
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -25,40 +26,42 @@ def mover(codes: np.dtype, block: np.dtype, *moves: Move) -> tuple[Convert, Conv
     """The functions `pack` and `unpack` of a type: fields with a name in both are copied, then the moves are made."""
 
     same = [name for name in codes.names or () if name in (block.names or ())]
+    kernels = [(move.pack, move.unpack, _picker(move.codes), _picker(move.blocks)) for move in moves]
 
     def pack(source: np.ndarray) -> np.ndarray:
-        blocks = _copied(source, block, same)
-        for move in moves:
-            move.pack(*(source[name] for name in move.codes), *(blocks[name] for name in move.blocks))
+        blocks = np.empty(len(source), block)
+        for name in same:
+            blocks[name] = source[name]
+        for fill, _, of_codes, of_blocks in kernels:
+            fill(*of_codes(source), *of_blocks(blocks))
         return blocks
 
     def unpack(source: np.ndarray) -> np.ndarray:
-        filled = _copied(source, codes, same)
-        for move in moves:
-            move.unpack(*(source[name] for name in move.blocks), *(filled[name] for name in move.codes))
+        filled = np.empty(len(source), codes)
+        for name in same:
+            filled[name] = source[name]
+        for _, fill, of_codes, of_blocks in kernels:
+            fill(*of_blocks(source), *of_codes(filled))
         return filled
 
     return pack, unpack
 
 
-def _copied(source: np.ndarray, dtype: np.dtype, names: list[str]) -> np.ndarray:
-    target = np.empty(len(source), dtype)
-    for name in names:
-        target[name] = source[name]
-    return target
+def _picker(names: tuple[str, ...]) -> Callable[[np.ndarray], tuple[np.ndarray, ...]]:
+    """The fields of these names; an itemgetter, since a loop in Python takes as long as a small kernel."""
+    pick = itemgetter(*names)
+    return pick if len(names) > 1 else lambda blocks: (pick(blocks),)
 
 
-def arrays(codes: np.ndarray) -> tuple[np.ndarray, ...]:
+def arrays(codes: np.ndarray) -> list[np.ndarray]:
     """The fields of codes (n,) in order, halves as their bits u16: what kernels take."""
-    bits = codes.view(_with_halves_as_bits(codes.dtype))
-    return tuple(bits[name] for name in bits.dtype.names or ())
+    return [codes[name].view(np.uint16) if is_half else codes[name] for name, is_half in _fields(codes.dtype)]
 
 
 @cache
-def _with_halves_as_bits(dtype: np.dtype) -> np.dtype:
-    """Kept by dtype: to compare the types of all fields at each call took 5 % of decoding half a million weights."""
-    fields = [(name, dtype[name].base, dtype[name].shape) for name in dtype.names or ()]
-    return np.dtype([(name, "<u2" if base == np.float16 else base, shape) for name, base, shape in fields])
+def _fields(dtype: np.dtype) -> tuple[tuple[str, bool], ...]:
+    """Their names, and whether they are halves. Kept: asked at each call, it takes longer than many a kernel."""
+    return tuple((name, dtype[name].base == np.float16) for name in dtype.names or ())
 
 
 def dequantizer(fill: Any) -> Convert:
@@ -68,7 +71,7 @@ def dequantizer(fill: Any) -> Convert:
     """
 
     def dequantize(codes: np.ndarray) -> np.ndarray:
-        weights = np.empty((len(codes), *codes.dtype["code"].shape), np.float32)
+        weights = np.empty(codes["code"].shape, np.float32)
         fill(*arrays(codes), weights)
         return weights
 
