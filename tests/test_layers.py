@@ -113,6 +113,10 @@ MAY_IMPORT = {
         "pipeline.plan", "runtime", "evaluation", "tokenizers",
     },
     "certificate.verify": WORDS | MODEL | TEXTS | CERTIFICATE | {"pipeline.plan"},
+    "train": WORDS | MODEL | STAGES | {
+        "calibration", "certificate.statement", "certificate.certify", "evaluation", "limits", "machine",
+        "model.chat_templates", "pipeline", "plugins", "quants", "runtime", "tokenizers", "units",
+    },
     "bench": WORDS | {"quants", "model.source", "progress", "runtime", "evaluation"},
     "report": set(),
     "report.pages": set(),
@@ -123,6 +127,7 @@ MAY_IMPORT = {
     "loaded_model": WORDS | {"model.source", "evaluation", "progress", "runtime", "tokenizers"},
     "conversation": WORDS | {"loaded_model", "model.chat_templates", "runtime", "tokenizers"},
     "api": WORDS | {
+        "train",
         "budget", "calibration", "evaluation", "loaded_model", "model.description", "model.source", "pipeline",
         "pipeline.budget", "pipeline.job", "pipeline.outputs", "pipeline.plan", "progress", "tokenizers",
     },
@@ -139,7 +144,7 @@ MAY_IMPORT = {
 
 ROOMS_OF_FILES = {name.split(".")[0] for name in MAY_IMPORT if "." in name}
 
-PLUGINS = ("quants", "dots", "families", "tokenizers", "calibration", "cli")
+PLUGINS = ("quants", "dots", "families", "tokenizers", "calibration", "train", "cli")
 """Packages of which a file is an option the user can type: such files know nothing of each other."""
 
 DOOR_ONLY = {"typer", "click", "rich", "tqdm"}

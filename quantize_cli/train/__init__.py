@@ -1,0 +1,1 @@
+"""Training of what a file will hold: one file per method. Needs the extra `train` (torch)."""

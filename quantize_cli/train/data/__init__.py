@@ -1,0 +1,1 @@
+"""Texts and conversations become chunks of tokens to train on."""

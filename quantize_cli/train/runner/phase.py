@@ -1,0 +1,58 @@
+"""Training as a sequence of phases: each trains some parameters to lessen one loss."""
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Protocol
+
+import torch
+from torch import Tensor
+
+from quantize_cli.train.data.examples import Examples
+from quantize_cli.train.decoder.decoder import Decoder, Weights
+from quantize_cli.train.runner.job import TrainJob
+from quantize_cli.train.weights.trained_matrix import ParameterGroup, Role, TrainedMatrix
+
+
+@dataclass(frozen=True)
+class Phase:
+    """Some parameters, how long they are trained, and what for."""
+
+    name: str
+    """As progress names it: "block 3", "end to end"."""
+    steps: int
+    groups: tuple[ParameterGroup, ...]
+    rates: Mapping[Role, float]
+    """Highest learning rate by role, in units of each group."""
+    loss: Callable[[int], Tensor]
+    """The loss of a step, by its number from 0; a function of the job's seed and that number alone."""
+    watched: Callable[[], float] | None = None
+    """The loss on text that is held out, for early stopping."""
+
+
+@dataclass(frozen=True)
+class Training:
+    """All that a method works with; tensors lie on `device`."""
+
+    job: TrainJob
+    decoder: Decoder
+    original: Weights = field(repr=False)
+    """The float model's matrices by name."""
+    matrices: Mapping[str, TrainedMatrix] = field(repr=False)
+    """Those that are trained, by name."""
+    fixed: Weights = field(repr=False)
+    """Those of the file that are not trained, as it holds them."""
+    examples: Examples = field(repr=False)
+    device: torch.device
+
+    def quantized(self, name: str) -> Tensor:
+        """A matrix as the file holds it."""
+        matrix = self.matrices.get(name)
+        weights: Tensor = self.fixed(name) if matrix is None else matrix()
+        return weights
+
+
+class TrainingMethod(Protocol):
+    """Each file of `train` holds one, as METHOD."""
+
+    def phases(self, training: Training) -> Iterator[Phase]:
+        """One phase after the other; the next is asked for when one is done, or was done before an interruption."""

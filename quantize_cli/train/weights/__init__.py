@@ -1,0 +1,1 @@
+"""Matrices as a file will hold them, with parameters that are trained."""
