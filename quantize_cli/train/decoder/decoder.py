@@ -3,8 +3,6 @@
 Weights are asked for by name when they are used. Whoever trains puts in their place what a file would hold of them.
 """
 
-from collections.abc import Callable
-from dataclasses import dataclass
 from math import sqrt
 
 import numpy as np
@@ -18,22 +16,9 @@ from quantize_cli.runtime.matrix import Matrix
 from quantize_cli.runtime.mixture import Mixture
 from quantize_cli.runtime.rotary import Rotary
 from quantize_cli.runtime.transformer import Transformer
+from quantize_cli.train.decoder.weights import Rows, Weights, multiply
 
-Weights = Callable[[str], Tensor]
-"""A stored matrix by name -> (rows, columns) f32, all its rows."""
-
-
-@dataclass(frozen=True)
-class Rows:
-    """Some rows of a stored matrix."""
-
-    name: str
-    first: int
-    count: int
-
-    def of(self, weights: Weights) -> Tensor:
-        whole = weights(self.name)
-        return whole if len(whole) == self.count else whole[self.first : self.first + self.count]
+__all__ = ["Decoder", "Weights"]
 
 
 class Projection(nn.Module):
@@ -47,7 +32,8 @@ class Projection(nn.Module):
         self.bias = None if linear.bias is None else _vector(linear.bias)
 
     def forward(self, x: Tensor, weights: Weights) -> Tensor:
-        return functional.linear(x, self.rows.of(weights), self.bias)
+        product = multiply(self.rows, x, weights)
+        return product if self.bias is None else product + self.bias
 
 
 class Normalization(nn.Module):
