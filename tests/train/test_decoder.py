@@ -1,6 +1,6 @@
 """The torch decoder computes what the runtime computes, for every family, and lets gradients through."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -38,6 +38,15 @@ MOST_DIFFERENT = 1e-4
 """Logits are near one; sums in another order move them by some 1e-6."""
 MIXED_PRECISION = 0.15
 """Of logits' root mean square: bfloat16 has eight bits, and errors add up over layers."""
+
+
+@pytest.fixture(autouse=True)
+def _one_thread() -> Iterator[None]:
+    """Threads that wait for each other make small models slow on a busy machine."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
 
 
 def transformer(folder: Path, description: Description) -> Transformer:
@@ -242,6 +251,19 @@ def test_weights_may_form_their_products(name: str, tmp_path: Path) -> None:
     assert asked | embedding == set(float_weights(open_model(reference.path)))
     counts = {rows.count for rows in multiplying.asked if "attn_qkv" in rows.name}
     assert counts <= {64 + 2 * 32}
+
+
+def test_tensors_may_begin_in_the_middle_of_what_they_are_read_from(tmp_path: Path) -> None:
+    """As where a checkpoint holds as one what a GGUF file holds as several: rows are counted from a tensor's own."""
+    reference, _, matrix_of = built(tmp_path, "llama, experts")
+    model = open_model(reference.path)
+    model = replace(model, tensors=[replace(tensor, first_row=1000) for tensor in model.tensors])
+    multiplying = Counting(matrix_of)
+    with torch.no_grad():
+        actual = Decoder(from_model(model, resident=False))(text(), multiplying)[0]
+    assert np.abs(actual.numpy() - reference.logits(tokens(100))).max() < MOST_DIFFERENT
+    assert {rows.first for rows in multiplying.asked if "up_exps" in rows.name} <= {96 * expert for expert in range(8)}
+    assert {rows.first for rows in multiplying.asked if "attn" in rows.name} == {0}
 
 
 def test_a_stack_of_experts_is_asked_for_once(tmp_path: Path) -> None:
