@@ -36,8 +36,8 @@ DESCRIPTIONS = DECODERS | {
 }
 MOST_DIFFERENT = 1e-4
 """Logits are near one; sums in another order move them by some 1e-6."""
-MIXED_PRECISION = 0.05
-"""Of logits' root mean square: bfloat16 has eight bits, and errors add up over layers."""
+MIXED_PRECISION, ALL_BFLOAT16 = 0.05, 0.15
+"""Of logits' root mean square: bfloat16 has eight bits, and where all of it is bfloat16, tokens go to other experts."""
 
 
 @pytest.fixture(autouse=True)
@@ -214,7 +214,7 @@ def test_all_in_bfloat16_stays_near(name: str, tmp_path: Path) -> None:
     expected = torch.from_numpy(reference.logits(tokens(100)))
     with torch.no_grad():
         actual = decoder(text(), matrices.__getitem__)[0]
-    assert (actual - expected).square().mean().sqrt() < MIXED_PRECISION * expected.square().mean().sqrt()
+    assert (actual - expected).square().mean().sqrt() < ALL_BFLOAT16 * expected.square().mean().sqrt()
 
 
 def test_turns_first_made_for_inference_may_be_trained_with(tmp_path: Path) -> None:
