@@ -84,7 +84,7 @@ class Points(nn.Module):
 
     def _choose(self, scaled: Tensor) -> tuple[Tensor, Tensor | None]:
         """The numbers of points (runs,) and, where they have no signs of their own, what is negative (units, 8)."""
-        units = scaled.reshape(-1, _UNIT).to(torch.float32)
+        units = scaled.reshape(-1, _UNIT).to(self.points.dtype)
         if self.is_signed:
             return self._choose_shifted(units), None
         negative, magnitude = units < 0, units.abs()
@@ -129,7 +129,8 @@ def of_codes(codes: RunCodes) -> CodedMatrix:
 
 
 def _largest(scores: Tensor) -> tuple[Tensor, Tensor]:
-    """The largest of each row (rows, n) f32, nearly, and its number i32; n is a power of two. Changes the scores."""
+    """The largest of each row (rows, n), nearly, and its number i32; n is a power of two. Changes the scores."""
+    scores = scores.to(torch.float32)
     last = scores.shape[1] - 1
     numbers = torch.arange(last + 1, dtype=torch.int32, device=scores.device)
     scores.view(torch.int32).bitwise_and_(~last).bitwise_or_(numbers)
