@@ -1,4 +1,4 @@
-"""Gradients are those of what rounding is taken for, a smooth function: compared with its finite differences, in f64."""
+"""Gradients are those of what rounding is taken for, a smooth function: compared with its differences, in float64."""
 
 from collections.abc import Callable
 

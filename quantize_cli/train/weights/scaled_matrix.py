@@ -39,7 +39,7 @@ class ScaledMatrix(TrainedMatrix):
         self.codebook, self.scales = start.codebook, start.scales
         self.group = start.level.numel() // len(self.scales()[0])
         self.register_buffer("frozen", torch.empty(0, dtype=torch.int8))
-        self.weight = nn.Parameter(torch.from_numpy(np.array(weights, np.float32).reshape(self.shape)))
+        self.weight = nn.Parameter(torch.from_numpy(np.array(weights, np.float32, order="C").reshape(self.shape)))
         self._move_to(start.level)
 
     def forward(self) -> Tensor:
