@@ -11,7 +11,17 @@ from quantize_cli.formats.errors import FormatError
 from quantize_cli.formats.ggml import FLOAT_TYPES, GgmlType, row_nbytes
 from quantize_cli.formats.quoted import quoted
 from quantize_cli.formats.stored import StoredTensor
-from quantize_cli.model.rows import Held, PairedHeads, Scaled, Slab, Source, Transposed, matrix_rows
+from quantize_cli.model.rows import (
+    Held,
+    PairedHeads,
+    Scaled,
+    Slab,
+    Source,
+    Transposed,
+    as_stored,
+    innermost,
+    matrix_rows,
+)
 
 _NUMBER = {
     "F32": GgmlType.F32, "F16": GgmlType.F16, "BF16": GgmlType.BF16, "F64": GgmlType.F64,
@@ -59,6 +69,23 @@ class Tensor:
         For block types (stop - start, row bytes) of uint8. It may be called from several threads.
         """
         return self.source.rows(start, stop)
+
+    @property
+    def stored(self) -> StoredTensor | None:
+        """What it is read from, in whatever order; None where it is computed."""
+        source = innermost(self.source)
+        return source if isinstance(source, StoredTensor) else None
+
+    def as_stored(self, values: np.ndarray) -> tuple[int, np.ndarray]:
+        """Where other values (row_count, columns) f32 of this tensor would stand in `stored`.
+
+        The number of the first row there, and the rows from there in the order that the file has. InputError where
+        that is not whole rows.
+        """
+        try:
+            return as_stored(self.source, values)
+        except ValueError as error:
+            raise InputError(f"{self.origin}: {error}") from error
 
     def renamed(self, name: str) -> "Tensor":
         return replace(self, name=name)
