@@ -12,7 +12,8 @@ from torch import Tensor
 from quantize_cli.formats.output import OverwriteGuard
 from quantize_cli.progress import Report
 from quantize_cli.train.data.examples import Examples
-from quantize_cli.train.decoder.decoder import Decoder, Weights
+from quantize_cli.train.decoder.decoder import Decoder
+from quantize_cli.train.decoder.weights import Weights
 from quantize_cli.train.runner.job import TrainJob
 from quantize_cli.train.weights.trained_matrix import ParameterGroup, Role, TrainedMatrix
 
