@@ -2,9 +2,11 @@
 
 import numpy as np
 
-from quantize_cli.calibration.rounding.level_codes import codes_of_blocks, has_grid
+from quantize_cli.calibration.rounding import level_codes, vector_codes
 from quantize_cli.formats.ggml import GgmlType
-from quantize_cli.train.weights.grid_matrix import MARGIN, GridMatrix
+from quantize_cli.train.weights import levels, points
+from quantize_cli.train.weights.scaled_matrix import MARGIN, ScaledMatrix
+from quantize_cli.train.weights.searched_matrix import SearchedMatrix
 from quantize_cli.train.weights.trained_matrix import TrainedMatrix
 
 
@@ -13,6 +15,8 @@ def trained_matrix(type_: GgmlType, blocks: np.ndarray, weights: np.ndarray, mar
 
     Stacked matrices are one of all their rows. `margin` is how far from its level a float weight may lie at first.
     """
-    if has_grid(type_):
-        return GridMatrix(codes_of_blocks(type_, blocks), weights, margin)
-    raise ValueError(f"{type_.name.lower()} cannot be trained")
+    if level_codes.has_grid(type_):
+        return ScaledMatrix(levels.of_codes(level_codes.codes_of_blocks(type_, blocks)), weights, margin)
+    if vector_codes.has_lattice(type_):
+        return ScaledMatrix(points.of_codes(vector_codes.codes_of_blocks(type_, blocks)), weights, margin)
+    return SearchedMatrix(type_, blocks, weights)

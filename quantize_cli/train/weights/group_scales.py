@@ -15,6 +15,9 @@ from torch.autograd.function import FunctionCtx, once_differentiable
 
 _LARGEST_HALF = 65504.0
 
+Stored = tuple[np.ndarray, np.ndarray]
+"""Halves (rows, blocks) f32 and codes (rows, groups) i16."""
+
 
 @dataclass(frozen=True)
 class Multiples:
@@ -60,13 +63,37 @@ class GroupScales(nn.Module):
         return values
 
     @torch.no_grad()
-    def stored(self) -> tuple[np.ndarray, np.ndarray]:
+    def stored(self) -> Stored:
         """The halves (rows, blocks) f32 and codes (rows, groups) i16 of a file; codes are ones where there are none."""
         halves = as_halves(self.block)
         if self.group is None or self.multiples is None:
             return halves.cpu().numpy(), np.ones(halves.shape, np.int16)
         codes = self.multiples.codes(_ratio(self.group, halves)).reshape(self.group.shape)
         return halves.cpu().numpy(), codes.cpu().numpy().astype(np.int16)
+
+
+class AffineScales(nn.Module):
+    """Steps and offsets of groups: scales, and minima where a type has them."""
+
+    def __init__(self, scales: GroupScales, minima: GroupScales | None = None, sign: int = 0) -> None:
+        """`sign` is that of the minima: 1 where they are added, -1 where they are taken away."""
+        super().__init__()
+        self.scales, self.minima, self.sign = scales, minima, sign
+
+    def forward(self) -> tuple[Tensor, Tensor | None]:
+        """Steps and offsets (groups of all rows, 1), each what a decoder computes with."""
+        step = self.scales().view(-1, 1)
+        if self.minima is None:
+            return step, None
+        offset = self.minima().view(-1, 1)
+        return step, offset if self.sign > 0 else -offset
+
+    def stored(self) -> tuple[Stored, Stored]:
+        """Of the scales and of the minima; zeros with codes of one where there are no minima."""
+        scales = self.scales.stored()
+        if self.minima is None:
+            return scales, (np.zeros_like(scales[0]), np.ones_like(scales[1]))
+        return scales, self.minima.stored()
 
 
 def as_halves(values: Tensor) -> Tensor:
