@@ -29,6 +29,16 @@ class TrainedPhase:
     def steps(self) -> int:
         return len(self.losses)
 
+    @property
+    def before(self) -> float | None:
+        """The loss on what is held out before the first step."""
+        return self.looks[0].loss if self.looks else None
+
+    @property
+    def after(self) -> float | None:
+        """And of what was kept."""
+        return None if self.best is None else self.best.loss
+
 
 def run_phases(
     method: TrainingMethod, training: Training, checkpoints: Checkpoints, report: Report

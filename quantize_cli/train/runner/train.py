@@ -44,6 +44,21 @@ class Trained:
         """That the steps saw."""
         return self.steps * self.prepared.job.batch * self.prepared.job.context
 
+    @property
+    def nbytes(self) -> int:
+        """Of the file at the end; 0 where the method's outcome is another."""
+        return self.output.stat().st_size if self.phases and self.output.is_file() else self.prepared.start.nbytes
+
+    @property
+    def loss_before(self) -> float | None:
+        """On held-out text when the last phase that watched it began, None where none did."""
+        return next((phase.before for phase in self.phases[::-1] if phase.looks), None)
+
+    @property
+    def loss_after(self) -> float | None:
+        """Of the parameters that were kept."""
+        return next((phase.after for phase in self.phases[::-1] if phase.looks), None)
+
 
 def train(job: TrainJob, report: Report = SILENT, *, force: bool = False, dry_run: bool = False) -> Trained:
     """Do a job: its files appear at the end, and until then what is reached lies in OUT.training.
