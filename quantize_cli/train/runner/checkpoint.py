@@ -30,6 +30,7 @@ _RECORD, _CHECKPOINT, _START = "training.json", "checkpoint.safetensors", "start
 _PROGRESS, _PHASE = "progress", "phase"
 _OF_BITS = ("threads", "torch")
 """Of the record: what only changes how sums are rounded."""
+_DIGEST = "_sha256"
 _AGAIN_HINT = "--force starts again"
 _EXISTS_HINT = "--resume continues it, --force replaces it"
 
@@ -92,7 +93,8 @@ class Checkpoints:
     def refuse_other(self, record: Mapping[str, Any], report: Report) -> None:
         """InputError that names the first thing in which what was begun differs from `record`."""
         begun = self._record()["job"]
-        for name in sorted(record.keys() | begun.keys()):
+        # Options first: another context makes other data too.
+        for name in sorted(record.keys() | begun.keys(), key=lambda name: (name.endswith(_DIGEST), name)):
             was, is_now = begun.get(name), record.get(name)
             if was == is_now:
                 continue

@@ -31,7 +31,7 @@ from quantize_cli.train.runner.device import available_nbytes, chosen_device
 from quantize_cli.train.runner.job import TrainJob
 from quantize_cli.train.runner.memory import Bound
 from quantize_cli.train.runner.phase import OwnOutcome, PhaseOutline, TrainingMethod, Writing
-from quantize_cli.train.runner.start import rounding_job
+from quantize_cli.train.runner.start import Start, named_start, rounding_job
 
 
 @dataclass(frozen=True)
@@ -97,7 +97,7 @@ def prepare(job: TrainJob, report: Report, force: bool) -> Prepared:
         measurable_chunks(source, job.conversion.certify, contexts.chunk_tokens(None, [source]))
     cutting = Cutting(job.context, job.held_out, job.seed)
     examples = read_examples(job.data, source, cutting, Reading(job.conversion.special, report.warn))
-    start = _file_to_be(job, method, checkpoints, report)
+    start = _file_to_be(job, method, source, checkpoints, report)
     outline = method.outline(job, read_hyperparameters(source).layers)
     limit = memory.bound(job, outline, memory.sizes_of(source, start.types), len(examples.tokens))
     memory.refuse_small(limit, available_nbytes(device), "the GPU" if device.type == "cuda" else "the machine")
@@ -139,15 +139,20 @@ class FileToBe:
     nbytes: int = 0
     planned: PlannedConversion | None = field(default=None, repr=False)
     """How it is made, where it is made."""
+    named: Start | None = field(default=None, repr=False)
+    """A file of someone's own."""
 
 
-def _file_to_be(job: TrainJob, method: TrainingMethod, checkpoints: Checkpoints, report: Report) -> FileToBe:
+def _file_to_be(
+    job: TrainJob, method: TrainingMethod, source: Model, checkpoints: Checkpoints, report: Report
+) -> FileToBe:
     if isinstance(method, OwnOutcome) and not method.needs_start(job):
         return FileToBe()
     there = job.start or (checkpoints.start if job.resume and checkpoints.start.exists() else None)
     if there is not None:
-        tensors = open_model(there).tensors
-        return FileToBe({tensor.name: tensor.type for tensor in tensors}, there.stat().st_size)
+        named = None if job.start is None else named_start(there, source, job.conversion)
+        types = {tensor.name: tensor.type for tensor in open_model(there).tensors}
+        return FileToBe(types, there.stat().st_size, named=named)
     planned = plan_conversion(rounding_job(job, checkpoints.start), report)
     return FileToBe({step.tensor.name: step.type for step in planned.plan.steps}, planned.plan.nbytes, planned)
 

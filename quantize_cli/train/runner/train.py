@@ -16,7 +16,7 @@ from quantize_cli.train.runner.job import TrainJob
 from quantize_cli.train.runner.phase import Models, OwnOutcome, Training
 from quantize_cli.train.runner.phases import TrainedPhase, run_phases
 from quantize_cli.train.runner.prepare import Prepared, prepare
-from quantize_cli.train.runner.start import Start, made_start, named_start, reopened_start
+from quantize_cli.train.runner.start import Start, made_start, reopened_start
 
 
 @dataclass(frozen=True)
@@ -94,8 +94,8 @@ def _start(prepared: Prepared) -> Start | None:
         checkpoints.refuse_other(record, prepared.report)
     if isinstance(method, OwnOutcome) and not method.needs_start(job):
         start = None
-    elif job.start is not None:
-        start = named_start(job.start, prepared.source, job.conversion)
+    elif prepared.start.named is not None:
+        start = prepared.start.named
     elif goes_on:
         start = reopened_start(checkpoints.start, job.conversion, checkpoints.start_table())
     else:
