@@ -14,10 +14,11 @@ if TYPE_CHECKING:
     from quantize_cli.api import inspect as inspect
     from quantize_cli.api import load as load
     from quantize_cli.api import plan as plan
+    from quantize_cli.api import train as train
     from quantize_cli.loaded_model import LoadedModel as LoadedModel
 
 __version__ = "0.1.0"
-_API = ("analyze", "calibrate", "compare", "convert", "evaluate", "inspect", "load", "plan")
+_API = ("analyze", "calibrate", "compare", "convert", "evaluate", "inspect", "load", "plan", "train")
 
 
 def __getattr__(name: str) -> object:

@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from quantize_cli.pipeline import Converted
     from quantize_cli.pipeline.job import Job
     from quantize_cli.pipeline.plan import Plan
+    from quantize_cli.train.runner.job import TrainJob
+    from quantize_cli.train.runner.train import Trained
 
 PathLike = str | Path
 _PATHS = ("output", "recipe", "imatrix", "certify")
@@ -216,6 +218,56 @@ def compare(
         reference = models[0]
     against = None if reference is None else Path(reference)
     return evaluate(EvaluationRequest(_paths(models), _paths(texts), context, chunks, against, special=special), report)
+
+
+def train(
+    source: PathLike,
+    texts: PathLike | Sequence[PathLike],
+    output: PathLike,
+    *,
+    force: bool = False,
+    dry_run: bool = False,
+    report: Report = SILENT,
+    **options: Any,
+) -> "Trained":
+    """Train what a quantized file holds, until it predicts what the float model does; needs the extra `train` (torch).
+
+    `texts` are plain texts, or JSON lines with a `text` or `messages` each. `options` are the fields of
+    `quantize_cli.train.runner.job.TrainJob`, as `method="qat"`, `steps=400` or `resume=True`, and those of
+    `quantize_cli.pipeline.job.Job` for the file that training starts from, as `type="q2_k"`; the texts that it is
+    rounded for are called `calibration` here, and are by default those of the training. `force` replaces what is there.
+    With `dry_run` nothing is written, and the result says what would be done and how much memory it takes.
+    """
+    from quantize_cli.train.runner.train import train as run
+
+    return run(train_job(source, texts, output, **options), report, force=force, dry_run=dry_run)
+
+
+def train_job(
+    source: PathLike, data: PathLike | Sequence[PathLike], output: PathLike | None, **options: Any
+) -> "TrainJob":
+    """The training that these options describe; TypeError for one that it has not, UsageError without torch.
+
+    `calibration` are the texts that the file to start from is rounded for.
+    """
+    from dataclasses import fields
+    from importlib.util import find_spec
+
+    from quantize_cli.errors import UsageError
+
+    if find_spec("torch") is None:
+        raise UsageError("training needs torch", hint="pip install 'quantize-cli[train]'")
+    from quantize_cli.train.runner.job import TrainJob
+
+    own = {field.name for field in fields(TrainJob)} - {"conversion", "data"}
+    values = {name: options.pop(name) for name in options.keys() & own}
+    values = {name: value for name, value in values.items() if value is not None}
+    for name in values.keys() & {"start", "save_float"}:
+        values[name] = Path(values[name])
+    if "targets" in values:
+        values["targets"] = (values["targets"],) if isinstance(values["targets"], str) else tuple(values["targets"])
+    conversion = job(source, output=output, texts=options.pop("calibration", None), **options)
+    return TrainJob(conversion, _paths(data), **values)
 
 
 def _paths(named: PathLike | Sequence[PathLike]) -> tuple[Path, ...]:

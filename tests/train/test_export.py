@@ -10,11 +10,11 @@ import pytest
 torch = pytest.importorskip("torch")
 
 from quantize_cli import pipeline, quants  # noqa: E402
-from quantize_cli.errors import InputError, OutputError  # noqa: E402
+from quantize_cli.certificate import statement  # noqa: E402
+from quantize_cli.errors import OutputError  # noqa: E402
 from quantize_cli.formats.ggml import GgmlType  # noqa: E402
 from quantize_cli.formats.gguf import shards  # noqa: E402
-from quantize_cli.formats.gguf.layout import text  # noqa: E402
-from quantize_cli.formats.output import OverwriteGuard  # noqa: E402
+from quantize_cli.formats.output import MAY_OVERWRITE, OverwriteGuard  # noqa: E402
 from quantize_cli.model.source import Model, open_model  # noqa: E402
 from quantize_cli.model.tensor import from_array  # noqa: E402
 from quantize_cli.pipeline.executor import Threads  # noqa: E402
@@ -22,9 +22,12 @@ from quantize_cli.pipeline.job import Job  # noqa: E402
 from quantize_cli.pipeline.plan import Step, lay_out_steps  # noqa: E402
 from quantize_cli.pipeline.recipe import named  # noqa: E402
 from quantize_cli.pipeline.write import write  # noqa: E402
+from quantize_cli.progress import SILENT  # noqa: E402
 from quantize_cli.runtime.transformer import from_model  # noqa: E402
 from quantize_cli.train.decoder.decoder import Decoder  # noqa: E402
-from quantize_cli.train.runner.export import trained_plan, write_trained  # noqa: E402
+from quantize_cli.train.runner.export import TrainedModel, write_trained  # noqa: E402
+from quantize_cli.train.runner.phase import Writing  # noqa: E402
+from quantize_cli.train.runner.start import named_start  # noqa: E402
 from quantize_cli.train.weights.factory import trained_matrix  # noqa: E402
 from quantize_cli.train.weights.trained_matrix import TrainedMatrix  # noqa: E402
 from tests.cli.console import MODEL  # noqa: E402
@@ -40,6 +43,13 @@ def decoded(model: Model) -> dict[str, np.ndarray]:
 
 def stored(model: Model) -> dict[str, bytes]:
     return {tensor.name: tensor.read(0, tensor.row_count).tobytes() for tensor in model.tensors}
+
+
+def export(start: Path, trained: dict[str, TrainedMatrix], output: Path, guard: OverwriteGuard = MAY_OVERWRITE) -> None:
+    source = open_model(MODEL)
+    claims = statement.Training("text", "0" * 64, "qat", 1, 64)
+    model = TrainedModel(source, named_start(start, source, Job(MODEL)), trained, claims)
+    write_trained(model, output, None, Writing(guard, 1, SILENT))
 
 
 def matrices(model: Model, leave: int = 0) -> dict[str, TrainedMatrix]:
@@ -69,8 +79,7 @@ def every_type(tmp_path_factory: pytest.TempPathFactory) -> Path:
             blocks = starts.blocks(type_, rows=tensor.row_count, columns=tensor.columns)
             kept = kept.rounded(type_, blocks if type_ in starts.SCALED else _numbers(type_, blocks))
         steps.append(Step(kept, kept.type, "made up"))
-    metadata = {**model.metadata, "quantize.certificate": text("of the start file")}
-    write({path: lay_out_steps(named("q2_k"), steps, metadata, {})}, Threads(1))
+    write({path: lay_out_steps(named("q2_k"), steps, model.metadata, {})}, Threads(1))
     return path
 
 
@@ -82,7 +91,7 @@ def _numbers(type_: GgmlType, blocks: np.ndarray) -> np.ndarray:
 def test_the_file_holds_what_the_forward_passes_give(every_type: Path, tmp_path: Path) -> None:
     trained, output = matrices(open_model(every_type)), tmp_path / "out.gguf"
     assert {matrix.type for matrix in trained.values()} == set(quants.supported())
-    write_trained(every_type, trained, output)
+    export(every_type, trained, output)
     written = decoded(open_model(output))
     for name, matrix in trained.items():
         with torch.no_grad():
@@ -92,37 +101,20 @@ def test_the_file_holds_what_the_forward_passes_give(every_type: Path, tmp_path:
 def test_all_else_is_kept(every_type: Path, tmp_path: Path) -> None:
     start, output = open_model(every_type), tmp_path / "out.gguf"
     trained = matrices(start, leave=3)
-    write_trained(every_type, trained, output)
+    export(every_type, trained, output)
     before, after = stored(start), stored(open_model(output))
     assert list(before) == list(after)
     assert {name for name in before if before[name] != after[name]} == set(trained)
     old, new = (shards.read_model(path)[0].metadata for path in (every_type, output))
-    assert "quantize.certificate" in old
-    assert list(new) == [key for key in old if key != "quantize.certificate"]
+    assert list(new) == list(old)
     assert all(np.array_equal(new[key].data, old[key].data) for key in new)
-
-
-def test_more_metadata_is_written(every_type: Path) -> None:
-    decided = trained_plan(every_type, {}, {"quantize.train.method": text("qat")})
-    assert decided.plan.metadata["quantize.train.method"] == text("qat")
-    assert decided.plan.steps[0].offset == decided.plan.layout.offsets[0]
-
-
-def test_a_matrix_of_another_file_is_refused(every_type: Path, tmp_path: Path) -> None:
-    start = open_model(every_type)
-    first, second = [t for t in start.tensors if len(t.shape) > 1][:2]
-    trained = matrices(start)
-    with pytest.raises(InputError, match=r"'blk\.99' *, which was trained|no tensor 'blk\.99'"):
-        trained_plan(every_type, {"blk.99": trained[first.name]})
-    with pytest.raises(InputError, match=rf"{first.name}.* is {first.type.name.lower()} .* what was trained is "):
-        trained_plan(every_type, {first.name: trained[second.name]})
 
 
 def test_no_file_is_replaced_that_must_not_be(every_type: Path, tmp_path: Path) -> None:
     output = tmp_path / "out.gguf"
     output.write_bytes(b"kept")
     with pytest.raises(OutputError, match="already exists"):
-        write_trained(every_type, {}, output, OverwriteGuard(force=False))
+        export(every_type, {}, output, OverwriteGuard(force=False))
     assert output.read_bytes() == b"kept"
     assert list(tmp_path.iterdir()) == [output]
 
@@ -133,7 +125,7 @@ def test_the_file_computes_what_the_trained_model_does(type_: str, tmp_path: Pat
     start, output = tmp_path / "start.gguf", tmp_path / "out.gguf"
     pipeline.convert(Job(MODEL, start, type=type_))
     trained = matrices(open_model(start))
-    write_trained(start, trained, output)
+    export(start, trained, output)
     file = open_model(output)
     tensors = [from_array(tensor.name, decoded(file)[tensor.name].reshape(tensor.shape)) for tensor in file.tensors]
     tokens = np.random.default_rng(0).integers(0, 500, 32)

@@ -101,9 +101,16 @@ def _job(values: dict[str, Any]) -> "Job":
     return api.job(**{**values, "search": values["search"].value, "types": None if types is None else types.split(",")})
 
 
-_PARAMETERS = [
-    Parameter(name, Parameter.KEYWORD_ONLY, default=getattr(_Options, name, Parameter.empty), annotation=annotation)
-    for name, annotation in _Options.__annotations__.items()
-]
-takes_job = takes("job", _PARAMETERS, _job)
+def parameters_of(options: type) -> dict[str, Parameter]:
+    """By name, the parameters of a command that a class like `_Options` describes."""
+    return {
+        name: Parameter(
+            name, Parameter.KEYWORD_ONLY, default=getattr(options, name, Parameter.empty), annotation=annotation
+        )
+        for name, annotation in options.__annotations__.items()
+    }
+
+
+JOB_PARAMETERS = parameters_of(_Options)
+takes_job = takes("job", list(JOB_PARAMETERS.values()), _job)
 """A decorator of commands: their parameter `job` becomes the options of a job."""

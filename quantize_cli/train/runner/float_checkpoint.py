@@ -6,7 +6,7 @@ model becomes a GGUF file, in the float types that its source stores.
 
 import shutil
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 
@@ -29,8 +29,10 @@ from quantize_cli.pipeline import plan, recipe
 from quantize_cli.pipeline.executor import Threads
 from quantize_cli.pipeline.quantize import Rounding
 from quantize_cli.pipeline.write import free_nbytes, write
-from quantize_cli.train.runner.export import Matrices
+from quantize_cli.train.weights.trained_matrix import TrainedMatrix
 
+Matrices = Mapping[str, TrainedMatrix]
+"""By the names of the tensors that they take the place of."""
 _BESIDE_WEIGHTS = (".json", ".model", ".jinja", ".md", ".txt")
 """Endings of what else a checkpoint is described by; code is not copied."""
 _INDEX = ".safetensors.index.json"

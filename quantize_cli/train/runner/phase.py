@@ -1,13 +1,17 @@
 """Training as a sequence of phases: each trains some parameters to lessen one loss."""
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Protocol
+from pathlib import Path
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from quantize_cli.formats.output import OverwriteGuard
+from quantize_cli.model.source import Model
+from quantize_cli.progress import Report
 from quantize_cli.train.data.examples import Examples
 from quantize_cli.train.decoder.decoder import Decoder
 from quantize_cli.train.decoder.weights import Weights
@@ -75,8 +79,63 @@ class Training:
         return torch.from_numpy(tokens).long().to(self.device), torch.from_numpy(counted).to(self.device)
 
 
+@dataclass(frozen=True)
+class PhaseOutline:
+    """What a phase will be, as far as a job tells before anything is read: for `--dry-run`, and to bound memory."""
+
+    name: str
+    steps: int
+    roles: frozenset[Role]
+    """What is trained."""
+    block: int | None = None
+    """The block that is trained alone, for its own output; None for the whole model, for its predictions."""
+
+
 class TrainingMethod(Protocol):
     """Each file of `train` holds one, as METHOD."""
 
+    def outline(self, job: TrainJob, blocks: int) -> Sequence[PhaseOutline]:
+        """The phases of a training of a model of so many blocks, without training anything."""
+
     def phases(self, training: Training) -> Iterator[Phase]:
-        """One phase after the other; the next is asked for when one is done, or was done before an interruption."""
+        """One phase after the other; the next is asked for when one is done, or was done before an interruption.
+
+        After an interruption each phase that was done is asked for again, and its parameters then get the values that
+        they had at its end. So all that happens between phases happens as before.
+        """
+
+
+@runtime_checkable
+class OwnOutcome(Protocol):
+    """A method whose outcome is not the start file with other codes, such as adapters: it does these things itself."""
+
+    def refuse(self, job: TrainJob) -> tuple[Path, ...]:
+        """The files and directories that `write` will make; UsageError for options that do not go together."""
+
+    def needs_start(self, job: TrainJob) -> bool:
+        """Whether training begins with a quantized file."""
+
+    def assemble(self, job: TrainJob, models: "Models", examples: Examples, device: torch.device) -> Training:
+        """What its phases work with."""
+
+    def write(self, training: Training, models: "Models", writing: "Writing") -> None:
+        """Make the outputs, each whole or not at all."""
+
+
+@dataclass(frozen=True)
+class Models:
+    """What a training begins with."""
+
+    source: Model
+    """The float model."""
+    start: Model | None
+    """The quantized file, where there is one."""
+
+
+@dataclass(frozen=True)
+class Writing:
+    """Who writes, and over what."""
+
+    guard: OverwriteGuard
+    threads: int
+    report: Report
