@@ -118,6 +118,32 @@ class Scaled:
         )
 
 
+@dataclass(frozen=True, eq=False)
+class Merged:
+    """The same numbers as float32, plus a product of two small matrices, of which each row is its own sum."""
+
+    source: Source
+    left: np.ndarray
+    """(rows, rank) f32."""
+    right: np.ndarray
+    """(rank, columns) f32."""
+
+    def rows(self, start: int, stop: int) -> np.ndarray:
+        from quantize_cli.jit.matrices import multiply
+
+        values = self.source.rows(start, stop).astype(np.float32)
+        values += multiply(self.left[start:stop], self.right)
+        return values
+
+    def __eq__(self, other: object) -> bool:
+        return (
+            isinstance(other, Merged)
+            and self.source == other.source
+            and _are_same(self.left, other.left)
+            and _are_same(self.right, other.right)
+        )
+
+
 def _are_same(values: np.ndarray | None, others: np.ndarray | None) -> bool:
     if values is None or others is None:
         return values is others
