@@ -8,7 +8,8 @@ import torch
 from torch import Tensor
 
 from quantize_cli.train.data.examples import Examples
-from quantize_cli.train.decoder.decoder import Decoder, Weights
+from quantize_cli.train.decoder.decoder import Decoder
+from quantize_cli.train.decoder.weights import Weights
 from quantize_cli.train.runner.job import TrainJob
 from quantize_cli.train.weights.trained_matrix import ParameterGroup, Role, TrainedMatrix
 
