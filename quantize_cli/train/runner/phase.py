@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Protocol
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -50,6 +51,28 @@ class Training:
         matrix = self.matrices.get(name)
         weights: Tensor = self.fixed(name) if matrix is None else matrix()
         return weights
+
+    def rates(self, usual: Mapping[Role, float]) -> dict[Role, float]:
+        """A method's usual learning rates; where the job names that of weights, all in proportion to it."""
+        rate = self.job.learning_rate
+        share = 1.0 if rate is None else rate / next(iter(usual.values()))
+        return {role: value * share for role, value in usual.items()}
+
+    def chunks_of(self, step: int) -> np.ndarray:
+        """The numbers of the chunks that a step sees, (batch,)."""
+        return self.examples.batch(step, self.job.seed, self.job.batch)
+
+    def batch(self, step: int) -> tuple[Tensor, Tensor]:
+        """Tokens (batch, context) i64 of a step, and which of them count."""
+        chunks = self.chunks_of(step)
+        return self._on_device(self.examples.tokens[chunks], self.examples.counted[chunks])
+
+    def held_out(self, most: int) -> tuple[Tensor, Tensor]:
+        """Tokens (chunks, context) i64 of at most so many chunks that no step sees, and which of them count."""
+        return self._on_device(self.examples.held_tokens[:most], self.examples.held_counted[:most])
+
+    def _on_device(self, tokens: np.ndarray, counted: np.ndarray) -> tuple[Tensor, Tensor]:
+        return torch.from_numpy(tokens).long().to(self.device), torch.from_numpy(counted).to(self.device)
 
 
 class TrainingMethod(Protocol):

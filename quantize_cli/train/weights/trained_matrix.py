@@ -53,5 +53,9 @@ class TrainedMatrix(nn.Module, ABC):
         """All that can be trained, by role."""
 
     @abstractmethod
+    def freeze_codes(self) -> None:
+        """Keep the codes as they are now: from here on `groups` has scales alone, and `forward` costs less."""
+
+    @abstractmethod
     def latent(self) -> Tensor:
         """(rows, columns) f32, the float weights behind the codes, for a float checkpoint."""

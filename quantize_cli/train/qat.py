@@ -1,0 +1,33 @@
+"""QAT: weights and scales trained end to end on the file's own grid, until it predicts what the float model does.
+
+Each forward pass rounds the weights as the file will hold them; gradients pass through the rounding (straight-through,
+Bengio et al. 2013). The loss is the divergence from the float model's predictions, so that any text of the model's kind
+will do, and nothing new is learned from it.
+"""
+
+from collections.abc import Iterator
+
+from quantize_cli.train.runner.distillation import divergence_loss, held_out_divergence
+from quantize_cli.train.runner.phase import Phase, Training
+from quantize_cli.train.weights.trained_matrix import Role
+
+_STEPS = 1200
+_RATES = {Role.WEIGHTS: 0.01, Role.SCALES: 0.0005}
+"""Of a weight's step. Weights have to cross half a step to change their code; scales move all their weights at once."""
+
+
+class QuantizationAwareTraining:
+    """Everything at once."""
+
+    def phases(self, training: Training) -> Iterator[Phase]:
+        yield Phase(
+            "end to end",
+            training.job.steps or _STEPS,
+            tuple(group for matrix in training.matrices.values() for group in matrix.groups()),
+            training.rates(_RATES),
+            divergence_loss(training),
+            held_out_divergence(training),
+        )
+
+
+METHOD = QuantizationAwareTraining()

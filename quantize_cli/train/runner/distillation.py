@@ -1,0 +1,70 @@
+"""What a quantized model loses against the float one it was made of: the divergence of its predictions.
+
+The float model's predictions say more of each token than the text does, so that little text suffices (Hinton et al.
+2015; LLM-QAT, Liu et al. 2023).
+"""
+
+from collections.abc import Callable
+from functools import cache
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+from torch.utils.checkpoint import checkpoint
+
+from quantize_cli.train.runner.phase import Training
+
+_LOGITS = 1 << 24
+"""Held at once, 64 MiB of float32: those of all tokens of a batch would take more memory than the model."""
+_WATCHED = 32
+"""Held-out chunks of which a look takes the mean."""
+
+
+def divergence_loss(training: Training) -> Callable[[int], Tensor]:
+    """The loss of a step by its number: the mean divergence in nats on a batch of the text."""
+
+    def loss(step: int) -> Tensor:
+        tokens, counted = training.batch(step)
+        return divergence(training, tokens, counted)
+
+    return loss
+
+
+def held_out_divergence(training: Training) -> Callable[[], float]:
+    """A function that gives the mean divergence in nats on chunks that no step sees."""
+    tokens, counted = training.held_out(_WATCHED)
+    size = training.job.batch
+
+    @torch.no_grad()
+    def watched() -> float:
+        total = torch.zeros((), dtype=torch.float64)
+        for start in range(0, len(tokens), size):
+            part = slice(start, start + size)
+            share = counted[part].sum() / counted.sum()
+            total += (divergence(training, tokens[part], counted[part]) * share).double().cpu()
+        return float(total)
+
+    return watched
+
+
+def divergence(training: Training, tokens: Tensor, counted: Tensor) -> Tensor:
+    """Mean over the counted tokens (sequences, n) of KL(float || quantized) of the prediction after them, in nats."""
+    decoder = training.decoder
+    quantized = cache(training.quantized)  # an embedding may be the output matrix too
+    with torch.no_grad():
+        original_hidden = decoder.hidden(tokens, training.original)[counted]
+    hidden = decoder.hidden(tokens, quantized)[counted]
+    rows = max(1, _LOGITS // decoder.vocabulary)
+    total = hidden.new_zeros(())
+    for part, original_part in zip(hidden.split(rows), original_hidden.split(rows), strict=True):
+        total = total + checkpoint(_summed, training, quantized, part, original_part, use_reentrant=False)
+    return total / len(hidden)
+
+
+def _summed(training: Training, quantized: Callable[[str], Tensor], hidden: Tensor, original_hidden: Tensor) -> Tensor:
+    """The divergence of predictions from hidden states (n, width), summed over them."""
+    decoder = training.decoder
+    with torch.no_grad():
+        expected = functional.log_softmax(decoder.head(original_hidden, training.original), dim=-1)
+    predicted = functional.log_softmax(decoder.head(hidden, quantized), dim=-1)
+    return functional.kl_div(predicted, expected, reduction="sum", log_target=True)
