@@ -1,8 +1,8 @@
 """EfficientQAT (Chen et al. 2024): block after block, then the scales end to end.
 
-Block-AP trains all of a block's weights, scales and minima, so that it gives what the float block gives. It is
-given what the trained blocks before it give. Then E2E-QP keeps the codes and trains scales and minima alone, on the float
-model's predictions. No more than a block is trained at a time with all its parameters, so that memory and time are a
+Block-AP trains all of a block's weights, scales and minima, so that it gives what the float block gives. It is given
+what the trained blocks before it give. Then E2E-QP keeps the codes, and trains scales and minima alone against the
+float model's predictions. Only one block at a time has all its parameters trained, so that memory and time are a
 fraction of those of `qat`.
 """
 
