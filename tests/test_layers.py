@@ -116,7 +116,8 @@ MAY_IMPORT = {
     "certificate.verify": WORDS | MODEL | TEXTS | CERTIFICATE | {"pipeline.plan"},
     "train": WORDS | MODEL | STAGES | {
         "adapters", "calibration", "certificate.statement", "certificate.certify", "evaluation", "limits", "machine",
-        "model.chat_templates", "pipeline", "plugins", "quants", "runtime", "tokenizers", "units",
+        "model.chat_templates", "pipeline", "pipeline.globs", "pipeline.roles", "plugins", "quants", "runtime",
+        "tokenizers", "units",
     },
     "bench": WORDS | {"quants", "model.source", "progress", "runtime", "evaluation"},
     "report": set(),

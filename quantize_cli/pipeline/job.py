@@ -34,8 +34,6 @@ class Job:
     """What is to be made of what. Each field is an option of `quantize convert`; what is not said is left to it."""
 
     source: Path
-    lora: tuple[str, ...] = ()
-    """`PATH[:SCALE]` each: adapters that are merged into the source."""
     output: Path | None = None
     bits: int | None = None
     type: str | None = None
@@ -66,6 +64,8 @@ class Job:
     split_size: str | None = None
     settings: tuple[str, ...] = ()
     """`KEY=VALUE` each, metadata to write."""
+    lora: tuple[str, ...] = ()
+    """`PATH[:SCALE]` each: adapters that are merged into the source."""
     certify: Path | None = None
     """A text to certify the file on."""
     threads: int | None = None
