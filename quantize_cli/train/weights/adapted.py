@@ -36,7 +36,7 @@ class AdaptedWeights(nn.Module):
         self.frozen = frozen
         self.adapters = adapters
         # Names of modules have no dots.
-        self._modules_of_adapters = nn.ModuleDict({name.replace(".", "/"): item for name, item in adapters.items()})
+        self.low_rank = nn.ModuleDict({name.replace(".", "/"): item for name, item in adapters.items()})
 
     def forward(self, name: str) -> Tensor:
         """A matrix (rows, columns) f32, with its term if it has one."""
@@ -68,9 +68,7 @@ def frozen_matrices(model: Model, base: str | None, device: torch.device) -> dic
     UsageError for another base, InputError for a number that is not finite.
     """
     if base is not None and base not in BASES:
-        raise UsageError(
-            f"--base {quoted(base)}: not one of {', '.join(BASES)}", hint="leave it out for a file's types"
-        )
+        raise UsageError(f"--base {quoted(base)}: not {' or '.join(BASES)}", hint="leave it out for a file's types")
     return {tensor.name: _frozen(tensor, base, device) for tensor in model.tensors}
 
 
