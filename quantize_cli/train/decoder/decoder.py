@@ -41,7 +41,7 @@ class Decoder(nn.Module):
         self.positions_name = None if positions is None else positions.tensor.name
         self.rotaries = (transformer.rotary, transformer.local_rotary)
         self.embedding_scale = float(np.float32(sqrt(sizes.width))) if sizes.family.scaled_embedding else 1.0
-        self.logit_cap = sizes.logit_cap
+        self.logit_cap, self.vocabulary = sizes.logit_cap, transformer.vocabulary
         self.blocks = nn.ModuleList(Block(layer, sizes) for layer in transformer.layers)
         self.norm, self.output = Normalization(transformer.norm), Projection(transformer.output)
         self._turns: tuple[tuple[int, torch.device], Turns] | None = None
@@ -87,7 +87,11 @@ class Decoder(nn.Module):
 
     def forward(self, tokens: Tensor, weights: Weights) -> Tensor:
         """Tokens (sequences, n) -> logits (sequences, n, vocabulary) f32."""
+        return self.head(self.hidden(tokens, weights), weights)
+
+    def hidden(self, tokens: Tensor, weights: Weights) -> Tensor:
+        """As `forward`, but stops before the last norm: (sequences, n, width)."""
         stream, turns = self.embed(tokens, weights), self.turns(tokens.shape[1])
         for block in self.blocks:
             stream = self.run(block, stream, turns, weights)
-        return self.head(stream, weights)
+        return stream
