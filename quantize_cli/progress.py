@@ -3,6 +3,13 @@
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
+from typing import Protocol
+
+
+class Advance(Protocol):
+    """Called with each further amount done, and perhaps with how the work stands, in a few words."""
+
+    def __call__(self, amount: int, standing: str = "", /) -> None: ...
 
 
 def _ignore(message: object) -> None:
@@ -10,8 +17,8 @@ def _ignore(message: object) -> None:
 
 
 @contextmanager
-def _unseen(total: int, unit: str, what: str) -> Iterator[Callable[[int], None]]:
-    yield _ignore
+def _unseen(total: int, unit: str, what: str) -> Iterator[Advance]:
+    yield lambda amount, standing="": None
 
 
 @dataclass(frozen=True)
@@ -24,7 +31,7 @@ class Report:
     """That many more bytes of tensors are in the file."""
     warn: Callable[[str], None] = _ignore
     """Something a person should know."""
-    progress: Callable[[int, str, str], AbstractContextManager[Callable[[int], None]]] = _unseen
+    progress: Callable[[int, str, str], AbstractContextManager[Advance]] = _unseen
     """A context around work, by total, unit and name; it gives a function to call with each further amount done."""
 
 

@@ -12,7 +12,7 @@ from quantize_cli import limits
 from quantize_cli.errors import InputError
 from quantize_cli.formats.gguf.layout import text, u32
 from quantize_cli.model import chat_templates
-from quantize_cli.model.chat_templates import chat_template, render
+from quantize_cli.model.chat_templates import Layout, chat_template, render, render_all
 
 USER = [{"role": "user", "content": "Hi <b>é</b>"}]
 TOKENS = {"bos_token": "<s>", "eos_token": "</s>"}
@@ -60,6 +60,14 @@ def test_a_template_knows_the_day() -> None:
     assert render("{{ strftime_now('%Y') }}", USER, {}) in {str(datetime.datetime.now().year + more) for more in (0, 1)}
 
 
+def test_many_texts_are_rendered_by_one_process_each_as_if_alone() -> None:
+    source = "{% set ns = namespace(n=0) %}{% for m in messages %}{% set ns.n = ns.n + 1 %}{{ m.content }}{% endfor %}"
+    source += "{{ ns.n }}{% if add_generation_prompt %}!{% endif %}{{ strftime_now('%d %b %Y') }}"
+    layouts = [Layout(USER), Layout([*USER, *USER], prompts=False), Layout(USER)]
+    texts = render_all(source, layouts, {}, datetime.datetime(2020, 1, 2))
+    assert texts == [f"{text}02 Jan 2020" for text in ("Hi <b>é</b>1!", "Hi <b>é</b>Hi <b>é</b>2", "Hi <b>é</b>1!")]
+
+
 @pytest.mark.parametrize(
     ("source", "message"),
     [
@@ -103,7 +111,8 @@ def test_a_template_takes_so_much_and_no_more(source: str, monkeypatch: pytest.M
 
 def test_time_that_is_not_the_templates_is_not_counted() -> None:
     """Start-up that takes longer than a template may, and then a template."""
-    job = {"template": "fine", "messages": [], "tokens": {}, "seconds": 1}
+    layouts = [{"messages": [], "prompts": True}]
+    job = {"template": "fine", "layouts": layouts, "tokens": {}, "seconds": 1, "now": None}
     busy = "import time\nwhile time.process_time() < 1.2: pass"
     program = (
         f"import sys; sys.path[:] = {sys.path!r}\n{busy}\n"
@@ -112,7 +121,7 @@ def test_time_that_is_not_the_templates_is_not_counted() -> None:
     child = subprocess.run(
         [sys.executable, "-c", program], input=json.dumps(job).encode(), capture_output=True, check=True
     )
-    assert json.loads(child.stdout) == {"text": "fine"}
+    assert json.loads(child.stdout) == {"texts": ["fine"]}
 
 
 def test_processor_time_is_named(monkeypatch: pytest.MonkeyPatch) -> None:

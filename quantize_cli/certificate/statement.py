@@ -9,6 +9,11 @@
     calibration.sha256            digest         its bytes,
     calibration.tokens            u32            how many of its tokens were run,
     calibration.context           u32            and in chunks of how many
+    training.name                 text       what the weights were trained on: the names of the files,
+    training.sha256               digest         the bytes of the file, of several files the digest of their tokens,
+    training.method               text           how, as `quantize train` calls it,
+    training.steps                u32            in how many steps
+    training.tokens               u32            of how many tokens altogether
     evaluation.name               text       the text on which the file was compared with its source,
     evaluation.sha256             digest
     evaluation.context            u32            by the protocol of `quantize eval`,
@@ -17,8 +22,8 @@
     evaluation.perplexity_ratio   3 x f32
     evaluation.top1               3 x f32
 
-The keys of `calibration` are there together or not at all, and so are those of `evaluation`. All values but the texts
-have a fixed size, so a file can be laid out before they are known. `quantize.imatrix.*` are llama.cpp's keys, and no
+The keys of `calibration` are there together or not at all, and so are those of `training` and of `evaluation`. All
+values but the texts have a fixed size, so a file can be laid out before they are known. `quantize.imatrix.*` are llama.cpp's keys, and no
 part of it.
 """
 
@@ -38,7 +43,7 @@ PREFIX = "quantize."
 _NOT_OURS = "quantize.imatrix."
 LONGEST_NAME, _LONGEST_TEXT = 64, 200
 LARGEST = 1200
-"""Bytes that a certificate takes in a file at the most, unless its recipe has many words."""
+"""Bytes that a certificate takes in a file at the most, unless its recipe has many words or it was trained."""
 """In characters."""
 _DIGEST = re.compile("[0-9a-f]{64}")
 _HINT = "quantize convert --certify TEXT makes a file with one"
@@ -69,6 +74,17 @@ class Calibration:
 
 
 @dataclass(frozen=True)
+class Training:
+    """The text that weights were trained on, and how."""
+
+    name: str
+    sha256: str
+    method: str
+    steps: int
+    tokens: int
+
+
+@dataclass(frozen=True)
 class Evaluation:
     """What was measured against the source, and on what."""
 
@@ -93,11 +109,12 @@ class Certificate:
     tensors: str
     calibration: Calibration | None = None
     evaluation: Evaluation | None = None
+    training: Training | None = None
 
     def metadata(self) -> dict[str, Value]:
         """The keys a file states it by. Names are cut, and lose what no terminal should be given."""
         values = {PREFIX + key: kind.written(getattr(self, name)) for name, (key, kind) in _OF_FILE.items()}
-        for name, kinds in (("calibration", _OF_CALIBRATION), ("evaluation", _OF_EVALUATION)):
+        for name, kinds in _OF_PARTS.items():
             part = getattr(self, name)
             if part is not None:
                 values |= {f"{PREFIX}{name}.{key}": kind.written(getattr(part, key)) for key, kind in kinds.items()}
@@ -121,19 +138,19 @@ def read(origin: str, metadata: Mapping[str, Value]) -> Certificate:
     whole = {name: _taken(origin, metadata, key, kind) for name, (key, kind) in _OF_FILE.items()}
     return Certificate(
         **whole,
-        calibration=_part(origin, metadata, "calibration", _OF_CALIBRATION, Calibration),
-        evaluation=_part(origin, metadata, "evaluation", _OF_EVALUATION, Evaluation),
+        calibration=_part(origin, metadata, "calibration", Calibration),
+        training=_part(origin, metadata, "training", Training),
+        evaluation=_part(origin, metadata, "evaluation", Evaluation),
     )
 
 
-_Part = TypeVar("_Part", Calibration, Evaluation)
+_Part = TypeVar("_Part", Calibration, Training, Evaluation)
 
 
-def _part(
-    origin: str, metadata: Mapping[str, Value], name: str, kinds: Mapping[str, "_Kind"], make: type[_Part]
-) -> _Part | None:
+def _part(origin: str, metadata: Mapping[str, Value], name: str, make: type[_Part]) -> _Part | None:
     if not any(key.startswith(f"{PREFIX}{name}.") for key in metadata):
         return None
+    kinds = _OF_PARTS[name]
     return make(**{key: _taken(origin, metadata, f"{name}.{key}", kind) for key, kind in kinds.items()})
 
 
@@ -219,7 +236,12 @@ _OF_FILE = {
 }  # fmt: skip
 """By the names of Certificate's fields: the keys, and what they hold."""
 _OF_CALIBRATION = {"name": _NAME_KIND, "sha256": _DIGEST_KIND, "tokens": _COUNT_KIND, "context": _COUNT_KIND}
+_OF_TRAINING = {
+    "name": _NAME_KIND, "sha256": _DIGEST_KIND, "method": _TEXT_KIND, "steps": _COUNT_KIND, "tokens": _COUNT_KIND,
+}  # fmt: skip
 _OF_EVALUATION = {
     "name": _NAME_KIND, "sha256": _DIGEST_KIND, "context": _COUNT_KIND, "chunks": _COUNT_KIND,
     "kld_mean": _figure(0, _LARGEST), "perplexity_ratio": _figure(0, _LARGEST), "top1": _figure(0, 1),
 }  # fmt: skip
+_OF_PARTS = {"calibration": _OF_CALIBRATION, "training": _OF_TRAINING, "evaluation": _OF_EVALUATION}
+"""By the names of Certificate's fields, in the order of their keys."""

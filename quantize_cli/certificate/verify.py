@@ -117,7 +117,7 @@ def _same(claimed: str, computed: str) -> Finding:
 
 def _text_findings(claims: Certificate, digests: dict[Path, str]) -> Findings:
     """Texts are matched by their bytes. An unmatched text contradicts the claim of its name, or all without one."""
-    parts = {"calibration": claims.calibration, "evaluation": claims.evaluation}
+    parts = {"calibration": claims.calibration, "training": claims.training, "evaluation": claims.evaluation}
     claimed = {name: part for name, part in parts.items() if part is not None}
     open_claims = [part for part in claimed.values() if part.sha256 not in digests.values()]
     strangers = [text for text, digest in digests.items() if digest not in {part.sha256 for part in claimed.values()}]

@@ -46,7 +46,7 @@ def peak_of(work: Callable[..., None], *arguments: Any) -> int | None:
 
 def _do(sender: Connection, work: Callable[..., None], arguments: tuple[Any, ...]) -> None:
     work(*arguments)
-    sender.send(_largest_resident())
+    sender.send(largest_resident())
 
 
 def _run(path: Path, chunk: np.ndarray) -> None:
@@ -57,7 +57,7 @@ def _run(path: Path, chunk: np.ndarray) -> None:
     transformer.project(transformer.hidden(chunk)[:, chunk.shape[1] // 2 : -1])
 
 
-def _largest_resident() -> int:
+def largest_resident() -> int:
     """Of this process since its exec; on Linux getrusage includes the process it was forked from."""
     status = Path("/proc/self/status")
     if status.exists():

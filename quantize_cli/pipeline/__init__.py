@@ -64,7 +64,7 @@ def convert(
     if save_recipe is not None:
         write_file(save_recipe, to_toml(planned.plan.recipe).encode(), outputs.guard)
     start = time.monotonic()
-    claims = _written(planned, executor or Threads(job.threads or processors()), outputs.guard, report)
+    claims = write_planned(planned, executor or Threads(job.threads or processors()), outputs.guard, report)
     return Converted(planned, time.monotonic() - start, claims)
 
 
@@ -111,7 +111,7 @@ def _decided(job: "Job", model: "Model", recipe: "Recipe", report: Report) -> "D
     return calibrate(job, model, recipe, report)
 
 
-def _written(
+def write_planned(
     planned: "PlannedConversion", executor: "Executor", guard: "OverwriteGuard", report: Report
 ) -> "Certificate | None":
     """Write the files, and where it is asked for a certificate into them."""

@@ -17,9 +17,9 @@ def with_certificate_request(planned: PlannedConversion, text: Path, report: Rep
     """The plan with room for a certificate on `text`; tells what deserves a warning."""
     if planned.output.suffix != ".gguf":
         raise UsageError(f"{planned.output}: not called .gguf, so it cannot be measured", hint="--output NAME.gguf")
-    request = request_certificate(
-        planned.source, text, planned.plan.recipe, planned.decided.method, planned.decided.calibration
-    )
+    decided = planned.decided
+    request = request_certificate(planned.source, text, planned.plan.recipe, decided.method, decided.calibration)
+    request = replace(request, blank=replace(request.blank, training=decided.training))
     for warning in request.warnings:
         report.warn(warning)
     return replace(planned, files=with_claims(planned.files, request.blank), order=request)

@@ -27,6 +27,8 @@ class Decisions:
     """The text that errors were weighed on, as a certificate names it."""
     experts_without_tokens: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
     """By name, the experts that it never reached; of some methods known when the file is written."""
+    training: statement.Training | None = None
+    """What the weights were trained on, and how."""
 
 
 @dataclass(frozen=True)

@@ -14,9 +14,11 @@ from quantize_cli.quants.interface.type import (
     find,
     refuse_without,
     supported,
+    unpacked,
 )
 
 __all__ = [
     "Grid", "Lattice", "QuantType", "Signs", "codes_dtype", "compile_kernels", "decode", "encode", "find",
-    "first_not_finite", "is_beyond", "refuse_without", "supported", "trouble", "with_parity_sign",
+    "first_not_finite", "is_beyond", "refuse_without", "supported", "trouble", "unpacked",
+    "with_parity_sign",
 ]  # fmt: skip

@@ -14,9 +14,11 @@ from torch import Tensor
 
 from quantize_cli.train.decoder.decoder import Weights
 from quantize_cli.train.runner.distillation import divergence_loss, held_out_divergence
-from quantize_cli.train.runner.phase import Phase, Training
+from quantize_cli.train.runner.job import TrainJob
+from quantize_cli.train.runner.phase import Phase, PhaseOutline, Training
 from quantize_cli.train.weights.trained_matrix import ParameterGroup, Role
 
+_BLOCK, _END_TO_END = "block {}", "scales end to end"
 _BLOCK_STEPS = 300
 _STEPS = 200
 _RATES = {Role.WEIGHTS: 0.01, Role.SCALES: 0.0005}
@@ -28,12 +30,17 @@ _FLOOR = 1e-6
 class EfficientQat:
     """Block-AP, then E2E-QP."""
 
+    def outline(self, job: TrainJob, blocks: int) -> tuple[PhaseOutline, ...]:
+        steps = job.block_steps or _BLOCK_STEPS
+        first = (PhaseOutline(_BLOCK.format(number), steps, frozenset(_RATES), number) for number in range(blocks))
+        return (*first, PhaseOutline(_END_TO_END, job.steps or _STEPS, frozenset({Role.SCALES})))
+
     def phases(self, training: Training) -> Iterator[Phase]:
         yield from _blocks(training)
         for matrix in training.matrices.values():
             matrix.freeze_codes()
         yield Phase(
-            "scales end to end",
+            _END_TO_END,
             training.job.steps or _STEPS,
             tuple(group for matrix in training.matrices.values() for group in matrix.groups()),
             training.rates(_RATES),
@@ -53,7 +60,7 @@ def _blocks(training: Training) -> Iterator[Phase]:
         groups = _groups_of(training, number)
         if groups:
             yield Phase(
-                f"block {number}",
+                _BLOCK.format(number),
                 training.job.block_steps or _BLOCK_STEPS,
                 groups,
                 training.rates(_RATES),

@@ -8,9 +8,11 @@ will do, and nothing new is learned from it.
 from collections.abc import Iterator
 
 from quantize_cli.train.runner.distillation import divergence_loss, held_out_divergence
-from quantize_cli.train.runner.phase import Phase, Training
+from quantize_cli.train.runner.job import TrainJob
+from quantize_cli.train.runner.phase import Phase, PhaseOutline, Training
 from quantize_cli.train.weights.trained_matrix import Role
 
+_NAME = "end to end"
 _STEPS = 1200
 _RATES = {Role.WEIGHTS: 0.01, Role.SCALES: 0.0005}
 """Of a weight's step. Weights have to cross half a step to change their code; scales move all their weights at once."""
@@ -19,9 +21,12 @@ _RATES = {Role.WEIGHTS: 0.01, Role.SCALES: 0.0005}
 class QuantizationAwareTraining:
     """Everything at once."""
 
+    def outline(self, job: TrainJob, blocks: int) -> tuple[PhaseOutline, ...]:
+        return (PhaseOutline(_NAME, job.steps or _STEPS, frozenset(_RATES)),)
+
     def phases(self, training: Training) -> Iterator[Phase]:
         yield Phase(
-            "end to end",
+            _NAME,
             training.job.steps or _STEPS,
             tuple(group for matrix in training.matrices.values() for group in matrix.groups()),
             training.rates(_RATES),

@@ -115,24 +115,33 @@ class Codes(ScaledCodes):
 
 def reference_codes(type_: GgmlType, weights: np.ndarray, importance: np.ndarray | None) -> Codes:
     """The reference's own choice for weights (rows, columns) f32 of columns that cost `importance` (columns,)."""
-    quant, rows, grid = quants.find(type_), len(weights), grid_of(type_)
-    codes = quant.quantize(np.ascontiguousarray(weights), importance)
-    groups = weights.shape[1] // grid.group
-    names = codes.dtype.names or ()
+    grid_of(type_)
+    return _by_rows(type_, quants.find(type_).quantize(np.ascontiguousarray(weights), importance), len(weights))
 
-    def field(name: str, absent: int, dtype: type, columns: int) -> np.ndarray:
+
+def codes_of_blocks(type_: GgmlType, stored: np.ndarray) -> Codes:
+    """The codes that a file holds, (rows, row bytes) u8: what `Codes.pack` writes is read back."""
+    return _by_rows(type_, quants.unpacked(type_, stored), len(stored))
+
+
+def _by_rows(type_: GgmlType, codes: np.ndarray, rows: int) -> Codes:
+    """Codes of blocks (n,) laid out by rows."""
+    names, grid = codes.dtype.names or (), grid_of(type_)
+    columns = codes["code"].size // rows
+
+    def field(name: str, absent: int, dtype: type, count: int) -> np.ndarray:
         if name not in names:
-            return np.full((rows, columns), absent, dtype)
-        return codes[name].astype(dtype).reshape(rows, columns)
+            return np.full((rows, count), absent, dtype)
+        return codes[name].astype(dtype).reshape(rows, count)
 
-    blocks = weights.shape[1] // BLOCK_SHAPE[type_].weights
+    blocks, groups = columns // BLOCK_SHAPE[type_].weights, columns // grid.group
     return Codes(
         type_,
         scale=field("scale", 0, np.float32, blocks),
         minimum=field("minimum", 0, np.float32, blocks),
         scale_code=field("scale_code", 1, np.int16, groups),
         minimum_code=field("minimum_code", 1, np.int16, groups),
-        level=(codes["code"] - np.int16(grid.first)).astype(np.uint8).reshape(weights.shape),
+        level=(codes["code"] - np.int16(grid.first)).astype(np.uint8).reshape(rows, columns),
     )
 
 

@@ -88,8 +88,18 @@ class RunCodes(ScaledCodes):
 
 def reference_codes(type_: GgmlType, weights: np.ndarray, importance: np.ndarray | None) -> RunCodes:
     """The reference's own choice for weights (rows, columns) f32 of columns that cost `importance` (columns,)."""
-    quant, rows, lattice = quants.find(type_), len(weights), lattice_of(type_)
-    codes = quant.quantize(np.ascontiguousarray(weights), importance)
+    lattice_of(type_)
+    return _by_rows(type_, quants.find(type_).quantize(np.ascontiguousarray(weights), importance), len(weights))
+
+
+def codes_of_blocks(type_: GgmlType, stored: np.ndarray) -> RunCodes:
+    """The codes that a file holds, (rows, row bytes) u8: what `RunCodes.pack` writes is read back."""
+    return _by_rows(type_, quants.unpacked(type_, stored), len(stored))
+
+
+def _by_rows(type_: GgmlType, codes: np.ndarray, rows: int) -> RunCodes:
+    """Codes of blocks (n,) laid out by rows."""
+    lattice = lattice_of(type_)
     point = codes["point"].astype(np.int16)
     if lattice.signs is Signs.NONE:
         runs = point.shape[1] // codes["down"].shape[1]

@@ -2,14 +2,14 @@
 
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import partial
 from threading import Lock
 from typing import TYPE_CHECKING, NoReturn
 
 from quantize_cli.cli.terminal.text import note, warn
-from quantize_cli.progress import Report
+from quantize_cli.progress import Advance, Report
 
 if TYPE_CHECKING:
     from tqdm import tqdm
@@ -24,10 +24,10 @@ def report(quiet: bool, notes: bool = True) -> Report:
 
 
 @contextmanager
-def progress(total: int, unit: str, what: str, quiet: bool = False) -> Iterator[Callable[[int], None]]:
+def progress(total: int, unit: str, what: str, quiet: bool = False) -> Iterator[Advance]:
     """A function to call with each further amount done, out of `total`; safe to call from several threads."""
     if quiet:
-        yield lambda amount: None
+        yield lambda amount, standing="": None
     elif sys.stderr.isatty():
         from tqdm import tqdm
 
@@ -37,20 +37,23 @@ def progress(total: int, unit: str, what: str, quiet: bool = False) -> Iterator[
         yield _lines(total, what)
 
 
-def _advance(bar: "tqdm[NoReturn]", amount: int) -> None:
+def _advance(bar: "tqdm[NoReturn]", amount: int, standing: str = "") -> None:
+    if standing:
+        bar.set_postfix_str(standing, refresh=False)
     bar.update(amount)
 
 
-def _lines(total: int, what: str) -> Callable[[int], None]:
-    """A line every few seconds of long work; nothing for short work."""
+def _lines(total: int, what: str) -> Advance:
+    """A line every few seconds of long work, with how it stands; nothing for short work."""
     done, shown, lock = 0, time.monotonic(), Lock()
 
-    def advance(amount: int) -> None:
+    def advance(amount: int, standing: str = "") -> None:
         nonlocal done, shown
         with lock:
             done += amount
             if time.monotonic() - shown >= _LINE_EVERY_SECONDS:
                 shown = time.monotonic()
-                sys.stderr.write(f"{what} {100 * done / max(1, total):.0f} %\n")
+                more = f", {standing}" if standing else ""
+                sys.stderr.write(f"{what} {100 * done / max(1, total):.0f} %{more}\n")
 
     return advance

@@ -125,6 +125,10 @@ def decode(type_: GgmlType, stored: np.ndarray) -> np.ndarray:
     """Rows as `Tensor.read` gives them, numbers or block bytes -> weights (rows, columns) f32."""
     if type_ is GgmlType.F32 and stored.dtype == np.float32:
         return stored
+    return find(type_).dequantize(unpacked(type_, stored)).reshape(len(stored), -1)
+
+
+def unpacked(type_: GgmlType, stored: np.ndarray) -> np.ndarray:
+    """The codes (n,) of all blocks of rows, (rows, row bytes) u8."""
     quant = find(type_)
-    blocks = _blocks(quant, np.ascontiguousarray(stored))
-    return quant.dequantize(quant.unpack(blocks)).reshape(len(stored), -1)
+    return quant.unpack(_blocks(quant, np.ascontiguousarray(stored)))

@@ -1,13 +1,16 @@
 """Training as a sequence of phases: each trains some parameters to lessen one loss."""
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Protocol
+from pathlib import Path
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from quantize_cli.formats.output import OverwriteGuard
+from quantize_cli.progress import Report
 from quantize_cli.train.data.examples import Examples
 from quantize_cli.train.decoder.decoder import Decoder
 from quantize_cli.train.decoder.weights import Weights
@@ -78,8 +81,38 @@ class Training:
         return torch.from_numpy(tokens).long().to(self.device), torch.from_numpy(counted).to(self.device)
 
 
+@dataclass(frozen=True)
+class PhaseOutline:
+    """What a phase will be, as far as a job tells before anything is read: for `--dry-run`, and to bound memory."""
+
+    name: str
+    steps: int
+    roles: frozenset[Role]
+    """What is trained."""
+    block: int | None = None
+    """The block that is trained alone, for its own output; None for the whole model, for its predictions."""
+
+
 class TrainingMethod(Protocol):
     """Each file of `train` holds one, as METHOD."""
 
+    def outline(self, job: TrainJob, blocks: int) -> Sequence[PhaseOutline]:
+        """The phases of a training of a model of so many blocks, without training anything."""
+
     def phases(self, training: Training) -> Iterator[Phase]:
-        """One phase after the other; the next is asked for when one is done, or was done before an interruption."""
+        """One phase after the other; the next is asked for when one is done, or was done before an interruption.
+
+        After an interruption each phase that was done is asked for again, and its parameters then get the values that
+        they had at its end. So all that happens between phases happens as before.
+        """
+
+
+@runtime_checkable
+class WritesOutputs(Protocol):
+    """A method whose outcome is not the start file with other codes, such as adapters; it writes that itself."""
+
+    def refuse_bad_outputs(self, job: TrainJob) -> tuple[Path, ...]:
+        """The files and directories that `write` will make; UsageError for names that cannot be meant."""
+
+    def write(self, training: Training, guard: OverwriteGuard, report: Report) -> None:
+        """Make them, whole or not at all."""

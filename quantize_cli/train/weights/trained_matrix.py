@@ -53,9 +53,18 @@ class TrainedMatrix(nn.Module, ABC):
         """All that can be trained, by role."""
 
     @abstractmethod
-    def freeze_codes(self) -> None:
-        """Keep the codes as they are now: from here on `groups` has scales alone, and `forward` costs less."""
-
-    @abstractmethod
     def latent(self) -> Tensor:
         """(rows, columns) f32, the float weights behind the codes, for a float checkpoint."""
+
+    @abstractmethod
+    def freeze_codes(self) -> None:
+        """Train scales alone from now on, `groups()` anew: the codes stay what they are. Frozen twice is once."""
+
+    @abstractmethod
+    def thaw_codes(self) -> None:
+        """Let codes follow the float weights again, which are moved to where they give the codes there are."""
+
+
+def magnitude(values: Tensor) -> float:
+    """The mean of the absolute values."""
+    return float(values.detach().abs().mean())

@@ -1,0 +1,82 @@
+"""The files at the end: what training started from, with the blocks that were trained; and the weights behind them."""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+
+from quantize_cli.certificate import statement
+from quantize_cli.certificate.statement import Certificate
+from quantize_cli.formats.output import OverwriteGuard
+from quantize_cli.model.source import Model
+from quantize_cli.model.tensor import from_array
+from quantize_cli.pipeline import plan, write_planned
+from quantize_cli.pipeline import recipe as recipes
+from quantize_cli.pipeline.certify import with_certificate_request
+from quantize_cli.pipeline.decided import Decisions, PlannedConversion
+from quantize_cli.pipeline.executor import Threads
+from quantize_cli.pipeline.plan import Step
+from quantize_cli.pipeline.quantize import Rounding
+from quantize_cli.pipeline.write import write
+from quantize_cli.progress import Report
+from quantize_cli.train.runner.start import Start
+from quantize_cli.train.weights.trained_matrix import TrainedMatrix
+
+
+@dataclass(frozen=True)
+class TrainedModel:
+    """What is to be written, and what a certificate says of it."""
+
+    source: Model
+    start: Start
+    matrices: Mapping[str, TrainedMatrix]
+    training: statement.Training
+
+    def planned(self, output: Path) -> PlannedConversion:
+        """The file that was started from, laid out once more at `output`, with the blocks of the trained matrices."""
+        start, training = self.start, self.training
+        steps = [
+            Step(tensor, tensor.type, "trained" if tensor.name in self.matrices else "kept as it is")
+            for tensor in start.model.tensors
+        ]
+        files = {**self.source.files, **start.model.files}
+        whole = plan.lay_out_steps(start.recipe, steps, start.metadata, files)
+        rounding = Rounding(names=frozenset(self.matrices), results=self._blocks)
+        method = f"{start.method}, {training.method} {training.steps} steps"
+        decided = Decisions(whole, rounding, method, start.calibration, training=training)
+        return PlannedConversion(self.source, decided, output, {output: whole})
+
+    def _blocks(self) -> Iterator[tuple[str, np.ndarray]]:
+        return ((name, matrix.blocks()) for name, matrix in self.matrices.items())
+
+
+def write_trained(
+    model: TrainedModel, output: Path, certify: Path | None, writing: "Writing"
+) -> tuple[PlannedConversion, Certificate | None]:
+    """Write the GGUF file, with a certificate on the text `certify` if there is one."""
+    planned = model.planned(output)
+    if certify is not None:
+        planned = with_certificate_request(planned, certify, writing.report)
+    return planned, write_planned(planned, Threads(writing.threads), writing.guard, writing.report)
+
+
+def write_float(model: TrainedModel, output: Path, writing: "Writing") -> None:
+    """Write the float weights behind the codes as a GGUF file in float32; what was not trained is as in the source."""
+    tensors = [
+        from_array(tensor.name, model.matrices[tensor.name].latent().cpu().numpy().reshape(tensor.shape))
+        if tensor.name in model.matrices
+        else tensor
+        for tensor in model.source.tensors
+    ]
+    whole = plan.make(replace(model.source, tensors=tensors), recipes.named("f32"))
+    write({output: whole}, Threads(writing.threads), writing.report, guard=writing.guard)
+
+
+@dataclass(frozen=True)
+class Writing:
+    """Who writes, and over what."""
+
+    guard: OverwriteGuard
+    threads: int
+    report: Report
