@@ -23,8 +23,8 @@
     evaluation.top1               3 x f32
 
 The keys of `calibration` are there together or not at all, and so are those of `training` and of `evaluation`. All
-values but the texts have a fixed size, so a file can be laid out before they are known. `quantize.imatrix.*` are llama.cpp's keys, and no
-part of it.
+values but the texts have a fixed size, so a file can be laid out before they are known. `quantize.imatrix.*` are
+llama.cpp's keys, and no part of it.
 """
 
 import re

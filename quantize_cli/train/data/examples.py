@@ -32,14 +32,18 @@ class Examples:
     held_counted: np.ndarray
 
     def batch(self, step: int, seed: int, size: int) -> Batch:
-        """The chunks of step 0, 1, ..., a function of these numbers alone.
+        """The chunks of step 0, 1, ..., those that `chunks` names."""
+        chunks = self.chunks(step, seed, size)
+        return Batch(self.tokens[chunks], self.counted[chunks])
+
+    def chunks(self, step: int, seed: int, size: int) -> np.ndarray:
+        """The numbers of the chunks of a step, (size,); a function of these numbers alone.
 
         All chunks are seen once in an order drawn from the seed, then once in another, and so on.
         """
         count = len(self.tokens)
         turns = [divmod(number, count) for number in range(step * size, (step + 1) * size)]
-        chunks = [_order(count, seed, epoch)[index] for epoch, index in turns]
-        return Batch(self.tokens[chunks], self.counted[chunks])
+        return np.array([_order(count, seed, epoch)[index] for epoch, index in turns])
 
     @property
     def digest(self) -> str:

@@ -23,10 +23,14 @@ from quantize_cli.formats.json_object import read_object
 from quantize_cli.formats.output import atomic_file, staging_directory
 from quantize_cli.formats.quoted import quoted
 from quantize_cli.formats.unfinished import remove_unfinished
+from quantize_cli.progress import Report
 from quantize_cli.train.runner.loop import PhaseTrainer, from_table
 
 _RECORD, _CHECKPOINT, _START = "training.json", "checkpoint.safetensors", "start.gguf"
 _PROGRESS, _PHASE = "progress", "phase"
+_OF_BITS = ("threads", "torch")
+"""Of the record: what only changes how sums are rounded."""
+_AGAIN_HINT = "--force starts again"
 _EXISTS_HINT = "--resume continues it, --force replaces it"
 
 
@@ -61,34 +65,58 @@ class Checkpoints:
 
     def clear(self) -> None:
         """Remove all but the file that training started from, and the directory if that is not in it."""
-        for path in (self.directory / _RECORD, self.directory / _CHECKPOINT, *self.directory.glob("phase-*.safetensors")):
+        for path in (
+            self.directory / _RECORD,
+            self.directory / _CHECKPOINT,
+            *self.directory.glob("phase-*.safetensors"),
+        ):
             path.unlink(missing_ok=True)
         if self.directory.is_dir() and not any(self.directory.iterdir()):
             self.directory.rmdir()
 
     # --- the record --------------------------------------------------------------------------------------------------
 
-    def write_record(self, record: Mapping[str, Any]) -> None:
-        path, data = self.directory / _RECORD, json.dumps(record, ensure_ascii=False, indent=1).encode()
+    def write_record(self, record: Mapping[str, Any], start_sha256: str | None, start: Mapping[str, Any]) -> None:
+        """`record` is what must stay the same; `start` what the file that training starts from does not tell itself."""
+        path, document = self.directory / _RECORD, {"job": record, "start_sha256": start_sha256, "start": start}
+        data = json.dumps(document, ensure_ascii=False, indent=1).encode()
         try:
             with atomic_file(path, len(data)) as output:
                 output.write(data, 0)
         except OSError as error:
             raise not_written(path, error) from error
 
-    def read_record(self) -> dict[str, Any]:
-        return dict(read_object(self.directory / _RECORD, unique_keys=True))
+    def start_table(self) -> dict[str, Any]:
+        return dict(self._record()["start"])
 
-    def refuse_other(self, record: Mapping[str, Any]) -> None:
+    def refuse_other(self, record: Mapping[str, Any], report: Report) -> None:
         """InputError that names the first thing in which what was begun differs from `record`."""
-        begun = self.read_record()
-        for name in record.keys() | begun.keys():
+        begun = self._record()["job"]
+        for name in sorted(record.keys() | begun.keys()):
             was, is_now = begun.get(name), record.get(name)
-            if was != is_now:
-                raise InputError(
-                    f"{self.directory}: was begun with {name} {_spelled(was)}, not {_spelled(is_now)}",
-                    hint="--force starts again",
-                )
+            if was == is_now:
+                continue
+            difference = f"{self.directory}: was begun with {name} {_spelled(was)}, not {_spelled(is_now)}"
+            if name not in _OF_BITS:
+                raise InputError(difference, hint=_AGAIN_HINT)
+            report.warn(f"{difference}; the result may differ in its last bits")
+
+    def refuse_other_start(self, sha256: str | None) -> None:
+        """InputError unless training began with a file of this digest."""
+        begun = self._record()["start_sha256"]
+        if begun != sha256:
+            was, is_now = _spelled(begun), _spelled(sha256)
+            raise InputError(
+                f"{self.directory}: was begun with a start file of digest {was}, not {is_now}", hint=_AGAIN_HINT
+            )
+
+    def _record(self) -> dict[str, Any]:
+        path = self.directory / _RECORD
+        record = read_object(path, unique_keys=True)
+        parts = (record.get("job"), record.get("start"))
+        if not all(isinstance(part, dict) for part in parts) or "start_sha256" not in record:
+            raise InputError(f"{path}: is no record of a training", hint=_AGAIN_HINT)
+        return record
 
     # --- states ------------------------------------------------------------------------------------------------------
 
@@ -133,9 +161,7 @@ class Checkpoints:
                     return False
                 trainer.restore(_Lazily(file), from_table(json.loads(metadata[_PROGRESS])))
         except (OSError, SafetensorError, KeyError, TypeError, ValueError, RuntimeError) as error:
-            raise InputError(
-                f"{path}: is damaged: {' '.join(str(error).lower().split())}", hint="--force starts again"
-            ) from error
+            raise InputError(f"{path}: is damaged: {' '.join(str(error).lower().split())}", hint=_AGAIN_HINT) from error
         return True
 
 

@@ -54,6 +54,7 @@ def divergence(training: Training, tokens: Tensor, counted: Tensor) -> Tensor:
     with torch.no_grad():
         original_hidden = decoder.hidden(tokens, training.original)[counted]
     hidden = decoder.hidden(tokens, quantized)[counted]
+    quantized(decoder.output.rows.name)  # before it is checkpointed: what is computed again must find it in the cache
     rows = max(1, _LOGITS // decoder.vocabulary)
     total = hidden.new_zeros(())
     for part, original_part in zip(hidden.split(rows), original_hidden.split(rows), strict=True):

@@ -8,7 +8,6 @@ import numpy as np
 
 from quantize_cli.certificate import statement
 from quantize_cli.certificate.statement import Certificate
-from quantize_cli.formats.output import OverwriteGuard
 from quantize_cli.model.source import Model
 from quantize_cli.model.tensor import from_array
 from quantize_cli.pipeline import plan, write_planned
@@ -19,7 +18,7 @@ from quantize_cli.pipeline.executor import Threads
 from quantize_cli.pipeline.plan import Step
 from quantize_cli.pipeline.quantize import Rounding
 from quantize_cli.pipeline.write import write
-from quantize_cli.progress import Report
+from quantize_cli.train.runner.phase import Writing
 from quantize_cli.train.runner.start import Start
 from quantize_cli.train.weights.trained_matrix import TrainedMatrix
 
@@ -52,7 +51,7 @@ class TrainedModel:
 
 
 def write_trained(
-    model: TrainedModel, output: Path, certify: Path | None, writing: "Writing"
+    model: TrainedModel, output: Path, certify: Path | None, writing: Writing
 ) -> tuple[PlannedConversion, Certificate | None]:
     """Write the GGUF file, with a certificate on the text `certify` if there is one."""
     planned = model.planned(output)
@@ -61,7 +60,7 @@ def write_trained(
     return planned, write_planned(planned, Threads(writing.threads), writing.guard, writing.report)
 
 
-def write_float(model: TrainedModel, output: Path, writing: "Writing") -> None:
+def write_float(model: TrainedModel, output: Path, writing: Writing) -> None:
     """Write the float weights behind the codes as a GGUF file in float32; what was not trained is as in the source."""
     tensors = [
         from_array(tensor.name, model.matrices[tensor.name].latent().cpu().numpy().reshape(tensor.shape))
@@ -71,12 +70,3 @@ def write_float(model: TrainedModel, output: Path, writing: "Writing") -> None:
     ]
     whole = plan.make(replace(model.source, tensors=tensors), recipes.named("f32"))
     write({output: whole}, Threads(writing.threads), writing.report, guard=writing.guard)
-
-
-@dataclass(frozen=True)
-class Writing:
-    """Who writes, and over what."""
-
-    guard: OverwriteGuard
-    threads: int
-    report: Report

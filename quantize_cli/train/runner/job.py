@@ -1,9 +1,14 @@
 """Everything a person asked of a training, as one value."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
+from typing import Any
 
 from quantize_cli.pipeline.job import Job
+
+_FREE = {"conversion", "data", "start", "resume", "save_minutes", "save_float"}
+_FREE_OF_CONVERSION = {"source", "output", "recipe", "imatrix", "texts", "certify", "threads"}
+"""Fields that may change when a training goes on; those that name files, since files are known by their digests."""
 
 
 @dataclass(frozen=True)
@@ -46,3 +51,10 @@ class TrainJob:
     merge: bool = False
     """qlora: merge the adapters and quantize again."""
     save_float: Path | None = None
+    """Where to write the float weights behind the codes, as a GGUF file in float32."""
+
+    def table(self) -> dict[str, Any]:
+        """What training depends on besides the contents of files, as JSON can hold it."""
+        own = {field.name: getattr(self, field.name) for field in fields(self) if field.name not in _FREE}
+        conversion = {key: value for key, value in self.conversion.table().items() if key not in _FREE_OF_CONVERSION}
+        return conversion | {key: list(value) if isinstance(value, tuple) else value for key, value in own.items()}

@@ -1,6 +1,6 @@
 """A phase is trained: AdamW steps at scheduled rates, looks at what is held out, and the best state kept."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from math import isfinite
 from typing import Any
@@ -165,5 +165,3 @@ _MOMENTS = ("step", "exp_avg", "exp_avg_sq")
 def _set(parameters: list[torch.nn.Parameter], values: list[Tensor]) -> None:
     for parameter, value in zip(parameters, values, strict=True):
         parameter.copy_(value)
-
-

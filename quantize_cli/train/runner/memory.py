@@ -2,7 +2,7 @@
 
     program       Python, torch, compiled kernels, and what converts the model
     float model   4 bytes for each weight
-    file          4 bytes for each weight that is not trained, of those that are the parameters, and a byte for its level
+    file          4 bytes for each weight that is not trained; of those that are, the parameters and a byte for a code
     gradients     4 bytes for each parameter of a phase
     optimizer     8 bytes for each, the two moments of AdamW
     best          4 bytes for each, where held-out text is watched
@@ -15,7 +15,7 @@ Parameters are weights, steps, minima and scales. The largest phase counts. On a
 and the program are in main memory.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from math import prod
 
@@ -69,11 +69,11 @@ class Bound:
         return sum(self.parts.values())
 
 
-def sizes_of(model: Model, types: dict[str, GgmlType]) -> Sizes:
-    """Of a float model whose tensors will have `types`; InputError for a model that the runtime does not know."""
+def sizes_of(model: Model, types: Mapping[str, GgmlType]) -> Sizes:
+    """Of a float model whose tensors will have `types`, or stay floats; InputError for one that we cannot run."""
     sizes = read_hyperparameters(model)
     matrices = {tensor.name: prod(tensor.shape) for tensor in model.tensors if len(tensor.shape) > 1}
-    trained = {name: count for name, count in matrices.items() if types[name] not in FLOAT_TYPES}
+    trained = {name: count for name, count in matrices.items() if types.get(name, GgmlType.F32) not in FLOAT_TYPES}
     parameters = {name: count + _scales(types[name], count) for name, count in trained.items()}
     of_blocks = [[name for name in trained if name.startswith(f"blk.{number}.")] for number in range(sizes.layers)]
     embedding = next(tensor for tensor in model.tensors if tensor.name == "token_embd.weight")

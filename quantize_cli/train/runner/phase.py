@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from quantize_cli.formats.output import OverwriteGuard
+from quantize_cli.model.source import Model
 from quantize_cli.progress import Report
 from quantize_cli.train.data.examples import Examples
 from quantize_cli.train.decoder.decoder import Decoder
@@ -66,7 +67,7 @@ class Training:
 
     def chunks_of(self, step: int) -> np.ndarray:
         """The numbers of the chunks that a step sees, (batch,)."""
-        return self.examples.batch(step, self.job.seed, self.job.batch)
+        return self.examples.chunks(step, self.job.seed, self.job.batch)
 
     def batch(self, step: int) -> tuple[Tensor, Tensor]:
         """Tokens (batch, context) i64 of a step, and which of them count."""
@@ -108,11 +109,36 @@ class TrainingMethod(Protocol):
 
 
 @runtime_checkable
-class WritesOutputs(Protocol):
-    """A method whose outcome is not the start file with other codes, such as adapters; it writes that itself."""
+class OwnOutcome(Protocol):
+    """A method whose outcome is not the start file with other codes, such as adapters: it does these things itself."""
 
-    def refuse_bad_outputs(self, job: TrainJob) -> tuple[Path, ...]:
-        """The files and directories that `write` will make; UsageError for names that cannot be meant."""
+    def refuse(self, job: TrainJob) -> tuple[Path, ...]:
+        """The files and directories that `write` will make; UsageError for options that do not go together."""
 
-    def write(self, training: Training, guard: OverwriteGuard, report: Report) -> None:
-        """Make them, whole or not at all."""
+    def needs_start(self, job: TrainJob) -> bool:
+        """Whether training begins with a quantized file."""
+
+    def assemble(self, job: TrainJob, models: "Models", examples: Examples, device: torch.device) -> Training:
+        """What its phases work with."""
+
+    def write(self, training: Training, models: "Models", writing: "Writing") -> None:
+        """Make the outputs, each whole or not at all."""
+
+
+@dataclass(frozen=True)
+class Models:
+    """What a training begins with."""
+
+    source: Model
+    """The float model."""
+    start: Model | None
+    """The quantized file, where there is one."""
+
+
+@dataclass(frozen=True)
+class Writing:
+    """Who writes, and over what."""
+
+    guard: OverwriteGuard
+    threads: int
+    report: Report

@@ -8,29 +8,34 @@ from typing import Any
 
 import numpy as np
 
+from quantize_cli import plugins
 from quantize_cli.budget.rules import to_toml
+from quantize_cli.calibration.runner.methods import DEFAULT, find
 from quantize_cli.certificate import statement
 from quantize_cli.certificate.digest import weights_sha256
 from quantize_cli.errors import InputError, QuantizeError, UsageError
 from quantize_cli.formats.ggml import FLOAT_TYPES, FileType, GgmlType
 from quantize_cli.formats.gguf import shards
 from quantize_cli.formats.gguf.layout import Value
+from quantize_cli.formats.output import MAY_OVERWRITE
 from quantize_cli.formats.quoted import quoted
 from quantize_cli.model import settings
 from quantize_cli.model.source import Model, open_model
-from quantize_cli.pipeline import convert, plan
+from quantize_cli.pipeline import plan, write_planned
 from quantize_cli.pipeline import recipe as recipes
+from quantize_cli.pipeline.decided import PlannedConversion
+from quantize_cli.pipeline.executor import Threads
 from quantize_cli.pipeline.job import Job, chosen_recipe
 from quantize_cli.pipeline.recipe import Recipe, Rule
 from quantize_cli.pipeline.recipe_text import parse_recipe
-from quantize_cli.progress import Report
 from quantize_cli.quants import decode
+from quantize_cli.train.data.json_lines import SUFFIXES
 from quantize_cli.train.runner.job import TrainJob
+from quantize_cli.train.runner.phase import Writing
 
-_METHOD = "gptq"
 _CALIBRATION_TOKENS = 1 << 16
 """What rounding for a text needs; more of the training text would take time and change little."""
-_NOT_TEXT = (".jsonl", ".json")
+_OTHER_METHODS = "gptq, imatrix, zeroquant or hqq"
 _OF_THE_MIX = ("general.file_type", "general.quantization_version")
 
 
@@ -54,26 +59,38 @@ class Start:
         }  # fmt: skip
 
 
-def made_start(job: TrainJob, path: Path, report: Report) -> Start:
-    """A file that is made by rounding, by default with error feedback on the texts that are trained on."""
+def rounding_job(job: TrainJob, path: Path) -> Job:
+    """The conversion that makes a start file at `path`: by default with error feedback on the texts of the training.
+
+    UsageError for methods that move scales, and where a method has no text to round for.
+    """
     conversion = job.conversion
     methods, texts, chunks = conversion.methods, conversion.texts, conversion.chunks
+    for name in methods:
+        if name in plugins.names("calibration") and find(name).fold:
+            raise UsageError(f"--start-method {name}: changes the float model, which training does not", _OTHER_METHODS)
     if not (methods or conversion.imatrix):
-        methods = (_METHOD,)
-    if not texts and not conversion.imatrix:
-        texts = tuple(text for text in job.data if text.suffix.lower() not in _NOT_TEXT)
+        methods = (DEFAULT,)
+    if not texts and not conversion.imatrix and any(not _goes_without_text(name) for name in methods):
+        texts = tuple(text for text in job.data if text.suffix.lower() not in (*SUFFIXES, ".json"))
         if not texts:
             raise UsageError(
                 f"--start-method {methods[0]}: needs a text to round for, {job.data[0]} is none",
                 hint="--calibrate FILE, or --start FILE",
             )
         chunks = chunks or max(2, _CALIBRATION_TOKENS // (job.context * len(texts)))
-    rounding = replace(
-        conversion, output=path, methods=methods, texts=texts, chunks=chunks, certify=None, split_size=None,
-        context=(conversion.context or job.context) if texts else None,
+    context = (conversion.context or job.context) if texts else None
+    return replace(
+        conversion, output=path, methods=methods, texts=texts, chunks=chunks, context=context, certify=None,
+        split_size=None,
     )  # fmt: skip
-    decided = convert(rounding, report).planned.decided
-    return _opened(path, conversion, decided.plan.recipe, decided.method, decided.calibration)
+
+
+def made_start(planned: PlannedConversion, conversion: Job, writing: Writing) -> Start:
+    """The file that `rounding_job` plans, written."""
+    write_planned(planned, Threads(writing.threads), MAY_OVERWRITE, writing.report)
+    decided = planned.decided
+    return _opened(planned.output, conversion, decided.plan.recipe, decided.method, decided.calibration)
 
 
 def reopened_start(path: Path, conversion: Job, table: Mapping[str, Any]) -> Start:
@@ -163,3 +180,7 @@ def _own(model: Model, metadata: Mapping[str, Value]) -> Recipe:
     number = metadata.get("general.file_type")
     file_type = FileType(number.data) if number is not None and number.data in list(FileType) else FileType.GUESSED
     return Recipe(model.path.stem, default, file_type, overrides=overrides)
+
+
+def _goes_without_text(method: str) -> bool:
+    return method not in plugins.names("calibration") or find(method).encode is not None
