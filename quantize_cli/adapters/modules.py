@@ -61,11 +61,21 @@ def modules(model: Model) -> dict[str, Module]:
     }
 
 
+def has_names(model: Model) -> bool:
+    """Whether it is known what transformers calls the modules of such a model."""
+    return next(_families(model), None) is not None
+
+
+def _families(model: Model) -> Iterator[ModuleType]:
+    """Those whose files are of the model's architecture; their slots are the same."""
+    families = (plugins.load("families", name) for name in plugins.names("families"))
+    return (family for family in families if model.architecture == family.ARCHITECTURE)
+
+
 def _family(model: Model) -> ModuleType:
-    for name in plugins.names("families"):
-        family = plugins.load("families", name)
-        if model.architecture == family.ARCHITECTURE:
-            return family
+    family = next(_families(model), None)
+    if family is not None:
+        return family
     raise InputError(
         f"{model.path}: what transformers calls the modules of architecture {quoted(str(model.architecture))} is not "
         "known, so no adapter of PEFT fits it",

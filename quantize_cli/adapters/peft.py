@@ -26,6 +26,7 @@ from quantize_cli.formats.stored import StoredTensor
 from quantize_cli.model.source import Model
 
 WEIGHTS = "adapter_model.safetensors"
+FILES = (WEIGHTS, CONFIG)
 _PREFIX = "base_model.model."
 _LINEAR, _LOOKED_UP = (".lora_A", ".lora_B"), (".lora_embedding_A", ".lora_embedding_B")
 

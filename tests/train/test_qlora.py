@@ -3,28 +3,32 @@
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
 from quantize_cli.adapters.gguf import read_gguf_adapter, write_gguf_adapter
-from quantize_cli.adapters.merge import merged
+from quantize_cli.adapters.merge import merged, read_adapter
 from quantize_cli.errors import UsageError
 from quantize_cli.formats.ggml import GgmlType
+from quantize_cli.formats.output import MAY_OVERWRITE
 from quantize_cli.model.source import Model, open_model
 from quantize_cli.pipeline.job import Job
+from quantize_cli.progress import SILENT
 from quantize_cli.runtime.transformer import from_model
-from tests import oracle
+from tests import checkpoints, oracle
+from tests.adapters.adapters import assert_same
 from tests.runtime.synthetic import VOCABULARY, Decoder, weights, write
 
 torch = pytest.importorskip("torch")
 
 from quantize_cli.train.data.examples import Examples  # noqa: E402
 from quantize_cli.train.decoder import decoder as torch_decoder  # noqa: E402
-from quantize_cli.train.qlora import METHOD  # noqa: E402
+from quantize_cli.train.qlora import METHOD, AdaptedTraining  # noqa: E402
 from quantize_cli.train.runner.job import TrainJob  # noqa: E402
 from quantize_cli.train.runner.likelihood import cross_entropy  # noqa: E402
-from quantize_cli.train.runner.phase import Phase, Training  # noqa: E402
+from quantize_cli.train.runner.phase import Models, Phase, Training, Writing  # noqa: E402
 from quantize_cli.train.weights.adapted import AdaptedWeights, frozen_matrices, new_adapters  # noqa: E402
 from quantize_cli.train.weights.low_rank import LowRank  # noqa: E402
 from quantize_cli.train.weights.trained_matrix import Role  # noqa: E402
@@ -43,19 +47,12 @@ def one_thread() -> Iterator[None]:
     torch.set_num_threads(count)
 
 
-class Chunks(Examples):
-    """Chunks of which each step sees some."""
-
-    def batch(self, step: int, seed: int, size: int) -> np.ndarray:
-        return np.random.default_rng([seed, step]).integers(0, len(self.tokens), size)
-
-
 def examples() -> Examples:
     """Texts that count upwards by threes from anywhere."""
     first = np.random.default_rng(0).integers(0, VOCABULARY, (40, 1))
     tokens = ((first + 3 * np.arange(24)) % VOCABULARY).astype(np.int32)
     counted = np.ones(tokens.shape, bool)
-    return Chunks(tokens[8:], counted[8:], tokens[:8], counted[:8])
+    return Examples(tokens[8:], counted[8:], tokens[:8], counted[:8])
 
 
 def model(folder: Path, type_: GgmlType = GgmlType.Q4_0, architecture: str = "llama", fused: bool = False) -> Model:
@@ -67,22 +64,32 @@ def adapted(base: Model, kind: str | None = None, targets: tuple[str, ...] = (),
     return AdaptedWeights(frozen_matrices(base, kind, CPU), new_adapters(base, targets, 4, 8.0, seed))
 
 
-def training(base: Model, item: AdaptedWeights | None, **options: object) -> Training:
-    job = TrainJob(Job(base.path), (), method="qlora", steps=STEPS, batch=4, context=24, learning_rate=RATE, **options)
-    decoder = torch_decoder.Decoder(
-        from_model(base, threads=1, resident=False), checkpointing=job.gradient_checkpointing
-    )
-    return Training(job, decoder, lambda name: torch.empty(0), {}, lambda name: torch.empty(0), examples(), CPU, item)
+def job_of(path: Path, **options: Any) -> TrainJob:
+    usual = {"steps": STEPS, "batch": 4, "context": 24, "learning_rate": RATE, "rank": 4, "alpha": 8.0}
+    return TrainJob(Job(path, path.with_name("out.gguf")), (), method="qlora", **usual | options)
 
 
-def trained(phase: Phase, steps: int = STEPS) -> list[float]:
+def training(start: Model, **options: Any) -> AdaptedTraining:
+    """As the runner sets it up."""
+    job = job_of(start.path, **options)
+    models = Models(start, start if METHOD.needs_start(job) else None)
+    return METHOD.assemble(job, models, examples(), CPU)
+
+
+def phase_of(setup: Training) -> Phase:
+    (phase,) = METHOD.phases(setup)
+    return phase
+
+
+def trained(phase: Phase, steps: int = STEPS, bfloat16: bool = False) -> list[float]:
     """Losses of the steps, as the loop of the runner makes them."""
     groups = [{"params": group.parameters, "lr": phase.rates[group.role] * group.unit} for group in phase.groups]
     optimizer = torch.optim.AdamW(groups, weight_decay=0.0)
     losses = []
     for step in range(steps):
         optimizer.zero_grad()
-        loss = phase.loss(step)
+        with torch.autocast("cpu", torch.bfloat16, enabled=bfloat16):
+            loss = phase.loss(step)
         loss.backward()
         optimizer.step()
         losses.append(loss.item())
@@ -110,7 +117,7 @@ def test_what_is_held_out_is_predicted_better_after_some_steps(
     type_: GgmlType, kind: str | None, tmp_path: Path
 ) -> None:
     base = model(tmp_path, type_)
-    (phase,) = METHOD.phases(training(base, adapted(base, kind)))
+    phase = phase_of(training(base, base=kind))
     assert phase.watched is not None
     before, losses, after = phase.watched(), trained(phase), phase.watched()
     assert after < before - 0.5
@@ -119,11 +126,11 @@ def test_what_is_held_out_is_predicted_better_after_some_steps(
 
 def test_the_base_stays_as_it_is_and_adapters_begin_as_nothing(tmp_path: Path) -> None:
     base = model(tmp_path)
-    item, tokens = adapted(base), np.arange(20)
+    setup, tokens = training(base), np.arange(20)
+    item = setup.adapted
     before = {name: matrix() for name, matrix in item.frozen.items()}
     np.testing.assert_allclose(logits(base, item, tokens), from_model(base).logits(tokens), atol=0.2)
-    (phase,) = METHOD.phases(training(base, item))
-    trained(phase, 3)
+    trained(phase_of(setup), 3)
     assert all(torch.equal(matrix(), before[name]) for name, matrix in item.frozen.items())
     assert set(item.state_dict()) == {
         f"low_rank.{name.replace('.', '/')}.{part}" for name in item.adapters for part in "ab"
@@ -134,8 +141,7 @@ def test_checkpointing_changes_no_loss(tmp_path: Path) -> None:
     base = model(tmp_path)
     runs = []
     for checkpointing in (False, True):
-        (phase,) = METHOD.phases(training(base, adapted(base), gradient_checkpointing=checkpointing))
-        runs.append(trained(phase, 3))
+        runs.append(trained(phase_of(training(base, gradient_checkpointing=checkpointing)), 3))
     assert runs[0] == pytest.approx(runs[1], abs=1e-5)
 
 
@@ -143,14 +149,14 @@ def test_bfloat16_gives_nearly_the_same_losses(tmp_path: Path) -> None:
     base = model(tmp_path)
     runs = []
     for bfloat16 in (False, True):
-        (phase,) = METHOD.phases(training(base, adapted(base), bfloat16=bfloat16, gradient_checkpointing=bfloat16))
-        runs.append(trained(phase, 5))
+        setup = training(base, gradient_checkpointing=bfloat16)
+        runs.append(trained(phase_of(setup), 5, bfloat16))
     assert runs[0] == pytest.approx(runs[1], abs=0.1)
 
 
 def test_only_tokens_that_count_are_predicted(tmp_path: Path) -> None:
     base = model(tmp_path)
-    setup = training(base, adapted(base))
+    setup = training(base)
     tokens, counted = setup.held_out(2)
     counted[:] = False
     counted[1, 5] = True
@@ -226,17 +232,42 @@ def test_a_target_that_is_no_linear_layer_is_refused(pattern: str, tmp_path: Pat
         adapted(model(tmp_path), targets=(pattern,))
 
 
-def test_another_base_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match="--base 'fp4': not nf4"):
-        adapted(model(tmp_path), "fp4")
-
-
 def test_rates_are_absolute_and_the_papers_by_default(tmp_path: Path) -> None:
-    base = model(tmp_path)
-    setup = training(base, adapted(base))
-    (phase,) = METHOD.phases(setup)
-    assert dict(phase.rates) == {Role.ADAPTERS: pytest.approx(RATE)}
-    (phase,) = METHOD.phases(replace(setup, job=replace(setup.job, learning_rate=None, steps=None)))
+    setup = training(model(tmp_path))
+    assert dict(phase_of(setup).rates) == {Role.ADAPTERS: pytest.approx(RATE)}
+    phase = phase_of(replace(setup, job=replace(setup.job, learning_rate=None)))
     assert (dict(phase.rates), [group.unit for group in phase.groups]) == ({Role.ADAPTERS: 2e-4}, [1.0])
-    with pytest.raises(UsageError, match="no matrix that an adapter"):
-        next(METHOD.phases(replace(setup, adapted=None)))
+    (outline,) = METHOD.outline(setup.job, 2)
+    assert (outline.name, outline.steps, outline.roles) == (phase.name, phase.steps, frozenset(phase.rates))
+
+
+@pytest.mark.parametrize("merge", [False, True])
+def test_adapter_and_model_are_written(merge: bool, tmp_path: Path) -> None:
+    source = open_model(checkpoints.build("llama", tmp_path / "m"))
+    job = job_of(tmp_path / "m", merge=merge, base="nf4")
+    job = replace(job, conversion=replace(job.conversion, type="q8_0", methods=("hqq",)))
+    setup = METHOD.assemble(job, Models(source, None), examples(), CPU)
+    with_random_terms(setup.adapted)
+    assert METHOD.refuse(job)[-1] == tmp_path / "out.peft"
+    METHOD.write(setup, Models(source, None), Writing(MAY_OVERWRITE, 1, SILENT))
+    file = tmp_path / ("out.lora.gguf" if merge else "out.gguf")
+    expected = merged(source, setup.adapted.adapter("llama"))
+    for path in (file, tmp_path / "out.peft"):
+        assert_same(read_adapter(path, source), setup.adapted.adapter("llama"))
+    assert METHOD.refuse(job)[-1].parent == tmp_path / "out.peft"
+    if merge:
+        tokens = np.arange(3, 23)
+        difference = from_model(open_model(tmp_path / "out.gguf")).logits(tokens) - from_model(expected).logits(tokens)
+        assert np.abs(difference).max() < 0.1 * np.abs(from_model(expected).logits(tokens)).max()
+
+
+def test_options_that_do_not_go_together_are_refused(tmp_path: Path) -> None:
+    job = job_of(tmp_path / "m")
+    for options, message in (
+        ({"base": "fp4"}, "--base 'fp4': not nf4"), ({"base": "nf4", "start": tmp_path}, "--base and --start"),
+        ({"rank": 0}, "--rank 0 and --alpha 8"), ({"save_float": tmp_path}, "--save-float"),
+        ({"conversion": replace(job.conversion, certify=tmp_path)}, "--certify"),
+        ({"conversion": Job(tmp_path, tmp_path / "out")}, "not called .gguf"),
+    ):  # fmt: skip
+        with pytest.raises(UsageError, match=message):
+            METHOD.refuse(replace(job, **options))

@@ -22,7 +22,7 @@ def likelihood_loss(training: Training, weights: Weights) -> Callable[[int], Ten
 
     def loss(step: int) -> Tensor:
         tokens, counted = training.batch(step)
-        return _mean(training, tokens, counted, weights)
+        return cross_entropy(training.decoder, tokens, counted, weights)
 
     return loss
 
@@ -38,15 +38,10 @@ def held_out_likelihood(training: Training, weights: Weights) -> Callable[[], fl
         for start in range(0, len(tokens), size):
             part = slice(start, start + size)
             share = counted[part, 1:].sum() / counted[:, 1:].sum().clamp(min=1)
-            total += (_mean(training, tokens[part], counted[part], weights) * share).double().cpu()
+            total += (cross_entropy(training.decoder, tokens[part], counted[part], weights) * share).double().cpu()
         return float(total)
 
     return watched
-
-
-def _mean(training: Training, tokens: Tensor, counted: Tensor, weights: Weights) -> Tensor:
-    with torch.autocast(training.device.type, torch.bfloat16, enabled=training.job.bfloat16):
-        return cross_entropy(training.decoder, tokens, counted, weights)
 
 
 def cross_entropy(decoder: Decoder, tokens: Tensor, counted: Tensor, weights: Weights) -> Tensor:
@@ -55,22 +50,15 @@ def cross_entropy(decoder: Decoder, tokens: Tensor, counted: Tensor, weights: We
     The first token of a chunk is predicted by nothing. Zero where none counts.
     """
     counts = counted[:, 1:]
-    hidden, target = _hidden(decoder, tokens[:, :-1], weights)[counts], tokens[:, 1:][counts]
+    hidden, target = decoder.hidden(tokens[:, :-1], weights)[counts], tokens[:, 1:][counts]
     total = hidden.new_zeros((), dtype=torch.float32)
-    rows = max(1, _LOGITS // decoder.output.rows.count)
-    for part, aim in zip(hidden.split(rows), target.split(rows), strict=True):
-        total = total + checkpoint(_summed, decoder, part, aim, weights, use_reentrant=False)
+    rows = max(1, _LOGITS // decoder.vocabulary)
+    for start in range(0, len(hidden), rows):
+        part = slice(start, start + rows)
+        total = total + checkpoint(_summed, decoder, hidden[part], target[part], weights, use_reentrant=False)
     return total / max(1, len(hidden))
-
-
-def _hidden(decoder: Decoder, tokens: Tensor, weights: Weights) -> Tensor:
-    """What the last layer gives, (sequences, n, width)."""
-    stream, turns = decoder.embed(tokens, weights), decoder.turns(tokens.shape[1])
-    for block in decoder.blocks:
-        stream = decoder.run(block, stream, turns, weights)
-    return stream
 
 
 def _summed(decoder: Decoder, hidden: Tensor, target: Tensor, weights: Weights) -> Tensor:
     """-ln p of tokens (n,) predicted from hidden states (n, width), summed."""
-    return functional.cross_entropy(decoder.head(hidden, weights).float(), target, reduction="sum")
+    return functional.cross_entropy(decoder.head(hidden, weights), target, reduction="sum")

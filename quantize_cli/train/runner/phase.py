@@ -16,7 +16,6 @@ from quantize_cli.train.data.examples import Examples
 from quantize_cli.train.decoder.decoder import Decoder
 from quantize_cli.train.decoder.weights import Weights
 from quantize_cli.train.runner.job import TrainJob
-from quantize_cli.train.weights.adapted import AdaptedWeights
 from quantize_cli.train.weights.trained_matrix import ParameterGroup, Role, TrainedMatrix
 
 
@@ -50,8 +49,6 @@ class Training:
     """Those of the file that are not trained, as it holds them."""
     examples: Examples = field(repr=False)
     device: torch.device
-    adapted: AdaptedWeights | None = field(default=None, repr=False)
-    """In place of `matrices`, where adapters are trained beside a frozen base."""
 
     def quantized(self, name: str) -> Tensor:
         """A matrix as the file holds it."""

@@ -62,13 +62,18 @@ class AdaptedWeights(nn.Module):
         return sum(matrix.nbytes for matrix in self.frozen.values())
 
 
+def refuse_base(base: str | None) -> None:
+    """UsageError for a base that there is not."""
+    if base is not None and base not in BASES:
+        raise UsageError(f"--base {quoted(base)}: not {' or '.join(BASES)}", hint="leave it out for a file's types")
+
+
 def frozen_matrices(model: Model, base: str | None, device: torch.device) -> dict[str, FrozenMatrix]:
     """All tensors of a model by name: of a base "nf4" the matrices of layers as NF4, the others as they are stored.
 
     UsageError for another base, InputError for a number that is not finite.
     """
-    if base is not None and base not in BASES:
-        raise UsageError(f"--base {quoted(base)}: not {' or '.join(BASES)}", hint="leave it out for a file's types")
+    refuse_base(base)
     return {tensor.name: _frozen(tensor, base, device) for tensor in model.tensors}
 
 

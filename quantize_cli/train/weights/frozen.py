@@ -67,7 +67,7 @@ class _Product(torch.autograd.Function):
         return functional.linear(x, rows.of(matrix()).to(x.dtype))
 
     @staticmethod
-    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None, None]:  # type: ignore[override]
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None, None]:
         return gradient @ ctx.rows.of(ctx.matrix()).to(gradient.dtype), None, None
 
 
