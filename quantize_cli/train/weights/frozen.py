@@ -2,7 +2,7 @@
 
 A product keeps neither the floats nor its input for the backward pass: gradients reach the input alone, for which the
 matrix is decoded once more, as QLoRA does (Dettmers et al. 2023). So memory holds blocks, and the floats of one matrix
-at a time. Nothing is cached between uses: of a step on a batch of 1,024 tokens decoding takes about a tenth.
+at a time. Nothing is cached between uses: of a step on 512 tokens decoding takes 2 (Q4_0) to 7 hundredths (NF4).
 """
 
 from typing import Any, Protocol
