@@ -14,7 +14,7 @@ from quantize_cli.formats.gguf.magic import is_gguf
 from quantize_cli.formats.quoted import quoted
 from quantize_cli.formats.source import record_opened_files
 from quantize_cli.model.source import Model
-from quantize_cli.model.tensor import Tensor
+from quantize_cli.model.tensor import Tensor, refuse_not_finite
 
 
 def read_adapter(path: Path, model: Model) -> Adapter:
@@ -66,4 +66,7 @@ def _plus(tensor: Tensor, term: LowRankTerm, origin: str) -> Tensor:
             f"{tensor.origin}: {tensor.type.name.lower()}, an adapter is merged into f32, f16 or bf16",
             hint="merge it into the original weights, or have the engine apply it to the file: llama.cpp's --lora",
         )
-    return tensor.plus(term.b * np.float32(term.scale), term.a)
+    with np.errstate(over="ignore", invalid="ignore"):  # what is not finite is refused
+        left = term.b * np.float32(term.scale)
+    refuse_not_finite(left, f"{origin}: {quoted(tensor.name)} times alpha {term.alpha:g}", 0)
+    return tensor.plus(left, term.a)

@@ -132,7 +132,8 @@ class Merged:
         from quantize_cli.jit.matrices import multiply
 
         values = self.source.rows(start, stop).astype(np.float32)
-        values += multiply(self.left[start:stop], self.right)
+        with np.errstate(over="ignore", invalid="ignore"):  # who uses the rows looks at what is not finite
+            values += multiply(self.left[start:stop], self.right)
         return values
 
     def __eq__(self, other: object) -> bool:

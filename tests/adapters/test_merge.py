@@ -123,6 +123,11 @@ def test_an_adapter_for_something_else_is_refused(model: Model) -> None:
         merged(model, Adapter("llama", {"blk.9.attn_q.weight": terms["blk.0.attn_q.weight"]}))
 
 
+def test_an_alpha_beyond_float32_is_refused(model: Model) -> None:
+    with pytest.raises(InputError, match=r"ffn_down\.weight' times alpha 1\.2e\+40: -?inf at row 0"):
+        merged(model, adapter_for(model).times(1e39))
+
+
 def test_quantized_weights_take_no_adapter(checkpoint: Path, model: Model, tmp_path: Path) -> None:
     convert(Job(checkpoint, output=tmp_path / "m.gguf", type="q8_0"))
     with pytest.raises(InputError, match="q8_0, an adapter is merged into f32, f16 or bf16"):
