@@ -140,9 +140,36 @@ class Scaled:
         )
 
 
+@dataclass(frozen=True, eq=False)
+class Merged:
+    """The same numbers as float32, plus a product of two small matrices, of which each row is its own sum."""
+
+    source: Source
+    left: np.ndarray
+    """(rows, rank) f32."""
+    right: np.ndarray
+    """(rank, columns) f32."""
+
+    def rows(self, start: int, stop: int) -> np.ndarray:
+        from quantize_cli.jit.matrices import multiply
+
+        values = self.source.rows(start, stop).astype(np.float32)
+        with np.errstate(over="ignore", invalid="ignore"):  # who uses the rows looks at what is not finite
+            values += multiply(self.left[start:stop], self.right)
+        return values
+
+    def __eq__(self, other: object) -> bool:
+        return (
+            isinstance(other, Merged)
+            and self.source == other.source
+            and _are_same(self.left, other.left)
+            and _are_same(self.right, other.right)
+        )
+
+
 def innermost(source: Source) -> Source:
     """What rows are read from before anything is made of them."""
-    while isinstance(source, (Slab, PairedHeads, Transposed, Scaled)):
+    while isinstance(source, (Slab, PairedHeads, Transposed, Scaled, Merged)):
         source = source.source
     return source
 
@@ -153,7 +180,7 @@ def as_stored(source: Source, values: np.ndarray) -> tuple[int, np.ndarray]:
     The number of the first row there, and the rows from there. ValueError where that is not whole rows.
     """
     first = 0
-    while isinstance(source, (Slab, PairedHeads, Transposed, Scaled)):
+    while isinstance(source, (Slab, PairedHeads, Transposed, Scaled, Merged)):
         if isinstance(source, Slab):
             first += source.first
         elif isinstance(source, PairedHeads):
@@ -162,7 +189,7 @@ def as_stored(source: Source, values: np.ndarray) -> tuple[int, np.ndarray]:
             if first or len(values) != source.shape[1]:
                 raise ValueError(f"{len(values)} of {source.shape[1]} columns are no whole rows")
             values = values.T
-        else:
+        elif isinstance(source, Scaled):
             values = source.undone(first, values)
         source = source.source
     return first, values

@@ -13,6 +13,7 @@ from quantize_cli.formats.quoted import quoted
 from quantize_cli.formats.stored import StoredTensor
 from quantize_cli.model.rows import (
     Held,
+    Merged,
     PairedHeads,
     Scaled,
     Slab,
@@ -121,6 +122,19 @@ class Tensor:
             expected = f"{self.columns} columns of {matrices} matrices"
             raise ValueError(f"{self.origin}: {columns.shape} factors for {expected}")
         return replace(self, type=GgmlType.F32, source=Scaled(self.source, matrix_rows(self.shape), rows, columns))
+
+    def plus(self, left: np.ndarray, right: np.ndarray) -> "Tensor":
+        """The same numbers plus left (row_count, rank) f32 times right (rank, columns) f32, added when they are read.
+
+        ValueError unless the numbers are F32, F16 or BF16, and for factors of another shape.
+        """
+        if self.type not in FLOAT_TYPES:
+            raise ValueError(f"{self.origin}: nothing can be added to {self.type.name.lower()}")
+        if (len(left), right.shape[1]) != (self.row_count, self.columns) or left.shape[1] != len(right):
+            raise ValueError(
+                f"{self.origin}: {left.shape} and {right.shape} for {self.row_count} rows of {self.columns}"
+            )
+        return replace(self, type=GgmlType.F32, source=Merged(self.source, left, right))
 
     def rounded(self, type_: GgmlType, rows: np.ndarray) -> "Tensor":
         """The tensor as it is after rounding: `rows` are its blocks in `type_`, (row_count, row bytes) u8."""
