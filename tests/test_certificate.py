@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from quantize_cli.certificate import statement
-from quantize_cli.certificate.statement import Calibration, Certificate, Evaluation, Figure
+from quantize_cli.certificate.statement import Calibration, Certificate, Evaluation, Figure, Training
 from quantize_cli.errors import InputError
 from quantize_cli.formats.gguf.layout import Value, ValueType, array, f32, text, u32
 from quantize_cli.formats.gguf.writer import lay_out
@@ -26,6 +26,11 @@ WHOLE = Certificate(
     ),
 )  # fmt: skip
 LARGEST_NBYTES = 1200
+TRAINED = replace(
+    WHOLE,
+    method="gptq, efficientqat 1400 steps",
+    training=Training("wiki.train.txt", DIGESTS[2], "efficientqat", steps=1400, tokens=1_433_600),
+)
 
 
 @pytest.mark.parametrize("parts", [(), ("calibration",), ("evaluation",), ("calibration", "evaluation")])
@@ -35,9 +40,18 @@ def test_claims_come_back(parts: tuple[str, ...]) -> None:
     assert statement.read("a.gguf", {"general.name": text("x"), **claims.metadata()}) == claims
 
 
-def test_it_is_small() -> None:
-    with_it, without = (lay_out(metadata, []).nbytes for metadata in (WHOLE.metadata(), {}))
-    assert with_it - without <= LARGEST_NBYTES
+def test_what_was_trained_says_so() -> None:
+    assert statement.read("a.gguf", TRAINED.metadata()) == TRAINED
+    keys = [key for key in TRAINED.stated() if key not in WHOLE.stated()]
+    assert keys == [f"training.{key}" for key in ("name", "sha256", "method", "steps", "tokens")]
+
+
+@pytest.mark.parametrize(
+    ("claims", "nbytes"), [(WHOLE, LARGEST_NBYTES), (TRAINED, LARGEST_NBYTES + 300)], ids=["rounded", "trained"]
+)
+def test_it_is_small(claims: Certificate, nbytes: int) -> None:
+    with_it, without = (lay_out(metadata, []).nbytes for metadata in (claims.metadata(), {}))
+    assert with_it - without <= nbytes
 
 
 def test_its_size_does_not_depend_on_what_is_found() -> None:
@@ -62,9 +76,9 @@ def test_a_file_without_one_is_told_so() -> None:
         statement.read("a.gguf", {"general.name": text("x"), "quantize.imatrix.file": text("x")})
 
 
-@pytest.mark.parametrize("key", list(WHOLE.metadata()))
+@pytest.mark.parametrize("key", list(TRAINED.metadata()))
 def test_every_key_is_needed(key: str) -> None:
-    metadata = WHOLE.metadata()
+    metadata = TRAINED.metadata()
     del metadata[key]
     with pytest.raises(InputError, match=rf"^a\.gguf: its certificate is incomplete: no {key}$"):
         statement.read("a.gguf", metadata)

@@ -34,7 +34,7 @@ README, DOCS = ROOT / "README.md", ROOT / "docs"
 TABLES = DOCS / "types.md"
 PAGES = (
     README,
-    *(DOCS / f"{name}.md" for name in ("tour", "types", "methods", "reference", "llama.cpp", "extending")),
+    *(DOCS / f"{name}.md" for name in ("tour", "types", "methods", "training", "reference", "llama.cpp", "extending")),
 )
 """In the order in which their commands are run."""
 TEXT = "\n".join(path.read_text(encoding="utf-8") for path in PAGES)
@@ -50,9 +50,9 @@ def blocks(language: str) -> list[str]:
     return re.findall(rf"^```{language}\n(.*?)^```$", TEXT, re.M | re.S)
 
 
-def console() -> list[tuple[str, str]]:
-    """Commands and what the pages say they print, in order."""
-    entries = [entry for block in blocks("console") for entry in re.split(r"^\$ ", block, flags=re.M)[1:]]
+def console(language: str) -> list[tuple[str, str]]:
+    """Commands and what the pages say they print, in order; those of `train` need torch."""
+    entries = [entry for block in blocks(language) for entry in re.split(r"^\$ ", block, flags=re.M)[1:]]
     return [(command, shown) for command, _, shown in (entry.partition("\n") for entry in entries)]
 
 
@@ -106,8 +106,11 @@ def pattern(shown: str) -> str:
     return found.replace(r"\.\.\.", ".*").replace(r"\ ", " ")
 
 
-def test_every_command_prints_what_is_shown(directory: Path) -> None:
-    for command, shown in console():
+@pytest.mark.parametrize("language", ["console", "train"])
+def test_every_command_prints_what_is_shown(directory: Path, language: str) -> None:
+    if language == "train":
+        pytest.importorskip("torch")
+    for command, shown in console(language):
         assert command.startswith("quantize "), command
         output = " ".join(printed(command, directory).split())
         match = re.fullmatch(pattern(shown), output)
@@ -214,6 +217,8 @@ JSON_COMMANDS = {
     "quantize verify verify.gguf",
     "compare": "compare examples/tiny-llama examples/tiny-llama/model.safetensors --text examples/sample.txt --ctx 256 "
     "--chunks 1",
+    "train": "train examples/tiny-llama --text examples/sample.txt --type q2_k --ctx 64 --start-method hqq --dry-run "
+    "-o json.gguf",
     "analyze": "analyze examples/tiny-llama --text examples/sample.txt --chunks 1 --types q3_k,q8_0",
     "run": "run examples/tiny-llama --prompt Once --tokens 1",
     "chat": "convert examples/tiny-llama --type f16 --set tokenizer.chat_template=str:x -o chat.gguf 2> /dev/null && "
@@ -231,6 +236,8 @@ def test_every_command_has_its_json_listed() -> None:
 
 @pytest.mark.parametrize("name", JSON_COMMANDS)
 def test_json_has_the_keys_listed(name: str, directory: Path) -> None:
+    if name == "train":
+        pytest.importorskip("torch")
     document = json.loads(printed(f"quantize {JSON_COMMANDS[name]} --json", directory))
     keys, item_keys = next((code(keys), code(items)) for of, keys, items in rows(section("**JSON.**")) if of == name)
     assert keys == list(document)

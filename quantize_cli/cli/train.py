@@ -12,6 +12,8 @@ from quantize_cli.cli.terminal.train_job import takes_train_job
 
 if TYPE_CHECKING:
     from quantize_cli.train.runner.job import TrainJob
+    from quantize_cli.train.runner.phase import PhaseOutline
+    from quantize_cli.train.runner.phases import TrainedPhase
     from quantize_cli.train.runner.train import Trained
 
 
@@ -48,14 +50,18 @@ def _print_json(done: "Trained", dry_run: bool) -> None:
         "loss_before": done.loss_before, "loss_after": done.loss_after, "seconds": round(done.seconds, 3),
         "peak_nbytes": done.peak_nbytes or None, "memory_nbytes": limit.nbytes,
         "memory": {name.replace(" ", "_"): nbytes for name, nbytes in limit.parts.items()},
-        "phases": [
-            {
-                "name": phase.name, "steps": phase.steps, "first_loss": phase.losses[0], "last_loss": phase.losses[-1],
-                "held_out_before": phase.before, "held_out_after": phase.after, "seconds": round(phase.seconds, 3),
-            }
-            for phase in done.phases
-        ] or [{"name": phase.name, "steps": phase.steps} for phase in prepared.outline],
+        "phases": [_phase_json(phase) for phase in done.phases or prepared.outline],
     })  # fmt: skip
+
+
+def _phase_json(phase: "TrainedPhase | PhaseOutline") -> dict[str, object]:
+    """What became of a phase; of one that was not trained only its name and steps."""
+    losses = getattr(phase, "losses", None) or (None,)
+    return {
+        "name": phase.name, "steps": phase.steps, "first_loss": losses[0], "last_loss": losses[-1],
+        "held_out_before": getattr(phase, "before", None), "held_out_after": getattr(phase, "after", None),
+        "seconds": getattr(phase, "seconds", None),
+    }  # fmt: skip
 
 
 def _print_plan(done: "Trained") -> None:

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import FrameType
 
+_Handler = Callable[[int, FrameType | None], object] | int
 _NAMES = ("SIGINT", "SIGTERM", "SIGHUP", "SIGQUIT")
 
 
@@ -19,7 +20,7 @@ def held_back() -> Iterator[Callable[[], bool]]:
         yield lambda: False
         return
     arrived: list[int] = []
-    handlers = {}
+    handlers: dict[int, _Handler] = {}
 
     def hold(number: int, _frame: FrameType | None) -> None:
         arrived.append(number)
@@ -29,7 +30,7 @@ def held_back() -> Iterator[Callable[[], bool]]:
 
     for number in (getattr(signal, name) for name in _NAMES if hasattr(signal, name)):
         handler = signal.getsignal(number)
-        if handler not in (signal.SIG_IGN, None):
+        if handler is not None and handler is not signal.SIG_IGN:
             handlers[number] = handler
             signal.signal(number, hold)
     try:
@@ -41,6 +42,6 @@ def held_back() -> Iterator[Callable[[], bool]]:
         raise KeyboardInterrupt  # a handler that lets the process go on does not make half a training a whole one
 
 
-def _restore(handlers: dict[int, Callable[[int, FrameType | None], object] | int]) -> None:
+def _restore(handlers: dict[int, _Handler]) -> None:
     for number, handler in handlers.items():
         signal.signal(number, handler)

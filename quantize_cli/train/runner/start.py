@@ -128,8 +128,8 @@ def refuse_other_model(model: Model, source: Model) -> None:
             raise InputError(f"{tensor.origin} is {list(tensor.shape)}, {list(original.shape)} in {source.path}")
         if len(tensor.shape) > 1:
             continue
-        rows = (decode(each.type, each.read(0, each.row_count)) for each in (tensor, original))
-        if not np.array_equal(*rows):
+        held, there = (decode(each.type, each.read(0, each.row_count)) for each in (tensor, original))
+        if not np.array_equal(held, there):
             raise InputError(
                 f"{tensor.origin} has other numbers than in {source.path}",
                 hint="a file whose scales were moved, as by awq or smoothquant, cannot be trained",
