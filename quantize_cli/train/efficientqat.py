@@ -7,13 +7,13 @@ fraction of those of `qat`.
 """
 
 from collections.abc import Iterator
-from functools import cache
+from functools import cache, partial
 
 import torch
 from torch import Tensor
 
 from quantize_cli.train.decoder.decoder import Weights
-from quantize_cli.train.runner.distillation import divergence_loss, held_out_divergence
+from quantize_cli.train.runner.distillation import divergence_loss, held_out_divergence, relative_error
 from quantize_cli.train.runner.job import TrainJob
 from quantize_cli.train.runner.phase import Phase, PhaseOutline, Training
 from quantize_cli.train.weights.trained_matrix import ParameterGroup, Role
@@ -23,8 +23,6 @@ _BLOCK_STEPS = 300
 _STEPS = 200
 _RATES = {Role.WEIGHTS: 0.01, Role.SCALES: 0.0005}
 """Of a weight's step, for blocks and end to end."""
-_FLOOR = 1e-6
-"""Of a token's mean square."""
 
 
 class EfficientQat:
@@ -64,7 +62,7 @@ def _blocks(training: Training) -> Iterator[Phase]:
                 training.job.block_steps or _BLOCK_STEPS,
                 groups,
                 training.rates(_RATES),
-                lambda step, number=number: streams.loss(number, step),
+                partial(streams.loss, number),
             )
         streams.advance_quantized(number)
 
@@ -102,17 +100,13 @@ class _Streams:
         training = self._training
         chunks = training.chunks_of(step)
         out = self._run(self._quantized[chunks], number, cache(training.quantized))
-        target = self._original[chunks].to(training.device)
-        error = (out - target).square().mean(-1)
-        loss: Tensor = (error / (target.square().mean(-1) + _FLOOR)).mean()
-        return loss
+        return relative_error(out, self._original[chunks].to(training.device))
 
     @torch.no_grad()
     def _embedded(self, weights: Weights) -> Tensor:
-        parts = self._tokens.split(self._training.job.batch)
-        return torch.cat(
-            [self._training.decoder.embed(part.to(self._training.device), weights).cpu() for part in parts]
-        )
+        decoder, device, batch = self._training.decoder, self._training.device, self._training.job.batch
+        parts = (self._tokens[start : start + batch] for start in range(0, len(self._tokens), batch))
+        return torch.cat([decoder.embed(part.to(device), weights).cpu() for part in parts])
 
     def _advance(self, streams: Tensor, number: int, weights: Weights) -> None:
         for start in range(0, len(streams), self._training.job.batch):

@@ -1,13 +1,13 @@
 """QAT: weights and scales trained end to end on the file's own grid, until it predicts what the float model does.
 
 Each forward pass rounds the weights as the file will hold them; gradients pass through the rounding (straight-through,
-Bengio et al. 2013). The loss is the divergence from the float model's predictions, so that any text of the model's kind
-will do, and nothing new is learned from it.
+Bengio et al. 2013). The loss is the divergence from the float model's predictions plus the error of each layer's
+output, so that any text of the model's kind will do, and nothing new is learned from it.
 """
 
 from collections.abc import Iterator
 
-from quantize_cli.train.runner.distillation import divergence_loss, held_out_divergence
+from quantize_cli.train.runner.distillation import distillation_loss, held_out_divergence
 from quantize_cli.train.runner.job import TrainJob
 from quantize_cli.train.runner.phase import Phase, PhaseOutline, Training
 from quantize_cli.train.weights.trained_matrix import Role
@@ -30,7 +30,7 @@ class QuantizationAwareTraining:
             training.job.steps or _STEPS,
             tuple(group for matrix in training.matrices.values() for group in matrix.groups()),
             training.rates(_RATES),
-            divergence_loss(training),
+            distillation_loss(training),
             held_out_divergence(training),
         )
 
