@@ -12,6 +12,7 @@ from torch import Tensor
 from torch.nn import functional
 from torch.utils.checkpoint import checkpoint
 
+from quantize_cli.train.decoder.weights import Weights
 from quantize_cli.train.runner.phase import Training
 
 _LOGITS = 1 << 24
@@ -50,7 +51,7 @@ def held_out_divergence(training: Training) -> Callable[[], float]:
 def divergence(training: Training, tokens: Tensor, counted: Tensor) -> Tensor:
     """Mean over the counted tokens (sequences, n) of KL(float || quantized) of the prediction after them, in nats."""
     decoder = training.decoder
-    quantized = cache(training.quantized)  # an embedding may be the output matrix too
+    quantized = _decoded_once(training)
     with torch.no_grad():
         original_hidden = decoder.hidden(tokens, training.original)[counted]
     hidden = decoder.hidden(tokens, quantized)[counted]
@@ -62,7 +63,17 @@ def divergence(training: Training, tokens: Tensor, counted: Tensor) -> Tensor:
     return total / len(hidden)
 
 
-def _summed(training: Training, quantized: Callable[[str], Tensor], hidden: Tensor, original_hidden: Tensor) -> Tensor:
+def _decoded_once(training: Training) -> Weights:
+    """The quantized model's matrices, each decoded once in a step: an embedding may be the output matrix too.
+
+    Those of checkpointed blocks are decoded again whenever they are used: what is computed again must do what was done.
+    """
+    decoder, decoded = training.decoder, cache(training.quantized)
+    kept = {decoder.embedding_name, decoder.output.rows.name}
+    return lambda name: decoded(name) if name in kept or not decoder.checkpointing else training.quantized(name)
+
+
+def _summed(training: Training, quantized: Weights, hidden: Tensor, original_hidden: Tensor) -> Tensor:
     """The divergence of predictions from hidden states (n, width), summed over them."""
     decoder = training.decoder
     with torch.no_grad():

@@ -9,6 +9,7 @@
     decoded       what a matrix stands for, and what its gradient needs: 9 bytes for each weight
     activations   what each layer keeps for its gradient, of a batch, in float32; with checkpointing its input alone
     logits        some arrays of tokens by vocabulary
+    rounding      before all phases: what both models give their next layer, for the text that the start is rounded for
     streams       what a block is given and is to give for all chunks, where blocks are trained one by one
 
 Parameters are weights, steps, minima and scales. The largest phase counts. On a GPU the streams, the best parameters
@@ -34,6 +35,8 @@ _DECODED, _TEMPORARY = 9, 5
 """Bytes of a weight's decoded matrix, and float arrays of the largest matrix while its gradient is computed."""
 _LOGITS, _LOGITS_AT_ONCE = 8, 1 << 24
 """Arrays of logits that are there at once, and how many numbers each holds at the most."""
+_STREAMS, _MOMENTS = 8, 8
+"""Arrays of all tokens that rounding a start holds, and of moments of a matrix's inputs."""
 _WIDTHS, _QUERIES, _KEYS, _INNER = 10, 8, 4, 5
 """Arrays of a layer that are kept: of the model's width, of all query heads, of key heads, of the feed-forward."""
 
@@ -94,9 +97,13 @@ def _scales(type_: GgmlType, weights: int) -> int:
     return kinds * (-(-weights // group) + -(-weights // block))
 
 
-def bound(job: TrainJob, outline: Sequence[PhaseOutline], sizes: Sizes, chunks: int) -> Bound:
-    """For a training on so many chunks."""
-    bounds = (Bound(dict(_parts(job, phase, sizes, chunks)), phase.name) for phase in outline)
+def bound(job: TrainJob, outline: Sequence[PhaseOutline], sizes: Sizes, chunks: int, rounded_for: int = 0) -> Bound:
+    """For a training on so many chunks, from a start that is rounded for so many tokens."""
+    bounds = [Bound(dict(_parts(job, phase, sizes, chunks)), phase.name) for phase in outline]
+    if rounded_for:
+        width, inner = sizes.hyperparameters.width, sizes.hyperparameters.feed_forward
+        rounding = 4 * _STREAMS * rounded_for * width + 4 * _MOMENTS * max(width, inner) ** 2
+        bounds.append(Bound({"program": _PROGRAM, "float model": 4 * sizes.weights, "rounding": rounding}, "the start"))
     return max(bounds, key=lambda each: each.nbytes)
 
 
