@@ -241,7 +241,7 @@ def adapter(path: Path, directory: Path) -> FormatError:
     of = f" of base model {quoted(base)}" if isinstance(base, str) and base else ""
     return FormatError(
         f"{path}: an adapter{what}{of}, not a model",
-        hint="merge it into its base model first: merge_and_unload() of peft, then save_pretrained()",
+        hint="name the base model, and the adapter with --lora: quantize convert BASE --lora ADAPTER",
     )
 
 

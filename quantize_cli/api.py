@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 PathLike = str | Path
 _PATHS = ("output", "recipe", "imatrix", "certify")
-_TUPLES = ("tensors", "methods", "types", "settings")
+_TUPLES = ("lora", "tensors", "methods", "types", "settings")
 _TOKENS_RUN = 1024
 """Tokens on which `analyze` runs the model with each tensor rounded."""
 

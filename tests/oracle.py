@@ -125,6 +125,8 @@ _SIGNATURES: dict[str, tuple[Any, list[Any]]] = {
     "llama_get_logits": (_POINTER, [_POINTER]),
     "llama_get_memory": (_POINTER, [_POINTER]),
     "llama_memory_clear": (None, [_POINTER, _BOOL]),
+    "llama_adapter_lora_init": (_POINTER, [_POINTER, ctypes.c_char_p]),
+    "llama_set_adapters_lora": (_INT, [_POINTER, ctypes.POINTER(_POINTER), _SIZE, ctypes.POINTER(_FLOAT)]),
     "llama_sampler_init_top_k": (_POINTER, [_INT]),
     "llama_sampler_init_top_p": (_POINTER, [_FLOAT, _SIZE]),
     "llama_sampler_init_min_p": (_POINTER, [_FLOAT, _SIZE]),
@@ -262,6 +264,13 @@ class Model:
         )
         assert count >= 0
         return raw[:count].tobytes()
+
+    def adapt(self, path: Path, scale: float = 1.0) -> None:
+        """Compute with the adapter at `path` from now on; it is freed with the model."""
+        adapter = library().llama_adapter_lora_init(self._model, str(path).encode())
+        assert adapter, f"llama.cpp does not load {path}"
+        adapters, scales = (ctypes.c_void_p * 1)(adapter), (ctypes.c_float * 1)(scale)
+        assert library().llama_set_adapters_lora(self._context, adapters, 1, scales) == 0
 
     def logits(self, tokens: np.ndarray) -> np.ndarray:
         """Tokens (n,), n <= context -> logits (n, vocabulary) f32, each text from position zero."""

@@ -40,7 +40,7 @@ MAY_IMPORT = {
     "machine": set(),
     "jit": WORDS,
     "model": set(),
-    "model.rows": WORDS,
+    "model.rows": WORDS | {"jit"},
     "model.tensor": WORDS | {"model.rows"},
     "model.card": WORDS,
     "model.model_name": WORDS,
@@ -57,6 +57,7 @@ MAY_IMPORT = {
         "model.sampling", "model.wrapper_names", "families", "tokenizers", "certificate.statement",
     },
     "families": WORDS | {"model.tensor"},
+    "adapters": WORDS | MODEL | {"plugins", "families", "model.rows"},
     "limits": {"errors"},
     "progress": set(),
     "units": WORDS,
@@ -81,7 +82,7 @@ MAY_IMPORT = {
     "pipeline.outputs": WORDS,
     "pipeline.job": WORDS | {"pipeline.recipe"},
     "pipeline.load": WORDS | {
-        "calibration", "model.source", "model.settings", "pipeline.job", "pipeline.plan", "progress",
+        "adapters", "calibration", "model.source", "model.settings", "pipeline.job", "pipeline.plan", "progress",
     },
     "pipeline.decided": WORDS | {
         "certificate.statement", "certificate.certify", "model.source", "pipeline.plan", "pipeline.quantize",
@@ -114,9 +115,9 @@ MAY_IMPORT = {
     },
     "certificate.verify": WORDS | MODEL | TEXTS | CERTIFICATE | {"pipeline.plan"},
     "train": WORDS | MODEL | STAGES | {
-        "budget", "calibration", "certificate.digest", "certificate.statement", "certificate.certify", "evaluation",
-        "limits", "machine", "model.chat_templates", "model.settings", "pipeline", "pipeline.recipe_text", "plugins",
-        "quants", "runtime", "tokenizers", "units",
+        "adapters", "budget", "calibration", "certificate.digest", "certificate.statement", "certificate.certify",
+        "evaluation", "limits", "machine", "model.chat_templates", "model.settings", "pipeline", "pipeline.globs",
+        "pipeline.recipe_text", "pipeline.roles", "plugins", "quants", "runtime", "tokenizers", "units",
     },
     "bench": WORDS | {"quants", "model.source", "progress", "runtime", "evaluation"},
     "report": set(),

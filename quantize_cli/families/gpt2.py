@@ -38,7 +38,8 @@ ALIASES = {
     "num_attention_heads": "n_head",
     "num_hidden_layers": "n_layer",
 }
-_SLOTS = {
+PREFIX = "transformer."
+SLOTS = {
     "wte.weight": Slot("token_embd.weight", ("vocabulary", "hidden"), hint=TIE_HINT),
     "wpe.weight": Slot("position_embd.weight", ("context", "hidden")),
     "h.{}.ln_1.weight": Slot("blk.{}.attn_norm.weight", ("hidden",)),
@@ -73,9 +74,9 @@ def metadata(config: Config) -> dict[str, Value]:
 
 def tensors(config: Config, stored: Sequence[Tensor]) -> list[Tensor]:
     tied = switch(config, "tie_word_embeddings")
-    head = replace(_SLOTS[HEAD], optional=tied or not architecture_class(config).endswith("LMHeadModel"))
-    whole = with_embedding(stored, "wte.weight", tied, prefix="transformer.")
-    return place({**_SLOTS, HEAD: head}, _sizes(config), whole, prefix="transformer.")
+    head = replace(SLOTS[HEAD], optional=tied or not architecture_class(config).endswith("LMHeadModel"))
+    whole = with_embedding(stored, "wte.weight", tied, prefix=PREFIX)
+    return place({**SLOTS, HEAD: head}, _sizes(config), whole, prefix=PREFIX)
 
 
 def remarks(config: Config, _placed: Sequence[Tensor]) -> tuple[str, ...]:

@@ -23,6 +23,7 @@ DEFAULTS = {
 }
 """What transformers' LlamaConfig fills in."""
 
+PREFIX, SLOTS = architecture.PREFIX, architecture.SLOTS
 tokenizer_metadata = architecture.tokenizer_metadata
 metadata = architecture.metadata
 

@@ -27,6 +27,7 @@ DEFAULTS = {
 }
 """What transformers' MistralConfig fills in."""
 
+PREFIX, SLOTS = architecture.PREFIX, architecture.SLOTS
 tokenizer_metadata = architecture.tokenizer_metadata
 metadata = architecture.metadata
 tensors = architecture.tensors

@@ -23,9 +23,10 @@ DEFAULTS = {
 }
 """What transformers' Qwen2Config fills in; it knows no `head_dim`."""
 
-_SLOTS = {**decoder.EMBEDDING, **decoder.ATTENTION, **decoder.ATTENTION_BIASES, **decoder.FEED_FORWARD}
+PREFIX = decoder.PREFIX
+SLOTS = {**decoder.EMBEDDING, **decoder.ATTENTION, **decoder.ATTENTION_BIASES, **decoder.FEED_FORWARD}
 metadata = partial(decoder.metadata, ARCHITECTURE)
-tensors = partial(decoder.tensors, _SLOTS)
+tensors = partial(decoder.tensors, SLOTS)
 
 
 def remarks(config: Config, placed: Sequence[Tensor]) -> tuple[str, ...]:

@@ -26,7 +26,8 @@ DEFAULTS = {
 """What transformers' Qwen3Config fills in."""
 _UNASKED = tuple(slot.target for slot in {**decoder.ATTENTION_BIASES, **decoder.OUTPUT_BIAS}.values())
 
-_SLOTS = {
+PREFIX = decoder.PREFIX
+SLOTS = {
     **decoder.EMBEDDING,
     **decoder.ATTENTION,
     **optional({**decoder.ATTENTION_BIASES, **decoder.OUTPUT_BIAS}),
@@ -34,7 +35,7 @@ _SLOTS = {
     **decoder.FEED_FORWARD,
 }
 metadata = partial(decoder.metadata, ARCHITECTURE)
-tensors = partial(decoder.tensors, _SLOTS)
+tensors = partial(decoder.tensors, SLOTS)
 
 
 def remarks(config: Config, placed: Sequence[Tensor]) -> tuple[str, ...]:

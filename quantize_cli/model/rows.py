@@ -66,6 +66,19 @@ class PairedHeads:
         rows: np.ndarray = self.source.rows(first, last + 1)[order - first]
         return rows
 
+    def undone(self, start: int, values: np.ndarray) -> tuple[int, np.ndarray]:
+        """The first stored row, and stored rows from there, of which rows from `start` on are `values`."""
+        stored = np.empty_like(values)
+        if self.is_vector:
+            stored[:, self._order(0, values.shape[1])] = values
+            return start, stored
+        order = self._order(start, start + len(values))
+        first = int(order.min())
+        if int(order.max()) - first >= len(values):
+            raise ValueError(f"{len(values)} rows from row {start} on are no whole heads of {self.head_width}")
+        stored[order - first] = values
+        return first, stored
+
     def _order(self, start: int, stop: int) -> np.ndarray:
         """Which stored row each of rows [start, stop) is: (stop - start,) i64."""
         index = np.arange(start, stop)
@@ -109,6 +122,15 @@ class Scaled:
             values *= self.row_factors[start:stop, None]
         return values
 
+    def undone(self, start: int, values: np.ndarray) -> np.ndarray:
+        """The stored rows that `values`, rows from `start` on, are made of, up to rounding."""
+        stop, columns = start + len(values), self.column_factors
+        if self.row_factors is not None:
+            values = values / self.row_factors[start:stop, None]
+        if columns is not None:
+            values = values / (columns if columns.ndim == 1 else columns[np.arange(start, stop) // self.matrix_rows])
+        return values
+
     def __eq__(self, other: object) -> bool:
         return (
             isinstance(other, Scaled)
@@ -116,6 +138,61 @@ class Scaled:
             and _are_same(self.row_factors, other.row_factors)
             and _are_same(self.column_factors, other.column_factors)
         )
+
+
+@dataclass(frozen=True, eq=False)
+class Merged:
+    """The same numbers as float32, plus a product of two small matrices, of which each row is its own sum."""
+
+    source: Source
+    left: np.ndarray
+    """(rows, rank) f32."""
+    right: np.ndarray
+    """(rank, columns) f32."""
+
+    def rows(self, start: int, stop: int) -> np.ndarray:
+        from quantize_cli.jit.matrices import multiply
+
+        values = self.source.rows(start, stop).astype(np.float32)
+        with np.errstate(over="ignore", invalid="ignore"):  # who uses the rows looks at what is not finite
+            values += multiply(self.left[start:stop], self.right)
+        return values
+
+    def __eq__(self, other: object) -> bool:
+        return (
+            isinstance(other, Merged)
+            and self.source == other.source
+            and _are_same(self.left, other.left)
+            and _are_same(self.right, other.right)
+        )
+
+
+def innermost(source: Source) -> Source:
+    """What rows are read from before anything is made of them."""
+    while isinstance(source, (Slab, PairedHeads, Transposed, Scaled, Merged)):
+        source = source.source
+    return source
+
+
+def as_stored(source: Source, values: np.ndarray) -> tuple[int, np.ndarray]:
+    """The reverse of reading all rows of `source`: where these values stand in what is innermost, and how.
+
+    The number of the first row there, and the rows from there. ValueError where that is not whole rows.
+    """
+    first = 0
+    while isinstance(source, (Slab, PairedHeads, Transposed, Scaled, Merged)):
+        if isinstance(source, Slab):
+            first += source.first
+        elif isinstance(source, PairedHeads):
+            first, values = source.undone(first, values)
+        elif isinstance(source, Transposed):
+            if first or len(values) != source.shape[1]:
+                raise ValueError(f"{len(values)} of {source.shape[1]} columns are no whole rows")
+            values = values.T
+        elif isinstance(source, Scaled):
+            values = source.undone(first, values)
+        source = source.source
+    return first, values
 
 
 def _are_same(values: np.ndarray | None, others: np.ndarray | None) -> bool:

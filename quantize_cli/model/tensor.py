@@ -11,7 +11,18 @@ from quantize_cli.formats.errors import FormatError
 from quantize_cli.formats.ggml import FLOAT_TYPES, GgmlType, row_nbytes
 from quantize_cli.formats.quoted import quoted
 from quantize_cli.formats.stored import StoredTensor
-from quantize_cli.model.rows import Held, PairedHeads, Scaled, Slab, Source, Transposed, matrix_rows
+from quantize_cli.model.rows import (
+    Held,
+    Merged,
+    PairedHeads,
+    Scaled,
+    Slab,
+    Source,
+    Transposed,
+    as_stored,
+    innermost,
+    matrix_rows,
+)
 
 _NUMBER = {
     "F32": GgmlType.F32, "F16": GgmlType.F16, "BF16": GgmlType.BF16, "F64": GgmlType.F64,
@@ -60,6 +71,23 @@ class Tensor:
         """
         return self.source.rows(start, stop)
 
+    @property
+    def stored(self) -> StoredTensor | None:
+        """What it is read from, in whatever order; None where it is computed."""
+        source = innermost(self.source)
+        return source if isinstance(source, StoredTensor) else None
+
+    def as_stored(self, values: np.ndarray) -> tuple[int, np.ndarray]:
+        """Where other values (row_count, columns) f32 of this tensor would stand in `stored`.
+
+        The number of the first row there, and the rows from there in the order that the file has. InputError where
+        that is not whole rows.
+        """
+        try:
+            return as_stored(self.source, values)
+        except ValueError as error:
+            raise InputError(f"{self.origin}: {error}") from error
+
     def renamed(self, name: str) -> "Tensor":
         return replace(self, name=name)
 
@@ -94,6 +122,19 @@ class Tensor:
             expected = f"{self.columns} columns of {matrices} matrices"
             raise ValueError(f"{self.origin}: {columns.shape} factors for {expected}")
         return replace(self, type=GgmlType.F32, source=Scaled(self.source, matrix_rows(self.shape), rows, columns))
+
+    def plus(self, left: np.ndarray, right: np.ndarray) -> "Tensor":
+        """The same numbers plus left (row_count, rank) f32 times right (rank, columns) f32, added when they are read.
+
+        ValueError unless the numbers are F32, F16 or BF16, and for factors of another shape.
+        """
+        if self.type not in FLOAT_TYPES:
+            raise ValueError(f"{self.origin}: nothing can be added to {self.type.name.lower()}")
+        if (len(left), right.shape[1]) != (self.row_count, self.columns) or left.shape[1] != len(right):
+            raise ValueError(
+                f"{self.origin}: {left.shape} and {right.shape} for {self.row_count} rows of {self.columns}"
+            )
+        return replace(self, type=GgmlType.F32, source=Merged(self.source, left, right))
 
     def rounded(self, type_: GgmlType, rows: np.ndarray) -> "Tensor":
         """The tensor as it is after rounding: `rows` are its blocks in `type_`, (row_count, row bytes) u8."""

@@ -70,12 +70,18 @@ def convert(
 
 def plan_conversion(job: "Job", report: Report = SILENT) -> "PlannedConversion":
     """Everything that `convert` would do: every type, size, offset and reason, and who rounds."""
+    from quantize_cli.errors import UsageError
     from quantize_cli.formats.hub import model_name
     from quantize_cli.pipeline.decided import PlannedConversion
     from quantize_cli.pipeline.job import chosen_recipe
     from quantize_cli.pipeline.load import load
     from quantize_cli.units import nbytes_of
 
+    if job.certify is not None and job.lora:
+        raise UsageError(
+            "--certify and --lora: a certificate compares with SRC as it is stored",
+            hint="merge with --type bf16 first, then convert and certify that file",
+        )
     recipe = chosen_recipe(job)  # before the model, which takes longer to refuse
     limit = None if job.split_size is None else nbytes_of("--split-size", job.split_size)
     stored, model = load(job, report)

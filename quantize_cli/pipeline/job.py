@@ -3,6 +3,7 @@
 import json
 import sys
 from dataclasses import dataclass, fields, replace
+from math import isfinite
 from pathlib import Path
 from typing import Any
 
@@ -63,6 +64,8 @@ class Job:
     split_size: str | None = None
     settings: tuple[str, ...] = ()
     """`KEY=VALUE` each, metadata to write."""
+    lora: tuple[str, ...] = ()
+    """`PATH[:SCALE]` each: adapters that are merged into the source."""
     certify: Path | None = None
     """A text to certify the file on."""
     threads: int | None = None
@@ -79,9 +82,14 @@ class Job:
         return not asked and all(number is None for number in numbers) and self.search == SEARCHES[0]
 
     @property
+    def adapters(self) -> tuple[tuple[Path, float], ...]:
+        """The paths of adapters, each with what its terms are multiplied by; UsageError for a scale that is none."""
+        return tuple(map(_adapter, self.lora))
+
+    @property
     def inputs(self) -> tuple[Path | None, ...]:
         """What the job reads."""
-        return (self.source, self.recipe, self.imatrix, *self.texts, self.certify)
+        return (self.source, *(path for path, _ in self.adapters), self.recipe, self.imatrix, *self.texts, self.certify)
 
     def table(self) -> dict[str, Any]:
         """The fields that say anything, as JSON and TOML can hold them."""
@@ -144,6 +152,19 @@ def chosen_recipe(job: Job) -> Recipe:
         chosen = recipe.named(BITS[job.bits or _DEFAULT_BITS] if job.type is None else job.type, job.pure)
     by_hand = tuple(recipe.override(text) for text in job.tensors)
     return replace(chosen, overrides=(*by_hand, *chosen.overrides))
+
+
+def _adapter(text: str) -> tuple[Path, float]:
+    path, colon, scale = text.rpartition(":")
+    if not colon or Path(text).exists():
+        return Path(text), 1.0
+    try:
+        factor = float(scale)
+    except ValueError:
+        return Path(text), 1.0
+    if not path or not isfinite(factor):
+        raise UsageError(f"--lora {quoted(text)}: not PATH or PATH:SCALE", hint="--lora DIR:0.5 merges half of it")
+    return Path(path), factor
 
 
 def _plain(value: Any) -> Any:

@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 
+from quantize_cli.adapters.merge import with_adapter
 from quantize_cli.calibration import imatrix
 from quantize_cli.formats.gguf.layout import Value
 from quantize_cli.model import settings
@@ -12,10 +13,15 @@ from quantize_cli.progress import Report
 
 
 def load(job: Job, report: Report) -> tuple[Model, Model]:
-    """The model as it is stored, and with the metadata the job sets; tells what deserves a warning."""
+    """The model as it is stored, with the job's adapters merged, and with the metadata the job sets.
+
+    Tells what deserves a warning.
+    """
     stored = open_model(job.source)
     for warning in stored.warnings:
         report.warn(warning)
+    for path, factor in job.adapters:
+        stored = with_adapter(stored, path, factor)
     return stored, replace(stored, metadata=settings.apply_settings(stored.metadata, job.settings))
 
 

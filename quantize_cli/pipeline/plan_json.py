@@ -22,7 +22,7 @@ from quantize_cli.formats.ggml import FileType, GgmlType
 from quantize_cli.formats.gguf.layout import Value, ValueType
 from quantize_cli.formats.source import FileStamp
 from quantize_cli.formats.stored import StoredTensor
-from quantize_cli.model.rows import Held, PairedHeads, Scaled, Slab, Transposed
+from quantize_cli.model.rows import Held, Merged, PairedHeads, Scaled, Slab, Transposed
 from quantize_cli.model.tensor import Tensor
 from quantize_cli.pipeline.plan import Plan, Step, lay_out_steps
 from quantize_cli.pipeline.recipe import Recipe, Rule
@@ -30,7 +30,7 @@ from quantize_cli.pipeline.recipe import Recipe, Rule
 _KINDS = {
     kind.__name__: kind
     for kind in (
-        Held, PairedHeads, Recipe, Rule, Scaled, Slab, Step, StoredTensor, Tensor, Transposed, Value,
+        Held, Merged, PairedHeads, Recipe, Rule, Scaled, Slab, Step, StoredTensor, Tensor, Transposed, Value,
     )
 }  # fmt: skip
 _ENUMS = {enum.__name__: enum for enum in (FileType, GgmlType, ValueType)}

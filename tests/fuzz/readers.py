@@ -4,6 +4,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from quantize_cli.adapters.merge import merged, read_adapter
 from quantize_cli.cli.terminal.json import json_pieces
 from quantize_cli.formats.checkpoint import open_checkpoint
 from quantize_cli.formats.imatrix import read_imatrix
@@ -84,6 +85,13 @@ def _runtime(folder: Path, name: str) -> None:
     transformer.predict([1], Cache(transformer.hyperparameters, 1))
 
 
+def _adapter(folder: Path, name: str) -> None:
+    model = open_model(folder / seeds.GGUF)
+    adapter = read_adapter(folder / name if name == seeds.ADAPTER else folder, model)
+    for tensor in merged(model, adapter).tensors:
+        tensor.read(0, min(tensor.row_count, 2))
+
+
 def _imatrix(folder: Path, name: str) -> None:
     for means in read_imatrix(folder / name).means.values():
         means.sum(dtype=float)
@@ -123,6 +131,7 @@ READERS = {
     "gguf": Reader(10, seeds.containers, _container),
     "gguf-tokenizer": Reader(8, seeds.vocabularies, _tokens_of_gguf),
     "runtime": Reader(8, seeds.decoders, _runtime),
+    "adapter": Reader(4, seeds.adapters, _adapter),
     "imatrix": Reader(3, seeds.matrices, _imatrix),
     "reference": Reader(2, seeds.references, _reference),
     "llama-logits": Reader(1.5, seeds.llama_logits, _llama_logits),

@@ -14,6 +14,8 @@ from typing import Any
 
 import numpy as np
 
+from quantize_cli.adapters.gguf import write_gguf_adapter
+from quantize_cli.adapters.peft import write_peft
 from quantize_cli.certificate.statement import Certificate
 from quantize_cli.formats.ggml import GgmlType
 from quantize_cli.formats.gguf.layout import TensorInfo, Value, text
@@ -23,11 +25,12 @@ from quantize_cli.formats.reference import ReferenceHeader, encode_chunk, encode
 from quantize_cli.model.source import open_model
 from quantize_cli.quants import encode
 from tests import checkpoints
+from tests.adapters.adapters import adapter_for
 from tests.fuzz import spoil_bytes, spoil_gguf, spoil_json, spoil_protobuf, spoil_safetensors, spoil_text
 from tests.runtime import synthetic
 
 Spoil = Callable[[bytes, Random], bytes]
-GGUF = "model.gguf"
+GGUF, ADAPTER = "model.gguf", "adapter.gguf"
 _SMALL = {"hidden_size": 16, "intermediate_size": 24, "num_attention_heads": 2, "num_key_value_heads": 1}
 _SMALL_GPT2 = {"n_embd": 16, "n_head": 2}
 _TOKENIZERS = (
@@ -204,6 +207,23 @@ def _converted(family: str, kind: str) -> bytes:
             stored = np.ascontiguousarray(tensor.read(0, tensor.row_count)).tobytes()
             content[offset : offset + len(stored)] = stored
         return bytes(content)
+
+
+def adapters() -> list[Seed]:
+    """Of both kinds, each beside its model."""
+    files = {GGUF: _converted("llama", "sentencepiece")}
+    with TemporaryDirectory() as made:
+        folder = Path(made)
+        (folder / GGUF).write_bytes(files[GGUF])
+        model = open_model(folder / GGUF)
+        write_peft(folder, adapter_for(model, rank=2), model)
+        write_gguf_adapter(folder / ADAPTER, adapter_for(model, rank=2))
+        files |= {path.name: path.read_bytes() for path in folder.iterdir()}
+    spoils = {
+        "adapter_config.json": spoil_json.spoil, "adapter_model.safetensors": spoil_safetensors.spoil,
+        ADAPTER: spoil_gguf.spoil,
+    }  # fmt: skip
+    return [Seed(files, name, spoil) for name, spoil in spoils.items()]
 
 
 def vocabularies() -> list[Seed]:

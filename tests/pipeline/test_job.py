@@ -23,7 +23,8 @@ jobs = st.builds(
     methods=st.lists(text, max_size=2).map(tuple),
     context=st.none() | st.integers(0, 4096), special=st.booleans(), size=st.none() | text,
     bits_per_weight=st.none() | st.floats(0.5, 16), types=st.lists(text, max_size=2).map(tuple),
-    settings=st.lists(text, max_size=2).map(tuple), threads=st.none() | st.integers(1, 64),
+    settings=st.lists(text, max_size=2).map(tuple), lora=st.lists(text, max_size=2).map(tuple),
+    threads=st.none() | st.integers(1, 64),
 )  # fmt: skip
 
 

@@ -1,16 +1,29 @@
 """JSON lines are read once, and what is wrong with one is said with its file and number."""
 
 import json
+import tempfile
 from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from quantize_cli.errors import InputError
 from quantize_cli.train.data import json_lines
 from quantize_cli.train.data.json_lines import Record, read_records
 
 SAID = [{"role": "user", "content": "Hi"}, {"role": "assistant", "content": "Ho"}]
+
+
+VALUES = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.text(),
+    lambda inner: (
+        st.lists(inner, max_size=3)
+        | st.dictionaries(st.sampled_from(["text", "messages", "role", "content", "x"]), inner, max_size=3)
+    ),
+)
+"""Any JSON, with the keys that are looked for."""
 
 
 def written(folder: Path, *lines: bytes) -> Path:
@@ -85,6 +98,24 @@ def test_a_huge_line_is_not_read_to_its_end(tmp_path: Path, monkeypatch: pytest.
     path = written(tmp_path, line({"text": "a" * 80}), line({"text": "a" * 1000}))
     with pytest.raises(InputError, match="line 2 is longer than 100 bytes"):
         list(read_records(path))
+
+
+def outcome(path: Path) -> tuple[str, list[Record]]:
+    """What an error says, or the records."""
+    try:
+        return "", list(read_records(path))
+    except InputError as error:
+        return f"{error}", []
+
+
+@given(st.binary() | VALUES.map(line), st.booleans())
+@settings(max_examples=200, deadline=None)
+def test_any_bytes_give_records_or_say_why_not(noise: bytes, first: bool) -> None:
+    fine = line({"messages": SAID})
+    with tempfile.TemporaryDirectory() as folder:
+        path = written(Path(folder), *((noise, fine) if first else (fine, noise)))
+        refused, records = outcome(path)
+        assert refused.startswith(f"{path}: line ") if refused else tuple(SAID) in [r.messages for r in records]
 
 
 @pytest.mark.parametrize("name", ["absent.jsonl", "."])

@@ -19,6 +19,10 @@ class _Options:
     """
 
     source: Source
+    lora: Annotated[
+        list[str] | None,
+        Option("--lora", metavar="PATH[:SCALE]", help="A LoRA adapter to merge into SRC, of PEFT or GGUF; repeatable."),
+    ] = None
     output: Annotated[
         Path | None,
         Option("-o", "--output", metavar="OUT", help="Default: SRC-TYPE.gguf in the current directory."),

@@ -11,6 +11,8 @@ from quantize_cli.families.decoder.slots import HEAD, TIE_HINT, Slot, Slots, pla
 from quantize_cli.formats.gguf.layout import Value, f32, flag, u32
 from quantize_cli.model.tensor import Tensor
 
+PREFIX = "model."
+"""What the classes put before stored names, but for the head's."""
 EMBEDDING = {
     "embed_tokens.weight": Slot("token_embd.weight", ("vocabulary", "hidden"), hint=TIE_HINT),
     "norm.weight": Slot("output_norm.weight", ("hidden",)),
@@ -94,8 +96,8 @@ def tensors(slots: Slots, config: Config, stored: Sequence[Tensor]) -> list[Tens
     class_name = architecture_class(config)
     headless = bool(class_name) and not class_name.endswith("ForCausalLM")
     head = replace(slots[HEAD], optional=tied or headless)
-    whole = with_embedding(stored, "embed_tokens.weight", tied, prefix="model.")
-    return place({**slots, HEAD: head}, _sizes(config), whole, prefix="model.")
+    whole = with_embedding(stored, "embed_tokens.weight", tied, prefix=PREFIX)
+    return place({**slots, HEAD: head}, _sizes(config), whole, prefix=PREFIX)
 
 
 def remarks(

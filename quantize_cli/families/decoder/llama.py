@@ -10,10 +10,13 @@ from quantize_cli.formats.gguf.layout import Value, flag, u32
 from quantize_cli.model.tensor import Tensor, from_array
 
 ARCHITECTURE = "llama"
+PREFIX = decoder.PREFIX
 
 _ATTENTION_BIASES = {**decoder.ATTENTION_BIASES, **decoder.OUTPUT_BIAS}
 _BIASES = (_ATTENTION_BIASES, decoder.FEED_FORWARD_BIASES)
 _UNBIASED = {**decoder.EMBEDDING, **decoder.ATTENTION, **decoder.FEED_FORWARD}
+SLOTS = decoder.with_adjacent_pairs({**_UNBIASED, **optional({**_ATTENTION_BIASES, **decoder.FEED_FORWARD_BIASES})})
+"""All there may be, biases too."""
 _CODE_LLAMA_VOCABULARY = 32016
 _CODE_LLAMA_END_OF_TURN = 32010
 _GRANITE_VOCABULARY = 49152

@@ -115,4 +115,5 @@ def _kind(value: Any) -> str:
     """What JSON calls a value."""
     if value is None or isinstance(value, bool):
         return json.dumps(value)
-    return {dict: "an object", list: "a list", str: "a string"}.get(type(value), "a number")
+    kinds = ((dict, "an object"), (list, "a list"), (str, "a string"))
+    return next((name for kind, name in kinds if isinstance(value, kind)), "a number")

@@ -3,7 +3,9 @@
 Weights are asked for by name when they are used. Whoever trains puts in their place what a file would hold of them.
 """
 
+from collections.abc import Iterable, Sequence
 from math import sqrt
+from typing import cast
 
 import numpy as np
 import torch
@@ -42,9 +44,14 @@ class Decoder(nn.Module):
         self.rotaries = (transformer.rotary, transformer.local_rotary)
         self.embedding_scale = float(np.float32(sqrt(sizes.width))) if sizes.family.scaled_embedding else 1.0
         self.logit_cap, self.vocabulary = sizes.logit_cap, transformer.vocabulary
-        self.blocks = nn.ModuleList(Block(layer, sizes) for layer in transformer.layers)
+        self._blocks = nn.ModuleList(Block(layer, sizes) for layer in transformer.layers)
         self.norm, self.output = Normalization(transformer.norm), Projection(transformer.output)
         self._turns: tuple[tuple[int, torch.device], Turns] | None = None
+
+    @property
+    def blocks(self) -> Sequence[Block]:
+        """The layers in order."""
+        return tuple(cast(Iterable[Block], self._blocks))
 
     def embed(self, tokens: Tensor, weights: Weights) -> Tensor:
         """Tokens (sequences, n) -> what the first layer is given, (sequences, n, width).

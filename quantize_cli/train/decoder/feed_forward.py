@@ -11,10 +11,11 @@ from quantize_cli.train.decoder.weights import Weights
 class GatedUnit(nn.Module):
     """act(gate) * up, or gelu(up) without a gate, brought down to the width again."""
 
-    def __init__(self, parts: FeedForward) -> None:
+    def __init__(self, parts: FeedForward, number: int = 0) -> None:
+        """`number` is that of an expert, whose matrices lie in stacks."""
         super().__init__()
-        self.inputs = Projections([part for part in (parts.gate, parts.up) if part is not None])
-        self.down = Projection(parts.down)
+        self.inputs = Projections([part for part in (parts.gate, parts.up) if part is not None], number)
+        self.down = Projection(parts.down, number=number)
         self.gelu = parts.gelu or parts.gate is None
 
     def forward(self, x: Tensor, weights: Weights) -> Tensor:

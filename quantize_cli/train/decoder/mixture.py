@@ -20,7 +20,7 @@ class Experts(nn.Module):
     def __init__(self, mixture: Mixture) -> None:
         super().__init__()
         self.router = Projection(mixture.router)
-        self.experts = nn.ModuleList(GatedUnit(expert) for expert in mixture.experts)
+        self.experts = nn.ModuleList(GatedUnit(expert, number) for number, expert in enumerate(mixture.experts))
         self.used, self.normalized = mixture.used, mixture.normalized
         self.shared = None if mixture.shared is None else GatedUnit(mixture.shared)
         self.shared_gate = None if mixture.shared_gate is None else Projection(mixture.shared_gate)
@@ -52,9 +52,10 @@ class Experts(nn.Module):
         weights = weights if isinstance(weights, Multiplying) else _StacksCutOnce(weights)
         order = torch.argsort(chosen.flatten(), stable=True)
         counts = torch.bincount(chosen.flatten(), minlength=len(self.experts)).tolist()
-        groups = flat[order // self.used].split(counts)
+        groups = torch.split(flat[order // self.used], counts)
         formed = [expert(group, weights) for expert, group in zip(self.experts, groups, strict=True) if len(group)]
-        return torch.cat(formed)[torch.argsort(order)].unflatten(0, (-1, self.used))
+        together = torch.cat(formed)[torch.argsort(order)]
+        return together.view(len(flat), self.used, -1)
 
 
 class _StacksCutOnce:
@@ -73,7 +74,7 @@ class _StacksCutOnce:
 
     def multiply(self, rows: Rows, x: Tensor) -> Tensor:
         if rows.name not in self._experts:
-            self._experts[rows.name] = self(rows.name).split(rows.count)
+            self._experts[rows.name] = torch.split(self(rows.name), rows.count)
         return functional.linear(x, self._experts[rows.name][rows.first // rows.count])
 
 

@@ -1,7 +1,8 @@
 """Products of activations with stored matrices."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from itertools import groupby
+from typing import cast
 
 import numpy as np
 import torch
@@ -14,12 +15,11 @@ from quantize_cli.train.decoder.weights import Rows, Weights, multiply
 class Projection(nn.Module):
     """x (..., columns) -> (..., rows), with a bias where the model has one."""
 
-    def __init__(self, *linears: Linear) -> None:
-        """Of several linears, which must be consecutive rows of one stored matrix, the rows one after the other."""
+    def __init__(self, *linears: Linear, number: int = 0) -> None:
+        """Several linears are the rows of one stored matrix in order; `number` is that of an expert in a stack."""
         super().__init__()
-        first = linears[0].matrix.tensor
         self.counts = [linear.matrix.tensor.row_count for linear in linears]
-        self.rows = Rows(first.name, first.first_row, sum(self.counts))
+        self.rows = Rows(linears[0].matrix.tensor.name, number * sum(self.counts), sum(self.counts))
         biases = [linear.bias for linear in linears if linear.bias is not None]
         self.bias = vector(np.concatenate(biases)) if biases else None
 
@@ -31,14 +31,16 @@ class Projection(nn.Module):
 class Projections(nn.Module):
     """Several products of the same activations; rows of one stored matrix are multiplied at once."""
 
-    def __init__(self, linears: Sequence[Linear]) -> None:
+    def __init__(self, linears: Sequence[Linear], number: int = 0) -> None:
+        """`number` is that of an expert in a stack."""
         super().__init__()
         by_matrix = groupby(linears, key=lambda linear: linear.matrix.tensor.name)
-        self.parts = nn.ModuleList(Projection(*consecutive) for _, consecutive in by_matrix)
+        self.parts = nn.ModuleList(Projection(*consecutive, number=number) for _, consecutive in by_matrix)
 
     def forward(self, x: Tensor, weights: Weights) -> list[Tensor]:
         """One product (..., rows) for each linear."""
-        return [product for part in self.parts for product in part(x, weights).split(part.counts, dim=-1)]
+        parts = cast(Iterable[Projection], self.parts)
+        return [product for part in parts for product in torch.split(part(x, weights), part.counts, dim=-1)]
 
 
 def vector(values: np.ndarray) -> nn.Parameter:

@@ -17,7 +17,7 @@ class Turning(Protocol):
 
 
 class AdjacentPairs:
-    """Columns 2i and 2i + 1 are the parts of a complex number: measured, twice to five times as fast as two sums."""
+    """Columns 2i and 2i + 1 are the parts of a complex number: measured, five times as fast as sums of products."""
 
     def __init__(self, turns: Tensor) -> None:
         """`turns` (n, pairs) complex64."""
@@ -25,7 +25,7 @@ class AdjacentPairs:
 
     def __call__(self, heads: Tensor) -> Tensor:
         columns = 2 * self._turns.shape[-1]
-        pairs = heads[..., :columns].float().unflatten(-1, (-1, 2)).contiguous()
+        pairs = heads[..., :columns].float().reshape(*heads.shape[:-1], -1, 2).contiguous()
         turned = torch.view_as_real(torch.view_as_complex(pairs) * self._turns).flatten(-2)
         return _joined(turned, heads)
 

@@ -1,7 +1,7 @@
-"""The files at the end: what training started from, with the blocks that were trained; and the weights behind them."""
+"""The files at the end: what training started from, with the blocks that were trained; and a certificate."""
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -9,15 +9,12 @@ import numpy as np
 from quantize_cli.certificate import statement
 from quantize_cli.certificate.statement import Certificate
 from quantize_cli.model.source import Model
-from quantize_cli.model.tensor import from_array
 from quantize_cli.pipeline import plan, write_planned
-from quantize_cli.pipeline import recipe as recipes
 from quantize_cli.pipeline.certify import with_certificate_request
 from quantize_cli.pipeline.decided import Decisions, PlannedConversion
 from quantize_cli.pipeline.executor import Threads
 from quantize_cli.pipeline.plan import Step
 from quantize_cli.pipeline.quantize import Rounding
-from quantize_cli.pipeline.write import write
 from quantize_cli.train.runner.phase import Writing
 from quantize_cli.train.runner.start import Start
 from quantize_cli.train.weights.trained_matrix import TrainedMatrix
@@ -58,15 +55,3 @@ def write_trained(
     if certify is not None:
         planned = with_certificate_request(planned, certify, writing.report)
     return planned, write_planned(planned, Threads(writing.threads), writing.guard, writing.report)
-
-
-def write_float(model: TrainedModel, output: Path, writing: Writing) -> None:
-    """Write the float weights behind the codes as a GGUF file in float32; what was not trained is as in the source."""
-    tensors = [
-        from_array(tensor.name, model.matrices[tensor.name].latent().cpu().numpy().reshape(tensor.shape))
-        if tensor.name in model.matrices
-        else tensor
-        for tensor in model.source.tensors
-    ]
-    whole = plan.make(replace(model.source, tensors=tensors), recipes.named("f32"))
-    write({output: whole}, Threads(writing.threads), writing.report, guard=writing.guard)

@@ -11,7 +11,8 @@ from quantize_cli.model.source import open_model
 from quantize_cli.progress import SILENT, Report
 from quantize_cli.train.runner.assemble import assemble
 from quantize_cli.train.runner.device import peak_nbytes, reproducible
-from quantize_cli.train.runner.export import TrainedModel, write_float, write_trained
+from quantize_cli.train.runner.export import TrainedModel, write_trained
+from quantize_cli.train.runner.float_checkpoint import save_float
 from quantize_cli.train.runner.job import TrainJob
 from quantize_cli.train.runner.phase import Models, OwnOutcome, Training
 from quantize_cli.train.runner.phases import TrainedPhase, run_phases
@@ -119,6 +120,6 @@ def _write(prepared: Prepared, start: Start | None, training: Training, steps: i
     # A certificate is about the source as it is stored.
     model = TrainedModel(open_model(job.conversion.source), start, training.matrices, prepared.claimed(steps))
     if job.save_float is not None:
-        write_float(model, job.save_float, writing)
+        save_float(training.matrices, model.source, job.save_float, writing.guard)
     _, claims = write_trained(model, prepared.output, job.conversion.certify, writing)
     return claims

@@ -119,7 +119,8 @@ class _Half(torch.autograd.Function):
     @once_differentiable
     def backward(ctx: FunctionCtx, gradient: Tensor) -> Tensor:
         (values,) = ctx.saved_tensors  # type: ignore[attr-defined]
-        return gradient * (values.abs() <= _LARGEST_HALF)
+        through: Tensor = gradient * (values.abs() <= _LARGEST_HALF)
+        return through
 
 
 class _Multiple(torch.autograd.Function):

@@ -84,9 +84,12 @@ class Points(nn.Module):
 
     def _choose(self, scaled: Tensor) -> tuple[Tensor, Tensor | None]:
         """The numbers of points (runs,) and, where they have no signs of their own, what is negative (units, 8)."""
-        units = scaled.reshape(-1, _UNIT).to(torch.float32)
-        if self.is_signed:
-            return self._choose_shifted(units), None
+        units = scaled.reshape(-1, _UNIT).to(self.points.dtype)
+        with torch.autocast(units.device.type, enabled=False):  # whose products would be too rough
+            return (self._shifted(units), None) if self.is_signed else self._unsigned(units)
+
+    def _unsigned(self, units: Tensor) -> tuple[Tensor, Tensor]:
+        """Points of magnitudes, and signs."""
         negative, magnitude = units < 0, units.abs()
         if self.lattice.signs is Signs.EVEN:
             odd = negative.sum(1, keepdim=True) % 2 == 1
@@ -98,7 +101,7 @@ class Points(nn.Module):
         bias = self.points.square().sum(1) / -2
         return torch.cat([_largest(torch.addmm(bias, part, self.points.T))[1] for part in self._chunks(runs)]), negative
 
-    def _choose_shifted(self, units: Tensor) -> Tensor:
+    def _shifted(self, units: Tensor) -> Tensor:
         """Points shifted up or down, of which a group of weights may have to agree on one kind."""
         up = self.points.square().sum(1) / -2
         down_points = self.points - 2  # an eighth up becomes an eighth down
@@ -117,7 +120,7 @@ class Points(nn.Module):
 
     def _chunks(self, runs: Tensor) -> tuple[Tensor, ...]:
         """Parts of runs, each of whole groups."""
-        return runs.split(max(self.together, _SCORES // len(self.points)))
+        return torch.split(runs, max(self.together, _SCORES // len(self.points)))
 
 
 def of_codes(codes: RunCodes) -> CodedMatrix:
@@ -129,7 +132,8 @@ def of_codes(codes: RunCodes) -> CodedMatrix:
 
 
 def _largest(scores: Tensor) -> tuple[Tensor, Tensor]:
-    """The largest of each row (rows, n) f32, nearly, and its number i32; n is a power of two. Changes the scores."""
+    """The largest of each row (rows, n), nearly, and its number i32; n is a power of two. Changes the scores."""
+    scores = scores.to(torch.float32)
     last = scores.shape[1] - 1
     numbers = torch.arange(last + 1, dtype=torch.int32, device=scores.device)
     scores.view(torch.int32).bitwise_and_(~last).bitwise_or_(numbers)

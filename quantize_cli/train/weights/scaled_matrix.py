@@ -39,7 +39,7 @@ class ScaledMatrix(TrainedMatrix):
         self.codebook, self.scales = start.codebook, start.scales
         self.group = start.level.numel() // len(self.scales()[0])
         self.register_buffer("frozen", torch.empty(0, dtype=torch.int8))
-        self.weight = nn.Parameter(torch.from_numpy(np.array(weights, np.float32).reshape(self.shape)))
+        self.weight = nn.Parameter(torch.from_numpy(np.array(weights, np.float32, order="C").reshape(self.shape)))
         self._move_to(start.level)
 
     def forward(self) -> Tensor:
@@ -121,7 +121,7 @@ class ScaledMatrix(TrainedMatrix):
         if frozen is not None:
             self.frozen = torch.empty_like(frozen, device=self.frozen.device)
             self.weight.requires_grad_(not self.is_frozen)
-        super()._load_from_state_dict(state_dict, prefix, *rest)  # type: ignore[arg-type]
+        super()._load_from_state_dict(state_dict, prefix, *rest)
 
 
 def _scaled(weight: Tensor, step: Tensor, offset: Tensor | None) -> Tensor:
@@ -136,7 +136,7 @@ class _Rounded(torch.autograd.Function):
     @staticmethod
     def forward(ctx: FunctionCtx, weight: Tensor, step: Tensor, offset: Tensor | None, codebook: Codebook) -> Tensor:
         level = codebook.nearest(_scaled(weight, step, offset))
-        ctx.save_for_backward(weight, step, offset, level)
+        ctx.save_for_backward(weight, step, offset, level)  # type: ignore[arg-type]
         ctx.reach = codebook.reach  # type: ignore[attr-defined]
         return _times(level, step, offset)
 

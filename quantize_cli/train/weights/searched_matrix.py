@@ -35,11 +35,10 @@ class SearchedMatrix(TrainedMatrix):
         return quants.encode(self.type, self.weight.cpu().numpy())
 
     def groups(self) -> tuple[ParameterGroup, ...]:
-        """As TrainedMatrix has it; the unit is the mean error of rounding, four times: what even steps would have."""
+        """As TrainedMatrix has it; the unit is about a step of four bits."""
         if not self.weight.requires_grad:
             return ()
-        with torch.no_grad():
-            return (ParameterGroup((self.weight,), Role.WEIGHTS, 4 * magnitude(self() - self.weight)),)
+        return (ParameterGroup((self.weight,), Role.WEIGHTS, magnitude(self.weight) / 4),)
 
     @torch.no_grad()
     def latent(self) -> Tensor:

@@ -37,7 +37,7 @@ class TrainedMatrix(nn.Module, ABC):
     `forward` gives what a decoder will make of the file, so that the file is as good as the model that was trained.
     """
 
-    type: GgmlType
+    type: GgmlType  # type: ignore[assignment]  # takes the name of a cast of modules, which matrices do not have
     shape: tuple[int, int]
 
     @abstractmethod

@@ -1,0 +1,1 @@
+"""LoRA adapters: read and written as PEFT and llama.cpp have them, and merged into a model."""

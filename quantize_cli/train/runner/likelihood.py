@@ -1,0 +1,64 @@
+"""How likely a text is to a model that is fine-tuned: the cross-entropy of the tokens that count."""
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+from torch.utils.checkpoint import checkpoint
+
+from quantize_cli.train.decoder.decoder import Decoder
+from quantize_cli.train.decoder.weights import Weights
+from quantize_cli.train.runner.phase import Training
+
+_LOGITS = 1 << 24
+"""Held at once, 64 MiB of float32."""
+_WATCHED = 32
+"""Held-out chunks of which a look takes the mean."""
+
+
+def likelihood_loss(training: Training, weights: Weights) -> Callable[[int], Tensor]:
+    """The loss of a step by its number: the mean of -ln p on a batch of the text."""
+
+    def loss(step: int) -> Tensor:
+        tokens, counted = training.batch(step)
+        return cross_entropy(training.decoder, tokens, counted, weights)
+
+    return loss
+
+
+def held_out_likelihood(training: Training, weights: Weights) -> Callable[[], float]:
+    """A function that gives the mean of -ln p on chunks that no step sees."""
+    tokens, counted = training.held_out(_WATCHED)
+    size = training.job.batch
+
+    @torch.no_grad()
+    def watched() -> float:
+        total = torch.zeros((), dtype=torch.float64)
+        for start in range(0, len(tokens), size):
+            part = slice(start, start + size)
+            share = counted[part, 1:].sum() / counted[:, 1:].sum().clamp(min=1)
+            total += (cross_entropy(training.decoder, tokens[part], counted[part], weights) * share).double().cpu()
+        return float(total)
+
+    return watched
+
+
+def cross_entropy(decoder: Decoder, tokens: Tensor, counted: Tensor, weights: Weights) -> Tensor:
+    """Mean of -ln p in nats over the tokens (sequences, n) i64 that count, each predicted from those before it.
+
+    The first token of a chunk is predicted by nothing. Zero where none counts.
+    """
+    counts = counted[:, 1:]
+    hidden, target = decoder.hidden(tokens[:, :-1], weights)[counts], tokens[:, 1:][counts]
+    total = hidden.new_zeros((), dtype=torch.float32)
+    rows = max(1, _LOGITS // decoder.vocabulary)
+    for start in range(0, len(hidden), rows):
+        part = slice(start, start + rows)
+        total = total + checkpoint(_summed, decoder, hidden[part], target[part], weights, use_reentrant=False)
+    return total / max(1, len(hidden))
+
+
+def _summed(decoder: Decoder, hidden: Tensor, target: Tensor, weights: Weights) -> Tensor:
+    """-ln p of tokens (n,) predicted from hidden states (n, width), summed."""
+    return functional.cross_entropy(decoder.head(hidden, weights), target, reduction="sum")
