@@ -7,7 +7,7 @@ fraction of those of `qat`.
 """
 
 from collections.abc import Iterator
-from functools import cache
+from functools import cache, partial
 
 import torch
 from torch import Tensor
@@ -64,7 +64,7 @@ def _blocks(training: Training) -> Iterator[Phase]:
                 training.job.block_steps or _BLOCK_STEPS,
                 groups,
                 training.rates(_RATES),
-                lambda step, number=number: streams.loss(number, step),
+                partial(streams.loss, number),
             )
         streams.advance_quantized(number)
 
@@ -109,7 +109,7 @@ class _Streams:
 
     @torch.no_grad()
     def _embedded(self, weights: Weights) -> Tensor:
-        parts = self._tokens.split(self._training.job.batch)
+        parts = torch.split(self._tokens, self._training.job.batch)
         return torch.cat(
             [self._training.decoder.embed(part.to(self._training.device), weights).cpu() for part in parts]
         )

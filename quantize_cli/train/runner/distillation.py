@@ -58,7 +58,7 @@ def divergence(training: Training, tokens: Tensor, counted: Tensor) -> Tensor:
     quantized(decoder.output.rows.name)  # before it is checkpointed: what is computed again must find it in the cache
     rows = max(1, _LOGITS // decoder.vocabulary)
     total = hidden.new_zeros(())
-    for part, original_part in zip(hidden.split(rows), original_hidden.split(rows), strict=True):
+    for part, original_part in zip(torch.split(hidden, rows), torch.split(original_hidden, rows), strict=True):
         total = total + checkpoint(_summed, training, quantized, part, original_part, use_reentrant=False)
     return total / len(hidden)
 
