@@ -114,6 +114,8 @@ class _Streams:
             streams[part] = self._run(streams[part], number, weights).cpu()
 
     def _run(self, stream: Tensor, number: int, weights: Weights) -> Tensor:
+        """A block alone, which needs no checkpointing: it is all that is kept for a gradient."""
         decoder = self._training.decoder
-        stream = stream.to(self._training.device)
-        return decoder.run(decoder.blocks[number], stream, decoder.turns(stream.shape[1]), weights)
+        stream, block = stream.to(self._training.device), decoder.blocks[number]
+        out: Tensor = block(stream, decoder.turns(stream.shape[1])[block.window > 0], weights)
+        return out

@@ -56,6 +56,13 @@ def test_activations_grow_with_the_batch_and_shrink_with_checkpointing() -> None
     assert of("qat", batch=4, gradient_checkpointing=True).parts["activations"] < large["activations"]
 
 
+def test_rounding_a_start_on_much_text_counts() -> None:
+    job, source = small_job(MODEL, Path("out.gguf"), method="qat"), open_model(MODEL)
+    sizes, outline = sizes_of(source, {}), prepare.find("qat").outline(job, 4)
+    few, many = (bound(job, outline, sizes, 10, rounded_for=tokens) for tokens in (1, 1 << 20))
+    assert (few.phase, many.phase) == ("end to end", "the start")
+
+
 def test_too_small_a_machine_is_refused_with_both_numbers(
     model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

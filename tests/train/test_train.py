@@ -88,6 +88,13 @@ def test_two_runs_are_equal(whole: Trained, tmp_path: Path) -> None:
     assert result(train(again)) == result(whole)
 
 
+@pytest.mark.parametrize("method", ["qat", "efficientqat"])
+def test_checkpointed_blocks_give_the_same(model: Path, tmp_path: Path, method: str) -> None:
+    job = small_job(model, tmp_path / "kept.gguf", method=method)
+    again = small_job(model, tmp_path / "again.gguf", method=method, gradient_checkpointing=True)
+    assert result(train(again)) == result(train(job))
+
+
 @pytest.mark.parametrize("steps", [1, 3, 5, 8], ids="after {} steps".format)
 def test_a_resumed_training_is_that_which_was_not_interrupted(whole: Trained, tmp_path: Path, steps: int) -> None:
     job = replace(whole.prepared.job, conversion=replace(whole.prepared.job.conversion, output=tmp_path / "out.gguf"))

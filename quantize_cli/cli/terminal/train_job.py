@@ -37,7 +37,7 @@ class _Options:
         Option("--text", metavar="FILE", help="A UTF-8 text, or .jsonl with 'text' or 'messages'; repeatable."),
     ] = None
     output: Annotated[
-        Path | None, Option("-o", "--output", metavar="OUT", help="The file to write; of qlora a file or directory.")
+        Path | None, Option("-o", "--output", metavar="OUT", help="The .gguf file to write; of qlora the adapter.")
     ] = None
     method: Annotated[
         str, Option("--method", metavar="NAME", help="efficientqat (block after block), qat (all at once) or qlora.")

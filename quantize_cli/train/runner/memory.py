@@ -3,12 +3,14 @@
     program       Python, torch, compiled kernels, and what converts the model
     float model   4 bytes for each weight
     file          4 bytes for each weight that is not trained; of those that are, the parameters and a byte for a code
+                  beside adapters 2 bytes for each weight, and no float model
     gradients     4 bytes for each parameter of a phase
     optimizer     8 bytes for each, the two moments of AdamW
     best          4 bytes for each, where held-out text is watched
     decoded       what a matrix stands for, and what its gradient needs: 9 bytes for each weight
     activations   what each layer keeps for its gradient, of a batch, in float32; with checkpointing its input alone
     logits        some arrays of tokens by vocabulary
+    rounding      before all phases: what both models give their next layer, for the text that the start is rounded for
     streams       what a block is given and is to give for all chunks, where blocks are trained one by one
 
 Parameters are weights, steps, minima and scales. The largest phase counts. On a GPU the streams, the best parameters
@@ -34,6 +36,10 @@ _DECODED, _TEMPORARY = 9, 5
 """Bytes of a weight's decoded matrix, and float arrays of the largest matrix while its gradient is computed."""
 _LOGITS, _LOGITS_AT_ONCE = 8, 1 << 24
 """Arrays of logits that are there at once, and how many numbers each holds at the most."""
+_PACKED = 2
+"""Bytes of a weight beside which adapters are trained: at most 8.5 bits, and while it is packed some more."""
+_STREAMS, _MOMENTS = 8, 8
+"""Arrays of all tokens that rounding a start holds, and of moments of a matrix's inputs."""
 _WIDTHS, _QUERIES, _KEYS, _INNER = 10, 8, 4, 5
 """Arrays of a layer that are kept: of the model's width, of all query heads, of key heads, of the feed-forward."""
 
@@ -55,6 +61,8 @@ class Sizes:
     """Those of the parameters that are no weights."""
     blocks: Sequence[tuple[int, int]] = field(repr=False)
     """Trained weights and parameters of each block."""
+    sides: int
+    """Rows and columns of the matrices of layers, which adapters have times their rank."""
 
 
 @dataclass(frozen=True)
@@ -81,6 +89,7 @@ def sizes_of(model: Model, types: Mapping[str, GgmlType]) -> Sizes:
         sizes, sum(matrices.values()), max(matrices.values()), embedding.row_count, sum(trained.values()),
         sum(parameters.values()), sum(parameters.values()) - sum(trained.values()),
         [(sum(trained[name] for name in names), sum(parameters[name] for name in names)) for names in of_blocks],
+        sum(sum(t.shape) for t in model.tensors if len(t.shape) == 2 and t.name.startswith("blk.")),
     )  # fmt: skip
 
 
@@ -94,9 +103,13 @@ def _scales(type_: GgmlType, weights: int) -> int:
     return kinds * (-(-weights // group) + -(-weights // block))
 
 
-def bound(job: TrainJob, outline: Sequence[PhaseOutline], sizes: Sizes, chunks: int) -> Bound:
-    """For a training on so many chunks."""
-    bounds = (Bound(dict(_parts(job, phase, sizes, chunks)), phase.name) for phase in outline)
+def bound(job: TrainJob, outline: Sequence[PhaseOutline], sizes: Sizes, chunks: int, rounded_for: int = 0) -> Bound:
+    """For a training on so many chunks, from a start that is rounded for so many tokens."""
+    bounds = [Bound(dict(_parts(job, phase, sizes, chunks)), phase.name) for phase in outline]
+    if rounded_for:
+        width, inner = sizes.hyperparameters.width, sizes.hyperparameters.feed_forward
+        rounding = 4 * _STREAMS * rounded_for * width + 4 * _MOMENTS * max(width, inner) ** 2
+        bounds.append(Bound({"program": _PROGRAM, "float model": 4 * sizes.weights, "rounding": rounding}, "the start"))
     return max(bounds, key=lambda each: each.nbytes)
 
 
@@ -105,15 +118,20 @@ def _parts(job: TrainJob, phase: PhaseOutline, sizes: Sizes, chunks: int) -> Ite
     decoded, parameters = sizes.trained, sizes.parameters
     if phase.block is not None:
         decoded, parameters = sizes.blocks[phase.block]
-    if Role.WEIGHTS not in phase.roles:
+    if Role.ADAPTERS in phase.roles:
+        decoded, parameters = 0, job.rank * sizes.sides
+    elif Role.WEIGHTS not in phase.roles:
         parameters = sizes.scales
     layers = 1 if blockwise else sizes.hyperparameters.layers
     kept = layers * _layer(job, sizes.hyperparameters)
     if job.gradient_checkpointing and not blockwise:
         kept = layers * sizes.hyperparameters.width + _layer(job, sizes.hyperparameters)
     yield "program", _PROGRAM
-    yield "float model", 4 * sizes.weights
-    yield "file", 4 * (sizes.weights - sizes.trained) + 4 * sizes.parameters + sizes.trained
+    if Role.ADAPTERS in phase.roles:
+        yield "file", _PACKED * sizes.trained + 4 * (sizes.weights - sizes.trained) + 4 * parameters
+    else:
+        yield "float model", 4 * sizes.weights
+        yield "file", 4 * (sizes.weights - sizes.trained) + 4 * sizes.parameters + sizes.trained
     yield "gradients", 4 * parameters
     yield "optimizer", 8 * parameters
     yield "best", 0 if blockwise else 4 * parameters

@@ -99,7 +99,8 @@ def prepare(job: TrainJob, report: Report, force: bool) -> Prepared:
     examples = read_examples(job.data, source, cutting, Reading(job.conversion.special, report.warn))
     start = _file_to_be(job, method, source, checkpoints, report)
     outline = method.outline(job, read_hyperparameters(source).layers)
-    limit = memory.bound(job, outline, memory.sizes_of(source, start.types), len(examples.tokens))
+    sizes = memory.sizes_of(source, start.types)
+    limit = memory.bound(job, outline, sizes, len(examples.tokens), start.rounded_for)
     memory.refuse_small(limit, available_nbytes(device), "the GPU" if device.type == "cuda" else "the machine")
     return Prepared(job, method, output, source, examples, outline, limit, start, device, checkpoints, outputs, report)
 
@@ -141,6 +142,12 @@ class FileToBe:
     """How it is made, where it is made."""
     named: Start | None = field(default=None, repr=False)
     """A file of someone's own."""
+
+    @property
+    def rounded_for(self) -> int:
+        """Tokens of the text that it is rounded for, where it is."""
+        calibration = None if self.planned is None else self.planned.decided.calibration
+        return 0 if calibration is None else calibration.tokens
 
 
 def _file_to_be(
