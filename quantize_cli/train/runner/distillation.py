@@ -66,7 +66,7 @@ def relative_error(stream: Tensor, original: Tensor) -> Tensor:
 def _losses(training: Training, tokens: Tensor, counted: Tensor) -> tuple[Tensor, Tensor]:
     """The mean of KL(float || quantized) of the predictions of tokens that count, and the layers' errors summed."""
     decoder, original = training.decoder, training.original
-    quantized = cache(training.quantized)  # an embedding may be the output matrix too
+    quantized = _decoded_once(training)
     turns = decoder.turns(tokens.shape[1])
     with torch.no_grad():
         expected = decoder.embed(tokens, original)
@@ -79,6 +79,16 @@ def _losses(training: Training, tokens: Tensor, counted: Tensor) -> tuple[Tensor
         error = error + relative_error(stream, expected)
     counts = counted[:, 1:]
     return _divergence(training, quantized, stream[:, :-1][counts], expected[:, :-1][counts]), error
+
+
+def _decoded_once(training: Training) -> Weights:
+    """The quantized model's matrices, each decoded once in a step: an embedding may be the output matrix too.
+
+    Those of checkpointed blocks are decoded again whenever they are used: what is computed again must do what was done.
+    """
+    decoder, decoded = training.decoder, cache(training.quantized)
+    kept = {decoder.embedding_name, decoder.output.rows.name}
+    return lambda name: decoded(name) if name in kept or not decoder.checkpointing else training.quantized(name)
 
 
 def _divergence(training: Training, quantized: Weights, hidden: Tensor, expected: Tensor) -> Tensor:
