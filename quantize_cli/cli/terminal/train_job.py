@@ -71,13 +71,17 @@ class _Options:
     ] = 10.0
     resume: Annotated[bool, Option("--resume", help="Continue what lies in OUT.training.")] = False
     device: Annotated[Device, Option("--device", help="auto takes a GPU if there is one.")] = Device.auto
-    bfloat16: Annotated[bool, Option("--bf16", help="Multiply in bfloat16, which a GPU does faster.")] = False
+    bfloat16: Annotated[
+        bool, Option("--bf16", help="Multiply in bfloat16: faster where there are instructions for it.")
+    ] = False
     gradient_checkpointing: Annotated[
         bool, Option("--gradient-checkpointing", help="Less memory, a third more time.")
     ] = False
     save_float: Annotated[
         Path | None,
-        Option("--save-float", metavar="FILE", help="Write the float weights behind the codes, as GGUF."),
+        Option(
+            "--save-float", metavar="PATH", help="Write the float weights too, as .gguf or as a directory like SRC."
+        ),
     ] = None
     rank: Annotated[int, Option("--rank", metavar="N", help="qlora: rank of the adapters.")] = 8
     alpha: Annotated[float, Option("--alpha", metavar="X", help="qlora: they count X / rank times.")] = 16.0

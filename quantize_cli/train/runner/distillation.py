@@ -14,12 +14,11 @@ from torch.nn import functional
 from torch.utils.checkpoint import checkpoint
 
 from quantize_cli.train.decoder.weights import Weights
+from quantize_cli.train.runner.held_out import held_out_mean
 from quantize_cli.train.runner.phase import Training
 
 _LOGITS = 1 << 24
 """Held at once, 64 MiB of float32: those of all tokens of a batch would take more memory than the model."""
-_WATCHED = 32
-"""Held-out chunks of which a look takes the mean."""
 _FLOOR = 1e-6
 """Added to a token's mean square."""
 
@@ -42,19 +41,7 @@ def divergence_loss(training: Training) -> Callable[[int], Tensor]:
 
 def held_out_divergence(training: Training) -> Callable[[], float]:
     """A function that gives the mean divergence in nats on chunks that no step sees."""
-    tokens, counted = training.held_out(_WATCHED)
-    size = training.job.batch
-
-    @torch.no_grad()
-    def watched() -> float:
-        total = torch.zeros((), dtype=torch.float64)
-        for start in range(0, len(tokens), size):
-            part = slice(start, start + size)
-            share = counted[part, 1:].sum() / counted[:, 1:].sum()
-            total += (_losses(training, tokens[part], counted[part])[0] * share).double().cpu()
-        return float(total)
-
-    return watched
+    return held_out_mean(training, lambda tokens, counted: _losses(training, tokens, counted)[0])
 
 
 def relative_error(stream: Tensor, original: Tensor) -> Tensor:

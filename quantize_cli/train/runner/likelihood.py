@@ -9,12 +9,11 @@ from torch.utils.checkpoint import checkpoint
 
 from quantize_cli.train.decoder.decoder import Decoder
 from quantize_cli.train.decoder.weights import Weights
+from quantize_cli.train.runner.held_out import held_out_mean
 from quantize_cli.train.runner.phase import Training
 
 _LOGITS = 1 << 24
 """Held at once, 64 MiB of float32."""
-_WATCHED = 32
-"""Held-out chunks of which a look takes the mean."""
 
 
 def likelihood_loss(training: Training, weights: Weights) -> Callable[[int], Tensor]:
@@ -29,19 +28,7 @@ def likelihood_loss(training: Training, weights: Weights) -> Callable[[int], Ten
 
 def held_out_likelihood(training: Training, weights: Weights) -> Callable[[], float]:
     """A function that gives the mean of -ln p on chunks that no step sees."""
-    tokens, counted = training.held_out(_WATCHED)
-    size = training.job.batch
-
-    @torch.no_grad()
-    def watched() -> float:
-        total = torch.zeros((), dtype=torch.float64)
-        for start in range(0, len(tokens), size):
-            part = slice(start, start + size)
-            share = counted[part, 1:].sum() / counted[:, 1:].sum().clamp(min=1)
-            total += (cross_entropy(training.decoder, tokens[part], counted[part], weights) * share).double().cpu()
-        return float(total)
-
-    return watched
+    return held_out_mean(training, lambda tokens, counted: cross_entropy(training.decoder, tokens, counted, weights))
 
 
 def cross_entropy(decoder: Decoder, tokens: Tensor, counted: Tensor, weights: Weights) -> Tensor:

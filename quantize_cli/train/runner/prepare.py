@@ -28,6 +28,7 @@ from quantize_cli.train.data.reading import Cutting, read_examples
 from quantize_cli.train.runner import memory
 from quantize_cli.train.runner.checkpoint import Checkpoints
 from quantize_cli.train.runner.device import available_nbytes, chosen_device
+from quantize_cli.train.runner.float_checkpoint import refuse_bad_target
 from quantize_cli.train.runner.job import TrainJob
 from quantize_cli.train.runner.memory import Bound
 from quantize_cli.train.runner.phase import OwnOutcome, PhaseOutline, TrainingMethod, Writing
@@ -93,6 +94,8 @@ def prepare(job: TrainJob, report: Report, force: bool) -> Prepared:
     _, source = load(job.conversion, report)
     for warning in contexts.long_context_warnings(job.context, [source]):
         report.warn(warning)
+    if job.save_float is not None:
+        refuse_bad_target(source, job.save_float)
     if job.conversion.certify is not None:
         measurable_chunks(source, job.conversion.certify, contexts.chunk_tokens(None, [source]))
     cutting = Cutting(job.context, job.held_out, job.seed)
