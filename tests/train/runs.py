@@ -25,7 +25,7 @@ def small_job(model: Path, output: Path, **options: Any) -> TrainJob:
     """Six steps end to end, and three for each block, from a start that takes no time to make."""
     of_conversion = {"type": "q4_0", "methods": ("hqq",), "certify": None}
     conversion = Job(model, output, threads=1, **{key: options.pop(key, it) for key, it in of_conversion.items()})
-    sizes: dict[str, Any] = {"steps": 6, "block_steps": 3, "context": 32, "batch": 2}
+    sizes: dict[str, Any] = {"method": "efficientqat", "steps": 6, "block_steps": 3, "context": 32, "batch": 2}
     return TrainJob(conversion, (TEXT,), **{**sizes, **options})
 
 

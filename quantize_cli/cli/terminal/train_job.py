@@ -40,8 +40,8 @@ class _Options:
         Path | None, Option("-o", "--output", metavar="OUT", help="The .gguf file to write; of qlora the adapter.")
     ] = None
     method: Annotated[
-        str, Option("--method", metavar="NAME", help="efficientqat (block after block), qat (all at once) or qlora.")
-    ] = "efficientqat"
+        str, Option("--method", metavar="NAME", help="qat (all at once), efficientqat (block after block) or qlora.")
+    ] = "qat"
     start: Annotated[
         Path | None,
         Option("--start", metavar="FILE", help="A GGUF file of this model to start from."),

@@ -19,7 +19,7 @@ class TrainJob:
     """Source, output, types; what training starts from is made by it, unless `start` names a file."""
     data: tuple[Path, ...]
     """Texts, or JSON lines with a text or messages each."""
-    method: str = "efficientqat"
+    method: str = "qat"
     start: Path | None = None
     """A GGUF file whose codes training starts from."""
     steps: int | None = None
