@@ -14,8 +14,11 @@ from quantize_cli.train.weights.trained_matrix import Role
 
 _NAME = "end to end"
 _STEPS = 1200
-_RATES = {Role.WEIGHTS: 0.01, Role.SCALES: 0.0005}
-"""Of a weight's step. Weights have to cross half a step to change their code; scales move all their weights at once."""
+_RATES = {Role.WEIGHTS: 0.005, Role.SCALES: 0.00025}
+"""Of a weight's step. Weights have to cross half a step to change their code; scales move all their weights at once.
+
+At higher rates codes change back and forth, and the more steps there are, the further they wander from the start.
+"""
 
 
 class QuantizationAwareTraining:
