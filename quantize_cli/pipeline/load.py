@@ -2,7 +2,6 @@
 
 from dataclasses import replace
 
-from quantize_cli.adapters.merge import with_adapter
 from quantize_cli.calibration import imatrix
 from quantize_cli.formats.gguf.layout import Value
 from quantize_cli.model import settings
@@ -21,6 +20,8 @@ def load(job: Job, report: Report) -> tuple[Model, Model]:
     for warning in stored.warnings:
         report.warn(warning)
     for path, factor in job.adapters:
+        from quantize_cli.adapters.merge import with_adapter
+
         stored = with_adapter(stored, path, factor)
     return stored, replace(stored, metadata=settings.apply_settings(stored.metadata, job.settings))
 

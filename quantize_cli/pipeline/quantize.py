@@ -1,7 +1,7 @@
 """quantize: rows of the source become weights, weights become codes, and codes the blocks of the file.
 
 A row range is the unit of work: a value that can be pickled, and done by anyone who can open the source. Codes and
-blocks are one stage, since a type quantizes and packs some 65,000 weights at a time, so that codes stay in the cache:
+blocks are one stage, since a type quantizes and packs some 130,000 weights at a time, so that codes stay in the cache:
 see `encode` in `quantize_cli/quants/interface/type.py`.
 """
 

@@ -12,7 +12,7 @@ from functools import cache, partial
 import torch
 from torch import Tensor
 
-from quantize_cli.train.decoder.decoder import Weights
+from quantize_cli.train.decoder.weights import Weights
 from quantize_cli.train.runner.distillation import divergence_loss, held_out_divergence, relative_error
 from quantize_cli.train.runner.job import TrainJob
 from quantize_cli.train.runner.phase import Phase, PhaseOutline, Training
@@ -40,7 +40,7 @@ class EfficientQat:
         yield Phase(
             _END_TO_END,
             training.job.steps or _STEPS,
-            tuple(group for matrix in training.matrices.values() for group in matrix.groups()),
+            training.groups,
             training.rates(_RATES),
             divergence_loss(training),
             held_out_divergence(training),

@@ -31,7 +31,7 @@ class QuantizationAwareTraining:
         yield Phase(
             _NAME,
             training.job.steps or _STEPS,
-            tuple(group for matrix in training.matrices.values() for group in matrix.groups()),
+            training.groups,
             training.rates(_RATES),
             distillation_loss(training),
             held_out_divergence(training),

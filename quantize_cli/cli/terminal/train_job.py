@@ -74,9 +74,7 @@ class _Options:
     bfloat16: Annotated[
         bool, Option("--bf16", help="Multiply in bfloat16: faster where there are instructions for it.")
     ] = False
-    gradient_checkpointing: Annotated[
-        bool, Option("--gradient-checkpointing", help="Less memory, a third more time.")
-    ] = False
+    gradient_checkpointing: Annotated[bool, Option("--gradient-checkpointing", help="Less memory, more time.")] = False
     save_float: Annotated[
         Path | None,
         Option(

@@ -96,16 +96,16 @@ class ChatFormat:
 
     def _stop(self, answer: "_Answer", whole: str, tokens: np.ndarray, start: int) -> int | None:
         """The token after an answer, in a conversation that is cut off where the next answer begins."""
-        told = whole.startswith(answer.through)
-        end = whole.find(answer.content, len(answer.before), len(answer.through) if told else len(whole))
-        if end < 0 and not told:
+        is_prefix = whole.startswith(answer.through)
+        end = whole.find(answer.content, len(answer.before), len(answer.through) if is_prefix else len(whole))
+        if end < 0 and not is_prefix:
             return None
         content = start if end < 0 else _shared(tokens, self._tokens(whole[: end + len(answer.content)]))
-        limit = _shared(tokens, self._tokens(answer.through if told else whole))
+        limit = _shared(tokens, self._tokens(answer.through if is_prefix else whole))
         ends = np.flatnonzero(np.isin(tokens[content:limit], list(self.tokenizer.end_ids)))
         if ends.size:
             return content + int(ends[0]) + 1
-        return limit if told else None
+        return limit if is_prefix else None
 
     def _start(self, record: Record, whole: str, tokens: np.ndarray, before: str) -> int:
         """The first token of an answer, of which `before` is the prompt."""

@@ -11,14 +11,12 @@ from functools import cache
 import torch
 from torch import Tensor
 from torch.nn import functional
-from torch.utils.checkpoint import checkpoint
 
 from quantize_cli.train.decoder.weights import Weights
 from quantize_cli.train.runner.held_out import held_out_mean
+from quantize_cli.train.runner.logits import mean_in_parts
 from quantize_cli.train.runner.phase import Training
 
-_LOGITS = 1 << 24
-"""Held at once, 64 MiB of float32: those of all tokens of a batch would take more memory than the model."""
 _FLOOR = 1e-6
 """Added to a token's mean square."""
 
@@ -28,7 +26,7 @@ def distillation_loss(training: Training) -> Callable[[int], Tensor]:
 
     def loss(step: int) -> Tensor:
         tokens, counted = training.batch(step)
-        divergence, error = _losses(training, tokens, counted)
+        divergence, error = _losses(training, tokens, counted, layers=True)
         return divergence + error / len(training.decoder.blocks)
 
     return loss
@@ -50,22 +48,34 @@ def relative_error(stream: Tensor, original: Tensor) -> Tensor:
     return (error / (original.float().square().mean(-1) + _FLOOR)).mean()
 
 
-def _losses(training: Training, tokens: Tensor, counted: Tensor) -> tuple[Tensor, Tensor]:
-    """The mean of KL(float || quantized) of the predictions of tokens that count, and the layers' errors summed."""
-    decoder, original = training.decoder, training.original
-    quantized = _decoded_once(training)
+def _losses(training: Training, tokens: Tensor, counted: Tensor, layers: bool = False) -> tuple[Tensor, Tensor | float]:
+    """The mean of KL(float || quantized) of the predictions of tokens that count, and if asked the `layers`' errors.
+
+    These are summed over layers.
+    """
+    decoder, original, quantized = training.decoder, training.original, _decoded_once(training)
     turns = decoder.turns(tokens.shape[1])
+    error: Tensor | float = 0.0
     with torch.no_grad():
         expected = decoder.embed(tokens, original)
     stream = decoder.embed(tokens, quantized)
-    error = stream.new_zeros((), dtype=torch.float32)
     for block in decoder.blocks:
         with torch.no_grad():
             expected = decoder.run(block, expected, turns, original)
         stream = decoder.run(block, stream, turns, quantized)
-        error = error + relative_error(stream, expected)
+        if layers:
+            error = error + relative_error(stream, expected)
     counts = counted[:, 1:]
-    return _divergence(training, quantized, stream[:, :-1][counts], expected[:, :-1][counts]), error
+    quantized(decoder.output.rows.name)  # before it is checkpointed: what is computed again must be in the cache
+
+    def summed(hidden: Tensor, hidden_expected: Tensor) -> Tensor:
+        with torch.no_grad():
+            log_p = functional.log_softmax(decoder.head(hidden_expected, original), dim=-1)
+        log_q = functional.log_softmax(decoder.head(hidden, quantized), dim=-1)
+        return functional.kl_div(log_q, log_p, reduction="sum", log_target=True)
+
+    hidden, hidden_expected = (part[:, :-1][counts] for part in (stream, expected))
+    return mean_in_parts(summed, decoder.vocabulary, hidden, hidden_expected), error
 
 
 def _decoded_once(training: Training) -> Weights:
@@ -76,24 +86,3 @@ def _decoded_once(training: Training) -> Weights:
     decoder, decoded = training.decoder, cache(training.quantized)
     kept = {decoder.embedding_name, decoder.output.rows.name}
     return lambda name: decoded(name) if name in kept or not decoder.checkpointing else training.quantized(name)
-
-
-def _divergence(training: Training, quantized: Weights, hidden: Tensor, expected: Tensor) -> Tensor:
-    """The mean divergence of predictions from hidden states (n, width)."""
-    decoder = training.decoder
-    quantized(decoder.output.rows.name)  # before it is checkpointed: what is computed again must be in the cache
-    rows = max(1, _LOGITS // decoder.vocabulary)
-    total = hidden.new_zeros((), dtype=torch.float32)
-    for start in range(0, len(hidden), rows):
-        part = slice(start, start + rows)
-        total = total + checkpoint(_summed, training, quantized, hidden[part], expected[part], use_reentrant=False)
-    return total / max(1, len(hidden))
-
-
-def _summed(training: Training, quantized: Weights, hidden: Tensor, expected: Tensor) -> Tensor:
-    """The divergence of predictions from hidden states (n, width), summed over them."""
-    decoder = training.decoder
-    with torch.no_grad():
-        log_p = functional.log_softmax(decoder.head(expected, training.original), dim=-1)
-    log_q = functional.log_softmax(decoder.head(hidden, quantized), dim=-1)
-    return functional.kl_div(log_q, log_p, reduction="sum", log_target=True)

@@ -51,7 +51,7 @@ class TrainJob:
     merge: bool = False
     """qlora: merge the adapters and quantize again."""
     save_float: Path | None = None
-    """Where to write the float weights behind the codes, as a GGUF file in float32."""
+    """Where to write the float weights behind the codes: a .gguf file, or a directory as the source is one."""
 
     def table(self) -> dict[str, Any]:
         """What training depends on besides the contents of files, as JSON can hold it."""

@@ -2,18 +2,14 @@
 
 from collections.abc import Callable
 
-import torch
 from torch import Tensor
 from torch.nn import functional
-from torch.utils.checkpoint import checkpoint
 
 from quantize_cli.train.decoder.decoder import Decoder
 from quantize_cli.train.decoder.weights import Weights
 from quantize_cli.train.runner.held_out import held_out_mean
+from quantize_cli.train.runner.logits import mean_in_parts
 from quantize_cli.train.runner.phase import Training
-
-_LOGITS = 1 << 24
-"""Held at once, 64 MiB of float32."""
 
 
 def likelihood_loss(training: Training, weights: Weights) -> Callable[[int], Tensor]:
@@ -38,14 +34,8 @@ def cross_entropy(decoder: Decoder, tokens: Tensor, counted: Tensor, weights: We
     """
     counts = counted[:, 1:]
     hidden, target = decoder.hidden(tokens[:, :-1], weights)[counts], tokens[:, 1:][counts]
-    total = hidden.new_zeros((), dtype=torch.float32)
-    rows = max(1, _LOGITS // decoder.vocabulary)
-    for start in range(0, len(hidden), rows):
-        part = slice(start, start + rows)
-        total = total + checkpoint(_summed, decoder, hidden[part], target[part], weights, use_reentrant=False)
-    return total / max(1, len(hidden))
 
+    def summed(hidden: Tensor, target: Tensor) -> Tensor:
+        return functional.cross_entropy(decoder.head(hidden, weights), target, reduction="sum")
 
-def _summed(decoder: Decoder, hidden: Tensor, target: Tensor, weights: Weights) -> Tensor:
-    """-ln p of tokens (n,) predicted from hidden states (n, width), summed."""
-    return functional.cross_entropy(decoder.head(hidden, weights), target, reduction="sum")
+    return mean_in_parts(summed, decoder.vocabulary, hidden, target)

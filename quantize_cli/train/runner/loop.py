@@ -18,7 +18,7 @@ _LARGEST_NORM = 1.0
 """Of the gradient of all parameters, which is scaled down to it: one odd batch must not undo many steps. AdamW does not
 feel a scale that is always the same, so that it hardly matters where the limit lies for usual batches."""
 _LOOKS = 20
-"""At what is held out, in a phase; they cost some hundredths of its time."""
+"""At what is held out, in a phase; of a thousand steps they cost some hundredths of its time."""
 _DIVERGED_HINT = "--learning-rate takes a lower one"
 
 

@@ -26,6 +26,7 @@ from quantize_cli.errors import InputError
 from quantize_cli.formats.ggml import BLOCK_SHAPE, FLOAT_TYPES, GgmlType
 from quantize_cli.model.source import Model
 from quantize_cli.runtime.hyperparameters import Hyperparameters, read_hyperparameters
+from quantize_cli.train.runner import logits
 from quantize_cli.train.runner.job import TrainJob
 from quantize_cli.train.runner.phase import PhaseOutline
 from quantize_cli.train.weights.trained_matrix import Role
@@ -34,8 +35,8 @@ from quantize_cli.units import size
 _PROGRAM = 600_000_000
 _DECODED, _TEMPORARY = 9, 5
 """Bytes of a weight's decoded matrix, and float arrays of the largest matrix while its gradient is computed."""
-_LOGITS, _LOGITS_AT_ONCE = 8, 1 << 24
-"""Arrays of logits that are there at once, and how many numbers each holds at the most."""
+_LOGITS = 8
+"""Arrays of logits that are there at once."""
 _PACKED = 2
 """Bytes of a weight beside which adapters are trained: at most 8.5 bits, and while it is packed some more."""
 _STREAMS, _MOMENTS = 8, 8
@@ -138,7 +139,7 @@ def _parts(job: TrainJob, phase: PhaseOutline, sizes: Sizes, chunks: int) -> Ite
     yield "decoded", _DECODED * decoded + 4 * _TEMPORARY * sizes.largest
     # A layer of the float model's forward pass is there too.
     yield "activations", 4 * tokens * (kept + _layer(job, sizes.hyperparameters))
-    yield "logits", 0 if blockwise else 4 * _LOGITS * min(tokens * sizes.vocabulary, _LOGITS_AT_ONCE)
+    yield "logits", 0 if blockwise else 4 * _LOGITS * min(tokens * sizes.vocabulary, logits.AT_ONCE)
     # Both streams, and while they are made the parts of one.
     yield "streams", 12 * chunks * job.context * sizes.hyperparameters.width if blockwise else 0
 

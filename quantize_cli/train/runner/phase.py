@@ -56,6 +56,11 @@ class Training:
         weights: Tensor = self.fixed(name) if matrix is None else matrix()
         return weights
 
+    @property
+    def groups(self) -> tuple[ParameterGroup, ...]:
+        """All parameters of the matrices that are trained."""
+        return tuple(group for matrix in self.matrices.values() for group in matrix.groups())
+
     def rates(self, usual: Mapping[Role, float]) -> dict[Role, float]:
         """A method's usual learning rates; where the job names that of weights, all in proportion to it."""
         rate = self.job.learning_rate
@@ -68,8 +73,7 @@ class Training:
 
     def batch(self, step: int) -> tuple[Tensor, Tensor]:
         """Tokens (batch, context) i64 of a step, and which of them count."""
-        chunks = self.chunks_of(step)
-        return self._on_device(self.examples.tokens[chunks], self.examples.counted[chunks])
+        return self._on_device(*self.examples.batch(step, self.job.seed, self.job.batch))
 
     def held_out(self, most: int) -> tuple[Tensor, Tensor]:
         """Tokens (chunks, context) i64 of at most so many chunks that no step sees, and which of them count."""

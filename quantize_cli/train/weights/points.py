@@ -34,6 +34,8 @@ class Points(nn.Module):
     parts = _EIGHTHS
     points: Tensor
     """(n, 4 or 8) f32, in eighths; without signs of their own, or all shifted up."""
+    all_points: Tensor
+    """(n, 4 or 8) i8, in eighths, as a lattice numbers them."""
 
     def __init__(self, lattice: Lattice) -> None:
         super().__init__()
@@ -50,9 +52,6 @@ class Points(nn.Module):
         self.reach = -edge, edge
         self.together = lattice.group if lattice.choices > 1 else _UNIT
         """Weights whose points are chosen in one."""
-
-    all_points: Tensor
-    """(n, 4 or 8) i8, in eighths, as a lattice numbers them."""
 
     def nearest(self, scaled: Tensor) -> Tensor:
         point, negative = self._choose(scaled)
