@@ -74,6 +74,10 @@ def _unchanged_errors(command: Callable[..., None]) -> Callable[..., None]:
 
     @functools.wraps(command)
     def run(*args: object, **kwargs: object) -> None:
+        # Every command needs numpy. Python keeps its stack in pieces of 16 kB, and imported from deep within a command
+        # numpy happens to stand at the end of a piece: thousands of calls each ask for the next one and return it.
+        import numpy  # noqa: F401
+
         from quantize_cli.cli.terminal.ending import Raised
 
         try:
