@@ -190,7 +190,7 @@ def test_the_tree_is_that_of_the_repository() -> None:
 
 
 def test_every_option_of_every_command_is_listed() -> None:
-    application = typer.main.get_command(cli._application())
+    application = typer.main.get_command(cli._application(plugins.names("cli")))
     expected = {
         (name, option)
         for name, command in application.commands.items()  # type: ignore[attr-defined]

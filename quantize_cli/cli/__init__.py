@@ -7,7 +7,7 @@ imported until a command runs, so that help is there at once.
 import functools
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import typer
 
@@ -27,7 +27,7 @@ def main() -> None:
     streams.prepare()
     try:
         ending.listen()
-        command = typer.main.get_command(_application())
+        command = typer.main.get_command(_application(_named_commands(sys.argv[1:2])))
         status = command.main(sys.argv[1:] or ["--help"], "quantize", standalone_mode=False)
         sys.stdout.flush()
     except BaseException as error:  # every kind: none may become a traceback and exit code 1
@@ -36,7 +36,13 @@ def main() -> None:
     sys.exit(status)
 
 
-def _application() -> typer.Typer:
+def _named_commands(first_argument: Sequence[str]) -> Sequence[str]:
+    """The command that is asked for, as building all takes longer; all for help, a typing error or an option."""
+    known = plugins.names("cli")
+    return first_argument if set(first_argument) & set(known) else known
+
+
+def _application(names: Sequence[str]) -> typer.Typer:
     application = typer.Typer(
         context_settings=_CONTEXT,
         pretty_exceptions_enable=False,
@@ -45,7 +51,7 @@ def _application() -> typer.Typer:
         "ours, 129 hung up, 130 interrupted, 131 quit, 143 terminated.",
     )
     application.callback(help=_HELP)(_global_options)
-    for name in plugins.names("cli"):
+    for name in names:
         application.command(name, context_settings=_CONTEXT)(_unchanged_errors(plugins.load("cli", name).command))
     return application
 

@@ -1,7 +1,6 @@
 """quantize compare: several models side by side."""
 
 from pathlib import Path
-from statistics import median
 from typing import TYPE_CHECKING, Annotated
 
 from typer import Argument
@@ -64,6 +63,8 @@ def _refuse_nonsense(models: list[Path]) -> None:
 
 def _row(model: "ModelResult", peak: int | None) -> dict[str, str]:
     """A model as a row of the table, by heading."""
+    from statistics import median
+
     from quantize_cli.cli.terminal.measured import compared_cells
 
     subject = model.subject
@@ -77,6 +78,8 @@ def _row(model: "ModelResult", peak: int | None) -> dict[str, str]:
 
 
 def _print_json(evaluation: "Evaluation", memory: list[int | None]) -> None:
+    from statistics import median
+
     from quantize_cli.cli.terminal.measured import summary_json, texts_json
 
     print_json({

@@ -4,7 +4,6 @@ import io
 import sys
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING
-from unicodedata import category
 
 from quantize_cli.cli.terminal.streams import printable as printable
 from quantize_cli.units import size as size
@@ -25,6 +24,8 @@ def note(message: str) -> None:
 
 def escape_controls(text: str) -> str:
     """Text a model wrote with what a terminal would obey escaped; lines and tabs stay."""
+    from unicodedata import category
+
     return "".join(repr(c)[1:-1] if category(c) == "Cc" and c not in "\n\t" else c for c in text)
 
 
