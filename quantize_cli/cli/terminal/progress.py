@@ -9,22 +9,25 @@ from threading import Lock
 from typing import TYPE_CHECKING, NoReturn
 
 from quantize_cli.cli.terminal.text import note, warn
-from quantize_cli.progress import Advance, Report
 
 if TYPE_CHECKING:
     from tqdm import tqdm
 
+    from quantize_cli.progress import Advance, Report
+
 _LINE_EVERY_SECONDS = 10.0
 
 
-def report(quiet: bool, notes: bool = True) -> Report:
+def report(quiet: bool, notes: bool = True) -> "Report":
     """A report to a person: `quiet` has no bar, and without `notes` there are only warnings."""
+    from quantize_cli.progress import Report
+
     watched = partial(progress, quiet=quiet)
     return Report(note=note, warn=warn, progress=watched) if notes else Report(warn=warn, progress=watched)
 
 
 @contextmanager
-def progress(total: int, unit: str, what: str, quiet: bool = False) -> Iterator[Advance]:
+def progress(total: int, unit: str, what: str, quiet: bool = False) -> Iterator["Advance"]:
     """A function to call with each further amount done, out of `total`; safe to call from several threads."""
     if quiet:
         yield lambda amount, standing="": None
@@ -43,7 +46,7 @@ def _advance(bar: "tqdm[NoReturn]", amount: int, standing: str = "") -> None:
     bar.update(amount)
 
 
-def _lines(total: int, what: str) -> Advance:
+def _lines(total: int, what: str) -> "Advance":
     """A line every few seconds of long work, with how it stands; nothing for short work."""
     done, shown, lock = 0, time.monotonic(), Lock()
 
