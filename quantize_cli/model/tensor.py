@@ -12,16 +12,20 @@ from quantize_cli.formats.ggml import FLOAT_TYPES, GgmlType, row_nbytes
 from quantize_cli.formats.quoted import quoted
 from quantize_cli.formats.stored import StoredTensor
 from quantize_cli.model.rows import (
+    Dequantized,
     Held,
     Merged,
     PairedHeads,
+    Repackable,
     Scaled,
     Slab,
     Source,
     Transposed,
     as_stored,
+    dequantized,
     innermost,
     matrix_rows,
+    repacked,
 )
 
 _NUMBER = {
@@ -88,6 +92,29 @@ class Tensor:
         except ValueError as error:
             raise InputError(f"{self.origin}: {error}") from error
 
+    @property
+    def scheme(self) -> str:
+        """How another tool had quantized it, as "gptq, 4 bits"; "" for floats."""
+        source = innermost(self.source)
+        return source.scheme if isinstance(source, Dequantized) else ""
+
+    @property
+    def block_types(self) -> tuple[GgmlType, ...]:
+        """The types whose blocks may hold what another tool quantized, the best first."""
+        stored = dequantized(self.source)
+        return stored.source.block_types if stored and isinstance(stored.source, Repackable) else ()
+
+    def repacking(self, type_: GgmlType) -> str:
+        """How blocks of this type hold what another tool quantized: "without loss", or what is lost; "" for not."""
+        stored = dequantized(self.source)
+        if stored is None or not isinstance(stored.source, Repackable) or type_ not in stored.source.block_types:
+            return ""
+        return stored.source.repacking(type_)
+
+    def repacked(self, type_: GgmlType) -> "Tensor":
+        """The tensor as blocks of a type for which `repacking` says how."""
+        return replace(self, type=type_, source=repacked(self.source, type_))
+
     def renamed(self, name: str) -> "Tensor":
         return replace(self, name=name)
 
@@ -104,6 +131,8 @@ class Tensor:
     def transposed(self) -> "Tensor":
         """The matrix with rows and columns exchanged."""
         rows, columns = self.shape
+        if isinstance(self.source, Transposed):
+            return replace(self, shape=(columns, rows), source=self.source.source)
         return replace(self, shape=(columns, rows), source=Transposed(self.source, (rows, columns)))
 
     def scaled(self, rows: np.ndarray | None = None, columns: np.ndarray | None = None) -> "Tensor":

@@ -178,7 +178,16 @@ def _fit(tensor: Tensor, type_: GgmlType, reason: str, requantize: bool) -> Step
             f"tensor {quoted(tensor.name)}: writing {substitute.name.lower()} is not supported",
             hint="supported: " + ", ".join(plugins.names("quants")),
         )
-    return Step(tensor, substitute, f"{reason}; {misfit}" if misfit else reason)
+    reason = f"{reason}; {misfit}" if misfit else reason
+    return _from_scheme(tensor, substitute, reason) if tensor.scheme else Step(tensor, substitute, reason)
+
+
+def _from_scheme(tensor: Tensor, type_: GgmlType, reason: str) -> Step:
+    """What another tool quantized, with its codes where the type can hold them."""
+    if how := tensor.repacking(type_):
+        return Step(tensor.repacked(type_), type_, f"{reason}; repacked from {tensor.scheme}, {how}")
+    rounded = "" if type_ is GgmlType.F32 else ", rounded again"
+    return Step(tensor, type_, f"{reason}; dequantized from {tensor.scheme}{rounded}")
 
 
 def _refuse_unreadable(tensor: Tensor, requantize: bool) -> None:
