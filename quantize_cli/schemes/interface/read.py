@@ -14,7 +14,7 @@ from quantize_cli.schemes.interface.scheme import Decoder, Group, Scheme, origin
 from quantize_cli.schemes.interface.settings import Settings, describe, settings_of
 
 _HINT = "convert the original checkpoint in f32, f16 or bf16"
-_CODES = frozenset(("I8", "U8", "I32", "F8_E4M3", "F8_E5M2"))
+_CODES = frozenset(("I8", "U8", "I32", "F8_E4M3", "F8_E5M2", "F8_E8M0"))
 """Dtypes that no float checkpoint has."""
 _UNREAD = ((".weight._data", "quanto"),)
 """Ends of names that only schemes write that are not read."""
@@ -32,6 +32,7 @@ def tensors_of(checkpoint: Checkpoint, stored: Iterable[StoredTensor]) -> tuple[
         tensors = [from_stored(tensor) for tensor in stored]
     else:
         decode = scheme.decoder(settings)
+        stored = [tensor for tensor in stored if not tensor.name.endswith(scheme.dropped)]
         tensors = [tensor for group in _groups(scheme, stored) for tensor in _taken(group, decode, settings)]
     schemes = sorted({tensor.scheme for tensor in tensors} - {""})
     if schemes:

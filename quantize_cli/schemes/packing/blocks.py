@@ -19,7 +19,8 @@ def pack(type_: GgmlType, codes: np.ndarray, **numbers: np.ndarray) -> np.ndarra
     """Rows of blocks, (rows, row bytes) u8, of codes (rows, columns) as the type has them.
 
     `numbers` are the other fields of a block by their names in `quantize_cli/quants`, as `scale` and `minimum`:
-    (rows, groups) each, where groups are of one size and hold whole blocks.
+    (rows, groups) each, where groups are of one size and hold whole blocks, or all of the rows' numbers where a block
+    has several.
     """
     from quantize_cli import quants
 
@@ -28,6 +29,10 @@ def pack(type_: GgmlType, codes: np.ndarray, **numbers: np.ndarray) -> np.ndarra
     blocks = np.zeros((rows, columns // width), quants.codes_dtype(type_))
     blocks["code"] = codes.reshape(rows, -1, width)
     for name, values in numbers.items():
-        blocks[name] = np.repeat(values, columns // width // values.shape[1], axis=1)
+        field = blocks[name]
+        if field.ndim == 3:
+            field[:] = values.reshape(field.shape)
+        else:
+            field[:] = np.repeat(values, columns // width // values.shape[1], axis=1)
     packed = quants.find(type_).pack(blocks.reshape(-1))
     return packed.view(np.uint8).reshape(rows, -1)

@@ -92,9 +92,7 @@ def compressed(
     own = compressor.decompress(stored, scheme)["weight"]
     if format_ == NVFP4:
         codes = unpack_fp4_from_uint8(stored["weight_packed"], *shape, dtype=torch.float32)
-        exact = dequantize(
-            codes, stored["weight_scale"].float(), args=args, global_scale=stored["weight_global_scale"]
-        )
+        exact = dequantize(codes, stored["weight_scale"].float(), args=args, global_scale=stored["weight_global_scale"])
     else:
         wide = {key: value.float() if value.dtype.itemsize > 1 and value.is_floating_point() else value
                 for key, value in stored.items()}  # fmt: skip

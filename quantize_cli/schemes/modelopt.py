@@ -1,0 +1,115 @@
+"""ModelOpt, as TensorRT-LLM, vLLM and SGLang read it: each matrix by an algorithm of its own.
+
+    FP8, FP8_PER_CHANNEL_PER_TOKEN, FP8_PB_WO
+        X.weight (out, in) f8_e4m3; X.weight_scale of the matrix, of rows (out,), or (out / 128, 1, in / 128, 1)
+    NVFP4, W4A16_NVFP4, NVFP4_AWQ
+        X.weight (out, in / 2) u8 in E2M1, the even column low; X.weight_scale (out, in / 16) f8_e4m3; X.weight_scale_2
+    MXFP4 (W4A8_MXFP4_FP8)
+        the same with X.weight_scale (out, in / 32) u8, byte e for 2**(e - 127)
+    W8A16, W8A8_SQ_PER_CHANNEL
+        X.weight (out, in) i8; X.weight_scale (out,)
+    W4A16_AWQ
+        X.weight (out / 2, in) u8, two's complement, the even row low; X.weight_scale (out, in / group)
+
+    weight = code * scale, of NVFP4 code * (scale * scale_2); times X.pre_quant_scale (in,) where there is one: its
+    engines multiply activations by that, and nothing else is left to do so in another file
+
+Tensors tell which it is by dtypes and shapes; the configuration must allow it.
+
+Source: ModelOpt 0.47, torch/export/quant_utils.py and torch/quantization/qtensor/.
+"""
+
+from dataclasses import replace
+from functools import partial
+
+from quantize_cli.errors import InputError
+from quantize_cli.formats.stored import StoredTensor
+from quantize_cli.model.tensor import Tensor
+from quantize_cli.schemes.interface.scheme import DAMAGED_HINT, Decoder, Group, Scheme, decoded, origin
+from quantize_cli.schemes.interface.settings import Settings
+from quantize_cli.schemes.packing.readers import Rows
+from quantize_cli.schemes.scaled import grid, matrix
+from quantize_cli.schemes.scaled.readers import (
+    BlockScales,
+    FloatsOf4Bits,
+    IntegersOf4Bits,
+    NibblePairs,
+    RowPairs,
+    ScaledScales,
+)
+from quantize_cli.schemes.scaled.rows import ScaledRows
+
+_ALGORITHMS = (
+    "FP8", "FP8_PER_CHANNEL_PER_TOKEN", "FP8_PB_WO", "FP8_PB_REAL", "NVFP4", "W4A16_NVFP4", "NVFP4_AWQ", "MXFP8",
+    "W4A8_NVFP4_FP8", "W4A8_MXFP4_FP8", "MXFP4", "W8A16", "W8A8_SQ_PER_CHANNEL", "W4A16_AWQ", "INT4_AWQ",
+    "MIXED_PRECISION",
+)  # fmt: skip
+_USUAL = (128, 128)
+_FLOATS = ("F32", "F16", "BF16")
+
+
+def decoder(settings: Settings) -> Decoder:
+    values = dict(settings.values)
+    inner = settings.inner("quantization")
+    for stated in (settings, inner, *(_layer(settings, "quantized_layers")), *(_layer(inner, "quantized_layers"))):
+        if stated.values.get("quant_algo") is None:
+            continue
+        if stated.text("quant_algo", "").upper() not in _ALGORITHMS:
+            raise stated.refuse("quant_algo")
+    size = values.get("group_size")
+    if size is not None and settings.integer("group_size") < 1:
+        raise settings.refuse("group_size")
+    return partial(_decode, size)
+
+
+def _layer(settings: Settings, key: str) -> list[Settings]:
+    """What is said of each module under this key."""
+    layers = settings.inner(key)
+    return [layers.inner(name) for name in layers.values]
+
+
+def _decode(group_size: int | None, group: Group) -> Tensor | None:
+    if ".weight_scale" not in group:
+        return None
+    stored = matrix.stack(group, ".weight", (*matrix.FLOATS_OF_8_BITS, *matrix.BYTES, *matrix.WIDE))
+    matrix.refuse_float(group, stored)
+    rows, kind = _rows(group_size, group, stored)
+    if ".pre_quant_scale" in group:
+        factors = group.part(".pre_quant_scale", _FLOATS, (rows.shape[-1],))
+        rows, kind = replace(rows, factors=factors), f"{kind} with factors of columns"
+    return decoded(group, rows, rows.shape, f"modelopt, {kind}")
+
+
+def _rows(group_size: int | None, group: Group, stored: StoredTensor) -> tuple[ScaledRows, str]:
+    """The matrix without factors, and what kind it is."""
+    scales = group.part(".weight_scale", (*grid.FLOATS, *grid.EXPONENTS))
+    if stored.dtype != "U8":
+        return matrix.of_8_bits(stored, scales, (_USUAL,)), "int8" if stored.dtype == "I8" else "fp8"
+    if scales.dtype in grid.EXPONENTS:
+        return matrix.floats_of_4_bits(stored, scales), "mxfp4"
+    if scales.dtype == "F8_E4M3":
+        rows = matrix.floats_of_4_bits(stored, scales)
+        return matrix.with_outer(rows, group.part(".weight_scale_2", ("F32",)), divided=False), "nvfp4"
+    return _int4(group_size, stored, scales), "int4"
+
+
+def _int4(group_size: int | None, stored: StoredTensor, scales: StoredTensor) -> ScaledRows:
+    *before, half, columns = stored.shape
+    shape = (*before, 2 * half, columns)
+    blocks = scales.shape[-1] if len(scales.shape) > 1 else 1
+    width = -(-columns // max(1, blocks))
+    if columns % max(1, blocks) or group_size not in (None, width):
+        told = f"groups of {group_size} are {-(-columns // group_size)}" if group_size else "which they do not divide"
+        raise InputError(f"{origin(scales)} has {blocks} scales for {columns} columns, {told}", DAMAGED_HINT)
+    laid = grid.block_scales(scales, shape, (1, width))
+    return ScaledRows(shape, IntegersOf4Bits(RowPairs(stored)), laid, width)
+
+
+SCHEME = Scheme(
+    methods=("modelopt", "modelopt_fp4", "modelopt_mxfp8", "modelopt_mixed"),
+    endings=(".weight", ".weight_scale", ".weight_scale_2", ".pre_quant_scale"),
+    marks=(".weight_scale_2", ".pre_quant_scale"),
+    decoder=decoder,
+    sources=(BlockScales, FloatsOf4Bits, IntegersOf4Bits, NibblePairs, RowPairs, Rows, ScaledRows, ScaledScales),
+    dropped=(".input_scale", ".output_scale", ".k_scale", ".v_scale", ".q_scale"),
+)
