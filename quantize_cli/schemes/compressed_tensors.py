@@ -20,6 +20,7 @@ configuration must allow what they tell.
 Source: compressed-tensors 0.20, compressors/ and quantization/lifecycle/forward_helpers.py.
 """
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import partial
 from math import prod
@@ -27,14 +28,13 @@ from math import prod
 from quantize_cli.errors import InputError
 from quantize_cli.formats.quoted import quoted
 from quantize_cli.formats.stored import StoredTensor
-from quantize_cli.model.rows import Source
 from quantize_cli.model.tensor import Tensor
 from quantize_cli.schemes.interface.scheme import DAMAGED_HINT, Decoder, Group, Scheme, decoded, origin
 from quantize_cli.schemes.interface.settings import Settings
-from quantize_cli.schemes.packing.affine import AffineRows, Constant, Reader, group_size
+from quantize_cli.schemes.packing.affine import AffineRows, Constant, Reader
 from quantize_cli.schemes.packing.readers import PackedAlong, Rows
 from quantize_cli.schemes.scaled import matrix
-from quantize_cli.schemes.scaled.grid import Block, block_of, block_scales
+from quantize_cli.schemes.scaled.grid import CHANNEL, EXPONENTS, TENSOR, USUAL, Block, block_of, block_scales, fitting
 from quantize_cli.schemes.scaled.readers import (
     BlockScales,
     FloatsOf4Bits,
@@ -49,18 +49,42 @@ _FORMATS = (
     "dense", "pack-quantized", "int-quantized", "float-quantized", "naive-quantized", "mxfp8-quantized",
     "nvfp4-pack-quantized", "mxfp4-pack-quantized", "mixed-precision",
 )  # fmt: skip
-_SCALE_FORMATS = ("F32", "F16", "BF16")
+_BITS = range(1, 9)
+
+
+@dataclass(frozen=True)
+class _Weights:
+    """What a group of the configuration says of its weights."""
+
+    bits: int
+    are_floats: bool
+    block: Block
+
+    def __str__(self) -> str:
+        kind = "floats" if self.are_floats else "integers"
+        rows, columns = (side or "all" for side in self.block)
+        return f"{kind} of {self.bits} bits in blocks of {rows} x {columns}"
 
 
 @dataclass(frozen=True)
 class _Stated:
-    """What the configuration says of the formats of all matrices together."""
+    """What the configuration says."""
 
     where: str
-    bits: tuple[int, ...]
-    """Of codes, where any are packed; all of 1 to 8 where the configuration says nothing."""
-    blocks: tuple[Block, ...]
-    group_sizes: tuple[int, ...]
+    weights: tuple[_Weights, ...]
+    """Of all groups; of every kind there is where it has none."""
+
+    def blocks(self, are_floats: bool, bits: Iterable[int]) -> tuple[Block, ...]:
+        """The blocks of weights of that kind and so many bits."""
+        allowed = set(bits)
+        blocks = [w.block for w in self.weights if w.are_floats == are_floats and w.bits in allowed]
+        return tuple(dict.fromkeys(blocks))
+
+    def refuse(self, stored: StoredTensor) -> InputError:
+        """The error for numbers that no group has."""
+        what = f"{origin(stored)} has dtype {stored.dtype} and shape {list(stored.shape)}"
+        has = "; ".join(map(str, self.weights[:3])) + ("; ..." if len(self.weights) > 3 else "")
+        return InputError(f"{what}, but {self.where} has {has}", DAMAGED_HINT)
 
 
 def decoder(settings: Settings) -> Decoder:
@@ -70,22 +94,16 @@ def decoder(settings: Settings) -> Decoder:
         raise sparse.refuse("format")
     if settings.inner("transform_config").values.get("config_groups"):
         raise InputError(f"{settings.where}: 'transform_config' turns weights at run time, which is not supported")
-    bits: set[int] = set()
-    blocks: set[Block] = set()
-    sizes: set[int] = set()
     groups = settings.inner("config_groups")
+    stated = []
     for name in groups.values:
         group = groups.inner(name)
         _refuse_format(group)
-        weights = group.inner("weights")
-        if not weights.values:
-            continue
-        bits.add(_number(weights, "num_bits", 8))
-        if weights.values.get("group_size") is not None and weights.values["group_size"] != -1:
-            sizes.add(_number(weights, "group_size"))
-        blocks |= {(1, size) for size in sizes} | _block(weights)
-    stated = tuple(sorted(bits)) or tuple(range(1, 9))
-    return partial(_decode, _Stated(settings.where, stated, tuple(sorted(blocks)), tuple(sorted(sizes))))
+        if (weights := group.inner("weights")).values:
+            stated.append(_weights(weights))
+    if not stated:
+        stated = [_Weights(bits, is_float, block) for bits in _BITS for is_float in (False, True) for block in USUAL]
+    return partial(_decode, _Stated(settings.where, tuple(dict.fromkeys(stated))))
 
 
 def _refuse_format(settings: Settings) -> None:
@@ -94,21 +112,29 @@ def _refuse_format(settings: Settings) -> None:
         raise settings.refuse("format")
 
 
-def _number(settings: Settings, key: str, most: int | None = None) -> int:
-    """A positive number, and at most `most`."""
-    value = settings.integer(key)
-    if value < 1 or (most is not None and value > most):
-        raise settings.refuse(key)
-    return value
-
-
-def _block(weights: Settings) -> set[Block]:
-    sides = weights.values.get("block_structure")
-    if sides is None:
-        return set()
-    if not isinstance(sides, list) or len(sides) != 2 or not all(type(side) is int and side > 0 for side in sides):
-        raise weights.refuse("block_structure")
-    return {(sides[0], sides[1])}
+def _weights(settings: Settings) -> _Weights:
+    """One group; InputError for what cannot be read."""
+    bits, kind, strategy = settings.integer("num_bits", 8), settings.text("type", "int"), settings.text("strategy", "")
+    size = settings.integer("group_size", 0) if settings.values.get("group_size") is not None else None
+    if bits not in _BITS:
+        raise settings.refuse("num_bits")
+    if kind not in ("int", "float"):
+        raise settings.refuse("type")
+    if size is not None and (size < -1 or size == 0):
+        raise settings.refuse("group_size")
+    strategy = strategy or ("tensor" if size is None else "channel" if size == -1 else "group")
+    if strategy == "block":
+        sides = settings.values.get("block_structure")
+        if not isinstance(sides, list) or len(sides) != 2 or not all(type(side) is int and side > 0 for side in sides):
+            raise settings.refuse("block_structure")
+        return _Weights(bits, kind == "float", (sides[0], sides[1]))
+    if strategy in ("group", "tensor_group"):
+        if size is None or size < 1:
+            raise settings.refuse("group_size")
+        return _Weights(bits, kind == "float", (1, size))
+    if strategy not in ("tensor", "channel"):
+        raise settings.refuse("strategy")
+    return _Weights(bits, kind == "float", TENSOR if strategy == "tensor" else CHANNEL)
 
 
 def _decode(stated: _Stated, group: Group) -> Tensor | None:
@@ -117,40 +143,60 @@ def _decode(stated: _Stated, group: Group) -> Tensor | None:
     if ".weight_packed" not in group:
         return _of_8_bits(stated, group)
     packed = matrix.stack(group, ".weight_packed", ("I32", "U8"))
-    if packed.dtype == "I32":
-        return _packed(stated, group, packed)
-    scales = group.part(".weight_scale", ("U8", "F8_E8M0", "F8_E4M3"))
+    return _packed(stated, group, packed) if packed.dtype == "I32" else _of_4_bits(stated, group, packed)
+
+
+def _of_4_bits(stated: _Stated, group: Group, packed: StoredTensor) -> Tensor:
+    scales = group.part(".weight_scale", ("F8_E4M3", *EXPONENTS))
+    is_nvfp4 = scales.dtype == "F8_E4M3"
+    if (1, 16 if is_nvfp4 else 32) not in stated.blocks(True, (4,)):
+        raise stated.refuse(packed)
     rows = matrix.floats_of_4_bits(packed, scales)
-    if scales.dtype != "F8_E4M3":
-        return decoded(group, rows, rows.shape, "compressed-tensors, mxfp4")
-    rows = matrix.with_outer(rows, group.part(".weight_global_scale", ("F32",)), divided=True)
-    return decoded(group, rows, rows.shape, "compressed-tensors, nvfp4")
+    if is_nvfp4:
+        rows = matrix.with_outer(rows, group.part(".weight_global_scale", ("F32",)), divided=True)
+    return decoded(group, rows, rows.shape, f"compressed-tensors, {'nvfp4' if is_nvfp4 else 'mxfp4'}")
 
 
 def _of_8_bits(stated: _Stated, group: Group) -> Tensor:
     stored = matrix.stack(group, ".weight", ("I8", *matrix.FLOATS_OF_8_BITS, *matrix.WIDE))
     matrix.refuse_float(group, stored)
-    scales = group.part(".weight_scale", (*_SCALE_FORMATS, "U8", "F8_E8M0"))
-    rows = matrix.of_8_bits(stored, scales, stated.blocks, group.parts.get(".weight_zero_point"))
-    kind = "int8" if stored.dtype == "I8" else "fp8" if scales.dtype in _SCALE_FORMATS else "mxfp8"
+    are_floats = stored.dtype != "I8"
+    blocks = stated.blocks(are_floats, (8,) if are_floats else _BITS)
+    scales = group.part(
+        ".weight_scale", (*matrix.WIDE, *EXPONENTS) if (1, 32) in blocks and are_floats else matrix.WIDE
+    )
+    if not blocks:
+        raise stated.refuse(stored)
+    rows = matrix.of_8_bits(stored, scales, blocks, group.parts.get(".weight_zero_point"))
+    kind = "mxfp8" if scales.dtype in EXPONENTS else "fp8" if are_floats else "int8"
     return decoded(group, rows, stored.shape, f"compressed-tensors, {kind}")
 
 
 def _packed(stated: _Stated, group: Group, packed: StoredTensor) -> Tensor:
     shape = _shape(group, packed)
     count, columns = prod(shape[:-1]), shape[-1]
-    bits = _bits(stated, packed, columns)
-    scales = group.part(".weight_scale", _SCALE_FORMATS)
-    block = block_of(scales, shape, stated.blocks)
+    scales = group.part(".weight_scale", matrix.WIDE)
+    bits, block = _bits_and_block(stated, packed, scales, shape)
     laid = block_scales(scales, shape, block)
-    groups = laid.stored.shape[2]
-    size = group_size(block[1], columns, scales, groups)
     order = group.part(".weight_g_idx", ("I32",), (columns,)) if ".weight_g_idx" in group else None
     if order is not None and -1 in order.elements(0, columns):  # a place for what was not computed
         order = None
-    zeros = _zeros(group, shape, bits, laid)
-    source: Source = AffineRows((count, columns), bits, PackedAlong(packed, bits, columns), laid, zeros, size, order)
+    codes, zeros = PackedAlong(packed, bits, columns), _zeros(group, shape, bits, laid)
+    source = AffineRows((count, columns), bits, codes, laid, zeros, block[1], order)
     return decoded(group, source, shape, f"compressed-tensors, {bits} bits")
+
+
+def _bits_and_block(
+    stated: _Stated, packed: StoredTensor, scales: StoredTensor, shape: tuple[int, ...]
+) -> tuple[int, Block]:
+    """Of codes, by the words of a row and the shape of the scales; InputError where no group of integers fits."""
+    fitting_bits = [bits for bits in _BITS if -(-shape[-1] * bits // 32) == packed.shape[-1]]
+    for bits in fitting_bits:
+        if block := fitting(scales, shape, stated.blocks(False, (bits,))):
+            return bits, block
+    if blocks := stated.blocks(False, fitting_bits):
+        block_of(scales, shape, blocks)
+    raise stated.refuse(packed)
 
 
 def _shape(group: Group, packed: StoredTensor) -> tuple[int, ...]:
@@ -163,16 +209,6 @@ def _shape(group: Group, packed: StoredTensor) -> tuple[int, ...]:
             DAMAGED_HINT,
         )
     return shape
-
-
-def _bits(stated: _Stated, packed: StoredTensor, columns: int) -> int:
-    """Of a code; InputError unless the words of a row are as many as one width that is stated needs."""
-    words = packed.shape[-1]
-    fitting = [bits for bits in stated.bits if -(-columns * bits // 32) == words]
-    if len(fitting) != 1:
-        told = f"{stated.where} says {' or '.join(map(str, stated.bits))} bits"
-        raise InputError(f"{origin(packed)} has {words} words for {columns} columns, {told}", DAMAGED_HINT)
-    return fitting[0]
 
 
 def _zeros(group: Group, shape: tuple[int, ...], bits: int, scales: BlockScales) -> Reader:

@@ -17,18 +17,18 @@ from quantize_cli.schemes.interface.scheme import Decoder, Group, Scheme, decode
 from quantize_cli.schemes.interface.settings import Settings
 from quantize_cli.schemes.packing.readers import Rows
 from quantize_cli.schemes.scaled import matrix
-from quantize_cli.schemes.scaled.grid import EXPONENTS, FLOATS, Block
+from quantize_cli.schemes.scaled.grid import CHANNEL, EXPONENTS, FLOATS, TENSOR, Block
 from quantize_cli.schemes.scaled.readers import BlockScales, FloatsOf4Bits, NibblePairs
 from quantize_cli.schemes.scaled.rows import ScaledRows
 
 _SCALES = (".weight_scale_inv", ".weight_scale", ".qscale_weight", ".scale")
-_USUAL = (128, 128)
+_UNSTATED = (TENSOR, CHANNEL, (128, 128))
 
 
 def decoder(settings: Settings) -> Decoder:
     sides = settings.values.get("weight_block_size")
     if sides is None:
-        return partial(_decode, (_USUAL,))
+        return partial(_decode, _UNSTATED)
     if not isinstance(sides, list) or len(sides) != 2 or not all(type(side) is int and side > 0 for side in sides):
         raise settings.refuse("weight_block_size")
     return partial(_decode, ((sides[0], sides[1]),))

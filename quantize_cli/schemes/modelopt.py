@@ -29,6 +29,7 @@ from quantize_cli.schemes.interface.scheme import DAMAGED_HINT, Decoder, Group, 
 from quantize_cli.schemes.interface.settings import Settings
 from quantize_cli.schemes.packing.readers import Rows
 from quantize_cli.schemes.scaled import grid, matrix
+from quantize_cli.schemes.scaled.grid import Block
 from quantize_cli.schemes.scaled.readers import (
     BlockScales,
     FloatsOf4Bits,
@@ -44,7 +45,7 @@ _ALGORITHMS = (
     "W4A8_NVFP4_FP8", "W4A8_MXFP4_FP8", "MXFP4", "W8A16", "W8A8_SQ_PER_CHANNEL", "W4A16_AWQ", "INT4_AWQ",
     "MIXED_PRECISION",
 )  # fmt: skip
-_USUAL = (128, 128)
+_SQUARE = (128, 128)
 _FLOATS = ("F32", "F16", "BF16")
 
 
@@ -83,14 +84,26 @@ def _decode(group_size: int | None, group: Group) -> Tensor | None:
 def _rows(group_size: int | None, group: Group, stored: StoredTensor) -> tuple[ScaledRows, str]:
     """The matrix without factors, and what kind it is."""
     scales = group.part(".weight_scale", (*grid.FLOATS, *grid.EXPONENTS))
-    if stored.dtype != "U8":
-        return matrix.of_8_bits(stored, scales, (_USUAL,)), "int8" if stored.dtype == "I8" else "fp8"
+    if stored.dtype == "I8":
+        return matrix.of_8_bits(stored, group.part(".weight_scale", _FLOATS), (grid.CHANNEL,)), "int8"
+    if stored.dtype in matrix.FLOATS_OF_8_BITS:
+        is_mxfp8 = scales.dtype in grid.EXPONENTS
+        blocks = ((1, 32),) if is_mxfp8 else _blocks(stored.shape, scales.shape)
+        return matrix.of_8_bits(stored, scales, blocks), "mxfp8" if is_mxfp8 else "fp8"
     if scales.dtype in grid.EXPONENTS:
         return matrix.floats_of_4_bits(stored, scales), "mxfp4"
     if scales.dtype == "F8_E4M3":
         rows = matrix.floats_of_4_bits(stored, scales)
         return matrix.with_outer(rows, group.part(".weight_scale_2", ("F32",)), divided=False), "nvfp4"
     return _int4(group_size, stored, scales), "int4"
+
+
+def _blocks(shape: tuple[int, ...], scales: tuple[int, ...]) -> tuple[Block, ...]:
+    """The blocks that floats of eight bits may have; those of scales (n, 1, m, 1) are squares."""
+    if len(scales) != 4 or not scales[0]:
+        return grid.TENSOR, grid.CHANNEL
+    side = shape[-2] // scales[0] or 1
+    return _SQUARE, (side, side)
 
 
 def _int4(group_size: int | None, stored: StoredTensor, scales: StoredTensor) -> ScaledRows:

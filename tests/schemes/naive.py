@@ -30,3 +30,9 @@ def affine(codes: np.ndarray, zeros: np.ndarray, scales: np.ndarray, group: Call
             g = group(i)
             weights[o, i] = np.float32(int(codes[i, o]) - int(zeros[g, o])) * np.float32(scales[g, o])
     return weights
+
+
+def e2m1(code: int) -> float:
+    """A float of four bits: sign, two bits of exponent, one of mantissa."""
+    sign, exponent, mantissa = -1.0 if code & 8 else 1.0, code >> 1 & 3, code & 1
+    return sign * (mantissa / 2 if exponent == 0 else 2.0 ** (exponent - 1) * (1 + mantissa / 2))

@@ -11,31 +11,33 @@ FLOATS = ("F32", "F16", "BF16", "F8_E4M3")
 EXPONENTS = ("U8", "F8_E8M0")
 """Dtypes of bytes that stand for powers of two."""
 Block = tuple[int, int]
-"""Rows and columns."""
+"""Rows and columns that share a scale; 0 for all there are."""
+TENSOR, CHANNEL = (0, 0), (1, 0)
+USUAL: tuple[Block, ...] = (TENSOR, CHANNEL, (128, 128), (1, 32), (1, 64), (1, 128), (1, 16))
+"""Blocks where no configuration says which."""
 
 
-def block_of(scales: StoredTensor, shape: tuple[int, ...], stated: tuple[Block, ...] = ()) -> Block:
-    """The rows and columns of weights that share a scale: all, one row, as stated, or as the shapes divide.
-
-    `shape` is that of the weights, (rows, columns) or (matrices, rows, columns). `stated` are the blocks that the
-    configuration speaks of. InputError where scales of this shape cannot be laid over the weights.
-    """
-    rows, columns = shape[-2:]
+def fitting(scales: StoredTensor, shape: tuple[int, ...], allowed: tuple[Block, ...]) -> Block | None:
+    """The first allowed block of weights of this shape that has as many scales below and beside each other."""
     sides = _sides(scales.shape)
-    for block in ((rows, columns), (1, columns), *stated):
-        if min(block) > 0 and sides == _sides(_grid(shape, block)):
-            return min(block[0], rows), min(block[1], columns)
-    if len(scales.shape) >= 2:
-        grid_rows, grid_columns = ([*sides, 1, 1] if len(sides) < 2 else sides[-2:])[:2]
-        if len(sides) < 2:  # one side is 1, and which of the two the shape says
-            grid_rows, grid_columns = scales.shape[-2:]
-        if grid_rows and grid_columns and not rows % grid_rows and not columns % grid_columns:
-            block = rows // grid_rows, columns // grid_columns
-            if sides == _sides(_grid(shape, block)):
-                return block
-    raise InputError(
-        f"{origin(scales)} has shape {list(scales.shape)}, which does not divide weights {list(shape)}", DAMAGED_HINT
-    )
+    whole = (_whole(block, shape) for block in allowed)
+    return next((block for block in whole if sides == _sides(_grid(shape, block))), None)
+
+
+def block_of(scales: StoredTensor, shape: tuple[int, ...], allowed: tuple[Block, ...]) -> Block:
+    """The rows and columns that share a scale, by the shape of the scales.
+
+    `shape` is that of the weights, (rows, columns) or (matrices, rows, columns). InputError where no allowed block
+    fits.
+    """
+    block = fitting(scales, shape, allowed)
+    if block is None:
+        expected = " or ".join(str(list(_grid(shape, _whole(block, shape))[len(shape) == 2 :])) for block in allowed)
+        raise InputError(
+            f"{origin(scales)} has shape {list(scales.shape)}, expected {expected} for weights {list(shape)}",
+            DAMAGED_HINT,
+        )
+    return block
 
 
 def block_scales(scales: StoredTensor, shape: tuple[int, ...], block: Block) -> BlockScales:
@@ -64,6 +66,12 @@ def reshaped(stored: StoredTensor, shape: tuple[int, ...]) -> StoredTensor:
 def _grid(shape: tuple[int, ...], block: Block) -> tuple[int, int, int]:
     """Matrices, and how many blocks lie below and beside each other."""
     return prod(shape[:-2]), -(-shape[-2] // block[0]), -(-shape[-1] // block[1])
+
+
+def _whole(block: Block, shape: tuple[int, ...]) -> Block:
+    """The block with both sides said, and none longer than the matrix."""
+    rows, columns = shape[-2:]
+    return min(block[0] or rows, rows), min(block[1] or columns, columns)
 
 
 def _sides(shape: tuple[int, ...]) -> list[int]:

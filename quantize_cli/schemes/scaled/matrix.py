@@ -29,10 +29,10 @@ def stack(group: Group, ending: str, dtypes: tuple[str, ...]) -> StoredTensor:
 
 
 def of_8_bits(
-    stored: StoredTensor, scales: StoredTensor, stated: tuple[Block, ...] = (), zeros: StoredTensor | None = None
+    stored: StoredTensor, scales: StoredTensor, allowed: tuple[Block, ...], zeros: StoredTensor | None = None
 ) -> ScaledRows:
-    """Numbers of eight bits, floats or integers, in blocks of a size that `stated` or the shapes tell."""
-    block = grid.block_of(scales, stored.shape, stated)
+    """Numbers of eight bits, floats or integers, in blocks of an allowed size."""
+    block = grid.block_of(scales, stored.shape, allowed)
     laid = grid.block_scales(scales, stored.shape, block)
     zero_points = None
     if zeros is not None:

@@ -42,7 +42,8 @@ CASES: dict[str, tuple[str, dict[str, Any], tuple[int, int], torch.dtype]] = {
     "nvfp4": (NVFP4, {**FLOAT, "num_bits": 4, "strategy": "tensor_group", "group_size": 16}, (8, 128), torch.float32),
     "mxfp4": ("mxfp4-pack-quantized", {**FLOAT, "num_bits": 4, **GROUPS_OF_32}, (8, 128), torch.float32),
     "mxfp8": (
-        "mxfp8-quantized", {**FLOAT, "num_bits": 8, **GROUPS_OF_32, "scale_dtype": "torch.uint8"}, (8, 64), torch.float32,
+        "mxfp8-quantized", {**FLOAT, "num_bits": 8, **GROUPS_OF_32, "scale_dtype": "torch.uint8"}, (8, 64),
+        torch.float32,
     ),
 }  # fmt: skip
 """The name of each case: its format, the weights' arguments, the matrix, and the dtype of scales."""
