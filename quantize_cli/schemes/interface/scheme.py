@@ -71,8 +71,6 @@ class Scheme:
     """Made once for a checkpoint, from what its configuration says."""
     sources: tuple[type, ...]
     """The classes of its row sources: frozen dataclasses that can be pickled and printed in a plan."""
-    works: str = ""
-    """What of it is read, for people."""
 
 
 def origin(stored: StoredTensor) -> str:
