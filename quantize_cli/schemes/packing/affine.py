@@ -108,8 +108,9 @@ class AffineRows:
         highest = lowest + (1 << self.bits) - 1
         return lowest - int(zeros.max()) >= least and highest - int(zeros.min()) <= most
 
-    def _aligns(self, width: int) -> bool:
-        return self.group_size % width == 0 and self.shape[1] % self.group_size == 0
+    def _aligns(self, type_: GgmlType) -> bool:
+        """Whether whole blocks make a group, and whole groups a row."""
+        return self.group_size % BLOCK_SHAPE[type_].weights == 0 and self.shape[1] % self.group_size == 0
 
     def _is_consecutive(self) -> bool:
         if self.groups is None:

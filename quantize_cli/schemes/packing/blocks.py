@@ -5,6 +5,7 @@ from collections.abc import Mapping
 import numpy as np
 
 from quantize_cli.formats.ggml import BLOCK_SHAPE, GgmlType
+from quantize_cli.model.rows import LOSSLESS
 
 LEVELS = {
     GgmlType.Q2_0: (-1, 2),
@@ -16,7 +17,6 @@ LEVELS = {
 TOPS = {GgmlType.Q4_1: 15, GgmlType.Q5_1: 31}
 """Types whose weights are codes from 0 on times a scale, plus a minimum, and the largest code."""
 
-LOSSLESS = "without loss"
 _MOST_ROUNDED = 2.0**-11
 """How far a number in the normal range of float16 is from the nearest, at most, as a part of itself."""
 
