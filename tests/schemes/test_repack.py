@@ -54,7 +54,7 @@ def test_a_minimum_that_is_no_half_is_rounded_and_the_plan_says_how_far(tmp_path
 @pytest.mark.parametrize(
     ("stored", "type_"),
     [(gptq(4), "q4_0"), (gptq(8), "q8_0"), (gptq(4, symmetric=True, act_order=True), "q4_0"),
-     (gptq(4, symmetric=True, group=16), "q4_0"), (gptq(4, symmetric=True), "q4_k")],
+     (gptq(4, symmetric=True, group=16), "q4_0"), (gptq(4, symmetric=True), "iq4_nl")],
     ids=["zeros", "eight bits", "act-order", "small groups", "another type"],
 )  # fmt: skip
 def test_what_does_not_fit_is_dequantized(stored: Stored, type_: str, tmp_path: Path) -> None:
