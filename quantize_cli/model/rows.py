@@ -14,6 +14,9 @@ from quantize_cli.formats.ggml import GgmlType
 
 _STRIP_NBYTES = 16 << 20
 
+LOSSLESS = "without loss"
+"""What `Repackable.repacking` says where not a bit of a weight changes."""
+
 
 class Source(Protocol):
     """Anything that gives rows of a matrix."""
@@ -33,7 +36,7 @@ class Repackable(Protocol):
         ...
 
     def repacking(self, type_: GgmlType) -> str:
-        """How blocks of one of these types hold the weights: "without loss", or what is lost; "" where they cannot.
+        """How blocks of one of these types hold the weights: LOSSLESS, or what is lost; "" where they cannot.
 
         Scales and zero points may be read.
         """

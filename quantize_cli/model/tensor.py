@@ -12,6 +12,7 @@ from quantize_cli.formats.ggml import FLOAT_TYPES, GgmlType, row_nbytes
 from quantize_cli.formats.quoted import quoted
 from quantize_cli.formats.stored import StoredTensor
 from quantize_cli.model.rows import (
+    LOSSLESS,
     Dequantized,
     Held,
     Merged,
@@ -97,6 +98,18 @@ class Tensor:
         """How another tool had quantized it, as "gptq, 4 bits"; "" for floats."""
         source = innermost(self.source)
         return source.scheme if isinstance(source, Dequantized) else ""
+
+    @property
+    def kept_type(self) -> GgmlType | None:
+        """The type that keeps it as it is stored: its own, or for what another tool quantized the best of blocks.
+
+        None where such numbers fit no blocks.
+        """
+        if not self.scheme:
+            return self.type
+        repackings = {type_: self.repacking(type_) for type_ in self.block_types}
+        exact = next((type_ for type_, how in repackings.items() if how == LOSSLESS), None)
+        return exact or next((type_ for type_, how in repackings.items() if how), None)
 
     @property
     def block_types(self) -> tuple[GgmlType, ...]:

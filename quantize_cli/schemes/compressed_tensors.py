@@ -43,7 +43,7 @@ from quantize_cli.schemes.scaled.readers import (
     ScaledScales,
     Shifted,
 )
-from quantize_cli.schemes.scaled.rows import ScaledRows
+from quantize_cli.schemes.scaled.rows import ScaledFloats
 
 _FORMATS = (
     "dense", "pack-quantized", "int-quantized", "float-quantized", "naive-quantized", "mxfp8-quantized",
@@ -162,14 +162,16 @@ def _of_8_bits(stated: _Stated, group: Group) -> Tensor:
     matrix.refuse_float(group, stored)
     are_floats = stored.dtype != "I8"
     blocks = stated.blocks(are_floats, (8,) if are_floats else _BITS)
-    scales = group.part(
-        ".weight_scale", (*matrix.WIDE, *EXPONENTS) if (1, 32) in blocks and are_floats else matrix.WIDE
-    )
     if not blocks:
         raise stated.refuse(stored)
-    rows = matrix.of_8_bits(stored, scales, blocks, group.parts.get(".weight_zero_point"))
-    kind = "mxfp8" if scales.dtype in EXPONENTS else "fp8" if are_floats else "int8"
-    return decoded(group, rows, stored.shape, f"compressed-tensors, {kind}")
+    if not are_floats:
+        zeros = group.parts.get(".weight_zero_point")
+        integers = matrix.of_integers(stored, group.part(".weight_scale", matrix.WIDE), blocks, zeros)
+        return decoded(group, integers, stored.shape, "compressed-tensors, int8")
+    scales = group.part(".weight_scale", (*matrix.WIDE, *EXPONENTS) if (1, 32) in blocks else matrix.WIDE)
+    floats = matrix.of_8_bits(stored, scales, blocks)
+    kind = "mxfp8" if scales.dtype in EXPONENTS else "fp8"
+    return decoded(group, floats, stored.shape, f"compressed-tensors, {kind}")
 
 
 def _packed(stated: _Stated, group: Group, packed: StoredTensor) -> Tensor:
@@ -182,7 +184,7 @@ def _packed(stated: _Stated, group: Group, packed: StoredTensor) -> Tensor:
     if order is not None and -1 in order.elements(0, columns):  # a place for what was not computed
         order = None
     codes, zeros = PackedAlong(packed, bits, columns), _zeros(group, shape, bits, laid)
-    source = AffineRows((count, columns), bits, codes, laid, zeros, block[1], order)
+    source = AffineRows((count, columns), bits, codes, laid, zeros, block[1], groups=order)
     return decoded(group, source, shape, f"compressed-tensors, {bits} bits")
 
 
@@ -235,7 +237,7 @@ SCHEME = Scheme(
     marks=(".weight_packed", ".weight_scale"),
     decoder=decoder,
     sources=(
-        AffineRows, BlockScales, Constant, FloatsOf4Bits, NibblePairs, PackedAlong, PackedUp, Rows, ScaledRows,
+        AffineRows, BlockScales, Constant, FloatsOf4Bits, NibblePairs, PackedAlong, PackedUp, Rows, ScaledFloats,
         ScaledScales, Shifted,
     ),
     dropped=(

@@ -19,7 +19,7 @@ from quantize_cli.schemes.packing.readers import Rows
 from quantize_cli.schemes.scaled import matrix
 from quantize_cli.schemes.scaled.grid import CHANNEL, EXPONENTS, FLOATS, TENSOR, Block
 from quantize_cli.schemes.scaled.readers import BlockScales, FloatsOf4Bits, NibblePairs
-from quantize_cli.schemes.scaled.rows import ScaledRows
+from quantize_cli.schemes.scaled.rows import ScaledFloats
 
 _SCALES = (".weight_scale_inv", ".weight_scale", ".qscale_weight", ".scale")
 _UNSTATED = (TENSOR, CHANNEL, (128, 128))
@@ -44,7 +44,7 @@ def _decode(blocks: tuple[Block, ...], group: Group) -> Tensor | None:
         rows = matrix.floats_of_4_bits(stored, group.part(ending, EXPONENTS))
         return decoded(group, rows, rows.shape, "fp8, experts of mxfp4")
     rows = matrix.of_8_bits(stored, group.part(ending, (*FLOATS, *EXPONENTS)), blocks)
-    return decoded(group, rows, rows.shape, "fp8")
+    return decoded(group, rows, stored.shape, "fp8")
 
 
 SCHEME = Scheme(
@@ -52,7 +52,7 @@ SCHEME = Scheme(
     endings=(".weight", *_SCALES),
     marks=(".weight_scale_inv", ".qscale_weight"),
     decoder=decoder,
-    sources=(BlockScales, FloatsOf4Bits, NibblePairs, Rows, ScaledRows),
+    sources=(BlockScales, FloatsOf4Bits, NibblePairs, Rows, ScaledFloats),
     dropped=(
         ".activation_scale", "_activation_scale", ".input_scale", ".input_scale_ub", ".qscale_act", ".k_scale",
         ".v_scale",

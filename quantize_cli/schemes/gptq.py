@@ -85,7 +85,7 @@ def _decode(layout: _Layout, group: Group) -> Tensor | None:
         Columns(scales),
         PackedAcross(zeros, bits, layout.added),
         group_size(layout.group_size, columns, scales, groups),
-        order,
+        groups=order,
     )
     return decoded(group, source, (rows, columns), f"gptq, {bits} bits")
 

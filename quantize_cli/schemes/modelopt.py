@@ -19,14 +19,15 @@ Tensors tell which it is by dtypes and shapes; the configuration must allow it.
 Source: ModelOpt 0.47, torch/export/quant_utils.py and torch/quantization/qtensor/.
 """
 
-from dataclasses import replace
 from functools import partial
 
 from quantize_cli.errors import InputError
 from quantize_cli.formats.stored import StoredTensor
+from quantize_cli.model.rows import Source
 from quantize_cli.model.tensor import Tensor
 from quantize_cli.schemes.interface.scheme import DAMAGED_HINT, Decoder, Group, Scheme, decoded, origin
 from quantize_cli.schemes.interface.settings import Settings
+from quantize_cli.schemes.packing.affine import AffineRows, Constant
 from quantize_cli.schemes.packing.readers import Rows
 from quantize_cli.schemes.scaled import grid, matrix
 from quantize_cli.schemes.scaled.grid import Block
@@ -38,7 +39,7 @@ from quantize_cli.schemes.scaled.readers import (
     RowPairs,
     ScaledScales,
 )
-from quantize_cli.schemes.scaled.rows import ScaledRows
+from quantize_cli.schemes.scaled.rows import ScaledColumns, ScaledFloats
 
 _ALGORITHMS = (
     "FP8", "FP8_PER_CHANNEL_PER_TOKEN", "FP8_PB_WO", "FP8_PB_REAL", "NVFP4", "W4A16_NVFP4", "NVFP4_AWQ", "MXFP8",
@@ -46,7 +47,6 @@ _ALGORITHMS = (
     "MIXED_PRECISION",
 )  # fmt: skip
 _SQUARE = (128, 128)
-_FLOATS = ("F32", "F16", "BF16")
 
 
 def decoder(settings: Settings) -> Decoder:
@@ -74,28 +74,30 @@ def _decode(group_size: int | None, group: Group) -> Tensor | None:
         return None
     stored = matrix.stack(group, ".weight", (*matrix.FLOATS_OF_8_BITS, *matrix.BYTES, *matrix.WIDE))
     matrix.refuse_float(group, stored)
-    rows, kind = _rows(group_size, group, stored)
+    source, shape, kind = _matrix(group_size, group, stored)
     if ".pre_quant_scale" in group:
-        factors = group.part(".pre_quant_scale", _FLOATS, (rows.shape[-1],))
-        rows, kind = replace(rows, factors=factors), f"{kind} with factors of columns"
-    return decoded(group, rows, rows.shape, f"modelopt, {kind}")
+        source = matrix.with_factors(source, group.parts[".pre_quant_scale"], shape[-1])
+        kind = f"{kind} with factors of columns"
+    return decoded(group, source, shape, f"modelopt, {kind}")
 
 
-def _rows(group_size: int | None, group: Group, stored: StoredTensor) -> tuple[ScaledRows, str]:
-    """The matrix without factors, and what kind it is."""
+def _matrix(group_size: int | None, group: Group, stored: StoredTensor) -> tuple[Source, tuple[int, ...], str]:
+    """The matrix without factors, its shape, and what kind it is."""
     scales = group.part(".weight_scale", (*grid.FLOATS, *grid.EXPONENTS))
     if stored.dtype == "I8":
-        return matrix.of_8_bits(stored, group.part(".weight_scale", _FLOATS), (grid.CHANNEL,)), "int8"
+        scales = group.part(".weight_scale", matrix.WIDE)
+        return matrix.of_integers(stored, scales, (grid.CHANNEL,)), stored.shape, "int8"
     if stored.dtype in matrix.FLOATS_OF_8_BITS:
         is_mxfp8 = scales.dtype in grid.EXPONENTS
         blocks = ((1, 32),) if is_mxfp8 else _blocks(stored.shape, scales.shape)
-        return matrix.of_8_bits(stored, scales, blocks), "mxfp8" if is_mxfp8 else "fp8"
+        return matrix.of_8_bits(stored, scales, blocks), stored.shape, "mxfp8" if is_mxfp8 else "fp8"
+    if scales.dtype in matrix.WIDE:
+        return _int4(group_size, stored, scales)
+    floats = matrix.floats_of_4_bits(stored, scales)
     if scales.dtype in grid.EXPONENTS:
-        return matrix.floats_of_4_bits(stored, scales), "mxfp4"
-    if scales.dtype == "F8_E4M3":
-        rows = matrix.floats_of_4_bits(stored, scales)
-        return matrix.with_outer(rows, group.part(".weight_scale_2", ("F32",)), divided=False), "nvfp4"
-    return _int4(group_size, stored, scales), "int4"
+        return floats, floats.shape, "mxfp4"
+    floats = matrix.with_outer(floats, group.part(".weight_scale_2", ("F32",)), divided=False)
+    return floats, floats.shape, "nvfp4"
 
 
 def _blocks(shape: tuple[int, ...], scales: tuple[int, ...]) -> tuple[Block, ...]:
@@ -106,16 +108,19 @@ def _blocks(shape: tuple[int, ...], scales: tuple[int, ...]) -> tuple[Block, ...
     return _SQUARE, (side, side)
 
 
-def _int4(group_size: int | None, stored: StoredTensor, scales: StoredTensor) -> ScaledRows:
+def _int4(
+    group_size: int | None, stored: StoredTensor, scales: StoredTensor
+) -> tuple[AffineRows, tuple[int, ...], str]:
     *before, half, columns = stored.shape
     shape = (*before, 2 * half, columns)
-    blocks = scales.shape[-1] if len(scales.shape) > 1 else 1
-    width = -(-columns // max(1, blocks))
-    if columns % max(1, blocks) or group_size not in (None, width):
+    groups = max(1, scales.shape[-1]) if len(scales.shape) > 1 else 1
+    width = -(-columns // groups)
+    if columns % groups or group_size not in (None, width):
         told = f"groups of {group_size} are {-(-columns // group_size)}" if group_size else "which they do not divide"
-        raise InputError(f"{origin(scales)} has {blocks} scales for {columns} columns, {told}", DAMAGED_HINT)
+        raise InputError(f"{origin(scales)} has {groups} scales for {columns} columns, {told}", DAMAGED_HINT)
     laid = grid.block_scales(scales, shape, (1, width))
-    return ScaledRows(shape, IntegersOf4Bits(RowPairs(stored)), laid, width)
+    codes = IntegersOf4Bits(RowPairs(stored))
+    return matrix.integers(codes, shape, 4, laid, (1, width), None), shape, "int4"
 
 
 SCHEME = Scheme(
@@ -123,6 +128,9 @@ SCHEME = Scheme(
     endings=(".weight", ".weight_scale", ".weight_scale_2", ".pre_quant_scale"),
     marks=(".weight_scale_2", ".pre_quant_scale"),
     decoder=decoder,
-    sources=(BlockScales, FloatsOf4Bits, IntegersOf4Bits, NibblePairs, RowPairs, Rows, ScaledRows, ScaledScales),
+    sources=(
+        AffineRows, BlockScales, Constant, FloatsOf4Bits, IntegersOf4Bits, NibblePairs, RowPairs, Rows, ScaledColumns,
+        ScaledFloats, ScaledScales,
+    ),
     dropped=(".input_scale", ".output_scale", ".k_scale", ".v_scale", ".q_scale"),
-)
+)  # fmt: skip

@@ -21,7 +21,7 @@ from quantize_cli.schemes.interface.settings import Settings
 from quantize_cli.schemes.scaled import matrix
 from quantize_cli.schemes.scaled.grid import EXPONENTS, reshaped
 from quantize_cli.schemes.scaled.readers import BlockScales, FloatsOf4Bits, NibblePairs
-from quantize_cli.schemes.scaled.rows import ScaledRows
+from quantize_cli.schemes.scaled.rows import ScaledFloats
 
 _BLOCK_NBYTES = 16
 
@@ -58,6 +58,6 @@ SCHEME = Scheme(
     endings=("_blocks", "_scales", ".weight", ".weight_packed", ".weight_scale"),
     marks=("_blocks",),
     decoder=decoder,
-    sources=(BlockScales, FloatsOf4Bits, NibblePairs, ScaledRows),
+    sources=(BlockScales, FloatsOf4Bits, NibblePairs, ScaledFloats),
     dropped=(".input_scale", ".k_scale", ".v_scale"),
 )

@@ -14,7 +14,7 @@ from quantize_cli.schemes.interface.scheme import Decoder, Group, Scheme, decode
 from quantize_cli.schemes.interface.settings import Settings
 from quantize_cli.schemes.scaled import matrix
 from quantize_cli.schemes.scaled.readers import BlockScales, FloatsOf4Bits, NibblePairs, ScaledScales
-from quantize_cli.schemes.scaled.rows import ScaledRows
+from quantize_cli.schemes.scaled.rows import ScaledFloats
 
 
 def decoder(settings: Settings) -> Decoder:
@@ -35,8 +35,8 @@ def _decode(group: Group) -> Tensor | None:
 SCHEME = Scheme(
     methods=("nvfp4",),
     endings=(".weight", ".weight_packed", ".weight_scale", ".weight_scale_2", ".weight_global_scale"),
-    marks=(".weight_global_scale",),
+    marks=(),
     decoder=decoder,
-    sources=(BlockScales, FloatsOf4Bits, NibblePairs, ScaledRows, ScaledScales),
+    sources=(BlockScales, FloatsOf4Bits, NibblePairs, ScaledFloats, ScaledScales),
     dropped=(".input_scale", ".input_global_scale", ".k_scale", ".v_scale"),
 )

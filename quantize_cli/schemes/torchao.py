@@ -22,9 +22,8 @@ Source: torchao 0.18, prototype/safetensors/ and quantization/quantize_/workflow
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
-from math import prod
 from pathlib import Path
 from typing import Any
 
@@ -35,24 +34,27 @@ from quantize_cli.formats.json_object import parse_object
 from quantize_cli.formats.memory_limit import BASE_MEMORY_NBYTES, MEMORY_PER_BYTE
 from quantize_cli.formats.quoted import quoted
 from quantize_cli.formats.safetensors import read_metadata
-from quantize_cli.formats.stored import StoredTensor
+from quantize_cli.model.rows import Source
 from quantize_cli.model.tensor import Tensor
 from quantize_cli.schemes.interface.scheme import DAMAGED_HINT, Decoder, Group, Scheme, decoded, origin
 from quantize_cli.schemes.interface.settings import Settings
+from quantize_cli.schemes.packing.affine import AffineRows, Constant
 from quantize_cli.schemes.packing.readers import Columns, Rows
-from quantize_cli.schemes.scaled import grid, matrix
+from quantize_cli.schemes.scaled import matrix
+from quantize_cli.schemes.scaled.grid import EXPONENTS
 from quantize_cli.schemes.scaled.readers import (
     BlockScales,
     FloatsOf4Bits,
+    IntegersInBytes,
     IntegersOf4Bits,
     NibblePairs,
     ScaledScales,
 )
-from quantize_cli.schemes.scaled.rows import ScaledRows
+from quantize_cli.schemes.scaled.rows import ScaledColumns, ScaledFloats
 
 _DATA, _SCALE, _ZERO = "._weight_qdata", "._weight_scale", "._weight_zero_point"
 _OUTER, _FACTORS = "._weight_per_tensor_scale", "._weight_act_pre_scale"
-_FLOATS = ("F32", "F16", "BF16")
+_INTEGERS = tuple(f"int{bits}" for bits in range(1, 9))
 _PLAIN = ("Int8Tensor", "IntxUnpackedToInt8Tensor", "Float8Tensor")
 _KINDS = (*_PLAIN, "Int4Tensor", "NVFP4Tensor", "MXTensor")
 
@@ -62,21 +64,17 @@ class TransposedLines:
     """code * scale + zero, where scales and zeros stand as (groups, rows)."""
 
     shape: tuple[int, int]
-    numbers: IntegersOf4Bits
+    codes: IntegersOf4Bits
     scales: Columns
     zeros: Columns
     group_size: int
-    factors: StoredTensor | None
-    """(columns,) of floats, by which columns are multiplied."""
 
     def rows(self, start: int, stop: int) -> np.ndarray:
         """Rows [start, stop), (stop - start, columns) f32."""
-        weights = self.numbers.read(start, stop).astype(np.float32).reshape(stop - start, -1, self.group_size)
+        weights = self.codes.read(start, stop).astype(np.float32).reshape(stop - start, -1, self.group_size)
         with np.errstate(over="ignore", invalid="ignore"):  # who uses the rows looks at what is not finite
             weights *= self.scales.read(start, stop).astype(np.float32)[:, :, None]
             weights += self.zeros.read(start, stop).astype(np.float32)[:, :, None]
-            if self.factors is not None:
-                weights *= self.factors.elements(0, self.shape[1]).astype(np.float32).reshape(-1, self.group_size)
         return weights.reshape(stop - start, -1)
 
 
@@ -89,14 +87,14 @@ def _decode(metadata: Mapping[Path, Mapping[str, str]], group: Group) -> Tensor 
     if _DATA not in group:
         return None
     where, kind, data = _description(metadata, group)
-    factors = None if _FACTORS not in group else group.part(_FACTORS, _FLOATS)
     if kind == "Int4Tensor":
-        lines = _int4(group, factors)
-        return decoded(group, lines, lines.shape, "torchao, Int4Tensor")
-    rows = _plain(group, where, data) if kind in _PLAIN else _of_floats(group, where, data)
-    if factors is not None:
-        rows = replace(rows, factors=_of_columns(factors, rows.shape[-1]))
-    return decoded(group, rows, rows.shape, f"torchao, {kind}")
+        lines = _int4(group)
+        source, shape = lines, lines.shape
+    else:
+        source, shape = _plain(group, where, data) if kind in _PLAIN else _of_floats(group, where, data)
+    if _FACTORS in group:
+        source = matrix.with_factors(source, group.parts[_FACTORS], shape[-1])
+    return decoded(group, source, shape, f"torchao, {kind}")
 
 
 def _description(metadata: Mapping[Path, Mapping[str, str]], group: Group) -> tuple[str, str, Mapping[str, Any]]:
@@ -115,53 +113,56 @@ def _description(metadata: Mapping[Path, Mapping[str, str]], group: Group) -> tu
     return where, kind, data
 
 
-def _of_columns(factors: StoredTensor, columns: int) -> StoredTensor:
-    """Factors of so many columns; InputError where there are not as many."""
-    if prod(factors.shape) != columns:
-        raise InputError(f"{origin(factors)} has shape {list(factors.shape)} for {columns} columns", DAMAGED_HINT)
-    return factors
-
-
-def _plain(group: Group, where: str, data: Mapping[str, Any]) -> ScaledRows:
+def _plain(group: Group, where: str, data: Mapping[str, Any]) -> tuple[Source, tuple[int, ...]]:
+    """Numbers in a byte each, and their shape."""
     stored = matrix.stack(group, _DATA, ("I8", *matrix.FLOATS_OF_8_BITS))
     sides = data.get("block_size")
     if not isinstance(sides, list) or len(sides) != len(stored.shape) or not _are_positive(sides):
         raise InputError(f"{where}: 'block_size' is {quoted(str(sides))}, not {len(stored.shape)} sides of blocks")
-    scales = group.part(_SCALE, _FLOATS)
-    return matrix.of_8_bits(stored, scales, ((sides[-2], sides[-1]),), group.parts.get(_ZERO))
+    scales, block = group.part(_SCALE, matrix.WIDE), (sides[-2], sides[-1])
+    if stored.dtype == "I8":
+        return matrix.of_integers(stored, scales, (block,), group.parts.get(_ZERO), _bits(where, data)), stored.shape
+    return matrix.of_8_bits(stored, scales, (block,)), stored.shape
+
+
+def _bits(where: str, data: Mapping[str, Any]) -> int:
+    """Of integers: as the dtype that they stand for says, or 8."""
+    dtype = data.get("target_dtype")
+    name = dtype.get("_data") if isinstance(dtype, dict) else "int8" if dtype is None else dtype
+    if name not in _INTEGERS:
+        raise InputError(f"{where}: target_dtype {quoted(str(name))} is not supported")
+    return _INTEGERS.index(name) + 1
 
 
 def _are_positive(sides: list[Any]) -> bool:
     return all(type(side) is int and side > 0 for side in sides)
 
 
-def _of_floats(group: Group, where: str, data: Mapping[str, Any]) -> ScaledRows:
+def _of_floats(group: Group, where: str, data: Mapping[str, Any]) -> tuple[Source, tuple[int, ...]]:
     """NVFP4 and MX formats."""
     if data.get("is_swizzled_scales"):
         raise InputError(f"{where}: swizzled scales are not supported")
     stored = matrix.stack(group, _DATA, (*matrix.BYTES, *matrix.FLOATS_OF_8_BITS))
-    scales = group.part(_SCALE, ("F8_E4M3", *grid.EXPONENTS))
+    scales = group.part(_SCALE, ("F8_E4M3", *EXPONENTS))
     if stored.dtype in matrix.FLOATS_OF_8_BITS:
-        return matrix.of_8_bits(stored, scales, ((1, 32),))
-    rows = matrix.floats_of_4_bits(stored, scales)
-    return matrix.with_outer(rows, group.part(_OUTER, ("F32",)), divided=False) if _OUTER in group else rows
+        return matrix.of_8_bits(stored, scales, ((1, 32),)), stored.shape
+    floats = matrix.floats_of_4_bits(stored, scales)
+    if _OUTER in group:
+        floats = matrix.with_outer(floats, group.part(_OUTER, ("F32",)), divided=False)
+    return floats, floats.shape
 
 
-def _int4(group: Group, factors: StoredTensor | None) -> TransposedLines:
-    stored = group.matrix(_DATA, matrix.BYTES)
-    rows, columns = stored.shape[0], 2 * stored.shape[1]
-    scales = group.matrix(_SCALE, _FLOATS)
-    groups = scales.shape[0]
+def _int4(group: Group) -> TransposedLines:
+    stored, scales = group.matrix(_DATA, matrix.BYTES), group.matrix(_SCALE, matrix.WIDE)
+    rows, columns, groups = stored.shape[0], 2 * stored.shape[1], scales.shape[0]
     if scales.shape[1] != rows or columns % groups:
         raise InputError(
             f"{origin(scales)} has shape {list(scales.shape)}, which does not fit weights {[rows, columns]}",
             DAMAGED_HINT,
         )
-    zeros = group.part(_ZERO, _FLOATS, scales.shape)
-    numbers = IntegersOf4Bits(NibblePairs(stored))
-    if factors is not None:
-        factors = _of_columns(factors, columns)
-    return TransposedLines((rows, columns), numbers, Columns(scales), Columns(zeros), columns // groups, factors)
+    zeros = group.part(_ZERO, matrix.WIDE, scales.shape)
+    codes = IntegersOf4Bits(NibblePairs(stored))
+    return TransposedLines((rows, columns), codes, Columns(scales), Columns(zeros), columns // groups)
 
 
 SCHEME = Scheme(
@@ -170,8 +171,8 @@ SCHEME = Scheme(
     marks=(_DATA,),
     decoder=decoder,
     sources=(
-        BlockScales, Columns, FloatsOf4Bits, IntegersOf4Bits, NibblePairs, Rows, ScaledRows, ScaledScales,
-        TransposedLines,
+        AffineRows, BlockScales, Columns, Constant, FloatsOf4Bits, IntegersInBytes, IntegersOf4Bits, NibblePairs, Rows,
+        ScaledColumns, ScaledFloats, ScaledScales, TransposedLines,
     ),
     dropped=("._weight_act_quant_scale", "._weight_act_quant_zero_point", "._weight_act_per_tensor_scale"),
 )  # fmt: skip

@@ -4,6 +4,7 @@ import pickle
 from pathlib import Path
 from typing import Any
 
+import ml_dtypes
 import numpy as np
 import pytest
 
@@ -54,14 +55,69 @@ def test_a_matrix_is_a_value(tmp_path: Path) -> None:
     assert np.array_equal(pickle.loads(pickle.dumps(tensor)).read(5, 9), stored.weights[5:9])
 
 
+@pytest.mark.parametrize("group", [16, 64])
+def test_auto_round_leaves_the_groups_of_columns_out(group: int, tmp_path: Path) -> None:
+    stored = gptq(4, group=group)
+    parts = {ending: values for ending, values in stored.parts.items() if ending != ".g_idx"}
+    stated = {"quant_method": "auto-round", "bits": 4, "group_size": group, "packing_format": "auto_round:auto_gptq"}
+    assert np.array_equal(read_in_parts(opened(tmp_path, parts, stated)), stored.weights)
+
+
+def test_one_matrix_may_have_bits_of_its_own(tmp_path: Path) -> None:
+    stored = gptq(8, group=16)
+    stated = settings(4, dynamic={r"+:.*up_proj": {"bits": 8, "group_size": 16}})
+    assert np.array_equal(read_in_parts(opened(tmp_path, stored.parts, stated)), stored.weights)
+
+
+@pytest.mark.parametrize("dtype", [ml_dtypes.bfloat16, np.float32])
+def test_scales_may_be_of_any_float_type(dtype: Any, tmp_path: Path) -> None:
+    scales = gptq(4).parts[".scales"].astype(dtype)
+    tensor = opened(tmp_path, {**gptq(4).parts, ".scales": scales}, settings(4))
+    exact = opened(tmp_path / "exact", {**gptq(4).parts, ".scales": scales.astype(np.float32)}, settings(4))
+    assert np.array_equal(tensor.read(0, ROWS), exact.read(0, ROWS))
+
+
+@pytest.mark.parametrize("group", [2, -1, 1 << 30])
+def test_a_group_that_is_not_there_is_refused(group: int, tmp_path: Path) -> None:
+    tensor = opened(tmp_path, {**gptq(4).parts, ".g_idx": np.full(COLUMNS, group, np.int32)}, settings(4))
+    with pytest.raises(InputError, match=f"g_idx' puts column 0 into group {group}, there are 2"):
+        tensor.read(0, 1)
+
+
 @pytest.mark.parametrize(
-    ("ending", "values", "told"),
+    ("more", "told"),
     [
-        (".g_idx", np.full(COLUMNS, 2, np.int32), "puts column 0 into group 2, there are 2"),
-        (".g_idx", np.full(COLUMNS, -1, np.int32), "puts column 0 into group -1, there are 2"),
+        ({"bits": 5}, "'bits' '5' is not supported"),
+        ({"bits": 8}, "qzeros' has 4 bits for each of 96 rows, .*config.json says 8 bits"),
+        ({"group_size": 0}, "'group_size' '0' is not supported"),
+        ({"group_size": 16}, "scales' has 2 groups for 64 columns, groups of 16 are 4"),
+        ({"checkpoint_format": "marlin"}, "'checkpoint_format' 'marlin' is not supported"),
     ],
 )
-def test_a_group_that_is_not_there_is_refused(ending: str, values: np.ndarray, told: str, tmp_path: Path) -> None:
-    tensor = opened(tmp_path, {**gptq(4).parts, ending: values}, settings(4))
+def test_settings_that_do_not_fit_are_refused(more: dict[str, Any], told: str, tmp_path: Path) -> None:
     with pytest.raises(InputError, match=told):
-        tensor.read(0, 1)
+        opened(tmp_path, gptq(4).parts, settings(4) | more)
+
+
+@pytest.mark.parametrize(
+    ("parts", "told"),
+    [
+        ({".qzeros": np.zeros((2, 11), np.int32)}, "qzeros' has 11 words for 96 rows, not 2, 3, 4 or 8 bits"),
+        ({".qzeros": np.zeros((3, 12), np.int32)}, r"qzeros' has shape \[3, 12\], expected \[2, 12\]"),
+        ({".qweight": np.zeros((8, 95), np.int32)}, r"qweight' has shape \[8, 95\], which does not fit 4 bits"),
+        ({".qweight": np.zeros((8, 96), np.uint8)}, "qweight' has dtype U8, not I32"),
+        ({".qweight": np.zeros((0, 96), np.int32)}, r"qweight' has shape \[0, 96\], not that of a matrix"),
+        ({".scales": np.zeros((3, 96), np.float16)}, r"qzeros' has shape \[2, 12\], expected \[3, 12\]"),
+        ({".g_idx": np.zeros(63, np.int32)}, r"g_idx' has shape \[63\], expected \[64\]"),
+    ],
+)
+def test_parts_that_do_not_fit_are_refused(parts: dict[str, np.ndarray], told: str, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=told):
+        opened(tmp_path, {**gptq(4).parts, **parts}, settings(4))
+
+
+@pytest.mark.parametrize("missing", [".qzeros", ".scales"])
+def test_a_missing_part_is_named(missing: str, tmp_path: Path) -> None:
+    parts = {ending: values for ending, values in gptq(4).parts.items() if ending != missing}
+    with pytest.raises(InputError, match=f"up_proj{missing}' is missing beside"):
+        opened(tmp_path, parts, settings(4))

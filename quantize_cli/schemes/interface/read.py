@@ -14,6 +14,7 @@ from quantize_cli.schemes.interface.scheme import Decoder, Group, Scheme, origin
 from quantize_cli.schemes.interface.settings import Settings, describe, settings_of
 
 _HINT = "convert the original checkpoint in f32, f16 or bf16"
+_NOTICE = ": to round them again adds to the error they have, --type keep rounds least"
 _CODES = frozenset(("I8", "U8", "I32", "F8_E4M3", "F8_E5M2", "F8_E8M0"))
 """Dtypes that no float checkpoint has."""
 _UNREAD = ((".weight._data", "quanto"),)
@@ -38,7 +39,9 @@ def tensors_of(checkpoint: Checkpoint, stored: Iterable[StoredTensor]) -> tuple[
     if schemes:
         count = sum(bool(tensor.scheme) for tensor in tensors)
         how = ", ".join(schemes) if len(schemes) < 4 else f"{len(schemes)} kinds"
-        return tensors, (f"{checkpoint.path}: {count} of {len(tensors)} tensors are quantized already ({how})",)
+        return tensors, (
+            f"{checkpoint.path}: {count} of {len(tensors)} tensors are quantized already ({how}){_NOTICE}",
+        )
     if settings.values:
         told = f"{settings.where}: states that the weights are quantized with {describe(settings)}"
         return tensors, (f"{told}, but they are floats and taken as such",)

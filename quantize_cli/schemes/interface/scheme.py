@@ -73,8 +73,6 @@ class Scheme:
     """The classes of its row sources: frozen dataclasses that can be pickled and printed in a plan."""
     dropped: tuple[str, ...] = ()
     """Ends of the names of tensors that only the tool's own engine needs, as scales of activations and of caches."""
-    works: str = ""
-    """What of it is read, for people."""
 
 
 def origin(stored: StoredTensor) -> str:

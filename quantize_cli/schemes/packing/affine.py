@@ -15,7 +15,8 @@ from quantize_cli.formats.stored import StoredTensor
 from quantize_cli.schemes.interface.scheme import DAMAGED_HINT, origin
 from quantize_cli.schemes.packing import blocks
 
-_ROWS_NBYTES = 4 << 20
+_READ_NUMBERS = 1 << 18
+"""Scales looked at together."""
 
 
 class Reader(Protocol):
@@ -28,7 +29,7 @@ class Reader(Protocol):
 
 @dataclass(frozen=True)
 class Constant:
-    """The same number for every row and group."""
+    """The same whole number for every row and group."""
 
     value: int
 
@@ -38,18 +39,20 @@ class Constant:
 
 @dataclass(frozen=True)
 class AffineRows:
-    """Rows of a matrix whose codes of `bits` bits are unsigned."""
+    """Rows of a matrix with codes of `bits` bits."""
 
     shape: tuple[int, int]
     bits: int
     codes: Reader
-    """(n, columns) u8."""
+    """(n, columns) of integers."""
     scales: Reader
     """(n, groups) of floats."""
     zeros: Reader
-    """(n, groups) of integers, or (n, 1) for all groups."""
+    """(n, groups) of numbers, or (n, 1) for all groups."""
     group_size: int
     """Columns that share a scale and a zero point; the last group may have fewer."""
+    is_signed: bool = False
+    """Whether codes begin at -2**(bits - 1), and not at 0."""
     groups: StoredTensor | None = None
     """The group of each column (columns,) i32, where they are not consecutive."""
 
@@ -66,39 +69,48 @@ class AffineRows:
 
     @property
     def block_types(self) -> tuple[GgmlType, ...]:
-        types = {4: (GgmlType.Q4_0, GgmlType.Q4_1), 8: (GgmlType.Q8_0,)}.get(self.bits, ())
-        return tuple(type_ for type_ in types if self._aligns(BLOCK_SHAPE[type_].weights))
+        top = (1 << self.bits) - 1
+        types = [type_ for type_, (least, most) in blocks.LEVELS.items() if most - least >= top]
+        if not self.is_signed:
+            types += [type_ for type_, most in blocks.TOPS.items() if most >= top]
+        return tuple(sorted(filter(self._aligns, types), key=_bits_per_weight))
 
     def repacking(self, type_: GgmlType) -> str:
         if type_ not in self.block_types or not self._is_consecutive():
             return ""
-        middle, are_exact = 1 << (self.bits - 1), True
-        step = max(1, _ROWS_NBYTES // max(1, self.shape[1] // self.group_size * 16))
+        errors: dict[str, float] = {"scales": 0.0, "minima": 0.0}
+        step = max(1, _READ_NUMBERS // -(-self.shape[1] // self.group_size))
         for start in range(0, self.shape[0], step):
             stop = min(start + step, self.shape[0])
             scales, zeros = self.scales.read(start, stop), self.zeros.read(start, stop)
-            if not blocks.are_halves(scales):
+            if type_ in blocks.LEVELS and not self._fits(zeros, *blocks.LEVELS[type_]):
                 return ""
-            if type_ is not GgmlType.Q4_1 and (zeros != middle).any():
-                return ""
-            if type_ is GgmlType.Q4_1:
-                minima = _minima(scales, zeros)
-                if not np.isfinite(minima.astype(np.float16)).all():
-                    return ""
-                are_exact = are_exact and blocks.are_halves(minima)
-        return blocks.LOSSLESS if are_exact else "with minima rounded to f16"
+            errors["scales"] = max(errors["scales"], blocks.rounding(scales))
+            if type_ in blocks.TOPS:
+                errors["minima"] = max(errors["minima"], blocks.rounding(_minima(scales, zeros)))
+        return blocks.verdict(errors)
 
     def blocks(self, type_: GgmlType, start: int, stop: int) -> np.ndarray:
         codes, scales = self.codes.read(start, stop), self.scales.read(start, stop)
-        if type_ is GgmlType.Q4_1:
-            minima = _minima(scales, self.zeros.read(start, stop))
-            return blocks.pack(type_, codes, scale=scales, minimum=minima)
-        if type_ is GgmlType.Q8_0:
-            codes = (codes ^ 0x80).view(np.int8)  # code - 128
-        return blocks.pack(type_, codes, scale=scales)
+        zeros = np.broadcast_to(self.zeros.read(start, stop), scales.shape)
+        if type_ in blocks.TOPS:
+            return blocks.pack(type_, codes, scale=scales, minimum=_minima(scales, zeros))
+        least = blocks.LEVELS[type_][0]
+        first = zeros.astype(np.int16) + (0 if type_ is GgmlType.Q8_0 else least)  # Q8_0 stores the level itself
+        levels = codes.reshape(*scales.shape, -1).astype(np.int16) - first[:, :, None]
+        return blocks.pack(type_, levels.reshape(codes.shape), scale=scales)
 
-    def _aligns(self, width: int) -> bool:
-        return self.group_size % width == 0 and self.shape[1] % self.group_size == 0
+    def _fits(self, zeros: np.ndarray, least: int, most: int) -> bool:
+        """Whether all levels code - zero are whole numbers between these two, whatever the codes."""
+        if not np.array_equal(zeros, np.rint(zeros)):
+            return False
+        lowest = -(1 << self.bits - 1) if self.is_signed else 0
+        highest = lowest + (1 << self.bits) - 1
+        return lowest - int(zeros.max()) >= least and highest - int(zeros.min()) <= most
+
+    def _aligns(self, type_: GgmlType) -> bool:
+        """Whether whole blocks make a group, and whole groups a row."""
+        return self.group_size % BLOCK_SHAPE[type_].weights == 0 and self.shape[1] % self.group_size == 0
 
     def _is_consecutive(self) -> bool:
         if self.groups is None:
@@ -136,6 +148,10 @@ def group_size(stated: int | None, columns: int, scales: StoredTensor, groups: i
             hint=DAMAGED_HINT,
         )
     return size
+
+
+def _bits_per_weight(type_: GgmlType) -> float:
+    return BLOCK_SHAPE[type_].nbytes / BLOCK_SHAPE[type_].weights
 
 
 def _minima(scales: np.ndarray, zeros: np.ndarray) -> np.ndarray:

@@ -1,18 +1,48 @@
-"""The codes of other schemes as blocks of a GGML type, and whether its blocks can hold them."""
+"""The codes of other schemes as blocks of a GGML type, and what is lost with that."""
+
+from collections.abc import Mapping
 
 import numpy as np
 
 from quantize_cli.formats.ggml import BLOCK_SHAPE, GgmlType
+from quantize_cli.model.rows import LOSSLESS
 
-LOSSLESS = "without loss"
+LEVELS = {
+    GgmlType.Q2_0: (-1, 2),
+    GgmlType.Q4_0: (-8, 7),
+    GgmlType.Q5_0: (-16, 15),
+    GgmlType.Q8_0: (-128, 127),
+}
+"""Types whose weights are whole numbers times a scale, and the least and the largest of these numbers."""
+TOPS = {GgmlType.Q4_1: 15, GgmlType.Q5_1: 31}
+"""Types whose weights are codes from 0 on times a scale, plus a minimum, and the largest code."""
+
+_MOST_ROUNDED = 2.0**-11
+"""How far a number in the normal range of float16 is from the nearest, at most, as a part of itself."""
 
 
-def are_halves(values: np.ndarray) -> bool:
-    """Whether each number is a finite float16, which is what blocks keep."""
+def rounding(values: np.ndarray) -> float:
+    """The largest error that numbers have as float16, as a part of themselves; infinite where it is no error but loss.
+
+    That is where they are too large or too small to be rounded well, or not finite.
+    """
     numbers = values.astype(np.float32)
-    with np.errstate(over="ignore"):
-        halves = numbers.astype(np.float16)
-    return bool(np.isfinite(halves).all() and np.array_equal(halves.astype(np.float32), numbers))
+    with np.errstate(over="ignore", invalid="ignore"):
+        errors = np.abs(numbers.astype(np.float16).astype(np.float32) - numbers)
+        limits = np.abs(numbers) * np.float32(_MOST_ROUNDED)
+    if not (errors <= limits).all():  # which NaN is not either
+        return np.inf
+    return float((errors / np.maximum(np.abs(numbers), np.float32(1e-30))).max(initial=0))
+
+
+def verdict(errors: Mapping[str, float]) -> str:
+    """What `Repackable.repacking` says, where the numbers of these names have such errors as float16."""
+    if not all(np.isfinite(error) for error in errors.values()):
+        return ""
+    rounded = [name for name, error in errors.items() if error]
+    if not rounded:
+        return LOSSLESS
+    return f"{' and '.join(rounded)} rounded to f16, by {max(errors.values()):.1e} of themselves at most"
 
 
 def pack(type_: GgmlType, codes: np.ndarray, **numbers: np.ndarray) -> np.ndarray:

@@ -76,11 +76,12 @@ class PackedAcross:
     """Where each of the codes of a word stands in it, where they are not in order."""
 
     def read(self, start: int, stop: int) -> np.ndarray:
-        """(stop - start, n) i32."""
+        """(stop - start, n) u8, or i32 where something is added."""
         first, words = start // _PERIOD * _PERIOD, self.stored.width
         end = min(-(-stop // _PERIOD) * self.bits, words)
         packed = self.stored.columns(first // _PERIOD * self.bits, end)
         codes = bit_stream.unpack(packed, self.bits, packed.shape[1] * bit_stream.WORD_BITS // self.bits)
         if self.order:
             codes = codes.reshape(len(codes), -1, len(self.order))[:, :, list(self.order)].reshape(len(codes), -1)
-        return codes[:, start - first : stop - first].T.astype(np.int32) + self.added
+        codes = codes[:, start - first : stop - first].T
+        return codes.astype(np.int32) + self.added if self.added else codes

@@ -47,14 +47,21 @@ def block_scales(scales: StoredTensor, shape: tuple[int, ...], block: Block) -> 
     """
     if scales.dtype not in FLOATS + EXPONENTS:
         raise InputError(f"{origin(scales)} has dtype {scales.dtype}, which is that of no scale", DAMAGED_HINT)
+    return block_values(scales, shape, block, scales.dtype in EXPONENTS)
+
+
+def block_values(
+    stored: StoredTensor, shape: tuple[int, ...], block: Block, are_exponents: bool = False
+) -> BlockScales:
+    """Any numbers of which each block has one; InputError when there are not as many."""
     grid = _grid(shape, block)
-    if _sides(scales.shape) != _sides(grid):
+    if _sides(stored.shape) != _sides(grid):
         raise InputError(
-            f"{origin(scales)} has shape {list(scales.shape)}, "
-            f"but weights {list(shape)} in blocks of {block[0]} x {block[1]} have {list(grid)} scales",
+            f"{origin(stored)} has shape {list(stored.shape)}, "
+            f"expected {list(grid[len(shape) == 2 :])} for weights {list(shape)} in blocks of {block[0]} x {block[1]}",
             DAMAGED_HINT,
         )
-    return BlockScales(reshaped(scales, grid), shape[-2], block[0], scales.dtype in EXPONENTS)
+    return BlockScales(reshaped(stored, grid), shape[-2], block[0], are_exponents)
 
 
 def reshaped(stored: StoredTensor, shape: tuple[int, ...]) -> StoredTensor:

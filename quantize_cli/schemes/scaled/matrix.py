@@ -1,16 +1,19 @@
 """A group's matrix, or stack of matrices, whose numbers of four or eight bits stand under scales of blocks."""
 
+from dataclasses import replace
 from math import prod
 
 from quantize_cli.errors import InputError
 from quantize_cli.formats.quoted import quoted
 from quantize_cli.formats.stored import StoredTensor
+from quantize_cli.model.rows import Source
 from quantize_cli.schemes.interface.scheme import DAMAGED_HINT, Group, origin
+from quantize_cli.schemes.packing.affine import AffineRows, Constant, Reader
 from quantize_cli.schemes.packing.readers import Rows
 from quantize_cli.schemes.scaled import grid
-from quantize_cli.schemes.scaled.grid import EXPONENTS, FLOATS, Block
-from quantize_cli.schemes.scaled.readers import BlockScales, FloatsOf4Bits, NibblePairs, ScaledScales
-from quantize_cli.schemes.scaled.rows import ScaledRows
+from quantize_cli.schemes.scaled.grid import EXPONENTS, Block
+from quantize_cli.schemes.scaled.readers import BlockScales, FloatsOf4Bits, IntegersInBytes, NibblePairs, ScaledScales
+from quantize_cli.schemes.scaled.rows import ScaledColumns, ScaledFloats
 
 FLOATS_OF_8_BITS = ("F8_E4M3", "F8_E5M2")
 BYTES = ("U8", "I8")
@@ -28,43 +31,62 @@ def stack(group: Group, ending: str, dtypes: tuple[str, ...]) -> StoredTensor:
     return stored
 
 
-def of_8_bits(
-    stored: StoredTensor, scales: StoredTensor, allowed: tuple[Block, ...], zeros: StoredTensor | None = None
-) -> ScaledRows:
-    """Numbers of eight bits, floats or integers, in blocks of an allowed size."""
+def of_8_bits(stored: StoredTensor, scales: StoredTensor, allowed: tuple[Block, ...]) -> ScaledFloats:
+    """Floats of eight bits, in blocks of an allowed size."""
     block = grid.block_of(scales, stored.shape, allowed)
-    laid = grid.block_scales(scales, stored.shape, block)
-    zero_points = None
-    if zeros is not None:
-        if zeros.dtype != "I8" or zeros.shape != scales.shape:
-            raise InputError(
-                f"{origin(zeros)} has dtype {zeros.dtype} and shape {list(zeros.shape)}, "
-                f"expected I8 and {list(scales.shape)}",
-                DAMAGED_HINT,
-            )
-        zero_points = BlockScales(grid.reshaped(zeros, laid.stored.shape), laid.matrix_rows, laid.block_rows)
-    return ScaledRows(stored.shape, Rows(stored), laid, block[1], zero_points)
+    return ScaledFloats(stored.shape, Rows(stored), grid.block_scales(scales, stored.shape, block), block[1])
 
 
-def floats_of_4_bits(packed: StoredTensor, scales: StoredTensor) -> ScaledRows:
+def floats_of_4_bits(packed: StoredTensor, scales: StoredTensor) -> ScaledFloats:
     """Pairs of E2M1 in bytes: in blocks of 32 under powers of two (MXFP4), or of 16 under floats (NVFP4)."""
     shape = (*packed.shape[:-1], 2 * packed.shape[-1])
     width = 32 if scales.dtype in EXPONENTS else 16
     if shape[-1] % width:
         raise InputError(f"{origin(packed)} has {shape[-1]} columns, which blocks of {width} do not divide")
-    laid = grid.block_scales(scales, shape, (1, width))
-    return ScaledRows(shape, FloatsOf4Bits(NibblePairs(packed)), laid, width)
+    return ScaledFloats(shape, FloatsOf4Bits(NibblePairs(packed)), grid.block_scales(scales, shape, (1, width)), width)
 
 
-def with_outer(rows: ScaledRows, outer: StoredTensor, divided: bool) -> ScaledRows:
+def with_outer(floats: ScaledFloats, outer: StoredTensor, divided: bool) -> ScaledFloats:
     """The same under one more scale of each matrix, by which the others are multiplied or divided."""
-    matrix_rows, columns = rows.shape[-2:]
-    if outer.dtype not in FLOATS[:3]:
-        raise InputError(f"{origin(outer)} has dtype {outer.dtype}, which is that of no scale", DAMAGED_HINT)
-    laid = grid.block_scales(outer, rows.shape, (matrix_rows, columns))
-    assert isinstance(rows.scales, BlockScales)
-    scales = ScaledScales(rows.scales, laid, divided)
-    return ScaledRows(rows.shape, rows.numbers, scales, rows.block_columns, rows.zeros, rows.factors)
+    assert isinstance(floats.scales, BlockScales)
+    laid = grid.block_scales(outer, floats.shape, grid.block_of(outer, floats.shape, (grid.TENSOR,)))
+    return replace(floats, scales=ScaledScales(floats.scales, laid, divided))
+
+
+def integers(
+    codes: Reader, shape: tuple[int, ...], bits: int, scales: BlockScales, block: Block, zeros: StoredTensor | None
+) -> AffineRows:
+    """Signed integers of so many bits, less zero points that are stored as the scales are, where there are any."""
+    points: Reader = Constant(0)
+    if zeros is not None:
+        if zeros.dtype != "I8":
+            raise InputError(f"{origin(zeros)} has dtype {zeros.dtype}, not I8", DAMAGED_HINT)
+        points = grid.block_values(zeros, shape, block)
+    return AffineRows((prod(shape[:-1]), shape[-1]), bits, codes, scales, points, block[1], is_signed=True)
+
+
+def of_integers(
+    stored: StoredTensor,
+    scales: StoredTensor,
+    allowed: tuple[Block, ...],
+    zeros: StoredTensor | None = None,
+    bits: int = 8,
+) -> AffineRows:
+    """Integers of at most eight bits in a byte each, in blocks of an allowed size."""
+    block = grid.block_of(scales, stored.shape, allowed)
+    laid = grid.block_scales(scales, stored.shape, block)
+    codes = Rows(stored) if bits == 8 else IntegersInBytes(stored, bits)
+    return integers(codes, stored.shape, bits, laid, block, zeros)
+
+
+def with_factors(source: Source, factors: StoredTensor, columns: int) -> ScaledColumns:
+    """The rows of a source times one factor for each column; InputError where there are not as many."""
+    if prod(factors.shape) != columns or factors.dtype not in WIDE:
+        raise InputError(
+            f"{origin(factors)} has dtype {factors.dtype} and shape {list(factors.shape)} for {columns} columns",
+            DAMAGED_HINT,
+        )
+    return ScaledColumns(source, factors)
 
 
 def refuse_float(group: Group, stored: StoredTensor) -> None:

@@ -8,7 +8,9 @@ from dataclasses import dataclass
 import ml_dtypes
 import numpy as np
 
+from quantize_cli.errors import InputError
 from quantize_cli.formats.stored import StoredTensor
+from quantize_cli.schemes.interface.scheme import DAMAGED_HINT, origin
 from quantize_cli.schemes.packing import bit_stream
 
 E2M1 = np.array([0, 0.5, 1, 1.5, 2, 3, 4, 6, -0.0, -0.5, -1, -1.5, -2, -3, -4, -6], np.float32)
@@ -71,6 +73,28 @@ class IntegersOf4Bits:
     def read(self, start: int, stop: int) -> np.ndarray:
         """(stop - start, columns) i8."""
         return ((self.codes.read(start, stop) ^ 8) - np.uint8(8)).view(np.int8)
+
+
+@dataclass(frozen=True)
+class IntegersInBytes:
+    """Integers of fewer bits in a byte each."""
+
+    stored: StoredTensor
+    """(..., rows, columns) i8."""
+    bits: int
+
+    def read(self, start: int, stop: int) -> np.ndarray:
+        """(stop - start, columns) i8; InputError for one of more bits."""
+        values, limit = self.stored.rows(start, stop), 1 << (self.bits - 1)
+        outside = np.argwhere((values < -limit) | (values >= limit))
+        if len(outside):
+            row, column = outside[0]
+            raise InputError(
+                f"{origin(self.stored)} has {values[row, column]} at row {start + row}, column {column}, "
+                f"which is no integer of {self.bits} bits",
+                DAMAGED_HINT,
+            )
+        return values
 
 
 @dataclass(frozen=True)
