@@ -87,14 +87,18 @@ def _decode(metadata: Mapping[Path, Mapping[str, str]], group: Group) -> Tensor 
     if _DATA not in group:
         return None
     where, kind, data = _description(metadata, group)
-    if kind == "Int4Tensor":
-        lines = _int4(group)
-        source, shape = lines, lines.shape
-    else:
-        source, shape = _plain(group, where, data) if kind in _PLAIN else _of_floats(group, where, data)
+    source, shape = _matrix(group, where, kind, data)
     if _FACTORS in group:
         source = matrix.with_factors(source, group.parts[_FACTORS], shape[-1])
     return decoded(group, source, shape, f"torchao, {kind}")
+
+
+def _matrix(group: Group, where: str, kind: str, data: Mapping[str, Any]) -> tuple[Source, tuple[int, ...]]:
+    """The matrix without factors, and its shape."""
+    if kind == "Int4Tensor":
+        lines = _int4(group)
+        return lines, lines.shape
+    return _plain(group, where, data) if kind in _PLAIN else _of_floats(group, where, data)
 
 
 def _description(metadata: Mapping[Path, Mapping[str, str]], group: Group) -> tuple[str, str, Mapping[str, Any]]:

@@ -138,7 +138,8 @@ class BlockScales:
     def read(self, start: int, stop: int) -> np.ndarray:
         """(stop - start, grid columns) f32."""
         values = self.read_stored(start, stop)
-        return powers_of_two(values) if self.are_exponents else values.astype(np.float32)
+        scales: np.ndarray = powers_of_two(values) if self.are_exponents else values.astype(np.float32)
+        return scales
 
     def read_stored(self, start: int, stop: int) -> np.ndarray:
         """The same in the stored dtype."""
@@ -147,7 +148,8 @@ class BlockScales:
         if not len(index):
             return self.stored.rows(0, 0)
         first, last = int(index[0]), int(index[-1])
-        return self.stored.rows(first, last + 1)[index - first]
+        values: np.ndarray = self.stored.rows(first, last + 1)[index - first]
+        return values
 
 
 @dataclass(frozen=True)
@@ -162,7 +164,8 @@ class ScaledScales:
         """(stop - start, grid columns) f32."""
         inner, outer = self.scales.read(start, stop), self.outer.read(start, stop)
         with np.errstate(over="ignore", divide="ignore", invalid="ignore"):  # the rows are looked at afterwards
-            return inner / outer if self.divided else inner * outer
+            scales: np.ndarray = inner / outer if self.divided else inner * outer
+        return scales
 
 
 def powers_of_two(exponents: np.ndarray) -> np.ndarray:
