@@ -29,7 +29,7 @@ STAGES = {
     "pipeline.recipe",
     "pipeline.write",
 }
-TEXTS = {"pipeline.roles", "pipeline.recipe", "pipeline.recipe_text"}
+TEXTS = {"pipeline.fallbacks", "pipeline.roles", "pipeline.recipe", "pipeline.recipe_text"}
 MODEL = {"model.source", "model.tensor"}
 CERTIFICATE = {"certificate.certify", "certificate.digest", "certificate.rebuild", "certificate.statement"}
 
@@ -67,11 +67,12 @@ MAY_IMPORT = {
     "pipeline": WORDS | STAGES | {"budget", "calibration", "certificate.statement", "machine", "model.source", "units"},
     "pipeline.roles": WORDS | {"model.tensor"},
     "pipeline.globs": WORDS,
+    "pipeline.fallbacks": WORDS,
     "pipeline.occurrences": WORDS | {"model.tensor", "pipeline.roles"},
     "pipeline.recipe": WORDS | {"model.tensor", "pipeline.occurrences", "pipeline.roles"},
     "pipeline.recipe_text": WORDS | {"pipeline.recipe"},
     "pipeline.plan": WORDS | MODEL | {
-        "plugins", "pipeline.globs", "pipeline.roles", "pipeline.recipe",
+        "plugins", "pipeline.fallbacks", "pipeline.globs", "pipeline.roles", "pipeline.recipe",
     },
     "pipeline.executor": WORDS,
     "pipeline.plan_json": WORDS | {"model.rows", "model.tensor", "pipeline.plan", "pipeline.recipe", "schemes"},
@@ -136,9 +137,9 @@ MAY_IMPORT = {
     },
     "cli": WORDS | {
         "api", "bench", "budget", "calibration", "certificate.statement", "certificate.verify", "conversation",
-        "evaluation", "jit", "machine", "pipeline", "pipeline.decided", "pipeline.job", "pipeline.outputs",
-        "pipeline.recipe", "pipeline.write", "plugins", "progress", "quants", "report.analysis_page",
-        "report.evaluation_page", "report.junit", "report.pages", "runtime", "train", "units",
+        "evaluation", "jit", "machine", "pipeline", "pipeline.decided", "pipeline.fallbacks", "pipeline.job",
+        "pipeline.outputs", "pipeline.recipe", "pipeline.write", "plugins", "progress", "quants",
+        "report.analysis_page", "report.evaluation_page", "report.junit", "report.pages", "runtime", "train", "units",
     },
     "quantize_cli": {"api", "loaded_model"},
     "__main__": {"cli"},

@@ -108,8 +108,8 @@ class Tensor:
         if not self.scheme:
             return self.type
         repackings = {type_: self.repacking(type_) for type_ in self.block_types}
-        exact = next((type_ for type_, how in repackings.items() if how == LOSSLESS), None)
-        return exact or next((type_ for type_, how in repackings.items() if how), None)
+        exact = [type_ for type_, how in repackings.items() if how == LOSSLESS]
+        return next(iter([*exact, *(type_ for type_, how in repackings.items() if how)]), None)
 
     @property
     def block_types(self) -> tuple[GgmlType, ...]:

@@ -20,7 +20,8 @@ from quantize_cli.formats.source import FileStamps
 from quantize_cli.model.source import Model
 from quantize_cli.model.tensor import Tensor
 from quantize_cli.pipeline import globs
-from quantize_cli.pipeline.recipe import Recipe, fitting
+from quantize_cli.pipeline.fallbacks import fitting
+from quantize_cli.pipeline.recipe import Recipe
 from quantize_cli.pipeline.roles import ROLES, layer_of, why_kept
 
 REFUSED_WITHOUT_IMPORTANCE = frozenset(

@@ -1,6 +1,7 @@
 """Which scheme a checkpoint is read by, and what is said when by none."""
 
 import pickle
+import re
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,12 @@ def test_every_file_is_a_scheme() -> None:
         scheme = plugins.load("schemes", name).SCHEME
         assert set(scheme.marks) <= set(scheme.endings)
         assert set(scheme.sources) <= set(schemes.sources())
+
+
+def test_every_scheme_has_a_row_in_the_documentation() -> None:
+    page = Path(__file__).resolve().parents[2] / "docs" / "inputs.md"
+    table = page.read_text(encoding="utf-8").split("| scheme |")[1].split("\n\n")[0]
+    assert re.findall(r"^\| `(\w+)` \|", table, re.M) == list(plugins.names("schemes"))
 
 
 @pytest.mark.parametrize(

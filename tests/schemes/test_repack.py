@@ -8,6 +8,8 @@ import numpy as np
 import pytest
 
 from quantize_cli import quants
+from quantize_cli.budget.rules import to_toml
+from quantize_cli.errors import InputError
 from quantize_cli.formats.ggml import GgmlType
 from quantize_cli.model.source import open_model
 from quantize_cli.pipeline import plan, plan_json, recipe
@@ -94,10 +96,18 @@ def test_keep_takes_the_smallest_type_that_loses_nothing(symmetric: bool, kept: 
     assert act_order.type is GgmlType.F16
 
 
-def test_keep_leaves_floats_in_their_type(tmp_path: Path) -> None:
-    quantized.build(tmp_path, gptq(4).parts, settings(4), dtype="BF16")
+@pytest.mark.parametrize("dtype", ["F32", "F16", "BF16"])
+def test_keep_leaves_floats_in_their_type(dtype: str, tmp_path: Path) -> None:
+    quantized.build(tmp_path, gptq(4).parts, settings(4), dtype=dtype)
     types = {s.tensor.name: s.type for s in plan.make(open_model(tmp_path), recipe.named("keep")).steps}
-    assert types["token_embd.weight"] is GgmlType.BF16
+    assert types["token_embd.weight"] is GgmlType[dtype]
+
+
+def test_a_saved_keep_is_keep() -> None:
+    kept = recipe.named("keep")
+    assert recipe.parse(to_toml(kept), "keep") == kept
+    with pytest.raises(InputError, match="keep = '1' is neither true nor false"):
+        recipe.parse('default = "f16"\nkeep = 1', "mine")
 
 
 def test_rotary_rows_are_reordered_as_blocks(tmp_path: Path) -> None:
