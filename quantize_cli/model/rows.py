@@ -47,6 +47,15 @@ class Repackable(Protocol):
         ...
 
 
+@runtime_checkable
+class UnderScale(Protocol):
+    """Rows of which blocks may lack one more scale, which all weights of a matrix have."""
+
+    def scale_beside(self, type_: GgmlType) -> np.ndarray | None:
+        """What weights in blocks of this type are still to be multiplied by, (matrices,) f32; None for nothing."""
+        ...
+
+
 @dataclass(frozen=True)
 class Dequantized:
     """Rows that another tool quantized, as float32, computed when they are read."""

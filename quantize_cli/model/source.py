@@ -21,7 +21,7 @@ from quantize_cli.formats.source import FileStamps, record_opened_files
 from quantize_cli.model.adapter_tensors import refuse_adapter
 from quantize_cli.model.card import MAX_NBYTES, CardError, front_matter
 from quantize_cli.model.general import metadata as general_metadata
-from quantize_cli.model.loadable_tensors import not_loaded
+from quantize_cli.model.loadable_tensors import not_loaded, takes_scale
 from quantize_cli.model.sampling import sampling_settings
 from quantize_cli.model.tensor import Tensor, from_stored
 from quantize_cli.model.wrapper_names import without_wrappers
@@ -92,6 +92,7 @@ def _of_family(
     if added:
         warnings += (f"{checkpoint.path}: names of tensors are read without {quoted(added)}, which a wrapper added",)
     _refuse_not_loaded(family.ARCHITECTURE, tensors)
+    tensors = [replace(t, takes_scale=bool(t.scheme) and takes_scale(family.ARCHITECTURE, t.name)) for t in tensors]
     warnings += family.remarks(config, tensors)
     general, remarks = _general(checkpoint, tensors)
     warnings += remarks

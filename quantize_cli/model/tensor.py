@@ -22,6 +22,7 @@ from quantize_cli.model.rows import (
     Slab,
     Source,
     Transposed,
+    UnderScale,
     as_stored,
     dequantized,
     innermost,
@@ -49,6 +50,8 @@ class Tensor:
     """The file and the name there, for messages."""
     first_row: int = 0
     """The number of the first row in what `origin` names, for messages."""
+    takes_scale: bool = False
+    """Whether engines multiply its products by a tensor beside it, where a file has one: see `scale_beside`."""
 
     @property
     def row_count(self) -> int:
@@ -122,7 +125,17 @@ class Tensor:
         stored = dequantized(self.source)
         if stored is None or not isinstance(stored.source, Repackable) or type_ not in stored.source.block_types:
             return ""
+        if not self.takes_scale and self.scale_beside(type_) is not None:
+            return ""
         return stored.source.repacking(type_)
+
+    def scale_beside(self, type_: GgmlType) -> "Tensor | None":
+        """The scales of whole matrices that blocks of this type lack, one for each; None where they lack nothing."""
+        stored = dequantized(self.source)
+        if stored is None or not isinstance(stored.source, UnderScale):
+            return None
+        scales = stored.source.scale_beside(type_)
+        return None if scales is None else from_array(f"{self.name.removesuffix('.weight')}.scale", scales)
 
     def repacked(self, type_: GgmlType) -> "Tensor":
         """The tensor as blocks of a type for which `repacking` says how."""

@@ -9,6 +9,7 @@ import pytest
 
 from quantize_cli.errors import InputError
 from quantize_cli.formats.ggml import GgmlType
+from quantize_cli.model.loadable_tensors import takes_scale
 from quantize_cli.model.source import open_model
 from quantize_cli.quants import decode
 from tests.schemes import naive
@@ -83,13 +84,43 @@ def test_an_exponent_that_is_no_number_is_not_repacked(tmp_path: Path) -> None:
     assert not np.isfinite(tensor.read(5, 6)).all()
 
 
-def test_nvfp4_is_repacked_where_blocks_hold_the_scales(tmp_path: Path) -> None:
-    scales = np.minimum(SMALL_SCALES.astype(np.float32), 200).astype(E4M3)
-    parts = {".weight": NIBBLES, ".weight_scale": scales, ".weight_scale_2": np.float32(2)}
+@pytest.mark.parametrize(
+    ("beside", "value", "factor"),
+    [(".weight_scale_2", OUTER, OUTER), (".weight_global_scale", np.float32([700]), np.float32(1) / np.float32(700))],
+)
+def test_nvfp4_is_repacked_with_its_scale_beside(
+    beside: str, value: np.ndarray, factor: np.float32, tmp_path: Path
+) -> None:
+    parts = {".weight": NIBBLES, ".weight_scale": SMALL_SCALES, beside: value}
     tensor = opened(tmp_path, parts, {"quant_method": "nvfp4"})
-    assert tensor.repacking(GgmlType.NVFP4) == "without loss"
-    stored = tensor.repacked(GgmlType.NVFP4).read(0, ROWS)
-    assert np.array_equal(decode(GgmlType.NVFP4, stored), tensor.read(0, ROWS))
+    assert tensor.repacking(GgmlType.NVFP4) == "with the scale of the matrix beside it"
+    scale = tensor.scale_beside(GgmlType.NVFP4)
+    assert scale is not None
+    assert (scale.name, scale.shape, scale.read(0, 1)[0, 0]) == ("blk.0.ffn_up.scale", (1,), factor)
+    weights = decode(GgmlType.NVFP4, tensor.repacked(GgmlType.NVFP4).read(0, ROWS))
+    expected = floats_of_4_bits(lambda row, column: np.float32(SMALL_SCALES[row, column // 16]))
+    assert np.array_equal(weights, expected)
+
+
+def test_negative_scales_are_not_repacked(tmp_path: Path) -> None:
+    scales = SMALL_SCALES.copy()
+    scales[3, 1] = -1
+    parts = {".weight": NIBBLES, ".weight_scale": scales, ".weight_scale_2": OUTER}
+    assert opened(tmp_path, parts, {"quant_method": "nvfp4"}).repacking(GgmlType.NVFP4) == ""
+
+
+@pytest.mark.parametrize(
+    ("architecture", "name", "takes"),
+    [
+        ("llama", "blk.3.ffn_up.weight", True),
+        ("qwen2", "blk.3.ffn_up.weight", False),
+        ("qwen2", "blk.3.attn_q.weight", True),
+        ("llama", "token_embd.weight", False),
+        ("llama", "output.weight", True),
+    ],
+)
+def test_scales_stand_where_llama_cpp_multiplies_by_them(architecture: str, name: str, takes: bool) -> None:
+    assert takes_scale(architecture, name) is takes
 
 
 @pytest.mark.parametrize("dtype", [E4M3, E5M2])

@@ -5,7 +5,6 @@ Rows are counted over all matrices of a stack. Each reader has `read(start, stop
 
 from dataclasses import dataclass
 
-import ml_dtypes
 import numpy as np
 
 from quantize_cli.errors import InputError
@@ -15,8 +14,6 @@ from quantize_cli.schemes.packing import bit_stream
 
 E2M1 = np.array([0, 0.5, 1, 1.5, 2, 3, 4, 6, -0.0, -0.5, -1, -1.5, -2, -3, -4, -6], np.float32)
 """What floats of four bits are: a sign, two bits of exponent, one of mantissa."""
-NAN_EXPONENT = 255
-"""The exponent that is no number (E8M0)."""
 _PERIOD = 32
 """So many codes of any width fill whole words."""
 
@@ -167,19 +164,16 @@ class ScaledScales:
             scales: np.ndarray = inner / outer if self.divided else inner * outer
         return scales
 
+    def of_matrices(self, count: int) -> np.ndarray:
+        """The outer scales of so many matrices as factors, (count,) f32."""
+        outer = self.outer.stored.elements(0, count).astype(np.float32)
+        with np.errstate(divide="ignore", over="ignore"):
+            factors: np.ndarray = 1 / outer if self.divided else outer
+        return factors
+
 
 def powers_of_two(exponents: np.ndarray) -> np.ndarray:
     """Bytes e as 2 ** (e - 127) f32, which is infinite for 255: a NaN in E8M0."""
     with np.errstate(over="ignore"):
         powers: np.ndarray = np.ldexp(np.float32(1), exponents.astype(np.int32) - 127)
     return powers
-
-
-def are_scales_of_8_bits(scales: np.ndarray) -> bool:
-    """Whether each scale is one that NVFP4's blocks can hold: not negative, and a float of eight bits (E4M3)."""
-    return bool(((scales >= 0) & (scales.astype(ml_dtypes.float8_e4m3fn).astype(np.float32) == scales)).all())
-
-
-def scale_codes(scales: np.ndarray) -> np.ndarray:
-    """Such scales as NVFP4's blocks hold them, u8."""
-    return scales.astype(ml_dtypes.float8_e4m3fn).view(np.uint8) & np.uint8(127)

@@ -10,11 +10,12 @@ from quantize_cli.formats.stored import StoredTensor
 from quantize_cli.model.rows import LOSSLESS, Source
 from quantize_cli.schemes.packing import blocks
 from quantize_cli.schemes.packing.readers import Rows
-from quantize_cli.schemes.scaled import readers
 from quantize_cli.schemes.scaled.readers import BlockScales, FloatsOf4Bits, ScaledScales
 
 _READ_NUMBERS = 1 << 18
 """Scales looked at together."""
+_LARGEST_EXPONENT, _LARGEST_SCALE = 254, 126
+"""Bytes of scales above are no number, or in NVFP4 negative, which blocks cannot hold."""
 
 
 @dataclass(frozen=True)
@@ -57,21 +58,34 @@ class ScaledFloats:
             return ""
         count = prod(self.shape[:-1])
         step = max(1, _READ_NUMBERS * self.block_columns // self.shape[-1])
-        fit = all(self._fit(type_, start, min(start + step, count)) for start in range(0, count, step))
-        return LOSSLESS if fit else ""
+        if not all(self._fit(type_, start, min(start + step, count)) for start in range(0, count, step)):
+            return ""
+        beside = self.scale_beside(type_)
+        if beside is None:
+            return LOSSLESS
+        return "with the scale of the matrix beside it" if np.isfinite(beside).all() else ""
 
     def _fit(self, type_: GgmlType, start: int, stop: int) -> bool:
         """Whether blocks can hold the scales of these rows."""
-        if isinstance(self.scales, BlockScales) and type_ is GgmlType.MXFP4:
-            return not (self.scales.read_stored(start, stop) == readers.NAN_EXPONENT).any()
-        return readers.are_scales_of_8_bits(self.scales.read(start, stop))
+        most = _LARGEST_EXPONENT if type_ is GgmlType.MXFP4 else _LARGEST_SCALE
+        return bool((self._block_scales(start, stop) <= most).all())
 
     def blocks(self, type_: GgmlType, start: int, stop: int) -> np.ndarray:
         assert isinstance(self.floats, FloatsOf4Bits)
-        codes = self.floats.codes.read(start, stop)
-        if isinstance(self.scales, BlockScales) and type_ is GgmlType.MXFP4:
-            return blocks.pack(type_, codes, exponent=self.scales.read_stored(start, stop))
-        return blocks.pack(type_, codes, scale_code=readers.scale_codes(self.scales.read(start, stop)))
+        codes, scales = self.floats.codes.read(start, stop), self._block_scales(start, stop)
+        if type_ is GgmlType.MXFP4:
+            return blocks.pack(type_, codes, exponent=scales)
+        return blocks.pack(type_, codes, scale_code=scales)
+
+    def _block_scales(self, start: int, stop: int) -> np.ndarray:
+        """The bytes of the scales of blocks, (n, blocks) u8."""
+        scales = self.scales.scales if isinstance(self.scales, ScaledScales) else self.scales
+        return scales.read_stored(start, stop).view(np.uint8)
+
+    def scale_beside(self, type_: GgmlType) -> np.ndarray | None:
+        if not isinstance(self.scales, ScaledScales) or type_ not in self.block_types:
+            return None
+        return self.scales.of_matrices(prod(self.shape[:-2]))
 
 
 @dataclass(frozen=True)
