@@ -69,6 +69,13 @@ def test_one_matrix_may_have_bits_of_its_own(tmp_path: Path) -> None:
     assert np.array_equal(read_in_parts(opened(tmp_path, stored.parts, stated)), stored.weights)
 
 
+@pytest.mark.parametrize("size", [-1, COLUMNS, 128, 10**30])
+def test_a_group_may_be_a_whole_row(size: int, tmp_path: Path) -> None:
+    stored = gptq(4, group=COLUMNS)
+    tensor = opened(tmp_path, stored.parts, {"quant_method": "gptq", "bits": 4, "group_size": size})
+    assert np.array_equal(read_in_parts(tensor), stored.weights)
+
+
 @pytest.mark.parametrize("dtype", [ml_dtypes.bfloat16, np.float32])
 def test_scales_may_be_of_any_float_type(dtype: Any, tmp_path: Path) -> None:
     scales = gptq(4).parts[".scales"].astype(dtype)
