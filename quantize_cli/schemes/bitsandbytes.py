@@ -98,7 +98,7 @@ class FourBitRows:
         pairs = self.codes.elements(begin // 2, -(-end // 2))
         codes = np.stack((pairs >> 4, pairs & 15), 1).reshape(-1)[begin % 2 :][: end - begin]
         first, last = begin // self.block, -(-end // self.block)
-        own = np.repeat(self.absmax.read(first, last), self.block)[begin - first * self.block :][: end - begin]
+        own = self.absmax.read(first, last)[np.arange(begin, end) // self.block - first]
         with np.errstate(over="ignore", invalid="ignore"):
             weights: np.ndarray = self.levels.elements(0, 16)[codes] * own
         return weights.reshape(stop - start, self.columns)
@@ -163,8 +163,9 @@ def _eight_bits(group: Group) -> Tensor:
 
 def _four_bits(group: Group, kind: str) -> Tensor:
     state = _State(group.part(_STATE + kind, ("U8",)))
-    shape, block = state.shape("shape"), state.count("blocksize")
+    shape = state.shape("shape")
     weights = prod(shape)
+    block = min(state.count("blocksize"), weights)
     stored = group.part(".weight", _BYTES)
     if stored.nbytes != -(-weights // 2):
         told = f"4 bits for shape {list(shape)} need {-(-weights // 2)}"
@@ -182,7 +183,7 @@ def _four_bits(group: Group, kind: str) -> Tensor:
 
 
 def _nested(group: Group, state: "_State", absmax: StoredTensor) -> NestedAbsmax:
-    block = state.count("nested_blocksize")
+    block = min(state.count("nested_blocksize"), absmax.shape[0])
     magnitudes = group.part(".weight.nested_absmax", _FLOATS, (-(-absmax.shape[0] // block),))
     levels = group.part(".weight.nested_quant_map", _FLOATS, (256,))
     return NestedAbsmax(absmax, magnitudes, levels, block, state.number("nested_offset"))
@@ -209,9 +210,9 @@ class _State:
 
     def number(self, key: str) -> float:
         value = self._values.get(key)
-        if type(value) not in (int, float):
+        if type(value) is not float and not (type(value) is int and abs(value) < 1 << 64):
             raise self._refused(key, "a number")
-        return float(value)  # type: ignore[arg-type]
+        return float(value)
 
     def shape(self, key: str) -> tuple[int, ...]:
         value = self._values.get(key)

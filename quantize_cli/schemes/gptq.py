@@ -16,10 +16,10 @@ Source: GPTQModel, gptqmodel/nn_modules/qlinear and gptqmodel/utils/model.py.
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
+from math import prod
 from typing import Any
 
 from quantize_cli.errors import InputError
-from quantize_cli.formats.stored import StoredTensor
 from quantize_cli.model.tensor import Tensor
 from quantize_cli.schemes.interface.scheme import DAMAGED_HINT, Decoder, Group, Scheme, decoded, origin
 from quantize_cli.schemes.interface.settings import Settings
@@ -69,14 +69,12 @@ def _decode(layout: _Layout, group: Group) -> Tensor | None:
     if ".qweight" not in group:
         return None
     words, scales = group.matrix(".qweight", _WORDS), group.matrix(".scales", _SCALES)
-    zeros = group.matrix(".qzeros", _WORDS)
     groups, rows = scales.shape
-    bits = _bits(layout, zeros, rows)
-    columns, rest = divmod(words.shape[0] * 32, bits)
-    if rest or words.shape[1] != rows:
-        told = f"{bits} bits, and scales {list(scales.shape)}"
-        raise InputError(f"{origin(words)} has shape {list(words.shape)}, which does not fit {told}", DAMAGED_HINT)
-    group.part(".qzeros", _WORDS, (groups, rows * bits // 32))
+    bits, columns = _size(layout, group, rows)
+    if words.shape[1] != rows:
+        told = f"{origin(scales)} has {rows}"
+        raise InputError(f"{origin(words)} has shape {list(words.shape)}, {told} columns", DAMAGED_HINT)
+    zeros = group.part(".qzeros", _WORDS, (groups, _word_count(rows, bits)))
     order = group.part(".g_idx", _WORDS, (columns,)) if ".g_idx" in group else None
     source = AffineRows(
         (rows, columns),
@@ -90,17 +88,25 @@ def _decode(layout: _Layout, group: Group) -> Tensor | None:
     return decoded(group, source, (rows, columns), f"gptq, {bits} bits")
 
 
-def _bits(layout: _Layout, zeros: StoredTensor, rows: int) -> int:
-    """Of a code, by the zero points of `rows` rows; InputError where these are no whole words, or not as stated."""
-    bits, rest = divmod(zeros.shape[1] * 32, rows)
-    if rest or bits not in _BITS:
-        raise InputError(
-            f"{origin(zeros)} has {zeros.shape[1]} words for {rows} rows, not 2, 3, 4 or 8 bits for each", DAMAGED_HINT
-        )
-    if layout.bits not in (None, bits):
-        told = f"{layout.where} says {layout.bits} bits"
-        raise InputError(f"{origin(zeros)} has {bits} bits for each of {rows} rows, {told}", DAMAGED_HINT)
-    return bits
+def _size(layout: _Layout, group: Group, rows: int) -> tuple[int, int]:
+    """Bits of a code, and columns, of a matrix of so many rows; InputError where the parts do not agree on them."""
+    words, zeros = group.parts[".qweight"], group.matrix(".qzeros", _WORDS)
+    order = group.parts.get(".g_idx")
+    for bits in _BITS if layout.bits is None else (layout.bits,):
+        columns = words.shape[0] * 32 // bits if order is None else prod(order.shape)
+        if (_word_count(columns, bits), _word_count(rows, bits)) == (words.shape[0], zeros.shape[1]):
+            return bits, columns
+    stated = "2, 3, 4 and 8 bits" if layout.bits is None else f"{layout.bits} bits, which {layout.where} says"
+    raise InputError(
+        f"{origin(words)} has {words.shape[0]} words for a row, and {origin(zeros)} {zeros.shape[1]} for {rows} rows, "
+        f"which does not fit {stated}",
+        DAMAGED_HINT,
+    )
+
+
+def _word_count(codes: int, bits: int) -> int:
+    """Words that hold so many codes; the last may not be full."""
+    return -(-codes * bits // 32) if 32 % bits == 0 else -(-codes // 32) * bits
 
 
 SCHEME = Scheme(

@@ -89,6 +89,10 @@ def state(**more: Any) -> np.ndarray:
         ({STATE: state(shape=[ROWS, -1])}, r"'shape' is '\[96, -1\]', not the shape of a matrix"),
         ({STATE: state(shape=[ROWS, 128])}, r"weight' has 3072 bytes, 4 bits for shape \[96, 128\] need 6144"),
         ({STATE: np.frombuffer(b"{", np.uint8)}, "not json"),
+        (
+            {**four_bits(nested=True).parts, STATE: state(nested_blocksize=32, nested_offset=10**400)},
+            "'nested_offset' is '10000.*, not a number",
+        ),
         ({".weight.absmax": np.ones(95, np.float32)}, r"absmax' has shape \[95\], expected \[96\]"),
         ({".weight.absmax": np.ones((4, 256), ml_dtypes.bfloat16)}, "absmax' has dtype BF16, not F32"),
         ({".weight.quant_map": np.ones(15, np.float32)}, r"quant_map' has shape \[15\], expected \[16\]"),
@@ -97,6 +101,12 @@ def state(**more: Any) -> np.ndarray:
 def test_what_contradicts_itself_is_refused(parts: dict[str, np.ndarray], told: str, tmp_path: Path) -> None:
     with pytest.raises(InputError, match=told):
         opened(tmp_path, {**four_bits().parts, **parts}, SETTINGS)
+
+
+def test_a_block_may_be_larger_than_the_matrix(tmp_path: Path) -> None:
+    stored = four_bits(block=ROWS * COLUMNS)
+    parts = {**stored.parts, STATE: state(blocksize=10**30)}
+    assert np.array_equal(read_in_parts(opened(tmp_path, parts, SETTINGS)), stored.weights)
 
 
 def test_a_missing_part_is_named(tmp_path: Path) -> None:

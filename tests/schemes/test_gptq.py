@@ -69,6 +69,13 @@ def test_one_matrix_may_have_bits_of_its_own(tmp_path: Path) -> None:
     assert np.array_equal(read_in_parts(opened(tmp_path, stored.parts, stated)), stored.weights)
 
 
+@pytest.mark.parametrize("size", [-1, COLUMNS, 128, 10**30])
+def test_a_group_may_be_a_whole_row(size: int, tmp_path: Path) -> None:
+    stored = gptq(4, group=COLUMNS)
+    tensor = opened(tmp_path, stored.parts, {"quant_method": "gptq", "bits": 4, "group_size": size})
+    assert np.array_equal(read_in_parts(tensor), stored.weights)
+
+
 @pytest.mark.parametrize("dtype", [ml_dtypes.bfloat16, np.float32])
 def test_scales_may_be_of_any_float_type(dtype: Any, tmp_path: Path) -> None:
     scales = gptq(4).parts[".scales"].astype(dtype)
@@ -88,7 +95,7 @@ def test_a_group_that_is_not_there_is_refused(group: int, tmp_path: Path) -> Non
     ("more", "told"),
     [
         ({"bits": 5}, "'bits' '5' is not supported"),
-        ({"bits": 8}, "qzeros' has 4 bits for each of 96 rows, .*config.json says 8 bits"),
+        ({"bits": 8}, "qweight' has 8 words for a row, and .* 12 for 96 rows, which does not fit 8 bits"),
         ({"group_size": 0}, "'group_size' '0' is not supported"),
         ({"group_size": 16}, "scales' has 2 groups for 64 columns, groups of 16 are 4"),
         ({"checkpoint_format": "marlin"}, "'checkpoint_format' 'marlin' is not supported"),
@@ -102,13 +109,17 @@ def test_settings_that_do_not_fit_are_refused(more: dict[str, Any], told: str, t
 @pytest.mark.parametrize(
     ("parts", "told"),
     [
-        ({".qzeros": np.zeros((2, 11), np.int32)}, "qzeros' has 11 words for 96 rows, not 2, 3, 4 or 8 bits"),
+        (
+            {".qzeros": np.zeros((2, 11), np.int32)},
+            "has 8 words for a row, and .*qzeros' 11 for 96 rows, which does not fit 4",
+        ),
         ({".qzeros": np.zeros((3, 12), np.int32)}, r"qzeros' has shape \[3, 12\], expected \[2, 12\]"),
-        ({".qweight": np.zeros((8, 95), np.int32)}, r"qweight' has shape \[8, 95\], which does not fit 4 bits"),
+        ({".qweight": np.zeros((8, 95), np.int32)}, r"qweight' has shape \[8, 95\], .*scales' has 96 columns"),
         ({".qweight": np.zeros((8, 96), np.uint8)}, "qweight' has dtype U8, not I32"),
         ({".qweight": np.zeros((0, 96), np.int32)}, r"qweight' has shape \[0, 96\], not that of a matrix"),
         ({".scales": np.zeros((3, 96), np.float16)}, r"qzeros' has shape \[2, 12\], expected \[3, 12\]"),
-        ({".g_idx": np.zeros(63, np.int32)}, r"g_idx' has shape \[63\], expected \[64\]"),
+        ({".g_idx": np.zeros(56, np.int32)}, "has 8 words for a row, and .* 12 for 96 rows, which does not fit 4 bits"),
+        ({".g_idx": np.zeros((8, 8), np.int32)}, r"g_idx' has shape \[8, 8\], expected \[64\]"),
     ],
 )
 def test_parts_that_do_not_fit_are_refused(parts: dict[str, np.ndarray], told: str, tmp_path: Path) -> None:

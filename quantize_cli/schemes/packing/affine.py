@@ -141,6 +141,7 @@ def group_size(stated: int | None, columns: int, scales: StoredTensor, groups: i
     if stated == -1:
         stated = columns
     size = stated or (columns // groups if columns % groups == 0 else None)
+    size = None if size is None else min(size, columns)
     if size is None or -(-columns // size) != groups:
         raise InputError(
             f"{origin(scales)} has {groups} groups for {columns} columns, "
