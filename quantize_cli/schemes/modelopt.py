@@ -50,23 +50,16 @@ _SQUARE = (128, 128)
 
 
 def decoder(settings: Settings) -> Decoder:
-    values = dict(settings.values)
-    inner = settings.inner("quantization")
-    for stated in (settings, inner, *(_layer(settings, "quantized_layers")), *(_layer(inner, "quantized_layers"))):
-        if stated.values.get("quant_algo") is None:
-            continue
-        if stated.text("quant_algo", "").upper() not in _ALGORITHMS:
+    layers = settings.inner("quantized_layers")
+    for stated in (settings, *map(layers.inner, layers.values)):
+        if stated.text("quant_algo", _ALGORITHMS[0]).upper() not in _ALGORITHMS:
             raise stated.refuse("quant_algo")
-    size = values.get("group_size")
-    if size is not None and settings.integer("group_size") < 1:
+    if settings.values.get("group_size") is None:
+        return partial(_decode, None)
+    size = settings.integer("group_size")
+    if size < 1:
         raise settings.refuse("group_size")
     return partial(_decode, size)
-
-
-def _layer(settings: Settings, key: str) -> list[Settings]:
-    """What is said of each module under this key."""
-    layers = settings.inner(key)
-    return [layers.inner(name) for name in layers.values]
 
 
 def _decode(group_size: int | None, group: Group) -> Tensor | None:

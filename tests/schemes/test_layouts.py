@@ -1,5 +1,6 @@
 """The layouts that no library here writes, and the values that files must not have: by slow twins of the formulas."""
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -12,8 +13,9 @@ from quantize_cli.formats.ggml import GgmlType
 from quantize_cli.model.loadable_tensors import takes_scale
 from quantize_cli.model.source import open_model
 from quantize_cli.quants import decode
+from tests.formats.build import safetensors_bytes
 from tests.schemes import naive
-from tests.schemes.quantized import COLUMNS, ROWS, build, matrix, opened, read_in_parts
+from tests.schemes.quantized import COLUMNS, MODULE, ROWS, build, matrix, opened, read_in_parts
 
 E4M3, E5M2, BF16 = (np.dtype(getattr(ml_dtypes, name)) for name in ("float8_e4m3fn", "float8_e5m2", "bfloat16"))
 RANDOM = np.random.RandomState(15)
@@ -151,6 +153,20 @@ def test_blocks_of_fp8_are_cut_at_the_edges(scales: np.dtype, tmp_path: Path) ->
             factor = 2.0 ** (int(scale) - 127) if scales == np.uint8 else scale
             expected[row, column] = np.float32(FLOATS[row, column]) * np.float32(factor)
     assert np.array_equal(read_in_parts(tensor), expected)
+
+
+def test_exponents_have_a_dtype_of_their_own(tmp_path: Path) -> None:
+    grid = RANDOM.randint(120, 130, (3, 2)).astype(np.uint8)
+    parts = {".weight": FLOATS, ".scale": grid}
+    directory = build(tmp_path, parts, {"quant_method": "fp8", "weight_block_size": [32, 32]})
+    path = directory / "model.safetensors"
+    length = int.from_bytes(path.read_bytes()[:8], "little")
+    header, data = json.loads(path.read_bytes()[8 : 8 + length]), path.read_bytes()[8 + length :]
+    header[f"{MODULE}.scale"]["dtype"] = "F8_E8M0"
+    path.write_bytes(safetensors_bytes(header, data))
+    factors = np.exp2(grid.astype(np.float32) - 127).repeat(32, axis=0).repeat(32, axis=1)
+    tensor = matrix(open_model(directory))
+    assert np.array_equal(read_in_parts(tensor), FLOATS.astype(np.float32) * factors)
 
 
 def test_a_grid_with_as_many_scales_as_rows_is_a_grid(tmp_path: Path) -> None:
