@@ -58,6 +58,17 @@ def read_header(path: Path) -> tuple[StoredTensor, ...]:
     return tuple(tensors)
 
 
+def read_metadata(path: Path) -> dict[str, str]:
+    """The texts that a file of which `read_header` has read the tensors holds beside them."""
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        with safe_open(path, framework="numpy") as file:
+            return dict(file.metadata() or {})
+    except (SafetensorError, OSError) as error:
+        raise FormatError(f"{path}: the safetensors library refuses it: {error}") from error
+
+
 def _refuse_as_the_library(path: Path) -> None:
     from safetensors import SafetensorError, safe_open
 

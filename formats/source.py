@@ -85,6 +85,22 @@ def read_into(path: Path, offset: int, memory: np.ndarray) -> int:
     return nbytes
 
 
+def read_segments_into(path: Path, offset: int, stride: int, memory: np.ndarray) -> int:
+    """Fill each row of memory (n, nbytes) u8 from a file, the first at `offset`, each `stride` bytes after the last.
+
+    Returns how many bytes there were before the file ended. Else as `read_into`.
+    """
+    status = path.stat()
+    file = _opened(path, status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns)
+    total = 0
+    for number, row in enumerate(memory):
+        nbytes = os.preadv(file.descriptor, [row.data], offset + number * stride)
+        total += nbytes
+        if nbytes != len(row):
+            break
+    return total
+
+
 class _Descriptor:
     """An open file, closed when nothing refers to this any more."""
 

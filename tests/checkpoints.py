@@ -91,9 +91,9 @@ def build(
     return directory
 
 
-def save_safetensors(path: Path, tensors: Mapping[str, np.ndarray]) -> None:
+def save_safetensors(path: Path, tensors: Mapping[str, np.ndarray], metadata: Mapping[str, str] | None = None) -> None:
     """A .safetensors file of these arrays."""
-    save_file({name: np.asarray(values, order="C") for name, values in tensors.items()}, path)
+    save_file({name: np.asarray(values, order="C") for name, values in tensors.items()}, path, metadata)
 
 
 def _write(path: Path, content: Any) -> None:

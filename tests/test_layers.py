@@ -29,7 +29,7 @@ STAGES = {
     "pipeline.recipe",
     "pipeline.write",
 }
-TEXTS = {"pipeline.roles", "pipeline.recipe", "pipeline.recipe_text"}
+TEXTS = {"pipeline.fallbacks", "pipeline.roles", "pipeline.recipe", "pipeline.recipe_text"}
 MODEL = {"model.source", "model.tensor"}
 CERTIFICATE = {"certificate.certify", "certificate.digest", "certificate.rebuild", "certificate.statement"}
 
@@ -45,7 +45,7 @@ MAY_IMPORT = {
     "model.card": WORDS,
     "model.model_name": WORDS,
     "model.loadable_tensors": WORDS,
-    "model.prequantized": WORDS,
+    "model.adapter_tensors": WORDS,
     "model.sampling": WORDS,
     "model.wrapper_names": WORDS | {"model.tensor"},
     "model.general": WORDS | {"model.model_name", "model.sampling"},
@@ -53,10 +53,11 @@ MAY_IMPORT = {
     "model.chat_templates": WORDS | {"limits"},
     "model.description": WORDS | {"certificate.statement"},
     "model.source": WORDS | {
-        "plugins", "model.tensor", "model.card", "model.loadable_tensors", "model.prequantized", "model.general",
-        "model.sampling", "model.wrapper_names", "families", "tokenizers", "certificate.statement",
+        "plugins", "model.tensor", "model.card", "model.loadable_tensors", "model.adapter_tensors", "model.general",
+        "model.sampling", "model.wrapper_names", "schemes", "families", "tokenizers", "certificate.statement",
     },
     "families": WORDS | {"model.tensor"},
+    "schemes": WORDS | {"model.rows", "model.tensor", "plugins", "quants"},
     "adapters": WORDS | MODEL | {"plugins", "families", "model.rows"},
     "limits": {"errors"},
     "progress": set(),
@@ -66,14 +67,15 @@ MAY_IMPORT = {
     "pipeline": WORDS | STAGES | {"budget", "calibration", "certificate.statement", "machine", "model.source", "units"},
     "pipeline.roles": WORDS | {"model.tensor"},
     "pipeline.globs": WORDS,
+    "pipeline.fallbacks": WORDS,
     "pipeline.occurrences": WORDS | {"model.tensor", "pipeline.roles"},
     "pipeline.recipe": WORDS | {"model.tensor", "pipeline.occurrences", "pipeline.roles"},
     "pipeline.recipe_text": WORDS | {"pipeline.recipe"},
     "pipeline.plan": WORDS | MODEL | {
-        "plugins", "pipeline.globs", "pipeline.roles", "pipeline.recipe",
+        "plugins", "pipeline.fallbacks", "pipeline.globs", "pipeline.roles", "pipeline.recipe",
     },
     "pipeline.executor": WORDS,
-    "pipeline.plan_json": WORDS | {"model.rows", "model.tensor", "pipeline.plan", "pipeline.recipe"},
+    "pipeline.plan_json": WORDS | {"model.rows", "model.tensor", "pipeline.plan", "pipeline.recipe", "schemes"},
     "pipeline.pack": WORDS | {"model.tensor", "pipeline.plan", "quants"},
     "pipeline.quantize": WORDS | {"model.tensor", "pipeline.pack", "pipeline.plan", "quants"},
     "pipeline.write": WORDS | {
@@ -135,9 +137,9 @@ MAY_IMPORT = {
     },
     "cli": WORDS | {
         "api", "bench", "budget", "calibration", "certificate.statement", "certificate.verify", "conversation",
-        "evaluation", "jit", "machine", "pipeline", "pipeline.decided", "pipeline.job", "pipeline.outputs",
-        "pipeline.recipe", "pipeline.write", "plugins", "progress", "quants", "report.analysis_page",
-        "report.evaluation_page", "report.junit", "report.pages", "runtime", "train", "units",
+        "evaluation", "jit", "machine", "pipeline", "pipeline.decided", "pipeline.fallbacks", "pipeline.job",
+        "pipeline.outputs", "pipeline.recipe", "pipeline.write", "plugins", "progress", "quants",
+        "report.analysis_page", "report.evaluation_page", "report.junit", "report.pages", "runtime", "train", "units",
     },
     "quantize_cli": {"api", "loaded_model"},
     "__main__": {"cli"},
@@ -146,7 +148,7 @@ MAY_IMPORT = {
 
 ROOMS_OF_FILES = {name.split(".")[0] for name in MAY_IMPORT if "." in name}
 
-PLUGINS = ("quants", "dots", "families", "tokenizers", "calibration", "train", "cli")
+PLUGINS = ("quants", "dots", "families", "schemes", "tokenizers", "calibration", "train", "cli")
 """Packages of which a file is an option the user can type: such files know nothing of each other."""
 
 DOOR_ONLY = {"typer", "click", "rich", "tqdm"}

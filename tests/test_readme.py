@@ -34,7 +34,10 @@ README, DOCS = ROOT / "README.md", ROOT / "docs"
 TABLES = DOCS / "types.md"
 PAGES = (
     README,
-    *(DOCS / f"{name}.md" for name in ("tour", "types", "methods", "training", "reference", "llama.cpp", "extending")),
+    *(
+        DOCS / f"{name}.md"
+        for name in ("tour", "types", "inputs", "methods", "training", "reference", "llama.cpp", "extending")
+    ),
 )
 """In the order in which their commands are run."""
 TEXT = "\n".join(path.read_text(encoding="utf-8") for path in PAGES)

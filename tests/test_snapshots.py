@@ -10,7 +10,7 @@ import pytest
 from quantize_cli.formats.ggml import GgmlType
 from quantize_cli.formats.gguf.layout import Value, text, u32
 from quantize_cli.model.tensor import Tensor
-from quantize_cli.pipeline import recipe
+from quantize_cli.pipeline import fallbacks, recipe
 
 FOLDER = Path(__file__).resolve().parents[2] / "shared" / "data" / "snapshots"
 MODELS = ("gemma-3-4b-it", "gpt-oss-120b", "meta-llama-3.1-70b-instruct", "qwen3-0.6b", "qwen3-14b")
@@ -78,5 +78,5 @@ def test_mixes_choose_what_llama_cpp_chose(name: str) -> None:
     assert len(sections) == 33
     for file_type, (default, expected) in sections.items():
         chosen = recipe.named(file_type).choose(tensors, metadata, has_importance=False)
-        fitted = {t.name: recipe.fitting(chosen[t.name][0], t.columns)[0].name.lower() for t in tensors}
+        fitted = {t.name: fallbacks.fitting(chosen[t.name][0], t.columns)[0].name.lower() for t in tensors}
         assert {n: type_ for n, type_ in fitted.items() if type_ != default} == expected, file_type

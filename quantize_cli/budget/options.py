@@ -9,7 +9,8 @@ from quantize_cli.formats.gguf.rules import alignment_of, padded
 from quantize_cli.model.source import Model
 from quantize_cli.model.tensor import Tensor
 from quantize_cli.pipeline import plan
-from quantize_cli.pipeline.recipe import Recipe, Rule, fitting
+from quantize_cli.pipeline.fallbacks import fitting
+from quantize_cli.pipeline.recipe import Recipe, Rule
 from quantize_cli.pipeline.roles import why_kept
 
 Losses = Mapping[str, Mapping[GgmlType, float]]

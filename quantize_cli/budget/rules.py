@@ -63,6 +63,8 @@ def literal(name: str) -> str:
 def to_toml(recipe: Recipe) -> str:
     """The recipe as a file holds it: parsed, it is the same again but for its name."""
     table: dict[str, object] = {"file_type": recipe.file_type.name, "default": recipe.default.name.lower()}
+    if recipe.keep:
+        table["keep"] = True
     for key, rules in (("override", recipe.overrides), ("rule", recipe.rules)):
         if rules:
             table[key] = [_table(rule) for rule in rules]

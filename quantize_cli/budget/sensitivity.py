@@ -20,8 +20,8 @@ from quantize_cli.errors import InputError
 from quantize_cli.formats.ggml import BLOCK_SHAPE, GgmlType, row_nbytes
 from quantize_cli.model.source import Model
 from quantize_cli.model.tensor import Tensor
+from quantize_cli.pipeline.fallbacks import fitting
 from quantize_cli.pipeline.plan import REFUSED_WITHOUT_IMPORTANCE, Importance
-from quantize_cli.pipeline.recipe import fitting
 from quantize_cli.pipeline.roles import layer_of
 from quantize_cli.runtime.substitution import tensor_names
 from quantize_cli.runtime.transformer import Transformer, from_model

@@ -9,7 +9,6 @@ from quantize_cli.errors import InputError
 from quantize_cli.evaluation.score import compare
 from quantize_cli.formats.reference import Predictions
 from quantize_cli.model.tensor import from_array
-from quantize_cli.runtime.layer import Linear
 from quantize_cli.runtime.layer_runner import LayerRunner, RecordedLayers
 from quantize_cli.runtime.matrix import Matrix
 from quantize_cli.runtime.substitution import with_weights
@@ -62,7 +61,7 @@ class Trials:
         return self.transformer.output.matrix is self.transformer.embedding
 
     def _with_output(self, matrix: Matrix) -> Transformer:
-        output = Linear(matrix, self.transformer.output.bias)
+        output = replace(self.transformer.output, matrix=matrix)
         return replace(self.transformer, output=output)
 
     def _finished(self, stream: np.ndarray, *recorded: RecordedLayers) -> np.ndarray:

@@ -66,7 +66,7 @@ def _rows(analysis: "Analysis") -> list[dict[str, str]]:
 def _row(tensor: "Sensitivity", types: "tuple[GgmlType, ...]") -> dict[str, str]:
     """A tensor as a row of the table, by heading; a type that another stands in for has its loss in brackets."""
     from quantize_cli.budget.analysis import experts, outliers
-    from quantize_cli.pipeline.recipe import fitting
+    from quantize_cli.pipeline.fallbacks import fitting
 
     seen, routed = outliers(tensor), experts(tensor)
     row = {"tensor": tensor.name}

@@ -23,6 +23,11 @@ _HEAD_NORMS = ("attn_q_norm.weight", "attn_k_norm.weight")
 _POST_NORMS = ("post_attention_norm.weight", "post_ffw_norm.weight")
 _LONG_ROPE = ("rope_factors_long.weight", "rope_factors_short.weight")
 
+_SCALED = (
+    "output.weight", "attn_q.weight", "attn_k.weight", "attn_v.weight", "attn_qkv.weight", "attn_output.weight",
+)  # fmt: skip
+_SCALED_FEED_FORWARD = ("cohere2", "llama", "mistral3", "qwen3", "qwen3moe", "qwen3next")
+
 LOADED: Mapping[str, tuple[Collection[str], Collection[str]]] = {
     "gemma2": (("token_embd.weight", "output_norm.weight"), (*_ATTENTION, *_POST_NORMS, *_FEED_FORWARD)),
     "gemma3": (
@@ -58,6 +63,18 @@ def not_loaded(architecture: str, names: Iterable[str], layers: int | None = Non
         return []
     whole, layer = LOADED[architecture]
     return [name for name in names if not _is_loaded(name, whole, layer, layers)]
+
+
+def takes_scale(architecture: str, name: str) -> bool:
+    """Whether llama.cpp multiplies the products of this tensor by a scale beside it, where the file has one.
+
+    It loads scales in every architecture. Those of feed-forwards are used in few.
+    """
+    match = _LAYER.fullmatch(name)
+    inside = match[2] if match else name
+    if inside in _SCALED:
+        return True
+    return architecture in _SCALED_FEED_FORWARD and inside in (*_FEED_FORWARD, *_EXPERTS[1:])
 
 
 def _is_loaded(name: str, whole: Collection[str], layer: Collection[str], layers: int | None) -> bool:

@@ -4,13 +4,18 @@ Each has `rows(start, stop)`, as `formats.stored.StoredTensor` has, which may be
 plain values without open files, so they can be pickled and read by any process that sees the same files.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import prod
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 
+from quantize_cli.formats.ggml import GgmlType
+
 _STRIP_NBYTES = 16 << 20
+
+LOSSLESS = "without loss"
+"""What `Repackable.repacking` says where not a bit of a weight changes."""
 
 
 class Source(Protocol):
@@ -19,6 +24,60 @@ class Source(Protocol):
     def rows(self, start: int, stop: int) -> np.ndarray:
         """Rows [start, stop): (stop - start, columns) of numbers, or (stop - start, row bytes) u8 of block types."""
         ...
+
+
+@runtime_checkable
+class Repackable(Protocol):
+    """Rows that another tool quantized, of which blocks of a GGML type can hold the same codes."""
+
+    @property
+    def block_types(self) -> tuple[GgmlType, ...]:
+        """The types that may hold them, the best first; by the shapes alone, nothing is read."""
+        ...
+
+    def repacking(self, type_: GgmlType) -> str:
+        """How blocks of one of these types hold the weights: LOSSLESS, or what is lost; "" where they cannot.
+
+        Scales and zero points may be read.
+        """
+        ...
+
+    def blocks(self, type_: GgmlType, start: int, stop: int) -> np.ndarray:
+        """Rows [start, stop) in such a type: (stop - start, row bytes) u8."""
+        ...
+
+
+@runtime_checkable
+class UnderScale(Protocol):
+    """Rows of which blocks may lack one more scale, which all weights of a matrix have."""
+
+    def scale_beside(self, type_: GgmlType) -> np.ndarray | None:
+        """What weights in blocks of this type are still to be multiplied by, (matrices,) f32; None for nothing."""
+        ...
+
+
+@dataclass(frozen=True)
+class Dequantized:
+    """Rows that another tool quantized, as float32, computed when they are read."""
+
+    source: Source
+    """A scheme's, of which `rows` gives float32; it may be `Repackable` as well."""
+    scheme: str
+    """How they are stored, for messages: "gptq, 4 bits"."""
+
+    def rows(self, start: int, stop: int) -> np.ndarray:
+        return self.source.rows(start, stop)
+
+
+@dataclass(frozen=True)
+class Repacked:
+    """The same rows as blocks of a GGML type, with the codes and scales that were stored."""
+
+    source: Repackable
+    type: GgmlType
+
+    def rows(self, start: int, stop: int) -> np.ndarray:
+        return self.source.blocks(self.type, start, stop)
 
 
 @dataclass(frozen=True, eq=False)
@@ -172,6 +231,21 @@ def innermost(source: Source) -> Source:
     while isinstance(source, (Slab, PairedHeads, Transposed, Scaled, Merged)):
         source = source.source
     return source
+
+
+def dequantized(source: Source) -> Dequantized | None:
+    """What another tool quantized, where rows are nothing but its rows in some order."""
+    while isinstance(source, (Slab, PairedHeads)):
+        source = source.source
+    return source if isinstance(source, Dequantized) else None
+
+
+def repacked(source: Source, type_: GgmlType) -> Source:
+    """The rows that `dequantized` has something for, as blocks of `type_`."""
+    if isinstance(source, Dequantized) and isinstance(source.source, Repackable):
+        return Repacked(source.source, type_)
+    assert isinstance(source, (Slab, PairedHeads))
+    return replace(source, source=repacked(source.source, type_))
 
 
 def as_stored(source: Source, values: np.ndarray) -> tuple[int, np.ndarray]:

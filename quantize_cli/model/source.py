@@ -6,7 +6,7 @@ from math import prod
 from pathlib import Path
 from types import ModuleType
 
-from quantize_cli import plugins
+from quantize_cli import plugins, schemes
 from quantize_cli.certificate.statement import is_claim
 from quantize_cli.errors import InputError
 from quantize_cli.families.decoder.config import architecture_class, spelled, with_defaults
@@ -18,10 +18,10 @@ from quantize_cli.formats.gguf.layout import Value, text
 from quantize_cli.formats.gguf.magic import is_gguf
 from quantize_cli.formats.quoted import quoted
 from quantize_cli.formats.source import FileStamps, record_opened_files
+from quantize_cli.model.adapter_tensors import refuse_adapter
 from quantize_cli.model.card import MAX_NBYTES, CardError, front_matter
 from quantize_cli.model.general import metadata as general_metadata
-from quantize_cli.model.loadable_tensors import not_loaded
-from quantize_cli.model.prequantized import refuse_adapter, refuse_quantized
+from quantize_cli.model.loadable_tensors import not_loaded, takes_scale
 from quantize_cli.model.sampling import sampling_settings
 from quantize_cli.model.tensor import Tensor, from_stored
 from quantize_cli.model.wrapper_names import without_wrappers
@@ -65,7 +65,7 @@ def _opened(path: Path) -> Model:
     if checkpoint.config is None:
         return _without_config(checkpoint)
     family, warnings = _family(checkpoint, checkpoint.config)
-    warnings = (*checkpoint.warnings, *warnings, *refuse_quantized(checkpoint))
+    warnings = (*checkpoint.warnings, *warnings)
     return _of_family(checkpoint, with_defaults(checkpoint.config, family), family, warnings)
 
 
@@ -86,11 +86,13 @@ def _family(checkpoint: Checkpoint, config: dict[str, object]) -> tuple[ModuleTy
 def _of_family(
     checkpoint: Checkpoint, config: dict[str, object], family: ModuleType, warnings: tuple[str, ...]
 ) -> Model:
-    stored = [from_stored(tensor) for tensor in checkpoint.tensors if not is_buffer(tensor.name)]
-    tensors, added = _placed(config, stored, family)
+    read, remarks = schemes.tensors_of(checkpoint, [t for t in checkpoint.tensors if not is_buffer(t.name)])
+    warnings += remarks
+    tensors, added = _placed(config, read, family)
     if added:
         warnings += (f"{checkpoint.path}: names of tensors are read without {quoted(added)}, which a wrapper added",)
     _refuse_not_loaded(family.ARCHITECTURE, tensors)
+    tensors = [replace(t, takes_scale=bool(t.scheme) and takes_scale(family.ARCHITECTURE, t.name)) for t in tensors]
     warnings += family.remarks(config, tensors)
     general, remarks = _general(checkpoint, tensors)
     warnings += remarks

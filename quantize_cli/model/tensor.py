@@ -12,16 +12,22 @@ from quantize_cli.formats.ggml import FLOAT_TYPES, GgmlType, row_nbytes
 from quantize_cli.formats.quoted import quoted
 from quantize_cli.formats.stored import StoredTensor
 from quantize_cli.model.rows import (
+    LOSSLESS,
+    Dequantized,
     Held,
     Merged,
     PairedHeads,
+    Repackable,
     Scaled,
     Slab,
     Source,
     Transposed,
+    UnderScale,
     as_stored,
+    dequantized,
     innermost,
     matrix_rows,
+    repacked,
 )
 
 _NUMBER = {
@@ -44,6 +50,8 @@ class Tensor:
     """The file and the name there, for messages."""
     first_row: int = 0
     """The number of the first row in what `origin` names, for messages."""
+    takes_scale: bool = False
+    """Whether engines multiply its products by a tensor beside it, where a file has one: see `scale_beside`."""
 
     @property
     def row_count(self) -> int:
@@ -88,6 +96,51 @@ class Tensor:
         except ValueError as error:
             raise InputError(f"{self.origin}: {error}") from error
 
+    @property
+    def scheme(self) -> str:
+        """How another tool had quantized it, as "gptq, 4 bits"; "" for floats."""
+        source = innermost(self.source)
+        return source.scheme if isinstance(source, Dequantized) else ""
+
+    @property
+    def kept_type(self) -> GgmlType | None:
+        """The type that keeps it as it is stored: its own, or for what another tool quantized the best of blocks.
+
+        None where such numbers fit no blocks.
+        """
+        if not self.scheme:
+            return self.type
+        repackings = {type_: self.repacking(type_) for type_ in self.block_types}
+        exact = [type_ for type_, how in repackings.items() if how == LOSSLESS]
+        return next(iter([*exact, *(type_ for type_, how in repackings.items() if how)]), None)
+
+    @property
+    def block_types(self) -> tuple[GgmlType, ...]:
+        """The types whose blocks may hold what another tool quantized, the best first."""
+        stored = dequantized(self.source)
+        return stored.source.block_types if stored and isinstance(stored.source, Repackable) else ()
+
+    def repacking(self, type_: GgmlType) -> str:
+        """How blocks of this type hold what another tool quantized: "without loss", or what is lost; "" for not."""
+        stored = dequantized(self.source)
+        if stored is None or not isinstance(stored.source, Repackable) or type_ not in stored.source.block_types:
+            return ""
+        if not self.takes_scale and self.scale_beside(type_) is not None:
+            return ""
+        return stored.source.repacking(type_)
+
+    def scale_beside(self, type_: GgmlType) -> "Tensor | None":
+        """The scales of whole matrices that blocks of this type lack, one for each; None where they lack nothing."""
+        stored = dequantized(self.source)
+        if stored is None or not isinstance(stored.source, UnderScale):
+            return None
+        scales = stored.source.scale_beside(type_)
+        return None if scales is None else from_array(f"{self.name.removesuffix('.weight')}.scale", scales)
+
+    def repacked(self, type_: GgmlType) -> "Tensor":
+        """The tensor as blocks of a type for which `repacking` says how."""
+        return replace(self, type=type_, source=repacked(self.source, type_))
+
     def renamed(self, name: str) -> "Tensor":
         return replace(self, name=name)
 
@@ -104,6 +157,8 @@ class Tensor:
     def transposed(self) -> "Tensor":
         """The matrix with rows and columns exchanged."""
         rows, columns = self.shape
+        if isinstance(self.source, Transposed):
+            return replace(self, shape=(columns, rows), source=self.source.source)
         return replace(self, shape=(columns, rows), source=Transposed(self.source, (rows, columns)))
 
     def scaled(self, rows: np.ndarray | None = None, columns: np.ndarray | None = None) -> "Tensor":

@@ -20,7 +20,8 @@ from quantize_cli.formats.source import FileStamps
 from quantize_cli.model.source import Model
 from quantize_cli.model.tensor import Tensor
 from quantize_cli.pipeline import globs
-from quantize_cli.pipeline.recipe import Recipe, fitting
+from quantize_cli.pipeline.fallbacks import fitting
+from quantize_cli.pipeline.recipe import Recipe
 from quantize_cli.pipeline.roles import ROLES, layer_of, why_kept
 
 REFUSED_WITHOUT_IMPORTANCE = frozenset(
@@ -119,12 +120,13 @@ def decide(model: Model, recipe: Recipe, has_importance: bool, requantize: bool)
     candidates = [tensor for tensor in model.tensors if tensor.name not in kept]
     _refuse_idle_overrides(recipe, candidates, kept)
     chosen = recipe.choose(candidates, model.metadata, has_importance)
-    return [
-        _keep(model, tensor, recipe, kept[tensor.name])
-        if tensor.name in kept
-        else _fit(tensor, *chosen[tensor.name], requantize)
-        for tensor in model.tensors
-    ]
+    steps: list[Step] = []
+    for tensor in model.tensors:
+        if tensor.name in kept:
+            steps.append(_keep(model, tensor, recipe, kept[tensor.name]))
+        else:
+            steps += _fit(tensor, *chosen[tensor.name], requantize)
+    return steps
 
 
 def lay_out_steps(recipe: Recipe, steps: Sequence[Step], metadata: Mapping[str, Value], sources: FileStamps) -> Plan:
@@ -169,7 +171,8 @@ def _keep(model: Model, tensor: Tensor, recipe: Recipe, reason: str) -> Step:
     return Step(tensor, GgmlType.F32, f"{reason}, kept in f32")
 
 
-def _fit(tensor: Tensor, type_: GgmlType, reason: str, requantize: bool) -> Step:
+def _fit(tensor: Tensor, type_: GgmlType, reason: str, requantize: bool) -> tuple[Step, ...]:
+    """A tensor in this type or one that fits its rows, and a scale beside it where its blocks lack one."""
     substitute, misfit = fitting(type_, tensor.columns)
     if tensor.type not in FLOAT_TYPES and tensor.type is not substitute:
         _refuse_unreadable(tensor, requantize)
@@ -178,7 +181,18 @@ def _fit(tensor: Tensor, type_: GgmlType, reason: str, requantize: bool) -> Step
             f"tensor {quoted(tensor.name)}: writing {substitute.name.lower()} is not supported",
             hint="supported: " + ", ".join(plugins.names("quants")),
         )
-    return Step(tensor, substitute, f"{reason}; {misfit}" if misfit else reason)
+    reason = f"{reason}; {misfit}" if misfit else reason
+    return _from_scheme(tensor, substitute, reason) if tensor.scheme else (Step(tensor, substitute, reason),)
+
+
+def _from_scheme(tensor: Tensor, type_: GgmlType, reason: str) -> tuple[Step, ...]:
+    """What another tool quantized, with its codes where the type can hold them."""
+    if how := tensor.repacking(type_):
+        step = Step(tensor.repacked(type_), type_, f"{reason}; repacked from {tensor.scheme}, {how}")
+        scale = tensor.scale_beside(type_)
+        return (step,) if scale is None else (step, Step(scale, GgmlType.F32, f"the scale of {quoted(tensor.name)}"))
+    rounded = "" if type_ is GgmlType.F32 else ", rounded again"
+    return (Step(tensor, type_, f"{reason}; dequantized from {tensor.scheme}{rounded}"),)
 
 
 def _refuse_unreadable(tensor: Tensor, requantize: bool) -> None:

@@ -10,30 +10,35 @@ import base64
 import json
 from dataclasses import fields
 from enum import IntEnum
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 import ml_dtypes
 import numpy as np
 
+from quantize_cli import schemes
 from quantize_cli.errors import UsageError
 from quantize_cli.formats.errors import FormatError
 from quantize_cli.formats.ggml import FileType, GgmlType
 from quantize_cli.formats.gguf.layout import Value, ValueType
 from quantize_cli.formats.source import FileStamp
 from quantize_cli.formats.stored import StoredTensor
-from quantize_cli.model.rows import Held, Merged, PairedHeads, Scaled, Slab, Transposed
+from quantize_cli.model.rows import Dequantized, Held, Merged, PairedHeads, Repacked, Scaled, Slab, Transposed
 from quantize_cli.model.tensor import Tensor
 from quantize_cli.pipeline.plan import Plan, Step, lay_out_steps
 from quantize_cli.pipeline.recipe import Recipe, Rule
 
-_KINDS = {
-    kind.__name__: kind
-    for kind in (
-        Held, Merged, PairedHeads, Recipe, Rule, Scaled, Slab, Step, StoredTensor, Tensor, Transposed, Value,
-    )
-}  # fmt: skip
+_KINDS = (
+    Dequantized, Held, Merged, PairedHeads, Recipe, Repacked, Rule, Scaled, Slab, Step, StoredTensor, Tensor,
+    Transposed, Value,
+)  # fmt: skip
 _ENUMS = {enum.__name__: enum for enum in (FileType, GgmlType, ValueType)}
+
+
+@cache
+def _kinds() -> dict[str, type]:
+    return {kind.__name__: kind for kind in (*_KINDS, *schemes.sources())}
 
 
 def to_json(plan: Plan) -> str:
@@ -56,7 +61,7 @@ def from_json(text: str) -> Plan:
 def _plain(value: Any) -> Any:
     if isinstance(value, IntEnum):
         return {type(value).__name__: value.name}
-    if type(value).__name__ in _KINDS:
+    if type(value).__name__ in _kinds():
         return {"kind": type(value).__name__} | {f.name: _plain(getattr(value, f.name)) for f in fields(value)}
     if isinstance(value, dict):
         return {"items": {key: _plain(item) for key, item in value.items()}}
@@ -81,7 +86,7 @@ def _value(plain: Any) -> Any:
     if not isinstance(plain, dict):
         return plain
     if "kind" in plain:
-        return _KINDS[plain["kind"]](**{name: _value(item) for name, item in plain.items() if name != "kind"})
+        return _kinds()[plain["kind"]](**{name: _value(item) for name, item in plain.items() if name != "kind"})
     if "items" in plain:
         return {key: _value(item) for key, item in plain["items"].items()}
     if "path" in plain:

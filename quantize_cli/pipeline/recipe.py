@@ -25,6 +25,9 @@ else:
 BITS = {16: "f16", 8: "q8_0", 6: "q6_k", 5: "q5_k_m", 4: "q4_k_m"}
 """What `--bits` stands for."""
 
+KEEP = "keep"
+"""The recipe that rounds nothing it can help: what other tools quantized gets blocks that hold the same weights."""
+
 
 def _ends_and_thirds(i: int, n: int) -> bool:
     return i < n // 8 or i >= 7 * n // 8 or (i - n // 8) % 3 == 2
@@ -108,6 +111,9 @@ class Recipe:
     overrides: tuple[Rule, ...] = ()
     """Rules given by hand, which go by names alone; they come first, and what they name is not counted by others."""
 
+    keep: bool = False
+    """Whether a tensor that no rule names keeps the type it is stored in; those that have none get the default."""
+
     @property
     def file_name(self) -> str:
         """What a file made with it is called after its model: `Q4_K_M`."""
@@ -125,7 +131,10 @@ class Recipe:
             rule = self._override(tensor) or next(
                 (r for r in self.rules if r.holds(tensor, by_name[tensor.name], facts, has_importance, fills)), None
             )
-            chosen[tensor.name] = (rule.type if rule else self.default), f"{self.name}: {rule or 'default'}"
+            kept = tensor.kept_type if self.keep and rule is None else None
+            type_ = kept if kept is not None else rule.type if rule else self.default
+            why = rule or ("default" if kept is None else "as it is stored")
+            chosen[tensor.name] = type_, f"{self.name}: {why}"
         return chosen
 
     def _override(self, tensor: Tensor) -> Rule | None:
@@ -146,13 +155,17 @@ def presets() -> tuple[str, ...]:
 def named(name: str, pure: bool = False) -> Recipe:
     """A mix by its name, or any block type by its own, which then is what every tensor gets; in any letter case."""
     key = name.lower()
+    if key == KEEP:
+        return Recipe(KEEP, GgmlType.F16, FileType.GUESSED, keep=True)
     if key in presets():
         recipe = parse(resources.files("quantize_cli.configs").joinpath(f"{key}.toml").read_text(), key)
         return _pure(recipe) if pure else recipe
     try:
         return _uniform(GgmlType[name.upper()])
     except KeyError:
-        raise UsageError(f"unknown type or mix {quoted(name)}", hint="known mixes: " + ", ".join(presets())) from None
+        raise UsageError(
+            f"unknown type or mix {quoted(name)}", hint="known mixes: " + ", ".join((*presets(), KEEP))
+        ) from None
 
 
 def from_file(path: Path, pure: bool = False) -> Recipe:
@@ -194,7 +207,7 @@ def parse(text: str, name: str, origin: str | None = None) -> Recipe:
         raise InputError(f"{origin}: tables or arrays nested too deep") from error
     except ValueError as error:
         raise InputError(f"{origin}: a number of thousands of digits") from error
-    _refuse_unknown(document, {"default", "file_type", "rule", "override"}, origin)
+    _refuse_unknown(document, {"default", "file_type", "keep", "rule", "override"}, origin)
     if not isinstance(document.get("default"), str):
         raise InputError(f"{origin}: no default type", hint='default = "q4_k"')
     rules, overrides = (
@@ -207,7 +220,11 @@ def parse(text: str, name: str, origin: str | None = None) -> Recipe:
     file_type = document.get("file_type", uniform.file_type.name)
     if not isinstance(file_type, str) or file_type.upper() not in FileType.__members__:
         raise InputError(f"{origin}: unknown file_type {quoted(str(file_type))}")
-    return replace(uniform, name=name, file_type=FileType[file_type.upper()], rules=rules, overrides=overrides)
+    keep = document.get("keep", False)
+    if type(keep) is not bool:
+        raise InputError(f"{origin}: keep = {quoted(_spelled(keep))} is neither true nor false")
+    of = FileType[file_type.upper()]
+    return replace(uniform, name=name, file_type=of, rules=rules, overrides=overrides, keep=keep)
 
 
 def _tables(document: dict[str, Any], key: str, origin: str) -> list[dict[str, Any]]:
@@ -275,25 +292,3 @@ def _uniform(type_: GgmlType) -> Recipe:
     members = FileType.__members__
     file_type = members.get(type_.name) or members.get(f"{type_.name}_S") or FileType.GUESSED
     return Recipe(type_.name.lower(), type_, file_type)
-
-
-FALLBACKS = {
-    GgmlType.IQ4_NL: ("IQ1_S", "IQ1_M", "IQ2_XXS", "IQ2_XS", "IQ2_S", "IQ3_XXS", "IQ3_S", "IQ4_XS"),
-    GgmlType.Q4_0: ("Q2_K", "Q3_K", "Q2_0", "TQ1_0", "TQ2_0"),
-    GgmlType.Q5_0: ("Q4_K",),
-    GgmlType.Q5_1: ("Q5_K",),
-    GgmlType.Q8_0: ("Q6_K",),
-}
-"""What stands in for types whose blocks a row does not fill (tensor_type_fallback)."""
-
-
-def fitting(type_: GgmlType, columns: int) -> tuple[GgmlType, str]:
-    """The type itself if rows of `columns` fill its blocks, else the reference's stand-in, and why."""
-    block = BLOCK_SHAPE[type_].weights
-    if columns % block == 0:
-        return type_, ""
-    reason = f"{columns} columns do not fill {type_.name.lower()} blocks of {block}"
-    for substitute, names in FALLBACKS.items():
-        if type_.name in names and columns % BLOCK_SHAPE[substitute].weights == 0:
-            return substitute, reason
-    return GgmlType.F16, reason

@@ -29,13 +29,17 @@ class Norm:
 
 @dataclass(frozen=True)
 class Linear:
-    """A matrix and perhaps a bias (rows,) f32."""
+    """A matrix, what its product is multiplied by, and perhaps a bias (rows,) f32."""
 
     matrix: Product
     bias: np.ndarray | None
+    scale: float = 1.0
+    """Of all weights, which blocks of NVFP4 made elsewhere do not hold."""
 
     def record(self, recorder: Recorder, x: np.ndarray) -> np.ndarray:
         out = self.matrix.record(recorder, x)
+        if self.scale != 1:
+            recorder.add(elementwise.scale, y=out, factor=self.scale)
         if self.bias is not None:
             recorder.add(elementwise.add_row, y=out, row=self.bias)
         return out

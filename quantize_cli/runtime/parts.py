@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import replace
+from itertools import repeat
 
 import numpy as np
 
@@ -33,11 +34,12 @@ class Parts:
         self._check(tensor, (tensor.row_count if rows is None else rows, columns))
         return self._made(tensor)
 
-    def matrices(self, name: str, count: int, rows: int, columns: int) -> tuple[Matrix, ...]:
+    def experts(self, name: str, count: int, rows: int, columns: int) -> tuple[Linear, ...]:
         """A required tensor of `count` matrices, each of which is read alone."""
-        tensor = self._take(name)
+        tensor = self._take(f"{name}.weight")
         self._check(tensor, (count, rows, columns))
-        return tuple(self._made(tensor.row_range(index * rows, rows)) for index in range(count))
+        matrices = [self._made(tensor.row_range(index * rows, rows)) for index in range(count)]
+        return tuple(map(Linear, matrices, repeat(None), self.scales(name, count)))
 
     def vector(self, name: str, columns: int) -> np.ndarray | None:
         """A vector of `columns` float32 weights; None if the model has no such tensor."""
@@ -50,16 +52,30 @@ class Parts:
         vector: np.ndarray = weights[0]
         return vector
 
+    def scales(self, name: str, count: int) -> list[float]:
+        """What the products of `count` matrices are multiplied by: as said beside `name`, or by one.
+
+        The scale of activations that stands there as well is for products in NVFP4, which are not formed here.
+        """
+        self._left.pop(f"{name}.input_scale", None)
+        scales = self.vector(f"{name}.scale", count)
+        return [1.0] * count if scales is None else scales.tolist()
+
     def linear(self, name: str, rows: int, columns: int) -> Linear:
-        return Linear(self.matrix(f"{name}.weight", rows, columns), self.vector(f"{name}.bias", rows))
+        matrix, bias = self.matrix(f"{name}.weight", rows, columns), self.vector(f"{name}.bias", rows)
+        return Linear(matrix, bias, *self.scales(name, 1))
 
     def linears(self, name: str, rows: Sequence[int], columns: int) -> tuple[Linear, ...]:
         """A required matrix of as many `rows` in all, cut into as many parts."""
         tensor, bias = self._take(f"{name}.weight"), self.vector(f"{name}.bias", sum(rows))
         self._check(tensor, (sum(rows), columns))
-        starts = np.cumsum([0, *rows[:-1]]).tolist()
+        starts, (scale,) = np.cumsum([0, *rows[:-1]]).tolist(), self.scales(name, 1)
         return tuple(
-            Linear(self._made(tensor.row_range(start, count)), None if bias is None else bias[start : start + count])
+            Linear(
+                self._made(tensor.row_range(start, count)),
+                None if bias is None else bias[start : start + count],
+                scale,
+            )
             for start, count in zip(starts, rows, strict=True)
         )
 
@@ -153,15 +169,12 @@ def _mixture(parts: Parts, sizes: Hyperparameters, prefix: str) -> Mixture:
         shared = _feed_forward(parts, sizes, prefix, mixing.shared_feed_forward, "_shexp")
         shared_gate = Linear(parts.row(f"{prefix}.ffn_gate_inp_shexp.weight", width), None)
     stacks = [
-        parts.matrices(f"{prefix}.ffn_{kind}_exps.weight", mixing.count, rows, columns)
+        parts.experts(f"{prefix}.ffn_{kind}_exps", mixing.count, rows, columns)
         for kind, rows, columns in (("gate", inner, width), ("up", inner, width), ("down", width, inner))
     ]
     return Mixture(
         router=parts.linear(f"{prefix}.ffn_gate_inp", mixing.count, width),
-        experts=tuple(
-            FeedForward(Linear(gate, None), Linear(up, None), Linear(down, None), gelu=False)
-            for gate, up, down in zip(*stacks, strict=True)
-        ),
+        experts=tuple(FeedForward(gate, up, down, gelu=False) for gate, up, down in zip(*stacks, strict=True)),
         used=mixing.used,
         normalized=mixing.family.normalized,
         shared=shared,

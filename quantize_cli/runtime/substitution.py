@@ -73,6 +73,6 @@ def with_weights(layer: Layer, name: str, weights: np.ndarray) -> Layer:
             return linear
         rows = weights[taken : taken + tensor.row_count]
         taken += tensor.row_count
-        return Linear(Matrix(from_array(name, rows)), linear.bias)
+        return replace(linear, matrix=Matrix(from_array(name, rows)))
 
     return with_linears(layer, change)

@@ -95,66 +95,6 @@ def test_a_model_beside_its_adapter_is_a_model(tmp_path: Path) -> None:
     assert names(tmp_path)
 
 
-CODES: dict[str, np.ndarray] = {
-    ".qweight": np.zeros((8, 64), np.uint8),
-    ".weight_scale_inv": np.ones((1, 1), np.float32),
-    ".SCB": np.ones(64, np.float32),
-    ".W_q": np.zeros((32, 64), np.uint8),
-    ".weight_packed": np.zeros((64, 8), np.uint8),
-}
-STATED = {
-    "gptq, 4 bits": {"quant_method": "gptq", "bits": 4},
-    "bitsandbytes, 8 bits": {"quant_method": "bitsandbytes", "load_in_8bit": True},
-    "compressed-tensors, 'int-quantized'": {"quant_method": "compressed-tensors", "format": "int-quantized"},
-    "fp8": {"quant_method": "fp8", "weight_block_size": [128, 128]},
-}
-
-
-def quantized(directory: Path, ending: str, **more: Any) -> Path:
-    base = "model.layers.0.mlp.up_proj"
-    tensors = {f"{base}.weight": None, base + ending: CODES[ending]}
-    return checkpoints.build("llama", directory, tensors=tensors, **more)
-
-
-@pytest.mark.parametrize("told", STATED)
-def test_what_the_config_states_is_named(told: str, tmp_path: Path) -> None:
-    quantized(tmp_path, ".qweight", config={"quantization_config": STATED[told]})
-    with pytest.raises(InputError) as caught:
-        open_model(tmp_path)
-    assert str(caught.value) == f"{tmp_path}/config.json: the weights are quantized with {told}"
-    assert (caught.value.hint or "").startswith("convert the original checkpoint")
-
-
-@pytest.mark.parametrize(
-    ("name", "stated", "told"),
-    [
-        ("quantize_config.json", {"bits": 4, "group_size": 128}, "gptq, 4 bits"),
-        ("quant_config.json", {"w_bit": 4}, "awq, 4 bits"),
-        ("hf_quant_config.json", {"quantization": {"quant_algo": "NVFP4"}}, "modelopt, 'NVFP4'"),
-    ],
-)
-def test_what_a_file_beside_it_states_is_named(name: str, stated: Any, told: str, tmp_path: Path) -> None:
-    quantized(tmp_path, ".qweight", files={name: stated})
-    with pytest.raises(InputError, match=f"{name}: the weights are quantized with {told}"):
-        open_model(tmp_path)
-
-
-@pytest.mark.parametrize(
-    ("ending", "told"),
-    [(".qweight", "gptq or awq"), (".weight_scale_inv", "fp8"), (".SCB", "bitsandbytes"), (".W_q", "hqq"),
-     (".weight_packed", "compressed-tensors")],
-)  # fmt: skip
-def test_names_of_tensors_tell_where_nothing_is_stated(ending: str, told: str, tmp_path: Path) -> None:
-    with pytest.raises(InputError, match=f"quantized with {told}, as tensor '.*{ending}' tells"):
-        open_model(quantized(tmp_path, ending))
-
-
-def test_a_statement_that_floats_contradict_is_a_warning(tmp_path: Path) -> None:
-    checkpoints.build("llama", tmp_path, config={"quantization_config": STATED["gptq, 4 bits"]})
-    (warning,) = open_model(tmp_path).warnings
-    assert "states that the weights are quantized with gptq, 4 bits, but they are floats" in warning
-
-
 def test_stubs_of_zero_3_are_told_what_they_are(tmp_path: Path) -> None:
     stub = {"model.layers.0.mlp.up_proj.weight": np.zeros(0, ml_dtypes.bfloat16)}
     with pytest.raises(InputError, match=r"has shape \[0\], the config says \[96, 64\]") as caught:

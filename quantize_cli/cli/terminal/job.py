@@ -33,7 +33,7 @@ class _Options:
     ] = None
     type: Annotated[
         str | None,
-        Option("--type", "-t", metavar="TYPE", help="A mix (q4_k_m, q4_0) or one block type for all (q4_k)."),
+        Option("--type", "-t", metavar="TYPE", help="A mix (q4_k_m, q4_0), one block type for all (q4_k), or keep."),
     ] = None
     recipe: Annotated[Path | None, Option("--recipe", metavar="FILE", help="A recipe of your own, in TOML.")] = None
     pure: Annotated[bool, Option("--pure", help="Take the default type of the mix for every tensor.")] = False

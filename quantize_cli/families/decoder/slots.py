@@ -80,10 +80,14 @@ def _slot_of(slots: Slots, sizes: Mapping[str, int], tensor: Tensor, prefix: str
 
 def _converted(slot: Slot, sizes: Mapping[str, int], tensor: Tensor) -> Tensor:
     expected = tuple(sizes[word] for word in slot.shape)
+    # Whoever quantizes a Conv1D makes a linear layer of it, which is stored as (outputs, inputs).
+    is_transposed = slot.transposed and not tensor.scheme
+    if slot.transposed and tensor.scheme:
+        expected = expected[::-1]
     if tensor.shape != expected:
         hint = _STUB_HINT if 0 in tensor.shape else _rows_hint(slot, tensor.shape, expected)
         raise InputError(f"{tensor.origin} has shape {list(tensor.shape)}, the config says {list(expected)}", hint)
-    if slot.transposed:
+    if is_transposed:
         return tensor.transposed()
     if slot.rotary_heads:
         rows, heads = tensor.shape[0], sizes[slot.rotary_heads]

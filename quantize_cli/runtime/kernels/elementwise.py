@@ -24,6 +24,12 @@ def add_row(args, thread, threads):
     _combine(_sum, args.y, args.row, f32(0), thread, threads)
 
 
+@operation(Arguments(y=f32_array, factor=f32_number))
+def scale(args, thread, threads):
+    """y *= factor."""
+    _combine(_scaled, args.y, args.y, args.factor, thread, threads)
+
+
 @operation(Arguments(y=f32_array, cap=f32_number))
 def soft_cap(args, thread, threads):
     """y = cap * tanh(y / cap), cap > 0."""
@@ -54,6 +60,11 @@ def gelu(args, thread, threads):
 @merged
 def _sum(y, x, number):
     return y + x
+
+
+@merged
+def _scaled(y, x, factor):
+    return y * factor
 
 
 @merged

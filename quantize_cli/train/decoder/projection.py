@@ -22,9 +22,11 @@ class Projection(nn.Module):
         self.rows = Rows(linears[0].matrix.tensor.name, number * sum(self.counts), sum(self.counts))
         biases = [linear.bias for linear in linears if linear.bias is not None]
         self.bias = vector(np.concatenate(biases)) if biases else None
+        self.scale = linears[0].scale
 
     def forward(self, x: Tensor, weights: Weights) -> Tensor:
         product = multiply(self.rows, x, weights)
+        product = product if self.scale == 1 else product * self.scale
         return product if self.bias is None else product + self.bias.to(product.dtype)
 
 

@@ -1,0 +1,1 @@
+"""What a scheme is, what a checkpoint says of itself, and how its tensors are read."""
