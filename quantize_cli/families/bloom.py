@@ -31,8 +31,10 @@ ALIASES = {
     "n_inner": "intermediate_size",
 }
 FIXED = {"apply_residual_connection_post_layernorm": (False,)}
-_IDLE = {"slow_but_exact", "masked_softmax_fusion", "bias_dropout_fusion", "offset_alibi", "unk_token_id", "skip_bias_add",
-         "skip_bias_add_qkv", "attention_softmax_in_fp32", "hidden_dropout"}  # fmt: skip
+_IDLE = {
+    "slow_but_exact", "masked_softmax_fusion", "bias_dropout_fusion", "offset_alibi", "skip_bias_add",
+    "skip_bias_add_qkv", "attention_softmax_in_fp32",
+}  # fmt: skip
 
 _NAMES = decoder.Names("transformer.", "word_embeddings.weight")
 PREFIX = _NAMES.prefix

@@ -1,4 +1,4 @@
-"""Gemma 2: every other layer attends to a window, scores and logits are bent below a cap, norms stand around each part."""
+"""Gemma 2: every other layer attends to a window, scores and logits are bent below a cap, outputs are normed too."""
 
 from collections.abc import Sequence
 from functools import partial

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from quantize_cli.families import gemma3_text as text
+from quantize_cli.families.decoder import gemma3 as text
 from quantize_cli.families.decoder.config import Config
 from quantize_cli.model.tensor import Tensor
 
@@ -10,7 +10,7 @@ ARCHITECTURE = text.ARCHITECTURE
 CLASS = "Gemma3ForConditionalGeneration"
 INNER = "text_config"
 """Where the config of the text model stands."""
-TOKENIZERS = text.TOKENIZERS
+TOKENIZERS = ("spm",)
 DEFAULTS = text.DEFAULTS
 PREFIX, SLOTS = text.PREFIX, text.SLOTS
 metadata = text.metadata

@@ -1,4 +1,4 @@
-"""GPT-NeoX and Pythia: part of a head rotated, and attention and feed-forward side by side if the config asks for it."""
+"""GPT-NeoX and Pythia: part of a head rotated, attention and feed-forward side by side if so configured."""
 
 from collections.abc import Sequence
 

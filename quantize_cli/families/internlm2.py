@@ -5,7 +5,9 @@ from collections.abc import Sequence
 from quantize_cli.families.decoder import decoder
 from quantize_cli.families.decoder.config import Config
 from quantize_cli.families.decoder.slots import Slot
-from quantize_cli.formats.gguf.layout import Value
+from quantize_cli.formats.checkpoint import Checkpoint
+from quantize_cli.formats.gguf.layout import Value, flag
+from quantize_cli.formats.sentencepiece_model import read_sentencepiece_model
 from quantize_cli.model.tensor import Tensor
 
 ARCHITECTURE = "internlm2"
@@ -55,6 +57,14 @@ def metadata(config: Config) -> dict[str, Value]:
 
 def tensors(config: Config, stored: Sequence[Tensor]) -> list[Tensor]:
     return decoder.with_output(decoder.tensors(SLOTS, config, stored, _NAMES))
+
+
+def tokenizer_metadata(checkpoint: Checkpoint, _config: Config) -> dict[str, Value]:
+    """Whether a space is put before texts, said even where llama.cpp takes it so."""
+    path = checkpoint.file("tokenizer.model")
+    if path is None:
+        return {}
+    return {"tokenizer.ggml.add_space_prefix": flag(read_sentencepiece_model(path).adds_space)}
 
 
 def remarks(config: Config, placed: Sequence[Tensor]) -> tuple[str, ...]:

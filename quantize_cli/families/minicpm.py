@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from quantize_cli.families.decoder import decoder
+from quantize_cli.families.decoder import decoder, rope
 from quantize_cli.families.decoder import llama as architecture
 from quantize_cli.families.decoder.config import Config, count, number
 from quantize_cli.formats.gguf.layout import Value, f32
@@ -34,8 +34,9 @@ SLOTS = decoder.with_adjacent_pairs({**decoder.EMBEDDING, **decoder.ATTENTION, *
 
 def metadata(config: Config) -> dict[str, Value]:
     hidden, layers = count(config, "hidden_size"), count(config, "num_hidden_layers")
+    entries = decoder.metadata(ARCHITECTURE, config)
     return {
-        **decoder.metadata(ARCHITECTURE, config),
+        **(entries if rope.states_base(config) else rope.unless_usual(entries)),
         "minicpm.embedding_scale": f32(number(config, "scale_emb")),
         "minicpm.residual_scale": f32(number(config, "scale_depth") / layers**0.5),
         "minicpm.logit_scale": f32(hidden / count(config, "dim_model_base")),

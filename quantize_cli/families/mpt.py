@@ -6,7 +6,7 @@ from quantize_cli.errors import InputError
 from quantize_cli.families.decoder import decoder, keys
 from quantize_cli.families.decoder.config import Config, count, number, spelled
 from quantize_cli.families.decoder.slots import HEAD, TIE_HINT, Slot, biases, optional
-from quantize_cli.formats.gguf.layout import Value, f32, u32
+from quantize_cli.formats.gguf.layout import Value, f32
 from quantize_cli.model.tensor import Tensor
 
 ARCHITECTURE = "mpt"

@@ -2,15 +2,14 @@
 
 from collections.abc import Sequence
 
-from quantize_cli.families import olmo2
-from quantize_cli.families.decoder import decoder, rope, windows
+from quantize_cli.families.decoder import decoder, olmo2, rope, windows
 from quantize_cli.families.decoder.config import Config, count
 from quantize_cli.formats.gguf.layout import Value, ValueType, array, f32, u32
 from quantize_cli.model.tensor import Tensor
 
 ARCHITECTURE = olmo2.ARCHITECTURE
 CLASS = "Olmo3"
-TOKENIZERS = olmo2.TOKENIZERS
+TOKENIZERS = ("bpe",)
 DEFAULTS = {**olmo2.DEFAULTS, "rope_theta": 500000.0, "sliding_window": 4096}
 """What transformers' Olmo3Config fills in."""
 _PERIOD = 4

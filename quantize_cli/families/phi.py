@@ -1,4 +1,4 @@
-"""Phi 1, 1.5 and 2: attention and feed-forward side by side behind one norm, biases everywhere, part of a head rotated."""
+"""Phi 1, 1.5 and 2: attention and feed-forward side by side behind one norm, and biases everywhere."""
 
 from collections.abc import Sequence
 

@@ -1,4 +1,4 @@
-"""StableLM: layer norms, part of a head rotated, and attention and feed-forward side by side if the config asks for it."""
+"""StableLM: layer norms, part of a head rotated, and attention and feed-forward side by side if so configured."""
 
 from collections.abc import Sequence
 

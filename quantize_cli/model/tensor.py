@@ -104,7 +104,7 @@ class Tensor:
         return replace(self, source=PairedHeads(self.source, length // heads, len(self.shape) == 1))
 
     def ungrouped(self, groups: int, queries: int) -> "Tensor":
-        """All heads of queries, then of keys, then of values, where each group stores `queries`, one and one of them."""
+        """All heads of queries, then of keys, then of values; each group stores `queries` of them, one and one."""
         width = self.shape[0] // (groups * (queries + 2))
         return replace(self, source=Ungrouped(self.source, groups, queries, width, len(self.shape) == 1))
 

@@ -12,7 +12,6 @@ from quantize_cli.formats.gguf.layout import Value, f32, flag, u32
 from quantize_cli.model.tensor import Tensor
 
 
-
 @dataclass(frozen=True)
 class Names:
     """What a class of transformers calls what every model has."""

@@ -105,6 +105,11 @@ def rotated(config: Config, width: int) -> int:
     return int(share * width)
 
 
+def states_base(config: Config) -> bool:
+    """Whether the config says by which base heads rotate."""
+    return config.get("rope_theta") is not None or "rope_theta" in _stated(config)
+
+
 def unless_usual(entries: Mapping[str, Value]) -> dict[str, Value]:
     """Without a base that engines take where none is stated."""
     return {

@@ -141,9 +141,7 @@ def _refuse_gaps(slots: Slots, layers: int, placed: Mapping[str, Tensor]) -> Non
                 )
 
 
-def with_embedding(
-    stored: Sequence[Tensor], embedding: str, tied: bool, prefix: str, head: str = HEAD
-) -> list[Tensor]:
+def with_embedding(stored: Sequence[Tensor], embedding: str, tied: bool, prefix: str, head: str = HEAD) -> list[Tensor]:
     """The stored tensors, with `embedding` under its own name where only the output tied to it was stored."""
     names = {tensor.name.removeprefix(prefix) for tensor in stored}
     if not tied or embedding in names or head not in names:

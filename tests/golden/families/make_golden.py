@@ -15,7 +15,6 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from tests import checkpoints
 from tests.golden.converter.make_golden import convert, one_per_line, summary
 from tests.golden.families.variants import HERE, VARIANTS, Variant, build
 
@@ -64,7 +63,7 @@ def _skeleton(variant: Variant, directory: Path) -> dict[str, Any]:
 def _use_plain_config() -> None:
     """Have the converter do what it does where transformers cannot load a config: read the file."""
     base = importlib.import_module("conversion.base")
-    base.AutoConfig = None
+    base.AutoConfig = None  # type: ignore[attr-defined]
 
 
 def _logits(variant: Variant, directory: Path) -> dict[str, Any]:

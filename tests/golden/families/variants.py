@@ -44,7 +44,9 @@ class Variant(NamedTuple):
 
     @property
     def pretokenizer(self) -> str | None:
-        return None if self.tokenizer in ("sentencepiece", "gemma", "byte-fallback") else self.tokenizer
+        """The name its converter is told, as no hash is known of vocabularies made up here."""
+        cuts = {"sentencepiece": None, "gemma": None, "glm4": "llama-bpe"}
+        return cuts.get(self.tokenizer, self.tokenizer)
 
 
 def golden(name: str) -> dict[str, Any]:
@@ -114,7 +116,6 @@ _NEOX = {key: value for key, value in _BYTE_LEVEL.items() if key != "num_key_val
 _PUBLISHED_NEOX = {"rope_parameters": None, "rotary_pct": 0.25, "rotary_emb_base": 10000}
 _LLAMA3 = {
     "rope_type": "llama3",
-    "rope_theta": 10000.0,
     "factor": 8.0,
     "low_freq_factor": 1.0,
     "high_freq_factor": 4.0,
@@ -196,7 +197,32 @@ def _minicpm(tied: bool) -> dict[str, tuple[int, ...]]:
     return _layers({f"model.layers.{{}}.{name}": shape for name, shape in layer.items()}, {**whole, **head})
 
 
+_YARN = {"rope_type": "yarn", "rope_theta": 500000.0, "factor": 4.0, "original_max_position_embeddings": 32}
+_LLAMA = {**_SIZES, **_IDS, "vocab_size": 1024}
+_BIASES = {"attention_bias": True, "mlp_bias": True}
+
 VARIANTS: dict[str, Variant] = {
+    "llama-linear-biased-tied": Variant(
+        "LlamaConfig",
+        {**_LLAMA, **_BIASES, "tie_word_embeddings": True,
+         "rope_parameters": {"rope_type": "linear", "rope_theta": 10000.0, "factor": 2.0}}, "sentencepiece",
+    ),
+    "llama-dynamic": Variant(
+        "LlamaConfig", {**_LLAMA, "rope_parameters": {"rope_type": "dynamic", "rope_theta": 10000.0, "factor": 4.0}},
+        "sentencepiece", dtype="F16",
+    ),
+    "llama-llama3-biased": Variant(
+        "LlamaConfig", {**_LLAMA, **_BIASES, "head_dim": 32, "rope_parameters": {**_LLAMA3, "rope_theta": 500000.0}},
+        "sentencepiece", dtype="BF16",
+    ),
+    "llama-yarn-tied": Variant(
+        "LlamaConfig", {**_LLAMA, "tie_word_embeddings": True, "rope_parameters": _YARN}, "sentencepiece",
+    ),
+    "llama-longrope": Variant(
+        "LlamaConfig",
+        {**_LLAMA, "rope_parameters": {**_LONGROPE, **_EIGHT, "original_max_position_embeddings": 32, "factor": 4.0}},
+        "sentencepiece",
+    ),
     "gemma": Variant("GemmaConfig", _GEMMA, "gemma"),
     "gemma-wide-bf16": Variant(
         "GemmaConfig", {**_GEMMA, "head_dim": 32, "num_key_value_heads": 1, "rms_norm_eps": 1e-5}, "gemma",
@@ -318,7 +344,7 @@ VARIANTS: dict[str, Variant] = {
     ),
     "mpt": Variant("MptConfig", _MPT, "gpt-2", edited={"architectures": ["MPTForCausalLM"]}),
     "mpt-clipped-bf16": Variant(
-        "MptConfig", {**_MPT, "attn_config": {"clip_qkv": 6.0, "alibi": True, "alibi_bias_max": 16}}, "gpt-2",
+        "MptConfig", {**_MPT, "attn_config": {"clip_qkv": 6.0, "alibi": True, "alibi_bias_max": 8}}, "gpt-2",
         dtype="BF16", edited={"architectures": ["MPTForCausalLM"]},
     ),
     "bloom": Variant("BloomConfig", _BLOOM, "gpt-2"),
@@ -331,7 +357,7 @@ VARIANTS: dict[str, Variant] = {
     ),
     "exaone": Variant("", _EXAONE, "gpt-2", shapes=_exaone(tied=False), plain=True),
     "exaone-llama3-tied": Variant(
-        "", {**_EXAONE, "tie_word_embeddings": True, "rope_scaling": {**_LLAMA3, "rope_theta": None}}, "gpt-2", dtype="BF16",
+        "", {**_EXAONE, "tie_word_embeddings": True, "rope_scaling": _LLAMA3}, "gpt-2", dtype="BF16",
         shapes=_exaone(tied=True), plain=True,
     ),
     "glm4": Variant("Glm4Config", _GLM4, "glm4"),
