@@ -5,7 +5,7 @@ import numpy as np
 from quantize_cli.jit.arguments import Arguments, f32_array, f32_number
 from quantize_cli.jit.kernel import merged
 from quantize_cli.jit.operation import operation, share
-from quantize_cli.jit.simd import load, load_some, multiply_add, splat, store, store_some
+from quantize_cli.jit.simd import load, load_some, maximum, minimum, multiply_add, splat, store, store_some
 from quantize_cli.runtime.kernels.exponential import exponential, tanh
 
 f32 = np.float32
@@ -28,6 +28,18 @@ def add_row(args, thread, threads):
 def soft_cap(args, thread, threads):
     """y = cap * tanh(y / cap), cap > 0."""
     _combine(capped, args.y, args.y, args.cap, thread, threads)
+
+
+@operation(Arguments(y=f32_array, factor=f32_number))
+def scale(args, thread, threads):
+    """y *= factor."""
+    _combine(_times, args.y, args.y, args.factor, thread, threads)
+
+
+@operation(Arguments(y=f32_array, bound=f32_number))
+def clamp(args, thread, threads):
+    """y kept between -bound and bound, > 0."""
+    _combine(_clamped, args.y, args.y, args.bound, thread, threads)
 
 
 @operation(Arguments(up=f32_array, gate=f32_array))
@@ -54,6 +66,16 @@ def gelu(args, thread, threads):
 @merged
 def _sum(y, x, number):
     return y + x
+
+
+@merged
+def _times(y, x, number):
+    return y * number
+
+
+@merged
+def _clamped(y, x, number):
+    return minimum(maximum(y, splat(f32(0) - number)), splat(number))
 
 
 @merged
