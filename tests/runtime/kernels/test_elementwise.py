@@ -31,6 +31,8 @@ PAIRS: dict[str, Callable[[np.ndarray, np.ndarray], np.ndarray]] = {
 SINGLES: dict[str, tuple[dict[str, float], Callable[[np.ndarray], np.ndarray]]] = {
     "soft_cap": ({"cap": 3.5}, lambda y: 3.5 * np.tanh(y / 3.5)),
     "gelu": ({}, gelu),
+    "scale": ({"factor": 0.22}, lambda y: np.float32(0.22) * y),
+    "clamp": ({"bound": 1.5}, lambda y: np.clip(y, -1.5, 1.5)),
 }
 
 
