@@ -60,12 +60,8 @@ def tensors(config: Config, stored: Sequence[Tensor]) -> list[Tensor]:
 def tokenizer_metadata(checkpoint: Checkpoint, _config: Config) -> dict[str, Value]:
     """The roles of special tokens as the model was trained, which its files do not state."""
     added = (checkpoint.json("tokenizer.json") or {}).get("added_tokens") or ()
-    ids = {token.get("content"): token.get("id") for token in added if isinstance(token, dict)}
-    return {
-        f"tokenizer.ggml.{role}_token_id": u32(ids[name])
-        for role, name in _ROLES.items()
-        if isinstance(ids.get(name), int)
-    }
+    ids: dict[str, int] = {token.get("content"): token.get("id") for token in added if isinstance(token, dict)}
+    return {f"tokenizer.ggml.{role}_token_id": u32(ids[name]) for role, name in _ROLES.items() if name in ids}
 
 
 def remarks(config: Config, placed: Sequence[Tensor]) -> tuple[str, ...]:

@@ -28,6 +28,8 @@ from quantize_cli.runtime.rotary import Rotary, read_local_rotary, read_rotary
 from quantize_cli.runtime.rotary_tables import RotaryTable, fill_tables
 from quantize_cli.runtime.substitution import tensors
 
+__all__ = ["Recording", "Transformer", "from_model"]
+
 _PATIENCE_SECONDS = 1.0
 
 

@@ -4,8 +4,8 @@
 
 LLAMA_CPP is a source tree of llama.cpp; this needs torch and transformers, the tests need neither. Each variant
 becomes <variant>.json here: config.json and the shapes of the stored tensors, by which `variants.build` makes the
-checkpoint again, and what `tests.golden.converter.make_golden` keeps of the converter's files. Where transformers has
-the model, some of its float32 logits are kept too.
+checkpoint again, what `tests.golden.converter.make_golden` keeps of the converter's files, and some of the float32
+logits that transformers computes.
 """
 
 import importlib
@@ -67,17 +67,85 @@ def _use_plain_config() -> None:
 
 
 def _logits(variant: Variant, directory: Path) -> dict[str, Any]:
-    """Float32 logits of the last of `TOKENS`, none where transformers does not have the model."""
-    if not variant.config_class:
-        return {}
+    """Float32 logits of the last of `TOKENS`."""
     import torch
     import transformers
 
-    class_ = getattr(transformers, variant.auto_class)
-    model = class_.from_pretrained(directory, dtype=torch.float32, attn_implementation="eager").eval()
+    model_type = json.loads((directory / "config.json").read_text(encoding="utf-8"))["model_type"]
+    if model_type in _STAND_INS:
+        model = _STAND_INS[model_type](directory)
+    else:
+        class_ = getattr(transformers, variant.auto_class)
+        model = class_.from_pretrained(directory, dtype=torch.float32, attn_implementation="eager")
     with torch.no_grad():
-        logits = model(input_ids=torch.tensor([TOKENS])).logits[0, -1]
+        logits = model.eval()(input_ids=torch.tensor([TOKENS])).logits[0, -1]
     return {"kept": [float(value) for value in logits[:KEPT]], "largest": float(logits.abs().max())}
+
+
+def _settings(directory: Path) -> dict[str, Any]:
+    """What all relatives of Llama are told."""
+    config = json.loads((directory / "config.json").read_text(encoding="utf-8"))
+    rope = {
+        "rope_type": "default",
+        "rope_theta": config.get("rope_theta", 10000.0),
+        **(config.get("rope_scaling") or {}),
+    }
+    rope["rope_type"] = rope.pop("type", rope["rope_type"])
+    return {**config, "rope_parameters": rope}
+
+
+def _minicpm(directory: Path) -> Any:
+    """MiniCPM as Granite, whose multipliers can say all of it."""
+    import transformers
+    from safetensors.torch import load_file
+
+    settings = _settings(directory)
+    width, heads, layers = (settings[key] for key in ("hidden_size", "num_attention_heads", "num_hidden_layers"))
+    multipliers = {
+        "embedding_multiplier": settings["scale_emb"],
+        "residual_multiplier": settings["scale_depth"] / layers**0.5,
+        "logits_scaling": width / settings["dim_model_base"],
+        "attention_multiplier": (width // heads) ** -0.5,
+        "tie_word_embeddings": settings.get("tie_word_embeddings", True),
+    }
+    model = transformers.GraniteForCausalLM(transformers.GraniteConfig(**{**settings, **multipliers}))
+    weights = {name: tensor.float() for name, tensor in load_file(directory / "model.safetensors").items()}
+    assert model.load_state_dict(weights, strict=False).missing_keys in ([], ["lm_head.weight"])
+    model.tie_weights()
+    return model
+
+
+def _internlm2(directory: Path) -> Any:
+    """InternLM 2 as Llama, with its fused matrix cut into groups: heads of queries, one of keys, one of values."""
+    import transformers
+    from safetensors.torch import load_file
+
+    settings = _settings(directory)
+    groups = settings["num_key_value_heads"]
+    names = {
+        "attention.wo": "self_attn.o_proj", "feed_forward.w1": "mlp.gate_proj", "feed_forward.w2": "mlp.down_proj",
+        "feed_forward.w3": "mlp.up_proj", "attention_norm": "input_layernorm",
+        "ffn_norm": "post_attention_layernorm", "tok_embeddings": "embed_tokens",
+    }  # fmt: skip
+    weights = {}
+    for name, tensor in load_file(directory / "model.safetensors").items():
+        renamed = "lm_head.weight" if name == "output.weight" else name
+        for own, theirs in names.items():
+            renamed = renamed.replace(own, theirs)
+        if "wqkv" not in name:
+            weights[renamed] = tensor.float()
+            continue
+        width = settings["hidden_size"] // settings["num_attention_heads"]
+        parts = tensor.float().unflatten(0, (groups, -1, width))
+        for letter, part in zip("qkv", (parts[:, :-2], parts[:, -2], parts[:, -1]), strict=True):
+            weights[name.replace("attention.wqkv", f"self_attn.{letter}_proj")] = part.reshape(-1, tensor.shape[1])
+    model = transformers.LlamaForCausalLM(transformers.LlamaConfig(**settings))
+    model.load_state_dict(weights)
+    return model
+
+
+_STAND_INS = {"minicpm": _minicpm, "internlm2": _internlm2}
+"""Families that transformers lacks, as others that compute the same."""
 
 
 if __name__ == "__main__":
