@@ -133,7 +133,7 @@ def test_what_llama_cpp_cannot_compute_is_refused_by_key(name: str, key: str, va
 
 def test_factors_for_long_contexts_are_as_many_as_pairs(tmp_path: Path) -> None:
     few = {"type": "longrope", "long_factor": [1.0], "short_factor": [1.0]}
-    with pytest.raises(InputError, match="key 'long_factor' is 1 numbers, not 8 numbers"):
+    with pytest.raises(InputError, match="key 'long_factor' has length 1, not one number for each of 8 pairs"):
         open_model(build("phi3-longrope-bf16", tmp_path, config={"rope_scaling": few}))
 
 

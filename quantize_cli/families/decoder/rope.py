@@ -38,7 +38,7 @@ _KNOWN = {
         "mscale_all_dim",
         "finetuned",
     ),
-    *("short_factor", "long_factor", "attn_factors"),
+    *("short_factor", "long_factor"),
     *_YARN_FIXED,
 }
 _OTHER_NAMES = {"su": "longrope"}
@@ -213,8 +213,8 @@ def long_factors(config: Config, columns: int) -> dict[str, np.ndarray]:
     for kind in ("long", "short"):
         key, values = f"{kind}_factor", rope.get(f"{kind}_factor")
         if not isinstance(values, list) or len(values) != columns // 2:
-            length = f"{len(values)} numbers" if isinstance(values, list) else spelled(values)
-            raise InputError(f"config.json: key '{key}' is {length}, not {columns // 2} numbers")
+            length = f"has length {len(values)}" if isinstance(values, list) else f"is {spelled(values)}"
+            raise InputError(f"config.json: key '{key}' {length}, not one number for each of {columns // 2} pairs")
         factors[f"rope_factors_{kind}.weight"] = np.array(
             [_positive({key: value}, key) for value in values], np.float32
         )
