@@ -60,6 +60,8 @@ class Family:
     """The gate is the first half of the rows of `ffn_up`."""
     gelu: bool = False
     """The activation is GELU rather than SiLU."""
+    exact_gelu: bool = False
+    """GELU by the error function, as the models were trained. llama.cpp's table in float16 is as far from either."""
     learned_positions: bool = False
     scaled_embedding: bool = False
     """Embeddings are multiplied by the root of their width."""
@@ -109,7 +111,7 @@ FAMILIES: Mapping[str, Family] = {
         only_runs=True, adjacent_pairs=True, layer_norms=True, parallel=True, heeded=("logit_scale",),
     ),
     "exaone": Family(rotary_divisors=True),
-    "falcon": Family(only_runs=True, layer_norms=True, gated=False, gelu=True, parallel=True),
+    "falcon": Family(only_runs=True, layer_norms=True, gated=False, gelu=True, exact_gelu=True, parallel=True),
     "gemma": Family(gelu=True, scaled_embedding=True),
     "gemma2": Family(
         post_norms=True, gelu=True, scaled_embedding=True, partly_rotated=True, score_cap=50.0, logit_cap=30.0,
@@ -122,7 +124,7 @@ FAMILIES: Mapping[str, Family] = {
     "glm4": Family(adjacent_pairs=True, post_norms=True, partly_rotated=True, gate_in_up=True),
     "gpt2": Family(rotates=False, layer_norms=True, gated=False, gelu=True, learned_positions=True),
     "gptneox": Family(
-        only_runs=True, layer_norms=True, gated=False, gelu=True, partly_rotated=True, parallel=True,
+        only_runs=True, layer_norms=True, gated=False, gelu=True, exact_gelu=True, partly_rotated=True, parallel=True,
         parallel_stated=True,
     ),
     "granite": Family(
@@ -137,7 +139,7 @@ FAMILIES: Mapping[str, Family] = {
         logits_divided=True,
     ),
     "mpt": Family(
-        only_runs=True, rotates=False, layer_norms=True, gated=False, gelu=True,
+        only_runs=True, rotates=False, layer_norms=True, gated=False, gelu=True, exact_gelu=True,
         heeded=("attention.clamp_kqv", "attention.max_alibi_bias"),
     ),
     "olmo": Family(

@@ -163,7 +163,8 @@ def _feed_forward(parts: Parts, sizes: Hyperparameters, prefix: str, inner: int,
     else:
         gate = parts.linear(f"{prefix}.ffn_gate{suffix}", inner, width) if family.gated else None
         up = parts.linear(f"{prefix}.ffn_up{suffix}", inner, width)
-    return FeedForward(gate, up, parts.linear(f"{prefix}.ffn_down{suffix}", width, inner), family.gelu)
+    down = parts.linear(f"{prefix}.ffn_down{suffix}", width, inner)
+    return FeedForward(gate, up, down, family.gelu, family.exact_gelu)
 
 
 def _mixture(parts: Parts, sizes: Hyperparameters, prefix: str) -> Mixture:
