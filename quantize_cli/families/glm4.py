@@ -59,8 +59,9 @@ def tensors(config: Config, stored: Sequence[Tensor]) -> list[Tensor]:
 
 def tokenizer_metadata(checkpoint: Checkpoint, _config: Config) -> dict[str, Value]:
     """The roles of special tokens as the model was trained, which its files do not state."""
-    added = (checkpoint.json("tokenizer.json") or {}).get("added_tokens") or ()
-    ids: dict[str, int] = {token.get("content"): token.get("id") for token in added if isinstance(token, dict)}
+    added = (checkpoint.json("tokenizer.json") or {}).get("added_tokens")
+    tokens = [token for token in added if isinstance(token, dict)] if isinstance(added, list) else []
+    ids = {str(token.get("content")): token["id"] for token in tokens if type(token.get("id")) is int}
     return {f"tokenizer.ggml.{role}_token_id": u32(ids[name]) for role, name in _ROLES.items() if name in ids}
 
 

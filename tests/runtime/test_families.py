@@ -16,7 +16,7 @@ from tests.golden.families.make_golden import TOKENS
 from tests.golden.families.variants import VARIANTS, build, golden
 from tests.tokenizers.converted import write
 
-SUMS = 2e-6
+SUMS = 1e-5
 """Of the largest logit: float32 sums in another order; transformers' float32 is no closer to the exact result."""
 OTHER_GELU = 1e-4
 """The same, where the config asks for the tanh formula and the family's models were trained with the exact GELU."""
