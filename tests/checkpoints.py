@@ -51,6 +51,9 @@ _TOKENIZERS = {
     "qwen3": "qwen2",
 }
 
+_NO_DUMMY_PREFIX = b"\x1a\x02\x18\x00"
+"""Of a tokenizer.model: `normalizer_spec { add_dummy_prefix: false }`, which counts where it comes last."""
+
 CHAT = "{% for m in messages %}<|im_start|>{{ m.role }}\n{{ m.content }}<|im_end|>\n{% endfor %}"
 
 
@@ -73,7 +76,7 @@ def build(
     `prefixed` the names lack what the class puts before them ("model.").
     """
     directory.mkdir(parents=True, exist_ok=True)
-    described, vocabulary = _tokenizer_files(tokenizer or _TOKENIZERS[family])
+    described, vocabulary = tokenizer_files(tokenizer or _TOKENIZERS[family])
     stated = {
         "architectures": [_CLASSES[family]],
         "model_type": family,
@@ -84,10 +87,10 @@ def build(
     stated = {key: value for key, value in stated.items() if value is not None}
     weights: dict[str, np.ndarray | None] = {**_weights(family, stated, prefixed), **(tensors or {})}
     kept = {name: values for name, values in weights.items() if values is not None}
-    save_safetensors(directory / "model.safetensors", {n: _cast(n, values, dtype) for n, values in kept.items()})
+    save_safetensors(directory / "model.safetensors", {n: cast(n, values, dtype) for n, values in kept.items()})
     for name, content in {"config.json": stated, **described, **(files or {})}.items():
         if content is not None:
-            _write(directory / name, content)
+            write(directory / name, content)
     return directory
 
 
@@ -96,19 +99,25 @@ def save_safetensors(path: Path, tensors: Mapping[str, np.ndarray], metadata: Ma
     save_file({name: np.asarray(values, order="C") for name, values in tensors.items()}, path, metadata)
 
 
-def _write(path: Path, content: Any) -> None:
+def write(path: Path, content: Any) -> None:
+    """A file of bytes, of text, or of what JSON can say."""
     if isinstance(content, bytes):
         path.write_bytes(content)
     else:
         path.write_text(content if isinstance(content, str) else json.dumps(content, indent=1), encoding="utf-8")
 
 
-def _tokenizer_files(kind: str) -> tuple[dict[str, Any], int]:
+def tokenizer_files(kind: str) -> tuple[dict[str, Any], int]:
     """The files of a tokenizer, and how many tokens it has."""
     if kind == "sentencepiece":
         stated = {"bos_token": "<s>", "eos_token": "</s>", "unk_token": "<unk>", "add_bos_token": True}
         stated |= {"add_eos_token": False, "add_prefix_space": True, "tokenizer_class": "LlamaTokenizer"}
         model = vocabularies.SENTENCEPIECE.read_bytes()
+        return {"tokenizer.model": model, "tokenizer_config.json": stated}, vocabularies.SENTENCEPIECE_SIZE
+    if kind == "gemma":
+        stated = {"bos_token": "<s>", "eos_token": "</s>", "unk_token": "<unk>", "add_bos_token": True}
+        stated |= {"add_eos_token": False, "tokenizer_class": "GemmaTokenizer"}
+        model = vocabularies.SENTENCEPIECE.read_bytes() + _NO_DUMMY_PREFIX
         return {"tokenizer.model": model, "tokenizer_config.json": stated}, vocabularies.SENTENCEPIECE_SIZE
     if kind == "byte-fallback":
         stated = {"bos_token": "<s>", "eos_token": "</s>", "unk_token": "<unk>", "tokenizer_class": "LlamaTokenizer"}
@@ -117,6 +126,9 @@ def _tokenizer_files(kind: str) -> tuple[dict[str, Any], int]:
         specials = ["<|begin_of_text|>", "<|end_of_text|>", "<|eot_id|>"]
         document = vocabularies.byte_level(kind, specials, bos=specials[0])
         stated = {"bos_token": specials[0], "eos_token": specials[2], "tokenizer_class": "PreTrainedTokenizerFast"}
+    elif kind == "glm4":
+        document = vocabularies.byte_level("llama-bpe", ["<|endoftext|>", "<|user|>"])
+        stated = {"eos_token": "<|endoftext|>", "tokenizer_class": "PreTrainedTokenizerFast"}
     elif kind == "qwen2":
         document = vocabularies.byte_level(kind, ["<|endoftext|>", "<|im_start|>", "<|im_end|>"])
         stated = {"eos_token": "<|im_end|>", "pad_token": "<|endoftext|>", "bos_token": None, "add_bos_token": False}
@@ -128,7 +140,8 @@ def _tokenizer_files(kind: str) -> tuple[dict[str, Any], int]:
     return files, vocabularies.size(document)
 
 
-def _cast(name: str, values: np.ndarray, dtype: str) -> np.ndarray:
+def cast(name: str, values: np.ndarray, dtype: str) -> np.ndarray:
+    """A tensor in the dtype of a checkpoint: F32, F16, BF16, or "mixed" for norms in F32 and the rest in BF16."""
     if values.dtype != np.float32:
         return values
     if dtype == "mixed":

@@ -3,7 +3,18 @@
 import numpy as np
 import pytest
 
-from quantize_cli.model.rows import Held, PairedHeads, Scaled, Slab, Source, Transposed, as_stored, innermost
+from quantize_cli.model.rows import (
+    Held,
+    PairedHeads,
+    Scaled,
+    Shifted,
+    Slab,
+    Source,
+    Transposed,
+    Ungrouped,
+    as_stored,
+    innermost,
+)
 
 STORED = np.random.default_rng(0).normal(size=(48, 32)).astype(np.float32)
 HELD = Held(STORED)
@@ -14,6 +25,8 @@ SOURCES: dict[str, tuple[Source, int]] = {
     "transposed": (Transposed(HELD, (48, 32)), 32),
     "transposed heads": (PairedHeads(Transposed(HELD, (48, 32)), 8), 32),
     "scaled": (Scaled(HELD, 24, FACTORS, np.stack([FACTORS[:32], 2 * FACTORS[:32]])), 48),
+    "shifted": (Shifted(HELD, 1.0), 48), "groups": (Ungrouped(HELD, 3, 2, 4), 48),
+    "groups of one": (Ungrouped(HELD, 4, 1, 4), 48),
 }  # fmt: skip
 
 
@@ -22,13 +35,25 @@ def test_rows_that_are_read_stand_where_they_came_from(name: str) -> None:
     source, count = SOURCES[name]
     first, rows = as_stored(source, source.rows(0, count))
     assert innermost(source) is HELD
-    assert np.allclose(rows, STORED[first : first + len(rows)], rtol=1e-6)
+    assert np.allclose(rows, STORED[first : first + len(rows)], rtol=1e-6, atol=2e-7)  # a sum may round small terms
     assert rows.size == count * source.rows(0, 1).shape[1]
 
 
 def test_the_elements_of_a_vector_too() -> None:
     source = PairedHeads(Held(STORED[:1]), 8, is_vector=True)
     assert np.array_equal(as_stored(source, source.rows(0, 1))[1], STORED[:1])
+
+
+def test_groups_of_heads_become_all_queries_all_keys_all_values() -> None:
+    """Stored are three groups of two heads of queries, one of keys and one of values, of four rows each."""
+    stored = HELD.values.reshape(3, 4, 4, 32)
+    expected = np.concatenate([part.reshape(-1, 32) for part in (stored[:, :2], stored[:, 2], stored[:, 3])])
+    source = Ungrouped(HELD, 3, 2, 4)
+    assert np.array_equal(source.rows(0, 48), expected)
+    assert all(np.array_equal(source.rows(start, start + 7), expected[start : start + 7]) for start in range(41))
+    vector = Ungrouped(Held(STORED[:, 0][None].copy()), 3, 2, 4, is_vector=True)
+    assert np.array_equal(vector.rows(0, 1)[0], expected[:, 0])
+    assert np.array_equal(as_stored(vector, vector.rows(0, 1))[1][0], STORED[:, 0])
 
 
 @pytest.mark.parametrize(

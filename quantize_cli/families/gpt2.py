@@ -25,12 +25,11 @@ DEFAULTS = {
 }
 """What transformers' GPT2Config fills in. It always ties the output to the embedding unless told otherwise."""
 FIXED = {
-    "activation_function": keys.TANH_GELU,
+    "activation_function": (*keys.TANH_GELU, keys.EXACT_GELU),
     "scale_attn_weights": (True,),
     "scale_attn_by_inverse_layer_idx": (False,),
 }
 """Attention is scaled alike in every layer, and the activation is GELU by its tanh formula."""
-_EXACT_GELU = "gelu"
 
 ALIASES = {
     "hidden_size": "n_embd",
@@ -82,13 +81,8 @@ def tensors(config: Config, stored: Sequence[Tensor]) -> list[Tensor]:
 def remarks(config: Config, _placed: Sequence[Tensor]) -> tuple[str, ...]:
     if count(config, "n_embd") % count(config, "n_head"):
         raise InputError(f"config.json: {config['n_head']} heads do not share {config['n_embd']} columns evenly")
-    approximated = config.get("activation_function") == _EXACT_GELU
-    checked = {key: value for key, value in config.items() if not (approximated and key == "activation_function")}
-    unknown = keys.check(checked, ARCHITECTURE, {*DEFAULTS, "n_ctx"}, FIXED)
-    if not approximated:
-        return unknown
-    # ggml looks GELU up in a table of float16, which is as far from the exact one.
-    return *unknown, "config.json: key 'activation_function' is 'gelu', llama.cpp computes it by the tanh formula"
+    unknown = keys.check(config, ARCHITECTURE, {*DEFAULTS, "n_ctx"}, FIXED)
+    return *unknown, *keys.approximated_gelu(config, "activation_function")
 
 
 def _sizes(config: Config) -> dict[str, int]:

@@ -6,7 +6,8 @@ So the file computes the same as long as a text is no longer than the window, an
 from collections.abc import Sequence
 
 from quantize_cli.families.decoder import llama as architecture
-from quantize_cli.families.decoder.config import Config, count
+from quantize_cli.families.decoder import windows
+from quantize_cli.families.decoder.config import Config
 from quantize_cli.model.tensor import Tensor
 
 ARCHITECTURE = architecture.ARCHITECTURE
@@ -34,13 +35,4 @@ tensors = architecture.tensors
 
 
 def remarks(config: Config, placed: Sequence[Tensor]) -> tuple[str, ...]:
-    warnings = architecture.remarks(config, placed, DEFAULTS)
-    if config["sliding_window"] is None:
-        return warnings
-    window, context = count(config, "sliding_window"), count(config, "max_position_embeddings")
-    if window >= context:
-        return warnings
-    return *warnings, (
-        f"config.json: key 'sliding_window' is {window}, llama.cpp's 'llama' attends to all of {context} positions: "
-        f"the same up to {window} tokens"
-    )
+    return *architecture.remarks(config, placed, DEFAULTS), *windows.left_out(ARCHITECTURE, config)

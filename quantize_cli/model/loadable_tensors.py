@@ -27,29 +27,79 @@ _SCALED = (
     "output.weight", "attn_q.weight", "attn_k.weight", "attn_v.weight", "attn_qkv.weight", "attn_output.weight",
 )  # fmt: skip
 _SCALED_FEED_FORWARD = ("cohere2", "llama", "mistral3", "qwen3", "qwen3moe", "qwen3next")
+_LAYER_NORMS = ("attn_norm.weight", "attn_norm.bias", "ffn_norm.weight", "ffn_norm.bias")
+_FUSED = ("attn_qkv.weight", "attn_output.weight")
+_FUSED_BIASES = ("attn_qkv.bias", "attn_output.bias")
+_PLAIN_FEED_FORWARD = ("ffn_up.weight", "ffn_down.weight")
+_PLAIN_BIASES = ("ffn_up.bias", "ffn_down.bias")
+_PROJECTIONS = tuple(name for name in _ATTENTION if "norm" not in name)
 
 LOADED: Mapping[str, tuple[Collection[str], Collection[str]]] = {
+    "bloom": (
+        (*_WHOLE, "token_embd_norm.weight", "token_embd_norm.bias", "output_norm.bias"),
+        (*_LAYER_NORMS, *_FUSED, *_FUSED_BIASES, *_PLAIN_FEED_FORWARD, *_PLAIN_BIASES),
+    ),
+    "cohere2": (("token_embd.weight", "output_norm.weight"), ("attn_norm.weight", *_PROJECTIONS, *_FEED_FORWARD)),
+    "command-r": (
+        ("token_embd.weight", "output_norm.weight"), ("attn_norm.weight", *_PROJECTIONS, *_HEAD_NORMS, *_FEED_FORWARD),
+    ),
+    "exaone": ((*_WHOLE, "rope_freqs.weight"), (*_ATTENTION, *_FEED_FORWARD)),
+    "falcon": (
+        (*_WHOLE, "output_norm.bias"),
+        ("attn_norm.weight", "attn_norm.bias", "attn_norm_2.weight", "attn_norm_2.bias", *_FUSED, *_PLAIN_FEED_FORWARD),
+    ),
+    "gemma": (("token_embd.weight", "output_norm.weight"), (*_ATTENTION, *_FEED_FORWARD)),
     "gemma2": (("token_embd.weight", "output_norm.weight"), (*_ATTENTION, *_POST_NORMS, *_FEED_FORWARD)),
     "gemma3": (
         (*_WHOLE, "dense_2.weight", "dense_3.weight"), (*_ATTENTION, *_POST_NORMS, *_HEAD_NORMS, *_FEED_FORWARD),
     ),
+    "glm4": (_WHOLE, (*_ATTENTION, *_POST_NORMS, *_PLAIN_FEED_FORWARD)),
     "gpt2": (
         (*_WHOLE, "position_embd.weight", "output_norm.bias"),
-        ("attn_norm.weight", "attn_norm.bias", "attn_qkv.weight", "attn_qkv.bias", "attn_output.weight",
-         "attn_output.bias", "ffn_norm.weight", "ffn_norm.bias", "ffn_up.weight", "ffn_up.bias", "ffn_down.weight",
-         "ffn_down.bias"),
+        (*_LAYER_NORMS, *_FUSED, *_FUSED_BIASES, *_PLAIN_FEED_FORWARD, *_PLAIN_BIASES),
     ),
+    "gptneox": (
+        (*_WHOLE, "output_norm.bias"), (*_LAYER_NORMS, *_FUSED, *_FUSED_BIASES, *_PLAIN_FEED_FORWARD, *_PLAIN_BIASES),
+    ),
+    "granite": (
+        (*_WHOLE, *_LONG_ROPE, "rope_freqs.weight"),
+        (*_ATTENTION, "attn_output.bias", *_FEED_FORWARD, *_FEED_FORWARD_BIASES, *_EXPERTS, *_SHARED),
+    ),
+    "internlm2": (_WHOLE, (*_ATTENTION, *_FEED_FORWARD)),
     "llama": (
         (*_WHOLE, *_LONG_ROPE, "rope_freqs.weight"),
         (*_ATTENTION, "attn_output.bias", *_FEED_FORWARD, *_FEED_FORWARD_BIASES, *_EXPERTS, *_SHARED),
     ),
+    "minicpm": (
+        (*_WHOLE, *_LONG_ROPE, "rope_freqs.weight"),
+        (*_ATTENTION, "attn_output.bias", *_FEED_FORWARD, *_FEED_FORWARD_BIASES, *_EXPERTS, *_SHARED),
+    ),
+    "mpt": (
+        (*_WHOLE, "position_embd.weight", "output_norm.bias"),
+        (*_LAYER_NORMS, *_FUSED, *_FUSED_BIASES, *_PLAIN_FEED_FORWARD, *_PLAIN_BIASES, *_HEAD_NORMS,
+         "attn_q_norm.bias", "attn_k_norm.bias", "ffn_act.scales"),
+    ),
+    "olmo": (("token_embd.weight", "output.weight"), (*_PROJECTIONS, *_FEED_FORWARD)),
+    "olmo2": (_WHOLE, (*_PROJECTIONS, *_HEAD_NORMS, *_POST_NORMS, *_FEED_FORWARD)),
+    "phi2": (
+        (*_WHOLE, "output.bias", "output_norm.bias"),
+        ("attn_norm.weight", "attn_norm.bias", *_PROJECTIONS, "attn_output.bias", *_PLAIN_FEED_FORWARD, *_PLAIN_BIASES),
+    ),
     "phi3": (
-        (*_WHOLE, *_LONG_ROPE), (*_ATTENTION, "ffn_up.weight", "ffn_down.weight"),
+        (*_WHOLE, *_LONG_ROPE), (*_ATTENTION, *_PLAIN_FEED_FORWARD),
     ),
     "qwen2": ((*_WHOLE, "output.bias"), (*_ATTENTION, *_FEED_FORWARD)),
     "qwen2moe": (_WHOLE, (*_ATTENTION, *_EXPERTS, *_SHARED, "ffn_gate_inp_shexp.weight")),
     "qwen3": ((*_WHOLE, "cls.output.weight"), (*_ATTENTION, *_HEAD_NORMS, *_FEED_FORWARD)),
     "qwen3moe": (_WHOLE, (*_ATTENTION, *_HEAD_NORMS, *_EXPERTS)),
+    "smollm3": (_WHOLE, (*_ATTENTION, *_FEED_FORWARD)),
+    "stablelm": (
+        (*_WHOLE, "output_norm.bias"), (*_LAYER_NORMS, *_PROJECTIONS, *_HEAD_NORMS, *_FEED_FORWARD),
+    ),
+    "starcoder2": (
+        (*_WHOLE, "output_norm.bias"),
+        (*_LAYER_NORMS, *_PROJECTIONS, "attn_output.bias", *_PLAIN_FEED_FORWARD, *_PLAIN_BIASES),
+    ),
 }  # fmt: skip
 """By architecture: names outside of the layers, and names within each layer after "blk.<number>."."""
 

@@ -146,6 +146,58 @@ class PairedHeads:
 
 
 @dataclass(frozen=True)
+class Ungrouped:
+    """All queries, then all keys, then all values, of rows that are stored in groups.
+
+    A group is some heads of queries, one of keys and one of values. Of a vector, which is one row, the elements.
+    """
+
+    source: Source
+    groups: int
+    queries: int
+    """Heads of queries in a group."""
+    head_width: int
+    """Rows of a head."""
+    is_vector: bool = False
+
+    def rows(self, start: int, stop: int) -> np.ndarray:
+        if self.is_vector:
+            whole = self.source.rows(start, stop)
+            return whole[:, self._order(0, whole.shape[1])]
+        width, parts = self.head_width, []
+        while start < stop:  # a head is read alone: the next one may be far from it
+            end = min(stop, start - start % width + width)
+            first = int(self._order(start, start + 1)[0])
+            parts.append(self.source.rows(first, first + end - start))
+            start = end
+        return np.concatenate(parts)
+
+    def undone(self, start: int, values: np.ndarray) -> tuple[int, np.ndarray]:
+        """The stored rows of which all rows, or in a vector all elements, are `values`, from row 0 on."""
+        stored = np.empty_like(values)
+        count = values.shape[1] if self.is_vector else len(values)
+        if count != self.groups * (self.queries + 2) * self.head_width:
+            raise ValueError(f"{count} rows are not all of {self.groups} groups of heads")
+        order = self._order(0, count)
+        if self.is_vector:
+            stored[:, order] = values
+            return start, stored
+        stored[order] = values
+        return 0, stored
+
+    def _order(self, start: int, stop: int) -> np.ndarray:
+        """Which stored row each of rows [start, stop) is: (stop - start,) i64."""
+        index = np.arange(start, stop)
+        head, within = np.divmod(index, self.head_width)
+        kind, group_of_other = np.divmod(head - self.groups * self.queries, self.groups)
+        is_query = head < self.groups * self.queries
+        group = np.where(is_query, head // self.queries, group_of_other)
+        member = np.where(is_query, head % self.queries, self.queries + kind)
+        order: np.ndarray = (group * (self.queries + 2) + member) * self.head_width + within
+        return order
+
+
+@dataclass(frozen=True)
 class Transposed:
     """A matrix with rows and columns exchanged, read in strips so that it is never whole in memory."""
 
@@ -199,6 +251,18 @@ class Scaled:
         )
 
 
+@dataclass(frozen=True)
+class Shifted:
+    """The same numbers as float32, plus one number."""
+
+    source: Source
+    amount: float
+
+    def rows(self, start: int, stop: int) -> np.ndarray:
+        values: np.ndarray = self.source.rows(start, stop).astype(np.float32) + np.float32(self.amount)
+        return values
+
+
 @dataclass(frozen=True, eq=False)
 class Merged:
     """The same numbers as float32, plus a product of two small matrices, of which each row is its own sum."""
@@ -226,9 +290,12 @@ class Merged:
         )
 
 
+_MADE = (Slab, PairedHeads, Ungrouped, Transposed, Scaled, Shifted, Merged)
+
+
 def innermost(source: Source) -> Source:
     """What rows are read from before anything is made of them."""
-    while isinstance(source, (Slab, PairedHeads, Transposed, Scaled, Merged)):
+    while isinstance(source, _MADE):
         source = source.source
     return source
 
@@ -254,10 +321,10 @@ def as_stored(source: Source, values: np.ndarray) -> tuple[int, np.ndarray]:
     The number of the first row there, and the rows from there. ValueError where that is not whole rows.
     """
     first = 0
-    while isinstance(source, (Slab, PairedHeads, Transposed, Scaled, Merged)):
+    while isinstance(source, _MADE):
         if isinstance(source, Slab):
             first += source.first
-        elif isinstance(source, PairedHeads):
+        elif isinstance(source, (PairedHeads, Ungrouped)):
             first, values = source.undone(first, values)
         elif isinstance(source, Transposed):
             if first or len(values) != source.shape[1]:
@@ -265,6 +332,8 @@ def as_stored(source: Source, values: np.ndarray) -> tuple[int, np.ndarray]:
             values = values.T
         elif isinstance(source, Scaled):
             values = source.undone(first, values)
+        elif isinstance(source, Shifted):
+            values = values - np.float32(source.amount)
         source = source.source
     return first, values
 

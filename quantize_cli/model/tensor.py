@@ -19,10 +19,12 @@ from quantize_cli.model.rows import (
     PairedHeads,
     Repackable,
     Scaled,
+    Shifted,
     Slab,
     Source,
     Transposed,
     UnderScale,
+    Ungrouped,
     as_stored,
     dequantized,
     innermost,
@@ -153,6 +155,15 @@ class Tensor:
         """The rows of each of so many heads as adjacent pairs, where they are stored as two halves."""
         length = self.shape[0]
         return replace(self, source=PairedHeads(self.source, length // heads, len(self.shape) == 1))
+
+    def ungrouped(self, groups: int, queries: int) -> "Tensor":
+        """All heads of queries, then of keys, then of values; each group stores `queries` of them, one and one."""
+        width = self.shape[0] // (groups * (queries + 2))
+        return replace(self, source=Ungrouped(self.source, groups, queries, width, len(self.shape) == 1))
+
+    def shifted(self, amount: float) -> "Tensor":
+        """The same numbers plus one number, as float32, added when they are read."""
+        return replace(self, type=GgmlType.F32, source=Shifted(self.source, amount))
 
     def transposed(self) -> "Tensor":
         """The matrix with rows and columns exchanged."""

@@ -32,6 +32,7 @@ from quantize_cli.pipeline.quantize import Rounding
 from quantize_cli.pipeline.recipe import Recipe
 from quantize_cli.progress import Report
 from quantize_cli.runtime.hyperparameters import read_hyperparameters
+from quantize_cli.runtime.only_run import refuse_only_run
 from quantize_cli.tokenizers import load_tokenizer
 
 _SAMPLED = 8192
@@ -96,6 +97,7 @@ class Calibrated:
         """The model as the methods that prepare it leave it."""
         if self.chunks is None or not self.methods.folding:
             return model
+        refuse_only_run(model)
         layers = read_hyperparameters(model).layers * len(self.methods.folding)
         with self._report.progress(layers, " layers", ", ".join(self.methods.folding)) as advance:
             return self.methods.fold(model, self.chunks, types, advance)

@@ -29,6 +29,10 @@ class Window:
     """Of so many layers the last sees everything, unless the file says otherwise."""
     local_base: float | None
     """The rotary base of windowed layers, which are then never scaled; None if they rotate as the others do."""
+    scaled: bool = True
+    """Windowed layers are scaled as the others are, where they have no base of their own."""
+    alone_rotates: bool = False
+    """Layers that see everything do not rotate."""
 
 
 @dataclass(frozen=True)
@@ -56,6 +60,8 @@ class Family:
     """The gate is the first half of the rows of `ffn_up`."""
     gelu: bool = False
     """The activation is GELU rather than SiLU."""
+    exact_gelu: bool = False
+    """GELU by the error function, as the models were trained. llama.cpp's table in float16 is as far from either."""
     learned_positions: bool = False
     scaled_embedding: bool = False
     """Embeddings are multiplied by the root of their width."""
@@ -67,24 +73,93 @@ class Family:
     """The size of the family that divides scores by the root of width / heads rather than of the head width."""
     window: Window | None = None
     experts: Experts | None = None
+    only_runs: bool = False
+    """What trains models, and what rounds or scales weights by a text's activations, does not know such layers."""
+    parallel: bool = False
+    """Attention and feed-forward read the same stream, unless each has a norm of its own."""
+    parallel_stated: bool = False
+    """The file says whether they do (`use_parallel_residual`)."""
+    norms_before: bool = True
+    """Attention and feed-forward are given a normed stream."""
+    bare_norms: bool = False
+    """Norms have no weights."""
+    all_heads_normed: bool = False
+    """Queries are normed over all heads at once, and so are keys."""
+    embedding_norm: bool = False
+    """Embeddings are normed."""
+    unrotated_period: int = 0
+    """Of so many layers the last does not rotate; 0 if all do."""
+    alibi: float = 0.0
+    """Scores fall with distance, by slopes whose steepest this bounds, unless the file says otherwise (ALiBi)."""
+    heeded: tuple[str, ...] = ()
+    """Settings that most architectures do not have."""
+    logits_divided: bool = False
+    """Logits are divided by `logit_scale` rather than multiplied."""
 
+
+_SCALES = ("attention.scale", "embedding_scale", "residual_scale", "logit_scale")
 
 FAMILIES: Mapping[str, Family] = {
+    "bloom": Family(
+        only_runs=True, rotates=False, layer_norms=True, gated=False, gelu=True, embedding_norm=True, alibi=8.0,
+    ),
+    "cohere2": Family(
+        only_runs=True, adjacent_pairs=True, layer_norms=True, parallel=True, heeded=("logit_scale",),
+        window=Window(default=0, period=4, local_base=None, alone_rotates=True),
+    ),
+    "command-r": Family(
+        only_runs=True, adjacent_pairs=True, layer_norms=True, parallel=True, heeded=("logit_scale",),
+    ),
+    "exaone": Family(rotary_divisors=True),
+    "falcon": Family(only_runs=True, layer_norms=True, gated=False, gelu=True, exact_gelu=True, parallel=True),
+    "gemma": Family(gelu=True, scaled_embedding=True),
     "gemma2": Family(
         post_norms=True, gelu=True, scaled_embedding=True, partly_rotated=True, score_cap=50.0, logit_cap=30.0,
-        layers_of_largest=46, window=Window(default=4096, period=2, local_base=None),
+        layers_of_largest=46, window=Window(default=4096, period=2, local_base=None), heeded=("attention.scale",),
     ),
     "gemma3": Family(
         head_norms=True, post_norms=True, gelu=True, scaled_embedding=True, partly_rotated=True,
-        layers_of_largest=62, window=Window(default=0, period=6, local_base=10000.0),
+        layers_of_largest=62, window=Window(default=0, period=6, local_base=10000.0), heeded=("attention.scale",),
     ),
+    "glm4": Family(adjacent_pairs=True, post_norms=True, partly_rotated=True, gate_in_up=True),
     "gpt2": Family(rotates=False, layer_norms=True, gated=False, gelu=True, learned_positions=True),
-    "llama": Family(adjacent_pairs=True, rotary_divisors=True, experts=Experts(required=False)),
+    "gptneox": Family(
+        only_runs=True, layer_norms=True, gated=False, gelu=True, exact_gelu=True, partly_rotated=True, parallel=True,
+        parallel_stated=True,
+    ),
+    "granite": Family(
+        only_runs=True, adjacent_pairs=True, rotary_divisors=True, heeded=_SCALES, logits_divided=True,
+    ),
+    "internlm2": Family(adjacent_pairs=True),
+    "llama": Family(
+        adjacent_pairs=True, rotary_divisors=True, long_divisors=True, experts=Experts(required=False),
+    ),
+    "minicpm": Family(
+        only_runs=True, adjacent_pairs=True, rotary_divisors=True, long_divisors=True, heeded=_SCALES[1:],
+        logits_divided=True,
+    ),
+    "mpt": Family(
+        only_runs=True, rotates=False, layer_norms=True, gated=False, gelu=True, exact_gelu=True,
+        heeded=("attention.clamp_kqv", "attention.max_alibi_bias"),
+    ),
+    "olmo": Family(
+        only_runs=True, adjacent_pairs=True, layer_norms=True, bare_norms=True, heeded=("attention.clamp_kqv",),
+    ),
+    "olmo2": Family(
+        only_runs=True, norms_before=False, post_norms=True, head_norms=True, all_heads_normed=True,
+        window=Window(default=0, period=4, local_base=None, scaled=False),
+    ),
+    "phi2": Family(
+        only_runs=True, layer_norms=True, gated=False, gelu=True, partly_rotated=True, parallel=True,
+    ),
     "phi3": Family(partly_rotated=True, long_divisors=True, gate_in_up=True),
     "qwen2": Family(),
     "qwen2moe": Family(experts=Experts(normalized=False, shared=True)),
     "qwen3": Family(head_norms=True),
     "qwen3moe": Family(head_norms=True, experts=Experts()),
+    "smollm3": Family(only_runs=True, adjacent_pairs=True, unrotated_period=4),
+    "stablelm": Family(only_runs=True, layer_norms=True, partly_rotated=True, parallel=True),
+    "starcoder2": Family(layer_norms=True, gated=False, gelu=True),
 }  # fmt: skip
 """By `general.architecture`.
 

@@ -14,6 +14,7 @@ from quantize_cli.formats.gguf import scalars
 from quantize_cli.formats.gguf.layout import Value, ValueType
 from quantize_cli.formats.quoted import quoted
 from quantize_cli.model.tensor import Tensor
+from quantize_cli.runtime.adjustments import Adjustments, read_adjustments
 from quantize_cli.runtime.family import FAMILIES, Experts, Family
 
 
@@ -64,6 +65,11 @@ class Hyperparameters:
     windows: tuple[int, ...]
     """Per layer, the last positions it attends to; 0 for all."""
     mixing: ExpertSettings | None
+    adjustments: Adjustments
+    rotated: tuple[bool, ...]
+    """Per layer, whether queries and keys are rotated."""
+    parallel: bool
+    """Attention and feed-forward read the same stream, where both have norms of their own."""
 
 
 _MOST_EXPERTS = 512
@@ -95,7 +101,7 @@ def read_hyperparameters(model: HasMetadata) -> Hyperparameters:
         raise InputError(f"{model.path}: {heads} heads cannot share {key_value_heads} key-value heads evenly")
     feed_forward = integer(model, f"{architecture}.feed_forward_length")
     norm = "layer_norm_epsilon" if family.layer_norms else "layer_norm_rms_epsilon"
-    largest = layers == family.layers_of_largest
+    windows = _windows(model, architecture, layers)
     return Hyperparameters(
         family=family,
         layers=layers,
@@ -106,12 +112,34 @@ def read_hyperparameters(model: HasMetadata) -> Hyperparameters:
         feed_forward=feed_forward,
         context=integer(model, f"{architecture}.context_length"),
         epsilon=number(model, f"{architecture}.attention.{norm}", lowest=0.0, highest=1.0),
-        score_scale=(_equal_share(model, width, heads) if largest else head_width) ** -0.5,
+        score_scale=_score_scale(model, architecture, layers, head_width),
         score_cap=_cap(model, f"{architecture}.attn_logit_softcapping", family.score_cap),
         logit_cap=_cap(model, f"{architecture}.final_logit_softcapping", family.logit_cap),
-        windows=_windows(model, architecture, layers),
+        windows=windows,
         mixing=_mixing(model, architecture, feed_forward),
+        adjustments=read_adjustments(model.path, model.metadata, architecture, family),
+        rotated=tuple(_rotates(family, layer, window) for layer, window in enumerate(windows)),
+        parallel=family.parallel_stated
+        and scalars.boolean(f"{model.path}: ", model.metadata, f"{architecture}.use_parallel_residual", True),
     )
+
+
+def _score_scale(model: HasMetadata, architecture: str, layers: int, head_width: int) -> float:
+    """What the file says where its family may, else the root of the columns that the family divides by."""
+    family, key = FAMILIES[architecture], f"{architecture}.attention.scale"
+    stated = number(model, key, 0.0, 0.0, _HIGHEST_CAP) if "attention.scale" in family.heeded else 0.0
+    if stated:
+        return stated
+    if layers != family.layers_of_largest:
+        return float(head_width**-0.5)
+    width, heads = (integer(model, f"{architecture}.{name}") for name in ("embedding_length", "attention.head_count"))
+    return float(_equal_share(model, width, heads) ** -0.5)
+
+
+def _rotates(family: Family, layer: int, window: int) -> bool:
+    if family.window is not None and family.window.alone_rotates:
+        return window > 0
+    return not family.unrotated_period or (layer + 1) % family.unrotated_period != 0
 
 
 def _head_width(model: HasMetadata, architecture: str, width: int, heads: int) -> int:
@@ -211,6 +239,8 @@ def _refuse_unsupported(model: HasMetadata, architecture: str) -> None:
         neutral["attn_logit_softcapping"] = (0.0,)
     if family.window is None:
         neutral |= {"rope.freq_base_swa": (), "final_logit_softcapping": (0.0,)}
+    for key in family.heeded:
+        neutral.pop(key, None)
     for key, values in neutral.items():
         value = model.metadata.get(f"{architecture}.{key}")
         if value is not None and (value.type is ValueType.ARRAY or value.data not in values):

@@ -19,8 +19,12 @@ class Norm:
     bias: np.ndarray | None
     epsilon: float
     centres: bool
+    is_idle: bool = False
+    """It stands where other models norm, and gives what it is given."""
 
     def record(self, recorder: Recorder, x: np.ndarray) -> np.ndarray:
+        if self.is_idle:
+            return x
         out = recorder.array(*x.shape)
         bias = _NOTHING if self.bias is None else self.bias
         recorder.add(norm.norm, x=x, weight=self.weight, bias=bias, y=out, epsilon=self.epsilon, centres=self.centres)
@@ -54,11 +58,13 @@ class FeedForward:
     down: Linear
     gelu: bool
     """The activation is GELU rather than SiLU."""
+    exact: bool = False
+    """GELU by the error function rather than the tanh formula, where there is no gate."""
 
     def record(self, recorder: Recorder, x: np.ndarray) -> np.ndarray:
         up = self.up.record(recorder, x)
         if self.gate is None:
-            recorder.add(elementwise.gelu, y=up)
+            recorder.add(elementwise.exact_gelu if self.exact else elementwise.gelu, y=up)
         else:
             gated = elementwise.gate_gelu if self.gelu else elementwise.gate_silu
             recorder.add(gated, up=up, gate=self.gate.record(recorder, x))
@@ -83,3 +89,6 @@ class Layer:
     feed_forward_post_norm: Norm | None
     window: int
     """The last positions that attention sees; 0 for all."""
+    rotates: bool = True
+    is_parallel: bool = False
+    """The feed-forward reads the stream as it was before attention was added."""

@@ -80,6 +80,10 @@ class Parts:
         )
 
     def norm(self, name: str, columns: int) -> Norm:
+        """A required norm, or one without weights where the family has only such."""
+        if self._sizes.family.bare_norms:
+            ones = np.ones(columns, np.float32)
+            return Norm(ones, None, self._sizes.epsilon, self._sizes.family.layer_norms)
         weight = self.vector(f"{name}.weight", columns)
         if weight is None:
             raise InputError(f"{self._path}: tensor '{name}.weight' is missing")
@@ -132,22 +136,39 @@ def read_layer(parts: Parts, sizes: Hyperparameters, index: int) -> Layer:
     def norm(name: str, present: bool, columns: int = sizes.width) -> Norm | None:
         return parts.norm(f"{prefix}.{name}", columns) if present else None
 
+    all_heads = family.all_heads_normed
+    attention_norm, feed_forward_norm, is_parallel = _norms(parts, sizes, prefix)
     return Layer(
-        attention_norm=parts.norm(f"{prefix}.attn_norm", sizes.width),
+        attention_norm=attention_norm,
         query=projections[0],
         key=projections[1],
         value=projections[2],
-        query_norm=norm("attn_q_norm", family.head_norms, sizes.head_width),
-        key_norm=norm("attn_k_norm", family.head_norms, sizes.head_width),
+        query_norm=norm("attn_q_norm", family.head_norms, query if all_heads else sizes.head_width),
+        key_norm=norm("attn_k_norm", family.head_norms, key if all_heads else sizes.head_width),
         attention_output=parts.linear(f"{prefix}.attn_output", sizes.width, query),
         attention_post_norm=norm("post_attention_norm", family.post_norms),
-        feed_forward_norm=parts.norm(f"{prefix}.ffn_norm", sizes.width),
+        feed_forward_norm=feed_forward_norm,
         feed_forward=_mixture(parts, sizes, prefix)
         if sizes.mixing
         else _feed_forward(parts, sizes, prefix, sizes.feed_forward),
         feed_forward_post_norm=norm("post_ffw_norm", family.post_norms),
         window=sizes.windows[index],
+        rotates=sizes.rotated[index],
+        is_parallel=is_parallel,
     )
+
+
+def _norms(parts: Parts, sizes: Hyperparameters, prefix: str) -> tuple[Norm, Norm, bool]:
+    """What attention and feed-forward are given normed, and whether both of the same stream."""
+    family, width = sizes.family, sizes.width
+    if not family.norms_before:
+        idle = Norm(np.empty(0, np.float32), None, sizes.epsilon, family.layer_norms, is_idle=True)
+        return idle, idle, False
+    first = parts.norm(f"{prefix}.attn_norm", width)
+    if not family.parallel or f"{prefix}.ffn_norm.weight" in parts:
+        return first, parts.norm(f"{prefix}.ffn_norm", width), sizes.parallel
+    own = f"{prefix}.attn_norm_2"
+    return parts.norm(own, width) if f"{own}.weight" in parts else first, first, True
 
 
 def _feed_forward(parts: Parts, sizes: Hyperparameters, prefix: str, inner: int, suffix: str = "") -> FeedForward:
@@ -158,7 +179,8 @@ def _feed_forward(parts: Parts, sizes: Hyperparameters, prefix: str, inner: int,
     else:
         gate = parts.linear(f"{prefix}.ffn_gate{suffix}", inner, width) if family.gated else None
         up = parts.linear(f"{prefix}.ffn_up{suffix}", inner, width)
-    return FeedForward(gate, up, parts.linear(f"{prefix}.ffn_down{suffix}", width, inner), family.gelu)
+    down = parts.linear(f"{prefix}.ffn_down{suffix}", width, inner)
+    return FeedForward(gate, up, down, family.gelu, family.exact_gelu)
 
 
 def _mixture(parts: Parts, sizes: Hyperparameters, prefix: str) -> Mixture:

@@ -127,7 +127,7 @@ def read_local_rotary(model: HasMetadata, hyperparameters: Hyperparameters, ever
     if window is None:
         return everywhere
     base = everywhere.base if window.local_base is None else window.local_base
-    scale = everywhere.scale if window.local_base is None else 1.0
+    scale = everywhere.scale if window.local_base is None and window.scaled else 1.0
     base = number(model, f"{string(model, 'general.architecture')}.rope.freq_base_swa", base)
     _check_turning(model, base, 1 / scale)
     if everywhere.unscaled.any() and (base, scale) != (everywhere.base, everywhere.scale):

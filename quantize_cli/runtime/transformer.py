@@ -11,35 +11,26 @@ import numpy as np
 from quantize_cli.errors import InputError
 from quantize_cli.jit import kernel_cache
 from quantize_cli.machine import processors
+from quantize_cli.runtime.attention import record_mix
 from quantize_cli.runtime.cache import Cache
 from quantize_cli.runtime.damage import refuse_any_damaged
 from quantize_cli.runtime.hyperparameters import HasMetadata, Hyperparameters, read_hyperparameters
-from quantize_cli.runtime.kernels import attend, elementwise, keep, rotate
+from quantize_cli.runtime.kernels import elementwise
 from quantize_cli.runtime.layer import Layer, Linear, Norm
 from quantize_cli.runtime.matrix import Matrix
+from quantize_cli.runtime.only_run import refuse_only_run
 from quantize_cli.runtime.parts import Parts, read_layer
 from quantize_cli.runtime.program import Threads
-from quantize_cli.runtime.recorder import FEW, Recorder, Recordings
+from quantize_cli.runtime.recorder import FEW, Recorder, Recordings, apply_part
+from quantize_cli.runtime.recording import Recording
 from quantize_cli.runtime.residence import make_resident
 from quantize_cli.runtime.rotary import Rotary, read_local_rotary, read_rotary
 from quantize_cli.runtime.rotary_tables import RotaryTable, fill_tables
 from quantize_cli.runtime.substitution import tensors
 
+__all__ = ["Recording", "Transformer", "from_model"]
+
 _PATIENCE_SECONDS = 1.0
-
-
-@dataclass
-class Recording:
-    """A forward pass recorded over a cache, and where what changes from run to run lies."""
-
-    cache: Cache
-    recorder: Recorder
-    stream: np.ndarray
-    """(sequences * n, width) f32: what layers add to."""
-    turns: tuple[RotaryTable, ...]
-    """For layers that see everything, and for those with a window; or none."""
-    result: np.ndarray
-    """Hidden states of all positions, or logits of the last."""
 
 
 @dataclass(frozen=True)
@@ -48,6 +39,7 @@ class Transformer:
 
     hyperparameters: Hyperparameters
     embedding: Matrix
+    embedding_norm: Norm | None
     positions: Matrix | None
     """Learned position embeddings, one row per position."""
     rotary: Rotary | None
@@ -167,6 +159,10 @@ class Transformer:
         with np.errstate(over="ignore", invalid="ignore"):  # what is not finite is refused where logits are used
             if self.hyperparameters.family.scaled_embedding:
                 stream = stream * np.float32(np.sqrt(self.hyperparameters.width))
+            if (factor := self.hyperparameters.adjustments.embedding_scale) != 1:
+                stream = stream * np.float32(factor)
+            if self.embedding_norm is not None:
+                stream = apply_part(self.embedding_norm, stream, self.threads)
             if self.positions is not None:
                 stream = stream + np.tile(self.positions.rows(positions), (len(batch), 1))
         return stream
@@ -178,6 +174,8 @@ class Transformer:
 
     def _record_projection(self, recorder: Recorder, hidden: np.ndarray) -> np.ndarray:
         logits = self.output.record(recorder, hidden)
+        if (factor := self.hyperparameters.adjustments.logit_scale) != 1:
+            recorder.add(elementwise.scale, y=logits, factor=factor)
         if cap := self.hyperparameters.logit_cap:
             recorder.add(elementwise.soft_cap, y=logits, cap=cap)
         return logits
@@ -203,48 +201,35 @@ class Transformer:
 
     def record_layer(self, recording: Recording, layer: Layer, index: int = 0) -> None:
         """Record what a layer adds to the stream; `index` is its layer in the cache."""
-        self.record_attention(recording, layer, index)
-        self.record_feed_forward(recording, layer)
+        if not layer.is_parallel:
+            self.record_attention(recording, layer, index)
+            self.record_feed_forward(recording, layer)
+            return
+        with recording.recorder.scope():
+            ahead = layer.feed_forward_norm.record(recording.recorder, recording.stream)
+            self.record_attention(recording, layer, index)
+            self._add(recording, layer.feed_forward.record(recording.recorder, ahead), layer.feed_forward_post_norm)
 
     def record_attention(self, recording: Recording, layer: Layer, index: int = 0) -> None:
         """Record the first half of a layer."""
-        recorder, stream = recording.recorder, recording.stream
-        with recorder.scope():
-            mixed = self._record_attention(recording, layer, index, layer.attention_norm.record(recorder, stream))
-            post = layer.attention_post_norm
-            recorder.add(elementwise.add, y=stream, x=mixed if post is None else post.record(recorder, mixed))
+        with recording.recorder.scope():
+            normed = layer.attention_norm.record(recording.recorder, recording.stream)
+            mixed = record_mix(self.hyperparameters, recording, layer, index, normed)
+            self._add(recording, mixed, layer.attention_post_norm)
 
     def record_feed_forward(self, recording: Recording, layer: Layer) -> None:
         """Record the second half of a layer."""
-        recorder, stream = recording.recorder, recording.stream
-        with recorder.scope():
-            formed = layer.feed_forward.record(recorder, layer.feed_forward_norm.record(recorder, stream))
-            post = layer.feed_forward_post_norm
-            recorder.add(elementwise.add, y=stream, x=formed if post is None else post.record(recorder, formed))
+        with recording.recorder.scope():
+            normed = layer.feed_forward_norm.record(recording.recorder, recording.stream)
+            self._add(recording, layer.feed_forward.record(recording.recorder, normed), layer.feed_forward_post_norm)
 
-    def _record_attention(self, recording: Recording, layer: Layer, index: int, x: np.ndarray) -> np.ndarray:
-        """Record what attention makes of normed activations (sequences * n, width), which is as large."""
-        sizes, recorder, cache = self.hyperparameters, recording.recorder, recording.cache
-        width = sizes.head_width
-        queries, keys, values = (part.record(recorder, x) for part in (layer.query, layer.key, layer.value))
-        if layer.query_norm is not None and layer.key_norm is not None:
-            queries = layer.query_norm.record(recorder, queries.reshape(-1, width)).reshape(queries.shape)
-            keys = layer.key_norm.record(recorder, keys.reshape(-1, width)).reshape(keys.shape)
-        if recording.turns:
-            turn = recording.turns[layer.window > 0]
-            turned = rotate.rotate_adjacent if turn.rotary.adjacent_pairs else rotate.rotate_halves
-            recorder.add(turned, vectors=queries, cosines=turn.cosines, sines=turn.sines, width=width)
-            recorder.add(turned, vectors=keys, cosines=turn.cosines, sines=turn.sines, width=width, beside=True)
-        all_keys, all_values = cache.keys[index], cache.values[index]
-        recorder.add(keep.keep, keys=keys, values=values, all_keys=all_keys, all_values=all_values, stored=cache.cell)
-        out = recorder.array(*queries.shape)
-        scratch = recorder.array(recorder.threads.count, attend.scratch_columns(cache.keys.shape[2], width))
-        recorder.add(
-            attend.attend, queries=queries, all_keys=all_keys, all_values=all_values, stored=cache.cell, out=out,
-            scratch=scratch, scale=sizes.score_scale, cap=sizes.score_cap, window=layer.window,
-            sequences=cache.sequences,
-        )  # fmt: skip
-        return layer.attention_output.record(recorder, out)
+    def _add(self, recording: Recording, x: np.ndarray, post: Norm | None) -> None:
+        """Record that x, normed by `post` and scaled as the model asks for it, is added to the stream."""
+        recorder = recording.recorder
+        added = x if post is None else post.record(recorder, x)
+        if (factor := self.hyperparameters.adjustments.residual_scale) != 1:
+            recorder.add(elementwise.scale, y=added, factor=factor)
+        recorder.add(elementwise.add, y=recording.stream, x=added)
 
     def check_tokens(self, batch: np.ndarray, positions: int) -> None:
         """InputError for tokens (sequences, n) that the model does not have, or more positions than it has."""
@@ -261,9 +246,12 @@ def from_model(model: HasMetadata, threads: int | None = None, resident: bool = 
     """A transformer from a model's metadata and tensors; InputError naming what is missing, extra or misshapen.
 
     It computes on `threads` threads, by default all the process may use. Weights are copied to faster memory where
-    there is room, if they are to be `resident`.
+    there is room, if they are to be `resident`; they are not where a model is trained or rounded layer by layer, which
+    is refused for layers that only the runtime knows.
     """
     sizes = read_hyperparameters(model)
+    if not resident:
+        refuse_only_run(model)
     parts = Parts(model, sizes)
     embedding = parts.matrix("token_embd.weight", None, sizes.width)
     vocabulary = embedding.tensor.row_count
@@ -273,6 +261,7 @@ def from_model(model: HasMetadata, threads: int | None = None, resident: bool = 
     transformer = Transformer(
         hyperparameters=sizes,
         embedding=embedding,
+        embedding_norm=parts.norm("token_embd_norm", sizes.width) if sizes.family.embedding_norm else None,
         positions=parts.matrix("position_embd.weight", None, sizes.width) if sizes.family.learned_positions else None,
         rotary=rotary,
         local_rotary=None if rotary is None else read_local_rotary(model, sizes, rotary),

@@ -42,7 +42,9 @@ def folded(model: Model, powers_of_two: bool = False) -> Model:
 
 
 def test_every_family_is_tried() -> None:
-    assert {decoder.architecture for decoder in DECODERS.values()} == set(FAMILIES)
+    assert {decoder.architecture for decoder in DECODERS.values()} == {
+        name for name, family in FAMILIES.items() if not family.only_runs
+    }
 
 
 @pytest.mark.parametrize("name", DECODERS)

@@ -142,10 +142,9 @@ def rope(**stated: Any) -> dict[str, Any]:
     return {key: value.data for key, value in metadata("qwen2", parameters(config), 128).items()}
 
 
-def test_a_dynamic_rope_is_refused_with_what_stays_the_same(tmp_path: Path) -> None:
-    error = refused("llama", tmp_path, rope_scaling={"type": "dynamic", "factor": 2.0})
-    assert "rope type 'dynamic' is not supported for 'llama'" in str(error)
-    assert "the same up to 128 tokens" in (error.hint or "")
+def test_a_dynamic_rope_is_a_warning_that_says_what_stays_the_same(tmp_path: Path) -> None:
+    (warning,) = told(opened("llama", tmp_path, rope_scaling={"type": "dynamic", "factor": 2.0}))
+    assert warning == "config.json: rope type 'dynamic' has no key in the file: the model is the same up to 128 tokens"
 
 
 @pytest.mark.parametrize("family", ["qwen2", "qwen3"])

@@ -12,6 +12,7 @@ from quantize_cli.formats.gguf.layout import TensorInfo, Value, ValueType, array
 from quantize_cli.formats.gguf.writer import lay_out
 from quantize_cli.model.source import Model
 from quantize_cli.quants import decode
+from quantize_cli.runtime.family import FAMILIES, Family
 from tests import oracle
 
 VOCABULARY = 96
@@ -115,8 +116,12 @@ def tokens(count: int, seed: int = 1) -> np.ndarray:
     return np.random.default_rng(seed).integers(0, VOCABULARY, count)
 
 
+def _family(decoder: Decoder) -> Family:
+    return FAMILIES.get(decoder.architecture, Family())
+
+
 def metadata(decoder: Decoder) -> dict[str, Value]:
-    norm = "layer_norm_epsilon" if decoder.architecture == "gpt2" else "layer_norm_rms_epsilon"
+    norm = "layer_norm_epsilon" if _family(decoder).layer_norms else "layer_norm_rms_epsilon"
     common: dict[str, Any] = {
         "vocab_size": VOCABULARY,
         "context_length": decoder.context,
@@ -144,8 +149,10 @@ def _flags(truths: list[bool]) -> Value:
 def _shapes(decoder: Decoder) -> dict[str, tuple[int, ...]]:
     width = decoder.width
     shapes: dict[str, tuple[int, ...]] = {"token_embd.weight": (VOCABULARY, width), "output_norm.weight": (width,)}
-    if decoder.architecture == "gpt2":
-        shapes |= {"position_embd.weight": (decoder.context, width), "output_norm.bias": (width,)}
+    if _family(decoder).learned_positions:
+        shapes["position_embd.weight"] = (decoder.context, width)
+    if _family(decoder).layer_norms:
+        shapes["output_norm.bias"] = (width,)
     if not decoder.tied:
         shapes["output.weight"] = (VOCABULARY, width)
     for layer in range(decoder.layers):
@@ -159,17 +166,17 @@ def _block_shapes(decoder: Decoder) -> dict[str, tuple[int, ...]]:
     matrices = {"attn_q": (query, width), "attn_k": (key, width), "attn_v": (key, width)}
     if decoder.fused:
         matrices = {"attn_qkv": (query + 2 * key, width)}
-    norms = {"attn_norm": width, "ffn_norm": width}
-    if decoder.architecture in ("qwen3", "qwen3moe", "gemma3"):
+    norms, family = {"attn_norm": width, "ffn_norm": width}, _family(decoder)
+    if family.head_norms:
         norms |= {"attn_q_norm": decoder.head_width, "attn_k_norm": decoder.head_width}
-    if decoder.architecture in ("gemma2", "gemma3"):
+    if family.post_norms:
         norms |= {"post_attention_norm": width, "post_ffw_norm": width}
     biased = list(matrices) if decoder.biased else []
     matrices |= {"attn_output": (width, query)}
     matrices |= _expert_shapes(decoder) if decoder.experts else {"ffn_up": (inner, width), "ffn_down": (width, inner)}
-    if decoder.architecture == "gpt2":
+    if family.layer_norms:
         biased = [*matrices, *norms]
-    elif decoder.architecture == "phi3":
+    elif family.gate_in_up:
         matrices["ffn_up"] = (2 * inner, width)
     elif not decoder.experts:
         matrices["ffn_gate"] = (inner, width)

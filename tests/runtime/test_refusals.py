@@ -30,7 +30,7 @@ REFUSED_SETTINGS = {
     "attention.head_count_kv": (3, "4 heads cannot share 3 key-value heads evenly"),
     "attention.head_count": (0, "'llama.attention.head_count' is 0, not a whole number from 1"),
     "block_count": ("two", "'llama.block_count' is 'two', not a whole number"),
-    "rope.scaling.type": ("longrope", "cannot run rotary scaling 'longrope'"),
+    "rope.scaling.type": ("made-up", "cannot run rotary scaling 'made-up'"),
     "rope.dimension_count": (8, "cannot rotate 8 of 16 columns"),
     "rope.scaling.factor": (-2.0, "base 10000.0 and scaling factor -2.0"),
     "rope.freq_base": ("high", "'llama.rope.freq_base' is 'high', not a number"),

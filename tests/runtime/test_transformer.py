@@ -98,6 +98,20 @@ DECODERS = {
             "rope.scaling.attn_factor": 1.2,
         },
     ),
+    "gemma": Decoder("gemma", tied=True, head_width=32),
+    "starcoder2": Decoder("starcoder2"),
+    "exaone, rope_freqs": Decoder("exaone", rotary_divisors=True, metadata={"rope.dimension_count": 16}),
+    "internlm2": Decoder("internlm2", metadata={"rope.freq_base": 1000000.0}),
+    "glm4, heads half rotated": Decoder("glm4", biased=True, metadata={"rope.dimension_count": 8}),
+    "llama, long factors": Decoder(
+        "llama",
+        long_divisors=8,
+        metadata={
+            "rope.scaling.type": "longrope",
+            "rope.scaling.original_context_length": 64,
+            "rope.scaling.attn_factor": 1.2,
+        },
+    ),
     "gpt2": Decoder("gpt2", key_value_heads=4, fused=True, tied=True),
     "gpt2 with an output matrix": Decoder("gpt2", key_value_heads=4, fused=True),
 }

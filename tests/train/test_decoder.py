@@ -65,7 +65,9 @@ def text(count: int = 100) -> torch.Tensor:
 
 
 def test_every_family_is_compared() -> None:
-    assert {description.architecture for description in DESCRIPTIONS.values()} == set(FAMILIES)
+    assert {description.architecture for description in DESCRIPTIONS.values()} == {
+        name for name, family in FAMILIES.items() if not family.only_runs
+    }
 
 
 @pytest.mark.parametrize("name", DESCRIPTIONS)

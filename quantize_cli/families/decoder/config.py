@@ -49,9 +49,10 @@ def switch(config: Config, key: str) -> bool:
 def with_defaults(config: Config, family: ModuleType) -> dict[str, Any]:
     """The config with what transformers' config class fills in: the family's DEFAULTS, and its ALIASES resolved.
 
-    Two keys are derived when they are null or their default is: `num_key_value_heads` (as many as query heads) and
-    `head_dim` (an equal share of the hidden size).
+    Three keys are derived when they are null or their default is: `num_key_value_heads` (as many as query heads),
+    `head_dim` (an equal share of the hidden size) and `intermediate_size` (four times the hidden size).
     """
+    config = _whole(config, getattr(family, "INNER", None))
     aliases = getattr(family, "ALIASES", {})
     filled = {**family.DEFAULTS, **{aliases.get(key, key): value for key, value in config.items()}}
     if filled["tie_word_embeddings"] is None:
@@ -60,7 +61,21 @@ def with_defaults(config: Config, family: ModuleType) -> dict[str, Any]:
         filled["num_key_value_heads"] = count(filled, "num_attention_heads")
     if "head_dim" in filled and filled["head_dim"] is None:
         filled["head_dim"] = count(filled, "hidden_size") // count(filled, "num_attention_heads")
+    if "intermediate_size" in filled and filled["intermediate_size"] is None:
+        filled["intermediate_size"] = 4 * count(filled, "hidden_size")
     return filled
+
+
+def _whole(config: Config, inner: str | None) -> Config:
+    """The config with the keys of the text model, which a multimodal one has in an object of their own."""
+    text = config.get(inner) if inner else None
+    if inner is None or text is None:
+        return config
+    if not isinstance(text, Mapping):
+        raise InputError(f"config.json: key '{inner}' is {spelled(text)}, not an object")
+    outer = {key: value for key, value in config.items() if key != inner}
+    own = {key: value for key, value in text.items() if key not in ("architectures", "model_type")}
+    return {**outer, **own}
 
 
 def architecture_class(config: Config) -> str:

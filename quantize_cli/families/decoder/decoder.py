@@ -1,7 +1,7 @@
 """What Llama and its descendants share: slots for their tensors, and the metadata that describes them."""
 
 from collections.abc import Collection, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 from quantize_cli.errors import InputError
 from quantize_cli.families.decoder import keys, rope
@@ -11,8 +11,19 @@ from quantize_cli.families.decoder.slots import HEAD, TIE_HINT, Slot, Slots, pla
 from quantize_cli.formats.gguf.layout import Value, f32, flag, u32
 from quantize_cli.model.tensor import Tensor
 
-PREFIX = "model."
-"""What the classes put before stored names, but for the head's."""
+
+@dataclass(frozen=True)
+class Names:
+    """What a class of transformers calls what every model has."""
+
+    prefix: str = "model."
+    """Before stored names, but for the head's."""
+    embedding: str = "embed_tokens.weight"
+    head: str = HEAD
+
+
+LLAMA = Names()
+PREFIX = LLAMA.prefix
 EMBEDDING = {
     "embed_tokens.weight": Slot("token_embd.weight", ("vocabulary", "hidden"), hint=TIE_HINT),
     "norm.weight": Slot("output_norm.weight", ("hidden",)),
@@ -48,7 +59,7 @@ FEED_FORWARD_BIASES = {
 }
 WINDOW_KEYS = ("sliding_window", "use_sliding_window", "max_window_layers")
 """Keys of windows that `refuse_windows` looks at."""
-_HEAD = EMBEDDING[HEAD].target
+_HEAD, _EMBEDDING = "output.weight", "token_embd.weight"
 _HEADLESS = "no head is stored, so llama.cpp takes the embedding for one: the file is of use for embeddings alone"
 _CONVERTED = (
     *("rope_theta", "rope_scaling", "rope_parameters", "original_max_position_embeddings", "is_causal"),
@@ -66,10 +77,10 @@ def with_adjacent_pairs(slots: Slots) -> dict[str, Slot]:
     }
 
 
-def metadata(architecture: str, config: Config) -> dict[str, Value]:
-    """The keys every decoder here has. Embedding models that look both ways say so."""
+def dimensions(architecture: str, config: Config) -> dict[str, Value]:
+    """The sizes every decoder here has."""
     key = architecture + ".{}"
-    entries = {
+    return {
         key.format("block_count"): u32(count(config, "num_hidden_layers")),
         key.format("context_length"): u32(count(config, "max_position_embeddings")),
         key.format("embedding_length"): u32(count(config, "hidden_size")),
@@ -77,27 +88,62 @@ def metadata(architecture: str, config: Config) -> dict[str, Value]:
         key.format("attention.head_count"): u32(count(config, "num_attention_heads")),
         key.format("attention.head_count_kv"): u32(count(config, "num_key_value_heads")),
     }
-    if config.get("is_causal") is False:
-        entries[key.format("attention.causal")] = flag(False)
-    entries.update(rope.metadata(architecture, rope.parameters(config), count(config, "max_position_embeddings")))
-    entries[key.format("attention.layer_norm_rms_epsilon")] = f32(number(config, "rms_norm_eps"))
-    if config.get("head_dim") is not None:
-        entries[key.format("attention.key_length")] = u32(count(config, "head_dim"))
-        entries[key.format("attention.value_length")] = u32(count(config, "head_dim"))
-    return entries
 
 
-def tensors(slots: Slots, config: Config, stored: Sequence[Tensor]) -> list[Tensor]:
+def epsilon(architecture: str, config: Config, key: str) -> dict[str, Value]:
+    """What the variances of norms are kept from zero by; the name of the key says which kind of norm it is."""
+    kind = "layer_norm_rms_epsilon" if "rms" in key else "layer_norm_epsilon"
+    return {f"{architecture}.attention.{kind}": f32(number(config, key))}
+
+
+def head_widths(architecture: str, config: Config) -> dict[str, Value]:
+    """How many columns a head has, where the config says so."""
+    if config.get("head_dim") is None:
+        return {}
+    width = u32(count(config, "head_dim"))
+    return {f"{architecture}.attention.key_length": width, f"{architecture}.attention.value_length": width}
+
+
+def positions(architecture: str, config: Config, partly: bool = False) -> dict[str, Value]:
+    """The `<architecture>.rope.*` keys but for the number of rotated columns, which not all may be if `partly`."""
+    context = count(config, "max_position_embeddings")
+    return rope.metadata(architecture, rope.parameters(config), context, partly)
+
+
+def metadata(architecture: str, config: Config) -> dict[str, Value]:
+    """The keys of a decoder as Llama is. Embedding models that look both ways say so."""
+    one_way = {} if config.get("is_causal") is not False else {f"{architecture}.attention.causal": flag(False)}
+    return {
+        **dimensions(architecture, config),
+        **one_way,
+        **positions(architecture, config),
+        **epsilon(architecture, config, "rms_norm_eps"),
+        **head_widths(architecture, config),
+    }
+
+
+def tensors(slots: Slots, config: Config, stored: Sequence[Tensor], names: Names = LLAMA) -> list[Tensor]:
     """The stored tensors under their GGUF names. Raises as `place` does.
 
     A model that shares its embedding with its output need store one of the two, one saved without a head no output.
+    Where `slots` has no place for an output, llama.cpp takes the embedding, and a stored output is left out.
     """
     tied = switch(config, "tie_word_embeddings")
+    whole = with_embedding(stored, names.embedding, tied, names.prefix, names.head)
+    if names.head not in slots:
+        whole = [tensor for tensor in whole if tensor.name != names.head]
+        return place(slots, sizes_of(config), whole, names.prefix)
     class_name = architecture_class(config)
-    headless = bool(class_name) and not class_name.endswith("ForCausalLM")
-    head = replace(slots[HEAD], optional=tied or headless)
-    whole = with_embedding(stored, "embed_tokens.weight", tied, prefix=PREFIX)
-    return place({**slots, HEAD: head}, _sizes(config), whole, prefix=PREFIX)
+    headless = bool(class_name) and not class_name.endswith(("ForCausalLM", "LMHeadModel"))
+    head = replace(slots[names.head], optional=tied or headless)
+    return place({**slots, names.head: head}, sizes_of(config), whole, names.prefix)
+
+
+def with_output(placed: Sequence[Tensor]) -> list[Tensor]:
+    """The tensors with the embedding once more as the output, where there is none and llama.cpp asks for one."""
+    if any(tensor.name == _HEAD for tensor in placed):
+        return list(placed)
+    return [*placed, *(tensor.renamed(_HEAD) for tensor in placed if tensor.name == _EMBEDDING)]
 
 
 def remarks(
@@ -154,11 +200,13 @@ def head_dim(config: Config) -> int:
     return count(config, "hidden_size") // count(config, "num_attention_heads")
 
 
-def _sizes(config: Config) -> dict[str, int]:
+def sizes_of(config: Config) -> dict[str, int]:
+    """The words of shapes, in numbers."""
     heads, key_heads = count(config, "num_attention_heads"), count(config, "num_key_value_heads")
     head = head_dim(config)
     return {
         "layers": count(config, "num_hidden_layers"),
+        "context": count(config, "max_position_embeddings"),
         "vocabulary": count(config, "vocab_size"),
         "hidden": count(config, "hidden_size"),
         "feed_forward": count(config, "intermediate_size"),
@@ -167,4 +215,6 @@ def _sizes(config: Config) -> dict[str, int]:
         "head": head,
         "queries": heads * head,
         "keys": key_heads * head,
+        "queries_keys_values": (heads + 2 * key_heads) * head,
+        "gate_and_up": 2 * count(config, "intermediate_size"),
     }

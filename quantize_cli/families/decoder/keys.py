@@ -16,6 +16,7 @@ Fixed = Mapping[str, tuple[Any, ...]]
 
 SILU = ("silu", "swish")
 TANH_GELU = ("gelu_new", "gelu_pytorch_tanh", "gelu_fast", "gelu_accurate")
+EXACT_GELU = "gelu"
 """Spellings of one function each."""
 
 FIXED_EVERYWHERE: Fixed = {
@@ -56,7 +57,8 @@ _NAMED_KEYS = 8
 
 def check(config: Config, architecture: str, converted: Collection[str], fixed: Fixed) -> tuple[str, ...]:
     """Warnings for keys nobody knows; InputError for a known key whose value llama.cpp's graph has no place for."""
-    fixed = {**FIXED_EVERYWHERE, **fixed}
+    everywhere = {key: values for key, values in FIXED_EVERYWHERE.items() if key not in converted}
+    fixed = {**everywhere, **fixed}
     for key, allowed in fixed.items():
         if key in config:
             refuse_other(architecture, key, config[key], allowed)
@@ -66,6 +68,13 @@ def check(config: Config, architecture: str, converted: Collection[str], fixed: 
         if key not in known and value is not None and not key.startswith(_IDLE_PREFIXES)
     )  # fmt: skip
     return (unknown_keys(unknown),) if unknown else ()
+
+
+def approximated_gelu(config: Config, key: str) -> tuple[str, ...]:
+    """A warning for the exact GELU: ggml looks it up in a table of float16, which is as far from it as the other."""
+    if config.get(key) != EXACT_GELU:
+        return ()
+    return (f"config.json: key '{key}' is '{EXACT_GELU}', llama.cpp computes it by the tanh formula",)
 
 
 def refuse_other(architecture: str, key: str, value: object, allowed: tuple[Any, ...]) -> None:

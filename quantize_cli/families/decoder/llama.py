@@ -31,7 +31,7 @@ def metadata(config: Config) -> dict[str, Value]:
 
 
 def tensors(config: Config, stored: Sequence[Tensor], biased: tuple[bool, bool] = (False, False)) -> list[Tensor]:
-    """Llama 3's frequency factors come first, as a tensor computed here.
+    """The divisors of rotary frequencies come first.
 
     `biased` says whether attention and feed-forward must have biases; what is stored of them is kept in any case.
     """
@@ -39,8 +39,17 @@ def tensors(config: Config, stored: Sequence[Tensor], biased: tuple[bool, bool] 
     for biases, required in zip(_BIASES, biased, strict=True):
         slots |= biases if required else optional(biases)
     placed = decoder.tensors(decoder.with_adjacent_pairs(slots), config, stored)
-    factors = rope.frequency_factors(rope.parameters(config), decoder.head_dim(config))
-    return placed if factors is None else [from_array("rope_freqs.weight", factors), *placed]
+    return [*rotary_tensors(config), *placed]
+
+
+def rotary_tensors(config: Config) -> list[Tensor]:
+    """The divisors of rotary frequencies that Llama 3's and LongRoPE's scaling need, as tensors computed here."""
+    width = decoder.head_dim(config)
+    factors = rope.long_factors(config, width)
+    frequencies = rope.frequency_factors(rope.parameters(config), width)
+    if frequencies is not None:
+        factors["rope_freqs.weight"] = frequencies
+    return [from_array(name, values) for name, values in factors.items()]
 
 
 def remarks(

@@ -16,8 +16,14 @@ _LEAST, _LARGEST = 1e-6, 1e15
 """Of bases and factors: far beyond any model's, and far within float32."""
 _STRETCHED = ("llama3", "yarn", "longrope")
 """Types that need the context length of before they were stretched."""
-_EXPRESSED = ("default", "linear", "yarn")
-_EXPRESSED_BY_TENSOR = {"llama": ("llama3",)}
+_EXPRESSED = ("default", "linear", "yarn", "dynamic")
+_EXPRESSED_BY_TENSOR = {
+    "llama": ("llama3", "longrope"),
+    "granite": ("llama3",),
+    "exaone": ("llama3",),
+    "phi3": ("longrope",),
+    "minicpm": ("longrope",),
+}
 """By architecture, the types that a tensor of divisors expresses; elsewhere llama.cpp loads none."""
 _YARN_FIXED = {"beta_fast": 32.0, "beta_slow": 1.0, "extrapolation_factor": 1.0, "truncate": True}
 """llama.cpp reads no key for these in the architectures here, though its converter writes some."""
@@ -32,8 +38,11 @@ _KNOWN = {
         "mscale_all_dim",
         "finetuned",
     ),
+    *("short_factor", "long_factor"),
     *_YARN_FIXED,
 }
+_OTHER_NAMES = {"su": "longrope"}
+"""Of types, in the first checkpoints that had them."""
 
 
 def parameters(config: Config) -> dict[str, Any]:
@@ -41,7 +50,8 @@ def parameters(config: Config) -> dict[str, Any]:
     merged = _stated(config)
     base = config.get("rope_theta")
     rope = {"rope_theta": _DEFAULT_BASE if base is None else base, **merged}
-    rope["rope_type"] = merged.get("rope_type", merged.get("type", "default"))
+    kind = merged.get("rope_type", merged.get("type", "default"))
+    rope["rope_type"] = _OTHER_NAMES.get(kind, kind) if isinstance(kind, str) else kind
     if rope["rope_type"] in _STRETCHED:
         original = config.get("original_max_position_embeddings")
         rope.setdefault("original_max_position_embeddings", config["max_position_embeddings"])
@@ -64,18 +74,64 @@ def _stated(config: Config) -> dict[str, Any]:
 
 
 def remarks(config: Config) -> tuple[str, ...]:
-    """A warning for rotary parameters nobody knows, if there are any."""
-    unknown = sorted(key for key in _stated(config) if key not in _KNOWN)
-    return (keys.unknown_keys([f"rope_scaling.{key}" for key in unknown]),) if unknown else ()
+    """A warning for rotary parameters nobody knows, and one for a type that changes with the length of the text."""
+    stated, told = _stated(config), []
+    if unknown := sorted(key for key in stated if key not in _KNOWN):
+        told.append(keys.unknown_keys([f"rope_scaling.{key}" for key in unknown]))
+    if stated.get("rope_type", stated.get("type")) == "dynamic":
+        # Transformers changes the base only for texts longer than the context.
+        told.append(
+            "config.json: rope type 'dynamic' has no key in the file: the model is the same up to "
+            f"{count(config, 'max_position_embeddings')} tokens"
+        )
+    return tuple(told)
 
 
-def metadata(architecture: str, rope: Config, context: int) -> dict[str, Value]:
-    """The `<architecture>.rope.*` keys; InputError for a scaling that no key or tensor of ours can express."""
+def local_base(config: Config, default: float) -> float:
+    """The base by which layers with a window rotate."""
+    part = config.get("rope_parameters") or {}
+    part = part.get("sliding_attention") if isinstance(part, Mapping) else None
+    stated = part.get("rope_theta") if isinstance(part, Mapping) else config.get("rope_local_base_freq")
+    return default if stated is None else _positive({"rope_theta": stated}, "rope_theta")
+
+
+def rotated(config: Config, width: int) -> int:
+    """How many of a head's columns turn."""
+    rope = parameters(config)
+    key = "partial_rotary_factor"
+    share = number(rope if rope.get(key) is not None else config, key)
+    if not 0 < share <= 1:
+        raise InputError(f"config.json: key '{key}' is {share}, not above 0 and at most 1")
+    return int(share * width)
+
+
+def states_base(config: Config) -> bool:
+    """Whether the config says by which base heads rotate."""
+    return config.get("rope_theta") is not None or "rope_theta" in _stated(config)
+
+
+def unless_usual(entries: Mapping[str, Value]) -> dict[str, Value]:
+    """Without a base that engines take where none is stated."""
+    return {
+        key: value
+        for key, value in entries.items()
+        if not (key.endswith(".rope.freq_base") and value.data == _DEFAULT_BASE)
+    }
+
+
+def metadata(architecture: str, rope: Config, context: int, partly: bool = False) -> dict[str, Value]:
+    """The `<architecture>.rope.*` keys; InputError for a scaling that no key or tensor of ours can express.
+
+    Without `partly` all columns of a head must turn.
+    """
     prefix = f"{architecture}.rope"
     entries = {f"{prefix}.freq_base": f32(_positive(rope, "rope_theta"))}
     kind = rope["rope_type"]
-    _refuse_kind(architecture, kind, context)
-    keys.refuse_other(architecture, "partial_rotary_factor", rope.get("partial_rotary_factor"), (1.0,))
+    _refuse_kind(architecture, kind)
+    if not partly:
+        keys.refuse_other(architecture, "partial_rotary_factor", rope.get("partial_rotary_factor"), (1.0,))
+    if kind == "longrope":
+        entries.update(_longrope(architecture, rope, context))
     if kind in ("linear", "yarn"):
         factor = _factor(rope, context)
         entries[f"{prefix}.scaling.type"] = text(kind)
@@ -85,18 +141,14 @@ def metadata(architecture: str, rope: Config, context: int) -> dict[str, Value]:
     return entries
 
 
-def _refuse_kind(architecture: str, kind: object, context: int) -> None:
+def _refuse_kind(architecture: str, kind: object) -> None:
     known = (*_EXPRESSED, *_EXPRESSED_BY_TENSOR.get(architecture, ()))
     if kind in known or (isinstance(kind, str) and kind.lower() == "llama3" and "llama3" in known):
         return
-    hint = f"known: {', '.join(known)}"
-    if kind == "dynamic":
-        # Transformers changes the base only for texts longer than the context.
-        hint = f"without its rope_scaling the model is the same up to {context} tokens: remove the key to convert that"
     raise InputError(
         f"config.json: rope type {spelled(kind)} is not supported for '{architecture}', whose graph in llama.cpp "
         "cannot express it",
-        hint=hint,
+        hint=f"known: {', '.join(known)}",
     )
 
 
@@ -131,6 +183,42 @@ def _yarn(architecture: str, rope: Config, factor: float) -> dict[str, Value]:
     if relative != 1:
         entries[f"{prefix}.attn_factor"] = f32(relative)
     return entries
+
+
+def _longrope(architecture: str, rope: Config, context: int) -> dict[str, Value]:
+    """What LongRoPE needs besides its tensors ("LongRoPE", arXiv 2402.13753, and Phi-3's code)."""
+    prefix, original = f"{architecture}.rope.scaling", count(rope, "original_max_position_embeddings")
+    stretch = number(rope, "factor") if rope.get("factor") is not None else context / original
+    magnitude = 1.0
+    if rope.get("attention_factor") is not None:
+        magnitude = number(rope, "attention_factor")
+    elif stretch > 1 and original > 1:
+        magnitude = math.sqrt(1 + math.log(stretch) / math.log(original))
+    return {
+        f"{prefix}.type": text("longrope"),
+        f"{prefix}.original_context_length": u32(original),
+        f"{prefix}.attn_factor": f32(magnitude),
+    }
+
+
+def long_factors(config: Config, columns: int) -> dict[str, np.ndarray]:
+    """What LongRoPE divides rotary frequencies by, by the name of the tensor: (columns / 2,) f32.
+
+    Nothing where the rope is of another type. InputError unless there are as many factors as pairs of columns.
+    """
+    rope = parameters(config)
+    if rope["rope_type"] != "longrope":
+        return {}
+    factors = {}
+    for kind in ("long", "short"):
+        key, values = f"{kind}_factor", rope.get(f"{kind}_factor")
+        if not isinstance(values, list) or len(values) != columns // 2:
+            length = f"has length {len(values)}" if isinstance(values, list) else f"is {spelled(values)}"
+            raise InputError(f"config.json: key '{key}' {length}, not one number for each of {columns // 2} pairs")
+        factors[f"rope_factors_{kind}.weight"] = np.array(
+            [_positive({key: value}, key) for value in values], np.float32
+        )
+    return factors
 
 
 def _magnitude(rope: Config, factor: float) -> float:

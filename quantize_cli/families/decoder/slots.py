@@ -1,7 +1,7 @@
 """Names of stored tensors -> names of a GGUF file, each with the shape the config promises."""
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from quantize_cli.errors import InputError
@@ -36,6 +36,12 @@ class Slot:
     """Stored as (inputs, outputs), by transformers' Conv1D."""
     rotary_heads: str = ""
     """The size that counts the heads whose rows are reordered from two halves to adjacent pairs."""
+    fused_groups: str = ""
+    """The size that counts groups of rows, each of some heads of queries, one of keys and one of values."""
+    shift: float = 0.0
+    """What is added to the weights."""
+    parts: tuple["Slot", ...] = ()
+    """What the rows are divided among, one after the other; each part has a target and a shape of its own."""
     hint: str = "a shard may be missing, or the config may not be the model's"
     """What to try when the slot stays empty."""
 
@@ -55,15 +61,18 @@ def place(slots: Slots, sizes: Mapping[str, int], stored: Sequence[Tensor], pref
     for tensor in stored:
         if is_buffer(tensor.name):
             continue
-        slot, target = _slot_of(slots, sizes, tensor, prefix)
-        if target in placed:
-            raise InputError(f"{tensor.origin} and {placed[target].origin} would both become '{target}'")
-        placed[target] = _converted(slot, sizes, tensor).renamed(target)
+        slot, layer = _slot_of(slots, sizes, tensor, prefix)
+        for part, made in _divided(slot, sizes, _converted(slot, sizes, tensor)):
+            target = part.target.format(layer)
+            if target in placed:
+                raise InputError(f"{tensor.origin} and {placed[target].origin} would both become '{target}'")
+            placed[target] = made.renamed(target)
     _refuse_gaps(slots, sizes["layers"], placed)
     return list(placed.values())
 
 
 def _slot_of(slots: Slots, sizes: Mapping[str, int], tensor: Tensor, prefix: str) -> tuple[Slot, str]:
+    """The slot, and the number of the layer as it stands in the name, "" outside of layers."""
     name = tensor.name.removeprefix(prefix)
     match = _LAYER.search(name)
     pattern = name[: match.start()] + "{}" + name[match.end() :] if match else name
@@ -75,20 +84,39 @@ def _slot_of(slots: Slots, sizes: Mapping[str, int], tensor: Tensor, prefix: str
         )
     if match and int(match.group()) >= sizes["layers"]:
         raise InputError(f"{tensor.origin} is of layer {match.group()}, the config has {sizes['layers']} layers")
-    return slot, slot.target.format(match.group()) if match else slot.target
+    return slot, match.group() if match else ""
+
+
+def _divided(slot: Slot, sizes: Mapping[str, int], tensor: Tensor) -> Iterator[tuple[Slot, Tensor]]:
+    """The parts of a slot with their rows; without parts the slot itself."""
+    if not slot.parts:
+        yield slot, tensor
+    first = 0
+    for part in slot.parts:
+        rows = sizes[part.shape[0]]
+        yield part, _reordered(part, sizes, tensor.row_range(first, rows))
+        first += rows
 
 
 def _converted(slot: Slot, sizes: Mapping[str, int], tensor: Tensor) -> Tensor:
     expected = tuple(sizes[word] for word in slot.shape)
-    # Whoever quantizes a Conv1D makes a linear layer of it, which is stored as (outputs, inputs).
-    is_transposed = slot.transposed and not tensor.scheme
     if slot.transposed and tensor.scheme:
         expected = expected[::-1]
     if tensor.shape != expected:
         hint = _STUB_HINT if 0 in tensor.shape else _rows_hint(slot, tensor.shape, expected)
         raise InputError(f"{tensor.origin} has shape {list(tensor.shape)}, the config says {list(expected)}", hint)
-    if is_transposed:
+    return _reordered(slot, sizes, tensor)
+
+
+def _reordered(slot: Slot, sizes: Mapping[str, int], tensor: Tensor) -> Tensor:
+    # Whoever quantizes a Conv1D makes a linear layer of it, which is stored as (outputs, inputs).
+    if slot.transposed and not tensor.scheme:
         return tensor.transposed()
+    if slot.shift:
+        return tensor.shifted(slot.shift)
+    if slot.fused_groups:
+        groups = sizes[slot.fused_groups]
+        return tensor.ungrouped(groups, sizes["heads"] // groups)
     if slot.rotary_heads:
         rows, heads = tensor.shape[0], sizes[slot.rotary_heads]
         if rows % (2 * heads):
@@ -108,19 +136,32 @@ def _refuse_gaps(slots: Slots, layers: int, placed: Mapping[str, Tensor]) -> Non
     required = {name: slot for name, slot in slots.items() if not slot.optional}
     for layer in range(layers):
         for name, slot in required.items():
-            if slot.target.format(layer) not in placed:
+            targets = [part.target.format(layer) for part in slot.parts or (slot,)]
+            if any(target not in placed for target in targets):
                 raise InputError(
                     f"tensor '{name.format(layer)}' is missing from the checkpoint, {len(placed)} were found",
                     hint=slot.hint,
                 )
 
 
-def with_embedding(stored: Sequence[Tensor], embedding: str, tied: bool, prefix: str) -> list[Tensor]:
+def with_embedding(stored: Sequence[Tensor], embedding: str, tied: bool, prefix: str, head: str = HEAD) -> list[Tensor]:
     """The stored tensors, with `embedding` under its own name where only the output tied to it was stored."""
     names = {tensor.name.removeprefix(prefix) for tensor in stored}
-    if not tied or embedding in names or HEAD not in names:
+    if not tied or embedding in names or head not in names:
         return list(stored)
-    return [tensor.renamed(embedding) if tensor.name == HEAD else tensor for tensor in stored]
+    return [tensor.renamed(embedding) if tensor.name == head else tensor for tensor in stored]
+
+
+def biases(slots: Slots) -> dict[str, Slot]:
+    """A bias beside each of these weights, as long as the weight has rows."""
+    return {
+        _bias_of(name): replace(slot, target=_bias_of(slot.target), shape=slot.shape[:1])
+        for name, slot in slots.items()
+    }
+
+
+def _bias_of(name: str) -> str:
+    return f"{name.removesuffix('.weight')}.bias"
 
 
 def optional(slots: Slots) -> dict[str, Slot]:

@@ -16,6 +16,7 @@ from quantize_cli.jit.operation import claim, operation
 from quantize_cli.jit.simd.tile import tile_of
 from quantize_cli.runtime.kernels.elementwise import capped
 from quantize_cli.runtime.kernels.exponential import exponential
+from quantize_cli.runtime.kernels.lean import lean
 
 f32, i32 = np.float32, np.int32
 _LANES, ROWS = 16, 8
@@ -33,7 +34,7 @@ _INFINITY = f32(np.inf)
 
 _ARGUMENTS = Arguments(
     queries=f32_array, all_keys=f32_array, all_values=f32_array, stored=i64_array, out=f32_array, scratch=f32_array,
-    scale=f32_number, cap=f32_number, window=number, sequences=number,
+    scale=f32_number, cap=f32_number, window=number, sequences=number, slopes=f32_array,
 )  # fmt: skip
 
 
@@ -74,7 +75,8 @@ def attend(args, thread, threads):
 
     queries (sequences * n, heads * head_width); the layer's keys and values; `stored` (1,), which does not count the n
     positions yet; out like queries; scratch (threads, scratch_columns); `scale`, what scores are multiplied by; `cap`,
-    what they are capped at, 0 for nothing; `window`, how many positions up to its own a query sees, 0 for all.
+    what they are capped at, 0 for nothing; `window`, how many positions up to its own a query sees, 0 for all; `slopes`
+    (heads,), how fast scores fall with distance, or (0,).
     """
     width, sequences, stored = args.all_values.shape[1], args.sequences, args.stored[0, 0]
     shared = args.all_keys.shape[0] // (sequences * width)
@@ -205,6 +207,9 @@ def _share_out(args, scratch, unit, row, first_block, last_block):
             simd.store(scores, scratch.row, at + block * _BLOCK, capped(score, score, cap))
     start = _sees_from(unit, unit.first + row) - first_block * _LANES
     stop = _sees_to(unit, unit.first + row) - first_block * _LANES
+    if args.slopes.shape[1]:
+        head = _place(unit, row, 1)[1] + unit.query_column // args.all_values.shape[1] - unit.query_column
+        lean(scores, scratch.row, at, _BLOCK, blocks, args.slopes[0, head], stop - 1)
     _hide(scores, scratch.row, at, blocks, start, stop)
     peaks = simd.splat(-_INFINITY)
     for block in range(blocks):

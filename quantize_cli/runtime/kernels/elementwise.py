@@ -5,10 +5,23 @@ import numpy as np
 from quantize_cli.jit.arguments import Arguments, f32_array, f32_number
 from quantize_cli.jit.kernel import merged
 from quantize_cli.jit.operation import operation, share
-from quantize_cli.jit.simd import load, load_some, multiply_add, splat, store, store_some
+from quantize_cli.jit.simd import (
+    absolute,
+    load,
+    load_some,
+    maximum,
+    minimum,
+    multiply_add,
+    select,
+    splat,
+    store,
+    store_some,
+)
 from quantize_cli.runtime.kernels.exponential import exponential, tanh
 
 f32 = np.float32
+_ROOT_HALF, _ERFC_STEP = f32(np.sqrt(0.5)), f32(0.3275911)
+_ERFC = tuple(map(f32, (0.254829592, -0.284496736, 1.421413741, -1.453152027, 1.061405429)))
 _GELU_LINEAR, _GELU_CUBIC = f32(-2 * np.sqrt(2 / np.pi)), f32(0.044715)
 
 
@@ -24,16 +37,22 @@ def add_row(args, thread, threads):
     _combine(_sum, args.y, args.row, f32(0), thread, threads)
 
 
-@operation(Arguments(y=f32_array, factor=f32_number))
-def scale(args, thread, threads):
-    """y *= factor."""
-    _combine(_scaled, args.y, args.y, args.factor, thread, threads)
-
-
 @operation(Arguments(y=f32_array, cap=f32_number))
 def soft_cap(args, thread, threads):
     """y = cap * tanh(y / cap), cap > 0."""
     _combine(capped, args.y, args.y, args.cap, thread, threads)
+
+
+@operation(Arguments(y=f32_array, factor=f32_number))
+def scale(args, thread, threads):
+    """y *= factor."""
+    _combine(_times, args.y, args.y, args.factor, thread, threads)
+
+
+@operation(Arguments(y=f32_array, bound=f32_number))
+def clamp(args, thread, threads):
+    """y kept between -bound and bound, > 0."""
+    _combine(_clamped, args.y, args.y, args.bound, thread, threads)
 
 
 @operation(Arguments(up=f32_array, gate=f32_array))
@@ -54,6 +73,12 @@ def gelu(args, thread, threads):
     _combine(_gelu_of, args.y, args.y, f32(0), thread, threads)
 
 
+@operation(Arguments(y=f32_array))
+def exact_gelu(args, thread, threads):
+    """y = gelu(y), by the error function."""
+    _combine(_exact_gelu_of, args.y, args.y, f32(0), thread, threads)
+
+
 # --- sixteen numbers ---------------------------------------------------------------------------------------------
 
 
@@ -63,8 +88,13 @@ def _sum(y, x, number):
 
 
 @merged
-def _scaled(y, x, factor):
-    return y * factor
+def _times(y, x, number):
+    return y * number
+
+
+@merged
+def _clamped(y, x, number):
+    return minimum(maximum(y, splat(f32(0) - number)), splat(number))
 
 
 @merged
@@ -88,6 +118,19 @@ def _by_gelu(up, gate, number):
 @merged
 def _gelu_of(y, x, number):
     return _by_gelu(splat(f32(1)), y, number)
+
+
+@merged
+def _exact_gelu_of(y, x, number):
+    """By half of erfc(|y| / sqrt 2), which does not cancel: Abramowitz and Stegun, 7.1.26, off by 1.5e-7 at most."""
+    size = absolute(y) * _ROOT_HALF
+    t = f32(1) / multiply_add(size, _ERFC_STEP, f32(1))
+    series = multiply_add(t, _ERFC[4], _ERFC[3])
+    series = multiply_add(t, series, _ERFC[2])
+    series = multiply_add(t, series, _ERFC[1])
+    series = multiply_add(t, series, _ERFC[0])
+    tail = series * t * exponential(f32(0) - size * size) * f32(0.5)
+    return y * select(y > f32(0), f32(1) - tail, tail)
 
 
 # --- all of them -------------------------------------------------------------------------------------------------

@@ -49,25 +49,28 @@ def main(llama_cpp: str, *names: str) -> None:
     for name in names or jobs:
         build, pretokenizer = jobs[name]
         with tempfile.TemporaryDirectory() as folder:
-            written = _convert(build(Path(folder)), Path(folder), pretokenizer)
-            golden = {"versions": versions, **_summary(written)}
-        (HERE / f"{name}.json").write_text(_one_per_line(golden), encoding="utf-8")
+            written = convert(build(Path(folder)), Path(folder), pretokenizer)
+            golden = {"versions": versions, **summary(written)}
+        (HERE / f"{name}.json").write_text(one_per_line(golden), encoding="utf-8")
 
 
-def _convert(checkpoint: Path, folder: Path, pretokenizer: str | None) -> dict[str, Path]:
-    """The converter's files by type."""
+def convert(
+    checkpoint: Path, folder: Path, pretokenizer: str | None, types: tuple[str, ...] = TYPES
+) -> dict[str, Path]:
+    """llama.cpp's converter's files by type; `pretokenizer` is the name it is told."""
     converter, base = importlib.import_module("convert_hf_to_gguf"), importlib.import_module("conversion.base")
     if pretokenizer:
         base.TextModel.get_vocab_base_pre = lambda self, tokenizer: pretokenizer
     written = {}
-    for type_ in TYPES:
+    for type_ in types:
         written[type_] = folder / f"{type_}.gguf"
         sys.argv = ["convert", str(checkpoint), "--outtype", type_, "--outfile", str(written[type_])]
         converter.main()
     return written
 
 
-def _summary(written: dict[str, Path]) -> dict[str, Any]:
+def summary(written: dict[str, Path]) -> dict[str, Any]:
+    """The metadata of the f32 file, and of each tensor its shape, and its type and digest in each file."""
     reader = importlib.import_module("gguf").GGUFReader
     files = {type_: reader(path) for type_, path in written.items()}
     metadata = {}
@@ -82,7 +85,7 @@ def _summary(written: dict[str, Path]) -> dict[str, Any]:
     return {"metadata": metadata, "tensors": tensors}
 
 
-def _one_per_line(golden: dict[str, Any]) -> str:
+def one_per_line(golden: dict[str, Any]) -> str:
     """JSON that a diff can be read of: a line for each key and each tensor."""
     parts = []
     for section, entries in golden.items():

@@ -11,8 +11,18 @@ NEAR = 2e-6
 """Values are below five, their shares sum to one, and shares are off by a few roundings."""
 
 
+NONE = np.empty(0, np.float32)
+
+
 def naive(
-    queries: np.ndarray, keys: np.ndarray, values: np.ndarray, stored: int, scale: float, cap: float, window: int
+    queries: np.ndarray,
+    keys: np.ndarray,
+    values: np.ndarray,
+    stored: int,
+    scale: float,
+    cap: float,
+    window: int,
+    slopes: np.ndarray = NONE,
 ) -> np.ndarray:
     """One loop per sequence, query and head, float64; keys and values (sequences, heads, positions, width)."""
     sequences, count, heads, width = queries.shape
@@ -24,6 +34,8 @@ def naive(
         scores = keys[sequence, source, seen].astype(float) @ queries[sequence, token, head] * scale
         if cap:
             scores = cap * np.tanh(scores / cap)
+        if slopes.size:
+            scores = scores - float(slopes[head]) * np.arange(scores.size)[::-1]
         shares = np.exp(scores - scores.max())
         mixed[sequence, token, head] = shares / shares.sum() @ values[sequence, source, seen]
     return mixed.reshape(sequences * count, heads * width)
@@ -38,7 +50,7 @@ class Case:
         self.keys, self.values = (numbers(seed, sequences, shared, CAPACITY, width) for seed in (1, 2))
         self.keys[:, :, stored + count :] = self.values[:, :, stored + count :] = np.nan
 
-    def attend(self, scale: float, cap: float, window: int, threads: int) -> np.ndarray:
+    def attend(self, scale: float, cap: float, window: int, threads: int, slopes: np.ndarray = NONE) -> np.ndarray:
         sequences, count, _, width = self.shape
         keys = np.ascontiguousarray(self.keys.swapaxes(2, 3)).reshape(-1, CAPACITY)
         queries = self.queries.reshape(sequences * count, -1)
@@ -46,12 +58,13 @@ class Case:
         scratch = np.full((threads, scratch_columns(CAPACITY, width)), np.nan, np.float32)
         run(
             attend, queries=queries, all_keys=keys, all_values=self.values.reshape(-1, width), stored=cell, out=out,
-            scratch=scratch, scale=scale, cap=cap, window=window, sequences=sequences, count=threads,
+            scratch=scratch, scale=scale, cap=cap, window=window, sequences=sequences, slopes=slopes,
+            count=threads,
         )  # fmt: skip
         return out
 
-    def naive(self, scale: float, cap: float, window: int) -> np.ndarray:
-        return naive(self.queries, self.keys, self.values, self.stored, scale, cap, window)
+    def naive(self, scale: float, cap: float, window: int, slopes: np.ndarray = NONE) -> np.ndarray:
+        return naive(self.queries, self.keys, self.values, self.stored, scale, cap, window, slopes)
 
 
 @pytest.mark.parametrize("threads", [1, 2])
@@ -71,6 +84,17 @@ def test_widths_and_groups(shared: int, group: int, width: int) -> None:
     scale = width**-0.5
     found = case.attend(scale, 0.0, 0, 2)
     np.testing.assert_allclose(found, case.naive(scale, 0.0, 0), rtol=0, atol=NEAR)
+
+
+@pytest.mark.parametrize("window", [0, 21])
+@pytest.mark.parametrize(("shared", "group"), [(4, 1), (1, 6), (2, 3)])
+@pytest.mark.parametrize(("count", "stored"), [(1, 79), (7, 31), (80, 0)])
+def test_scores_fall_with_distance_by_each_heads_slope(
+    count: int, stored: int, shared: int, group: int, window: int
+) -> None:
+    case, slopes = Case(2, count, stored, shared, group, 16), np.exp2(-np.arange(shared * group)).astype(np.float32)
+    found = case.attend(0.5, 0.0, window, 2, slopes)
+    np.testing.assert_allclose(found, case.naive(0.5, 0.0, window, slopes), rtol=0, atol=NEAR)
 
 
 def test_threads_change_no_byte() -> None:

@@ -1,6 +1,7 @@
 """Operations on single numbers agree with numpy in float64, and every thread computes what one alone would."""
 
 from collections.abc import Callable
+from math import erf
 
 import numpy as np
 import pytest
@@ -31,6 +32,9 @@ PAIRS: dict[str, Callable[[np.ndarray, np.ndarray], np.ndarray]] = {
 SINGLES: dict[str, tuple[dict[str, float], Callable[[np.ndarray], np.ndarray]]] = {
     "soft_cap": ({"cap": 3.5}, lambda y: 3.5 * np.tanh(y / 3.5)),
     "gelu": ({}, gelu),
+    "exact_gelu": ({}, lambda y: 0.5 * y * (1 + np.vectorize(erf)(y / np.sqrt(2)))),
+    "scale": ({"factor": 0.22}, lambda y: np.float32(0.22) * y),
+    "clamp": ({"bound": 1.5}, lambda y: np.clip(y, -1.5, 1.5)),
 }
 
 
