@@ -42,6 +42,7 @@ MAY_IMPORT = {
     "model": set(),
     "model.rows": WORDS | {"jit"},
     "model.tensor": WORDS | {"model.rows"},
+    "model.stacks": WORDS | {"model.rows", "model.tensor"},
     "model.card": WORDS,
     "model.model_name": WORDS,
     "model.loadable_tensors": WORDS,
@@ -56,7 +57,7 @@ MAY_IMPORT = {
         "plugins", "model.tensor", "model.card", "model.loadable_tensors", "model.adapter_tensors", "model.general",
         "model.sampling", "model.wrapper_names", "schemes", "families", "tokenizers", "certificate.statement",
     },
-    "families": WORDS | {"model.tensor"},
+    "families": WORDS | {"model.stacks", "model.tensor"},
     "schemes": WORDS | {"model.rows", "model.tensor", "plugins", "quants"},
     "adapters": WORDS | MODEL | {"plugins", "families", "model.rows"},
     "limits": {"errors"},
@@ -75,7 +76,9 @@ MAY_IMPORT = {
         "plugins", "pipeline.fallbacks", "pipeline.globs", "pipeline.roles", "pipeline.recipe",
     },
     "pipeline.executor": WORDS,
-    "pipeline.plan_json": WORDS | {"model.rows", "model.tensor", "pipeline.plan", "pipeline.recipe", "schemes"},
+    "pipeline.plan_json": WORDS | {
+        "model.rows", "model.stacks", "model.tensor", "pipeline.plan", "pipeline.recipe", "schemes",
+    },
     "pipeline.pack": WORDS | {"model.tensor", "pipeline.plan", "quants"},
     "pipeline.quantize": WORDS | {"model.tensor", "pipeline.pack", "pipeline.plan", "quants"},
     "pipeline.write": WORDS | {

@@ -65,6 +65,10 @@ LOADED: Mapping[str, tuple[Collection[str], Collection[str]]] = {
         (*_WHOLE, *_LONG_ROPE, "rope_freqs.weight"),
         (*_ATTENTION, "attn_output.bias", *_FEED_FORWARD, *_FEED_FORWARD_BIASES, *_EXPERTS, *_SHARED),
     ),
+    "granitemoe": (
+        (*_WHOLE, *_LONG_ROPE, "rope_freqs.weight"),
+        (*_ATTENTION, "attn_output.bias", *_FEED_FORWARD, *_FEED_FORWARD_BIASES, *_EXPERTS, *_SHARED),
+    ),
     "internlm2": (_WHOLE, (*_ATTENTION, *_FEED_FORWARD)),
     "llama": (
         (*_WHOLE, *_LONG_ROPE, "rope_freqs.weight"),
@@ -81,6 +85,7 @@ LOADED: Mapping[str, tuple[Collection[str], Collection[str]]] = {
     ),
     "olmo": (("token_embd.weight", "output.weight"), (*_PROJECTIONS, *_FEED_FORWARD)),
     "olmo2": (_WHOLE, (*_PROJECTIONS, *_HEAD_NORMS, *_POST_NORMS, *_FEED_FORWARD)),
+    "olmoe": (_WHOLE, (*_ATTENTION, *_HEAD_NORMS, *_EXPERTS)),
     "phi2": (
         (*_WHOLE, "output.bias", "output_norm.bias"),
         ("attn_norm.weight", "attn_norm.bias", *_PROJECTIONS, "attn_output.bias", *_PLAIN_FEED_FORWARD, *_PLAIN_BIASES),

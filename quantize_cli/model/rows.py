@@ -4,6 +4,7 @@ Each has `rows(start, stop)`, as `formats.stored.StoredTensor` has, which may be
 plain values without open files, so they can be pickled and read by any process that sees the same files.
 """
 
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from math import prod
 from typing import Protocol, runtime_checkable
@@ -102,6 +103,30 @@ class Slab:
 
     def rows(self, start: int, stop: int) -> np.ndarray:
         return self.source.rows(self.first + start, self.first + stop)
+
+
+@dataclass(frozen=True)
+class SlabOfEach:
+    """Of each matrix of a stack, `count` rows from row `first` on."""
+
+    source: Source
+    matrix_rows: int
+    """Rows of one matrix of the source."""
+    first: int
+    count: int
+
+    def rows(self, start: int, stop: int) -> np.ndarray:
+        parts = [self.source.rows(at, end) for at, end in self._ranges(start, stop)]
+        return np.concatenate(parts) if parts else self.source.rows(0, 0)
+
+    def _ranges(self, start: int, stop: int) -> Iterator[tuple[int, int]]:
+        """The rows of the source, matrix by matrix."""
+        while start < stop:
+            matrix, within = divmod(start, self.count)
+            taken = min(stop - start, self.count - within)
+            at = matrix * self.matrix_rows + self.first + within
+            yield at, at + taken
+            start += taken
 
 
 @dataclass(frozen=True)
@@ -290,7 +315,7 @@ class Merged:
         )
 
 
-_MADE = (Slab, PairedHeads, Ungrouped, Transposed, Scaled, Shifted, Merged)
+_MADE = (Slab, SlabOfEach, PairedHeads, Ungrouped, Transposed, Scaled, Shifted, Merged)
 
 
 def innermost(source: Source) -> Source:
@@ -302,7 +327,7 @@ def innermost(source: Source) -> Source:
 
 def dequantized(source: Source) -> Dequantized | None:
     """What another tool quantized, where rows are nothing but its rows in some order."""
-    while isinstance(source, (Slab, PairedHeads)):
+    while isinstance(source, (Slab, SlabOfEach, PairedHeads)):
         source = source.source
     return source if isinstance(source, Dequantized) else None
 
@@ -311,7 +336,7 @@ def repacked(source: Source, type_: GgmlType) -> Source:
     """The rows that `dequantized` has something for, as blocks of `type_`."""
     if isinstance(source, Dequantized) and isinstance(source.source, Repackable):
         return Repacked(source.source, type_)
-    assert isinstance(source, (Slab, PairedHeads))
+    assert isinstance(source, (Slab, SlabOfEach, PairedHeads))
     return replace(source, source=repacked(source.source, type_))
 
 
@@ -324,6 +349,8 @@ def as_stored(source: Source, values: np.ndarray) -> tuple[int, np.ndarray]:
     while isinstance(source, _MADE):
         if isinstance(source, Slab):
             first += source.first
+        elif isinstance(source, SlabOfEach):
+            raise ValueError(f"{len(values)} rows are {source.count} of each {source.matrix_rows}, no whole range")
         elif isinstance(source, (PairedHeads, Ungrouped)):
             first, values = source.undone(first, values)
         elif isinstance(source, Transposed):

@@ -2,7 +2,6 @@
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
-from math import prod
 from pathlib import Path
 from types import ModuleType
 
@@ -21,6 +20,7 @@ from quantize_cli.formats.source import FileStamps, record_opened_files
 from quantize_cli.model.adapter_tensors import refuse_adapter
 from quantize_cli.model.card import MAX_NBYTES, CardError, front_matter
 from quantize_cli.model.general import metadata as general_metadata
+from quantize_cli.model.general import size_of
 from quantize_cli.model.loadable_tensors import not_loaded, takes_scale
 from quantize_cli.model.sampling import sampling_settings
 from quantize_cli.model.tensor import Tensor, from_stored
@@ -136,13 +136,13 @@ def _refuse_not_loaded(architecture: str, tensors: list[Tensor]) -> None:
 
 def _general(checkpoint: Checkpoint, tensors: Iterable[Tensor]) -> tuple[dict[str, Value], tuple[str, ...]]:
     """The `general.*` keys; a model card that cannot be read is only worth a warning."""
-    parameter_count = sum(prod(tensor.shape) for tensor in tensors)
+    size = size_of({tensor.name: tensor.shape for tensor in tensors})
     try:
         card = front_matter(checkpoint.head(_CARD, MAX_NBYTES + 1) or b"")
     except (CardError, FormatError) as error:
         warning = f"{checkpoint.directory}/{_CARD}: the model card is not read: {error}"
-        return general_metadata(checkpoint, {}, parameter_count), (warning,)
-    return general_metadata(checkpoint, card, parameter_count), ()
+        return general_metadata(checkpoint, {}, size), (warning,)
+    return general_metadata(checkpoint, card, size), ()
 
 
 def _from_gguf(path: Path) -> Model:

@@ -21,6 +21,7 @@ from quantize_cli.model.rows import (
     Scaled,
     Shifted,
     Slab,
+    SlabOfEach,
     Source,
     Transposed,
     UnderScale,
@@ -150,6 +151,12 @@ class Tensor:
         """`count` rows from row `first` on, as a matrix."""
         shape = (count, self.columns)
         return replace(self, shape=shape, source=Slab(self.source, first), first_row=self.first_row + first)
+
+    def rows_of_each(self, first: int, count: int) -> "Tensor":
+        """`count` rows from row `first` on of each matrix of a stack, as a stack."""
+        matrices, rows, columns = self.shape
+        source = SlabOfEach(self.source, rows, first, count)
+        return replace(self, shape=(matrices, count, columns), source=source, first_row=0)
 
     def with_paired_heads(self, heads: int) -> "Tensor":
         """The rows of each of so many heads as adjacent pairs, where they are stored as two halves."""

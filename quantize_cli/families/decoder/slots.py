@@ -41,7 +41,10 @@ class Slot:
     shift: float = 0.0
     """What is added to the weights."""
     parts: tuple["Slot", ...] = ()
-    """What the rows are divided among, one after the other; each part has a target and a shape of its own."""
+    """What the rows are divided among, one after the other; each part has a target and a shape of its own.
+
+    Of a stack, the rows of each matrix.
+    """
     hint: str = "a shard may be missing, or the config may not be the model's"
     """What to try when the slot stays empty."""
 
@@ -93,8 +96,9 @@ def _divided(slot: Slot, sizes: Mapping[str, int], tensor: Tensor) -> Iterator[t
         yield slot, tensor
     first = 0
     for part in slot.parts:
-        rows = sizes[part.shape[0]]
-        yield part, _reordered(part, sizes, tensor.row_range(first, rows))
+        is_stack = len(part.shape) == 3
+        rows = sizes[part.shape[-2 if is_stack else 0]]
+        yield part, _reordered(part, sizes, (tensor.rows_of_each if is_stack else tensor.row_range)(first, rows))
         first += rows
 
 

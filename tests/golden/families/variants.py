@@ -200,6 +200,23 @@ def _minicpm(tied: bool) -> dict[str, tuple[int, ...]]:
 _YARN = {"rope_type": "yarn", "rope_theta": 500000.0, "factor": 4.0, "original_max_position_embeddings": 32}
 _LLAMA = {**_SIZES, **_IDS, "vocab_size": 1024}
 _BIASES = {"attention_bias": True, "mlp_bias": True}
+_EXPERTS = {"num_experts": 4, "num_experts_per_tok": 2}
+_QWEN2_MOE = {
+    **_BYTE_LEVEL,
+    "vocab_size": 420,
+    **_EXPERTS,
+    "moe_intermediate_size": 32,
+    "shared_expert_intermediate_size": 48,
+}
+_QWEN3_MOE = {
+    **_BYTE_LEVEL,
+    "vocab_size": 420,
+    **_EXPERTS,
+    "moe_intermediate_size": 32,
+    "head_dim": 16,
+    "norm_topk_prob": True,
+}
+_OLD_ROPE = {"rope_parameters": None, "rope_theta": 10000.0}
 
 VARIANTS: dict[str, Variant] = {
     "llama-linear-biased-tied": Variant(
@@ -359,6 +376,40 @@ VARIANTS: dict[str, Variant] = {
     "exaone-llama3-tied": Variant(
         "", {**_EXAONE, "tie_word_embeddings": True, "rope_scaling": _LLAMA3}, "gpt-2", dtype="BF16",
         shapes=_exaone(tied=True), plain=True,
+    ),
+    "mixtral": Variant("MixtralConfig", {**_LLAMA, "num_local_experts": 4, "head_dim": None}, "sentencepiece"),
+    "mixtral-published-bf16": Variant(
+        "MixtralConfig", {**_LLAMA, "num_local_experts": 3, "num_experts_per_tok": 1, "head_dim": 32},
+        "sentencepiece", dtype="BF16", edited={"rope_parameters": None, "rope_theta": 1000000.0},
+    ),
+    "qwen2_moe": Variant("Qwen2MoeConfig", _QWEN2_MOE, "qwen2", edited={"layer_types": None}),
+    "qwen2_moe-bf16": Variant(
+        "Qwen2MoeConfig", {**_QWEN2_MOE, "num_experts": 5, "rms_norm_eps": 1e-5}, "qwen2",
+        dtype="BF16", edited=_OLD_ROPE,
+    ),
+    "qwen3_moe": Variant("Qwen3MoeConfig", _QWEN3_MOE, "qwen2"),
+    "qwen3_moe-published-bf16": Variant(
+        "Qwen3MoeConfig", {**_QWEN3_MOE, "head_dim": 32, "num_experts": 6, "num_experts_per_tok": 3}, "qwen2",
+        dtype="BF16", edited={**_OLD_ROPE, "num_local_experts": None, "num_experts": 6},
+    ),
+    "olmoe": Variant("OlmoeConfig", {**_BYTE_LEVEL, **_EXPERTS, "num_key_value_heads": 4}, "gpt-2"),
+    "olmoe-published-f16": Variant(
+        "OlmoeConfig", {**_BYTE_LEVEL, **_EXPERTS, "num_attention_heads": 2, "num_experts": 5}, "gpt-2", dtype="F16",
+        edited=_OLD_ROPE,
+    ),
+    "granitemoe": Variant("GraniteMoeConfig", {**_GRANITE, "num_local_experts": 4}, "smollm"),
+    "granitemoe-tied-bf16": Variant(
+        "GraniteMoeConfig",
+        {**_GRANITE, "num_local_experts": 3, "num_experts_per_tok": 1, "tie_word_embeddings": True}, "smollm",
+        dtype="BF16", edited=_OLD_ROPE,
+    ),
+    "granitemoeshared": Variant(
+        "GraniteMoeSharedConfig", {**_GRANITE, "num_local_experts": 4, "shared_intermediate_size": 48}, "smollm",
+    ),
+    "granitemoeshared-tied-bf16": Variant(
+        "GraniteMoeSharedConfig",
+        {**_GRANITE, "num_local_experts": 3, "shared_intermediate_size": 32, "tie_word_embeddings": True}, "smollm",
+        dtype="BF16",
     ),
     "glm4": Variant("Glm4Config", _GLM4, "glm4"),
     "glm4-tied-bf16": Variant(
