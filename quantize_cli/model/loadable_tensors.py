@@ -58,6 +58,11 @@ LOADED: Mapping[str, tuple[Collection[str], Collection[str]]] = {
         (*_WHOLE, "position_embd.weight", "output_norm.bias"),
         (*_LAYER_NORMS, *_FUSED, *_FUSED_BIASES, *_PLAIN_FEED_FORWARD, *_PLAIN_BIASES),
     ),
+    "gpt-oss": (
+        _WHOLE,
+        (*_PROJECTIONS, "attn_norm.weight", "post_attention_norm.weight", "attn_output.bias", "attn_sinks.weight",
+         *_EXPERTS, "ffn_gate_inp.bias", "ffn_gate_exps.bias", "ffn_up_exps.bias", "ffn_down_exps.bias"),
+    ),
     "gptneox": (
         (*_WHOLE, "output_norm.bias"), (*_LAYER_NORMS, *_FUSED, *_FUSED_BIASES, *_PLAIN_FEED_FORWARD, *_PLAIN_BIASES),
     ),

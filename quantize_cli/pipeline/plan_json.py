@@ -26,6 +26,8 @@ from quantize_cli.formats.source import FileStamp
 from quantize_cli.formats.stored import StoredTensor
 from quantize_cli.model.rows import (
     Dequantized,
+    EachTransposed,
+    EverySecond,
     Held,
     Merged,
     PairedHeads,
@@ -43,8 +45,8 @@ from quantize_cli.pipeline.plan import Plan, Step, lay_out_steps
 from quantize_cli.pipeline.recipe import Recipe, Rule
 
 _KINDS = (
-    Dequantized, Held, Merged, PairedHeads, Recipe, Repacked, Rule, Scaled, Shifted, Slab, SlabOfEach, Stacked, Step,
-    StoredTensor, Tensor, Transposed, Ungrouped, Value,
+    Dequantized, EachTransposed, EverySecond, Held, Merged, PairedHeads, Recipe, Repacked, Rule, Scaled, Shifted, Slab,
+    SlabOfEach, Stacked, Step, StoredTensor, Tensor, Transposed, Ungrouped, Value,
 )  # fmt: skip
 _ENUMS = {enum.__name__: enum for enum in (FileType, GgmlType, ValueType)}
 

@@ -15,10 +15,12 @@ from quantize_cli.model.source import Model, open_model
 from quantize_cli.model.stacks import Stacked, stack
 from quantize_cli.model.tensor import from_array
 from quantize_cli.pipeline import plan, plan_json, recipe
-from tests import checkpoints
+from tests import checkpoints, oracle
+from tests.golden.families.make_golden import TOKENS
 from tests.golden.families.variants import VARIANTS, build, golden
 from tests.schemes.quantized import COLUMNS, ROWS
 from tests.schemes.test_gptq import gptq, settings
+from tests.tokenizers.converted import convert
 
 ONE_BY_ONE = {"mixtral": ("w1", "w3", "w2"), "qwen2_moe": ("gate_proj", "up_proj", "down_proj")}
 ONE_BY_ONE |= dict.fromkeys(("qwen3_moe", "olmoe"), ONE_BY_ONE["qwen2_moe"])
@@ -166,6 +168,52 @@ def test_rows_of_stacks_are_those_of_their_matrices() -> None:
     assert isinstance(upper.source, SlabOfEach)
 
 
+def in_mxfp4(directory: Path) -> Path:
+    """A gpt-oss as published: experts in blocks of 32 codes and powers of two."""
+    random, tensors = np.random.default_rng(0), dict[str, np.ndarray | None]()
+    for layer in range(2):
+        for name, rows, columns in (("gate_up_proj", 192, 64), ("down_proj", 64, 96)):
+            module, count = f"model.layers.{layer}.mlp.experts.{name}", columns // 32
+            tensors |= {module: None, f"{module}_scales": random.integers(110, 130, (4, rows, count), np.uint8)}
+            tensors[f"{module}_blocks"] = random.integers(0, 256, (4, rows, count, 16), np.uint8)
+    return build("gpt_oss", directory, tensors=tensors, config={"quantization_config": {"quant_method": "mxfp4"}})
+
+
+def test_experts_in_mxfp4_are_kept(tmp_path: Path) -> None:
+    model = open_model(in_mxfp4(tmp_path / "m"))
+    made = plan.make(model, recipe.named("keep"))
+    steps = {step.tensor.name: step for step in made.steps}
+    plain = {tensor.name: tensor for tensor in model.tensors}
+    for name in ("ffn_gate_exps", "ffn_up_exps", "ffn_down_exps"):
+        step, whole = steps[f"blk.1.{name}.weight"], plain[f"blk.1.{name}.weight"]
+        assert (step.type, step.reason.endswith("from mxfp4, without loss")) == (GgmlType.MXFP4, True)
+        parts = [step.tensor.read(at, min(at + 55, whole.row_count)) for at in range(0, whole.row_count, 55)]
+        decoded = quants.decode(GgmlType.MXFP4, np.concatenate(parts))
+        assert np.array_equal(decoded, whole.read(0, whole.row_count))
+    assert plan_json.from_json(plan_json.to_json(made)) == made
+
+
+@pytest.mark.parametrize("name", ["gpt_oss", "gpt_oss-bf16"])
+def test_llama_cpp_loads_and_runs_gpt_oss(name: str, tmp_path: Path) -> None:
+    convert(build(name, tmp_path / "m"), tmp_path / "m.gguf")
+    logits = oracle.Model(tmp_path / "m.gguf", exact=True).logits(np.array(TOKENS, np.int32))[-1]
+    expected = golden(name)["logits"]
+    differing = np.abs(logits[: len(expected["kept"])] - np.array(expected["kept"])).max()
+    assert differing < 0.02 * expected["largest"]  # bounds of YaRN that llama.cpp rounds, and a table of float16
+
+
+def test_every_second_row_is_read_from_any_range() -> None:
+    values = np.arange(4 * 6 * 5, dtype=np.float32).reshape(4, 6, 5)
+    whole = from_array("a", values)
+    assert np.array_equal(whole.every_second(1).read(2, 11), values.reshape(24, 5)[1::2][2:11])
+    turned = whole.transposed()
+    assert turned.shape == (4, 5, 6)
+    assert np.array_equal(turned.read(3, 17), values.swapaxes(1, 2).reshape(20, 6)[3:17])
+    assert turned.read(3, 3).shape == (0, 6)
+    vectors = from_array("b", values.reshape(12, 10)).every_second(1)
+    assert (vectors.shape, vectors.read(0, 12).tolist()) == ((12, 5), values.reshape(12, 10)[:, 1::2].tolist())
+
+
 def test_the_size_of_a_mixture_counts_its_experts(tmp_path: Path) -> None:
     model = open_model(build("mixtral", tmp_path))
     assert model.metadata["general.size_label"].data == "4x193K"
@@ -173,5 +221,5 @@ def test_the_size_of_a_mixture_counts_its_experts(tmp_path: Path) -> None:
 
 def test_no_family_of_experts_lacks_a_second_configuration() -> None:
     families = [name for name in VARIANTS if "-" not in name and any("expert" in key for key in golden(name)["config"])]
-    assert {"mixtral", "qwen2_moe", "qwen3_moe", "olmoe", "granitemoe", "granitemoeshared"} == set(families)
+    assert {"mixtral", "qwen2_moe", "qwen3_moe", "olmoe", "granitemoe", "granitemoeshared", "gpt_oss"} == set(families)
     assert all(any(other.startswith(f"{name}-") for other in VARIANTS) for name in families)

@@ -57,6 +57,8 @@ class Slot:
 
     Of a stack, the rows of each matrix.
     """
+    alternate: bool = False
+    """The two parts take the rows of each matrix, or the elements of each vector, by turns."""
     hint: str = "a shard may be missing, or the config may not be the model's"
     """What to try when the slot stays empty."""
 
@@ -113,6 +115,9 @@ def _divided(slot: Slot, sizes: Mapping[str, int], tensor: Tensor) -> Iterator[t
     """The parts of a slot with their rows; without parts the slot itself."""
     if not slot.parts:
         yield slot, tensor
+    if slot.alternate:
+        yield from ((part, tensor.every_second(number)) for number, part in enumerate(slot.parts))
+        return
     first = 0
     for part in slot.parts:
         is_stack = len(part.shape) == 3

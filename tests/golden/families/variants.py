@@ -216,6 +216,7 @@ _QWEN3_MOE = {
     "head_dim": 16,
     "norm_topk_prob": True,
 }
+_GPT_OSS = {**_BYTE_LEVEL, "head_dim": 16, "sliding_window": 16, "num_local_experts": 4, "num_experts_per_tok": 2}
 _OLD_ROPE = {"rope_parameters": None, "rope_theta": 10000.0}
 
 VARIANTS: dict[str, Variant] = {
@@ -410,6 +411,14 @@ VARIANTS: dict[str, Variant] = {
         "GraniteMoeSharedConfig",
         {**_GRANITE, "num_local_experts": 3, "shared_intermediate_size": 32, "tie_word_embeddings": True}, "smollm",
         dtype="BF16",
+    ),
+    "gpt_oss": Variant("GptOssConfig", _GPT_OSS, "gpt-2"),
+    "gpt_oss-bf16": Variant(
+        "GptOssConfig", {**_GPT_OSS, "num_hidden_layers": 3, "num_local_experts": 3, "rms_norm_eps": 1e-6}, "gpt-2",
+        dtype="BF16",
+        edited={"rope_parameters": None, "rope_theta": 150000, "initial_context_length": 32, "experts_per_token": 2,
+                "rope_scaling": {"rope_type": "yarn", "factor": 4.0, "beta_fast": 32.0, "beta_slow": 1.0,
+                                 "original_max_position_embeddings": 32}},
     ),
     "glm4": Variant("Glm4Config", _GLM4, "glm4"),
     "glm4-tied-bf16": Variant(
