@@ -43,6 +43,12 @@ LOADED: Mapping[str, tuple[Collection[str], Collection[str]]] = {
     "command-r": (
         ("token_embd.weight", "output_norm.weight"), ("attn_norm.weight", *_PROJECTIONS, *_HEAD_NORMS, *_FEED_FORWARD),
     ),
+    "deepseek2": (
+        _WHOLE,
+        ("attn_norm.weight", "attn_q.weight", "attn_q_a.weight", "attn_q_a_norm.weight", "attn_q_b.weight",
+         "attn_kv_a_mqa.weight", "attn_kv_a_norm.weight", "attn_k_b.weight", "attn_v_b.weight", "attn_kv_b.weight",
+         "attn_output.weight", "ffn_norm.weight", *_FEED_FORWARD, *_EXPERTS, *_SHARED, "exp_probs_b.bias"),
+    ),
     "exaone": ((*_WHOLE, "rope_freqs.weight"), (*_ATTENTION, *_FEED_FORWARD)),
     "falcon": (
         (*_WHOLE, "output_norm.bias"),

@@ -193,13 +193,32 @@ def test_experts_in_mxfp4_are_kept(tmp_path: Path) -> None:
     assert plan_json.from_json(plan_json.to_json(made)) == made
 
 
-@pytest.mark.parametrize("name", ["gpt_oss", "gpt_oss-bf16"])
-def test_llama_cpp_loads_and_runs_gpt_oss(name: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("name", "bound"),
+    [
+        ("gpt_oss", 0.02), ("gpt_oss-bf16", 0.02), ("deepseek_v2", 1e-4), ("deepseek_v3", 1e-4),
+        ("deepseek_v3-yarn-bf16", 1e-4),
+    ],
+)  # fmt: skip
+def test_llama_cpp_computes_what_our_runtime_does_not_know(name: str, bound: float, tmp_path: Path) -> None:
+    """Sinks of gpt-oss pass through float16 in llama.cpp."""
     convert(build(name, tmp_path / "m"), tmp_path / "m.gguf")
     logits = oracle.Model(tmp_path / "m.gguf", exact=True).logits(np.array(TOKENS, np.int32))[-1]
     expected = golden(name)["logits"]
     differing = np.abs(logits[: len(expected["kept"])] - np.array(expected["kept"])).max()
-    assert differing < 0.02 * expected["largest"]  # bounds of YaRN that llama.cpp rounds, and a table of float16
+    assert differing < bound * expected["largest"]
+
+
+def test_layers_of_deepseek_have_the_feed_forward_that_the_config_says(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"tensor 'layers\.1\.mlp\.gate_proj\.weight' is missing"):
+        open_model(build("deepseek_v2", tmp_path / "a", config={"first_k_dense_replace": 2}))
+    extra = {"model.layers.2.eh_proj.weight": np.zeros((2, 2), np.float32)}
+    model = open_model(build("deepseek_v3", tmp_path / "b", tensors=extra))
+    assert len(model.tensors) == len(golden("deepseek_v3")["tensors"])
+    with pytest.raises(InputError, match=r"kv_b_proj\.weight' has shape \[112, 32\], the config says \[128, 32\]"):
+        open_model(build("deepseek_v3", tmp_path / "c", config={"v_head_dim": 16}))
+    lite = open_model(build("deepseek_v2-lite-bf16", tmp_path / "d"))
+    assert any("llama.cpp loads no such model of 3 layers" in warning for warning in lite.warnings)
 
 
 def test_every_second_row_is_read_from_any_range() -> None:
@@ -221,5 +240,15 @@ def test_the_size_of_a_mixture_counts_its_experts(tmp_path: Path) -> None:
 
 def test_no_family_of_experts_lacks_a_second_configuration() -> None:
     families = [name for name in VARIANTS if "-" not in name and any("expert" in key for key in golden(name)["config"])]
-    assert {"mixtral", "qwen2_moe", "qwen3_moe", "olmoe", "granitemoe", "granitemoeshared", "gpt_oss"} == set(families)
+    assert {
+        "mixtral",
+        "qwen2_moe",
+        "qwen3_moe",
+        "olmoe",
+        "granitemoe",
+        "granitemoeshared",
+        "gpt_oss",
+        "deepseek_v2",
+        "deepseek_v3",
+    } == set(families)
     assert all(any(other.startswith(f"{name}-") for other in VARIANTS) for name in families)

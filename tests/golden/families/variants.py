@@ -49,6 +49,11 @@ class Variant(NamedTuple):
         return cuts.get(self.tokenizer, self.tokenizer)
 
 
+def without_nulls(config: Mapping[str, Any]) -> dict[str, Any]:
+    """A config without the keys that say nothing; null says something of one, whose default is a number."""
+    return {key: value for key, value in config.items() if value is not None or key == "q_lora_rank"}
+
+
 def golden(name: str) -> dict[str, Any]:
     """What llama.cpp's converter made of a checkpoint, and what the checkpoint was."""
     stored: dict[str, Any] = json.loads((HERE / f"{name}.json").read_text(encoding="utf-8"))
@@ -75,7 +80,7 @@ def build(
     kept = {key: values for key, values in {**weights, **(tensors or {})}.items() if values is not None}
     path = directory / "model.safetensors"
     checkpoints.save_safetensors(path, {key: checkpoints.cast(key, v, variant.dtype) for key, v in kept.items()})
-    files = {**described, **variant.files, "config.json": {k: v for k, v in settings.items() if v is not None}}
+    files = {**described, **variant.files, "config.json": without_nulls(settings)}
     for file, content in files.items():
         checkpoints.write(directory / file, content)
     return directory
@@ -217,6 +222,17 @@ _QWEN3_MOE = {
     "norm_topk_prob": True,
 }
 _GPT_OSS = {**_BYTE_LEVEL, "head_dim": 16, "sliding_window": 16, "num_local_experts": 4, "num_experts_per_tok": 2}
+_DEEPSEEK = {
+    **_BYTE_LEVEL, "kv_lora_rank": 32, "q_lora_rank": 24, "qk_rope_head_dim": 8, "qk_nope_head_dim": 16,
+    "v_head_dim": 12, "n_routed_experts": 4, "n_shared_experts": 2, "num_experts_per_tok": 2, "num_key_value_heads": 4,
+    "moe_intermediate_size": 32, "first_k_dense_replace": 1,
+}  # fmt: skip
+_DEEPSEEK_YARN = {
+    "type": "yarn", "factor": 4.0, "original_max_position_embeddings": 32, "beta_fast": 32, "beta_slow": 1,
+    "mscale": 0.707, "mscale_all_dim": 0.707,
+}  # fmt: skip
+_GROUPS = {"n_group": 2, "topk_group": 1}
+_NO_AUXILIARY = {"scoring_func": "sigmoid", "topk_method": "noaux_tc"}
 _OLD_ROPE = {"rope_parameters": None, "rope_theta": 10000.0}
 
 VARIANTS: dict[str, Variant] = {
@@ -411,6 +427,21 @@ VARIANTS: dict[str, Variant] = {
         "GraniteMoeSharedConfig",
         {**_GRANITE, "num_local_experts": 3, "shared_intermediate_size": 32, "tie_word_embeddings": True}, "smollm",
         dtype="BF16",
+    ),
+    "deepseek_v2": Variant("DeepseekV2Config", _DEEPSEEK, "gpt-2", edited={"scoring_func": "softmax"}),
+    "deepseek_v2-lite-bf16": Variant(
+        "DeepseekV2Config",
+        {**_DEEPSEEK, "q_lora_rank": None, "first_k_dense_replace": 2, "num_hidden_layers": 3, "n_shared_experts": 1},
+        "gpt-2", dtype="BF16",
+        edited={"rope_parameters": None, "rope_theta": 10000, "scoring_func": "softmax", "n_group": 1, "topk_group": 1,
+                "rope_scaling": _DEEPSEEK_YARN, "moe_layer_freq": 1, "ep_size": 1},
+    ),
+    "deepseek_v3": Variant("DeepseekV3Config", {**_DEEPSEEK, **_GROUPS}, "gpt-2", edited=_NO_AUXILIARY),
+    "deepseek_v3-yarn-bf16": Variant(
+        "DeepseekV3Config", {**_DEEPSEEK, **_GROUPS, "num_hidden_layers": 3, "n_shared_experts": 1}, "gpt-2",
+        dtype="BF16",
+        edited={**_NO_AUXILIARY, "rope_parameters": None, "rope_theta": 10000,
+                "rope_scaling": {**_DEEPSEEK_YARN, "mscale": 1.0, "mscale_all_dim": 1.0}},
     ),
     "gpt_oss": Variant("GptOssConfig", _GPT_OSS, "gpt-2"),
     "gpt_oss-bf16": Variant(
