@@ -14,7 +14,7 @@ from typing import Any
 from quantize_cli import machine, quants, schemes
 from quantize_cli.budget.memory import memory_besides_file
 from quantize_cli.errors import InputError
-from quantize_cli.families.decoder.config import with_defaults
+from quantize_cli.families.decoder.config import count, with_defaults
 from quantize_cli.families.decoder.slots import NoSlotError, is_buffer
 from quantize_cli.formats.checkpoint import Checkpoint, open_present
 from quantize_cli.formats.errors import FormatError
@@ -131,8 +131,9 @@ def _of_family(checkpoint: Checkpoint, family: ModuleType, is_partial: bool, pro
     tensors = _placed(checkpoint, config, family, is_partial, problems)
     with problems.catching("config"):
         family.remarks(config, tensors)
-    rows = next((t.shape[0] for t in tensors if t.name == "token_embd.weight"), config.get("vocab_size"))
     with problems.catching("tokenizer"):
+        embedded = (tensor.shape[0] for tensor in tensors if tensor.name == "token_embd.weight")
+        rows = next(embedded, None) or count(config, "vocab_size")
         tokenizer_of(checkpoint, {**config, "vocab_size": rows}, family)
     if not problems.found:
         with problems.catching("model"):
@@ -167,8 +168,8 @@ def _placed(
 def _check_types(model: Model, chosen: Recipe, problems: _Problems) -> None:
     """Types that others stand in for, and weights that are quantized already."""
     counts = Counter(tensor.scheme for tensor in model.tensors if tensor.scheme)
-    for scheme, count in counts.items():
-        message = f"{model.path}: {count} of {len(model.tensors)} tensors are quantized already ({scheme})"
+    for scheme, times in counts.items():
+        message = f"{model.path}: {times} of {len(model.tensors)} tensors are quantized already ({scheme})"
         problems.add("quantized", message, "--type keep rounds least", False)
     blocks = [t for t in model.tensors if t.type not in FLOAT_TYPES and BLOCK_SHAPE[t.type].weights > 1]
     if blocks:

@@ -23,7 +23,7 @@ from tests.schemes.test_gptq import gptq, settings
 from tests.tokenizers.converted import convert
 
 ONE_BY_ONE = {"mixtral": ("w1", "w3", "w2"), "qwen2_moe": ("gate_proj", "up_proj", "down_proj")}
-ONE_BY_ONE |= dict.fromkeys(("qwen3_moe", "olmoe"), ONE_BY_ONE["qwen2_moe"])
+ONE_BY_ONE |= dict.fromkeys(("qwen3_moe", "olmoe", "deepseek_v2"), ONE_BY_ONE["qwen2_moe"])
 """By family, what it calls the three matrices of an expert."""
 MIXTRAL = "model.layers.{}.block_sparse_moe.experts.{}.{}"
 
@@ -37,8 +37,10 @@ def stacked(name: str) -> dict[str, np.ndarray | None]:
     tensors: dict[str, np.ndarray | None] = dict.fromkeys(experts_of(name))
     stored, gate, up, down = golden(name)["stored"], *ONE_BY_ONE[name]
     for layer in range(2):
-        module = next(key for key in tensors if f"layers.{layer}." in key).split(".experts.")[0]
+        module = next((key for key in tensors if f"layers.{layer}." in key), "").split(".experts.")[0]
         count = sum(f"layers.{layer}." in key and f".{down}." in key for key in experts_of(name))
+        if not count:  # a layer without experts
+            continue
         parts = {}
         for part in (gate, up, down):
             names = [f"{module}.experts.{number}.{part}.weight" for number in range(count)]
@@ -196,12 +198,12 @@ def test_experts_in_mxfp4_are_kept(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("name", "bound"),
     [
-        ("gpt_oss", 0.02), ("gpt_oss-bf16", 0.02), ("deepseek_v2", 1e-4), ("deepseek_v3", 1e-4),
+        ("gpt_oss", 5e-3), ("gpt_oss-bf16", 1e-4), ("deepseek_v2", 1e-4), ("deepseek_v3", 1e-4),
         ("deepseek_v3-yarn-bf16", 1e-4),
     ],
 )  # fmt: skip
 def test_llama_cpp_computes_what_our_runtime_does_not_know(name: str, bound: float, tmp_path: Path) -> None:
-    """Sinks of gpt-oss pass through float16 in llama.cpp."""
+    """It rounds the bounds of YaRN, which the first config forbids."""
     convert(build(name, tmp_path / "m"), tmp_path / "m.gguf")
     logits = oracle.Model(tmp_path / "m.gguf", exact=True).logits(np.array(TOKENS, np.int32))[-1]
     expected = golden(name)["logits"]

@@ -122,3 +122,11 @@ def test_what_cannot_be_read_is_an_error(tmp_path: Path) -> None:
         check(tmp_path, "f16")
     with pytest.raises(UsageError):
         check(MODEL, "q9_z")
+
+
+def test_a_config_that_makes_no_sense_is_told(tmp_path: Path) -> None:
+    config = json.loads((checkpoints.build("llama", tmp_path) / "config.json").read_text())
+    (tmp_path / "config.json").write_text(json.dumps({**config, "vocab_size": "many"}))
+    checked = check(tmp_path, "f16")
+    assert {problem.of for problem in checked.problems} >= {"tensors", "tokenizer"}
+    assert all("'vocab_size' is 'many'" in problem.message for problem in checked.problems)
