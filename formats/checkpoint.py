@@ -110,6 +110,37 @@ def open_checkpoint(path: Path) -> Checkpoint:
     return Checkpoint(path, directory, _object(directory, "config.json"), tensors, warnings)
 
 
+def open_present(path: Path) -> tuple[Checkpoint, tuple[str, ...]]:
+    """The checkpoint at `path` with the shards that are there, and the names of those that are missing.
+
+    FormatError as `open_checkpoint` raises it, but for missing shards.
+    """
+    directory = hub.snapshot_of(path) if path.is_dir() else path.parent
+    promised = _promised(path, directory) if path.exists() else []
+    missing = tuple(name for name in promised if _find(directory, name) is None)
+    present = [directory / name for name in promised if name not in missing]
+    if not missing or not present:
+        return open_checkpoint(path), ()
+    return Checkpoint(path, directory, _object(directory, "config.json"), _merged(present)), missing
+
+
+def _promised(path: Path, directory: Path) -> list[str]:
+    """The shards that an index lists or that the numbers in their names count; none where one file is the model."""
+    if path.is_dir() and _find(directory, _WHOLE):
+        return []
+    index = _index_of(path, directory)
+    if index is not None:
+        return sorted(set(_weight_map(directory, index).values()))
+    named = [_SHARD.fullmatch(name) for name in _listed(directory) if path.is_dir() and _is_part(name)]
+    return sorted(
+        {
+            f"{series['stem']}-{number:05d}-of-{series['count']}{_WEIGHTS}"
+            for series in filter(None, named)
+            for number in range(1, int(series["count"]) + 1)
+        }
+    )
+
+
 def _whole(directory: Path, index: str | None) -> tuple[tuple[StoredTensor, ...], tuple[str, ...]]:
     """The tensors of model.safetensors, which transformers prefers to every shard, and a warning of what is left out.
 

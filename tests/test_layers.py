@@ -42,6 +42,7 @@ MAY_IMPORT = {
     "model": set(),
     "model.rows": WORDS | {"jit"},
     "model.tensor": WORDS | {"model.rows"},
+    "model.stacks": WORDS | {"model.rows", "model.tensor"},
     "model.card": WORDS,
     "model.model_name": WORDS,
     "model.loadable_tensors": WORDS,
@@ -49,14 +50,16 @@ MAY_IMPORT = {
     "model.sampling": WORDS,
     "model.wrapper_names": WORDS | {"model.tensor"},
     "model.general": WORDS | {"model.model_name", "model.sampling"},
+    "model.nearest": WORDS | {"plugins", "families"},
     "model.settings": WORDS | {"certificate.statement"},
     "model.chat_templates": WORDS | {"limits"},
     "model.description": WORDS | {"certificate.statement"},
     "model.source": WORDS | {
         "plugins", "model.tensor", "model.card", "model.loadable_tensors", "model.adapter_tensors", "model.general",
-        "model.sampling", "model.wrapper_names", "schemes", "families", "tokenizers", "certificate.statement",
+        "model.nearest", "model.sampling", "model.wrapper_names", "schemes", "families", "tokenizers",
+        "certificate.statement",
     },
-    "families": WORDS | {"model.tensor"},
+    "families": WORDS | {"model.stacks", "model.tensor"},
     "schemes": WORDS | {"model.rows", "model.tensor", "plugins", "quants"},
     "adapters": WORDS | MODEL | {"plugins", "families", "model.rows"},
     "limits": {"errors"},
@@ -71,11 +74,17 @@ MAY_IMPORT = {
     "pipeline.occurrences": WORDS | {"model.tensor", "pipeline.roles"},
     "pipeline.recipe": WORDS | {"model.tensor", "pipeline.occurrences", "pipeline.roles"},
     "pipeline.recipe_text": WORDS | {"pipeline.recipe"},
+    "pipeline.check": WORDS | MODEL | STAGES | TEXTS | {
+        "budget", "families", "machine", "model.adapter_tensors", "model.wrapper_names", "quants",
+        "schemes",
+    },
     "pipeline.plan": WORDS | MODEL | {
         "plugins", "pipeline.fallbacks", "pipeline.globs", "pipeline.roles", "pipeline.recipe",
     },
     "pipeline.executor": WORDS,
-    "pipeline.plan_json": WORDS | {"model.rows", "model.tensor", "pipeline.plan", "pipeline.recipe", "schemes"},
+    "pipeline.plan_json": WORDS | {
+        "model.rows", "model.stacks", "model.tensor", "pipeline.plan", "pipeline.recipe", "schemes",
+    },
     "pipeline.pack": WORDS | {"model.tensor", "pipeline.plan", "quants"},
     "pipeline.quantize": WORDS | {"model.tensor", "pipeline.pack", "pipeline.plan", "quants"},
     "pipeline.write": WORDS | {
@@ -129,6 +138,7 @@ MAY_IMPORT = {
     "report.evaluation_page": WORDS | {"evaluation", "report.chart", "report.junit", "report.pages"},
     "report.analysis_page": WORDS | {"budget", "report.chart", "report.pages"},
     "loaded_model": WORDS | {"model.source", "evaluation", "progress", "runtime", "tokenizers"},
+    "coverage": WORDS | {"plugins", "runtime"},
     "conversation": WORDS | {"loaded_model", "model.chat_templates", "runtime", "tokenizers"},
     "api": WORDS | {
         "train",
@@ -137,6 +147,7 @@ MAY_IMPORT = {
     },
     "cli": WORDS | {
         "api", "bench", "budget", "calibration", "certificate.statement", "certificate.verify", "conversation",
+        "coverage", "pipeline.check",
         "evaluation", "jit", "machine", "pipeline", "pipeline.decided", "pipeline.fallbacks", "pipeline.job",
         "pipeline.outputs", "pipeline.recipe", "pipeline.write", "plugins", "progress", "quants",
         "report.analysis_page", "report.evaluation_page", "report.junit", "report.pages", "runtime", "train", "units",

@@ -216,6 +216,8 @@ JSON_COMMANDS = {
     "inspect": "inspect examples/tiny-llama",
     "calibrate": "calibrate examples/tiny-llama --text examples/sample.txt --ctx 256 -o json.imatrix.gguf",
     "eval": "eval examples/tiny-llama --text examples/sample.txt --ctx 256 --chunks 1",
+    "check": "convert examples/tiny-llama --type q8_0 -o check.gguf 2> /dev/null && quantize check check.gguf",
+    "models": "models",
     "verify": "convert examples/tiny-llama --certify examples/sample.txt -o verify.gguf 2> /dev/null && "
     "quantize verify verify.gguf",
     "compare": "compare examples/tiny-llama examples/tiny-llama/model.safetensors --text examples/sample.txt --ctx 256 "

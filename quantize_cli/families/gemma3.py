@@ -16,13 +16,13 @@ PREFIX, SLOTS = text.PREFIX, text.SLOTS
 metadata = text.metadata
 
 _TEXT = "language_model."
-_WITHOUT_TEXT = ("vision_tower.", "multi_modal_projector.")
+LEFT_OUT = ("vision_tower.", "multi_modal_projector.")
 _WRAPPER_KEYS = {"boi_token_index", "eoi_token_index", "image_token_index", "image_token_id", "mm_tokens_per_image"}
 
 
 def tensors(config: Config, stored: Sequence[Tensor]) -> list[Tensor]:
     """The text model's: "language_model." stands before or after "model.", by the version of transformers."""
-    own = [tensor for tensor in stored if not tensor.name.removeprefix(text.PREFIX).startswith(_WITHOUT_TEXT)]
+    own = [tensor for tensor in stored if not tensor.name.removeprefix(text.PREFIX).startswith(LEFT_OUT)]
     return text.tensors(config, [tensor.renamed(tensor.name.replace(_TEXT, "", 1)) for tensor in own])
 
 

@@ -1,7 +1,9 @@
 """The `general.*` keys: author, name, size and sampling defaults of a model."""
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from math import prod
 from typing import Any
 
 from quantize_cli.formats import hub
@@ -38,12 +40,39 @@ _HUB = "https://huggingface.co/"
 _HUB_ID = re.compile(r"https?://huggingface\.co/([^/]+/[^/]+)")
 
 
-def metadata(checkpoint: Checkpoint, card: dict[str, Any], parameter_count: int) -> dict[str, Value]:
+@dataclass(frozen=True)
+class Size:
+    """How many parameters a model has."""
+
+    parameters: int
+    experts: int = 0
+    """Experts in a layer; 0 where there are none."""
+    used: int = 0
+    """Parameters of a model with one expert in each layer."""
+
+    @property
+    def label(self) -> str:
+        """As people write it: "260K", "8x7B"."""
+        return f"{self.experts}x{size_label(self.used)}" if self.experts else size_label(self.parameters)
+
+
+def size_of(shapes: Mapping[str, tuple[int, ...]]) -> Size:
+    """The size of a model by the names and shapes of its tensors (gguf-py's `get_total_parameter_count`)."""
+    total = sum(prod(shape) for shape in shapes.values())
+    stacks = [shape for name, shape in shapes.items() if "_exps." in name and len(shape) >= 3]
+    if not stacks:
+        return Size(total)
+    others = sum(prod(shape) - prod(shape) // shape[-3] for shape in stacks)
+    return Size(total, sum(shape[-3] for shape in stacks) // len(stacks), total - others)
+
+
+def metadata(checkpoint: Checkpoint, card: dict[str, Any], model_size: Size) -> dict[str, Value]:
     """The `general.*` keys from the card, the other files and the directory's name (gguf-py's `Metadata`).
 
     FormatError when a file cannot be read.
     """
-    named = _named(checkpoint, card, parameter_count)
+    parameter_count = model_size.parameters
+    named = _named(checkpoint, card, model_size)
     general = {"general.type": text("model"), **sampling_settings(checkpoint)[0]}
     for key in _CARD_KEYS:
         value = named.get(key)
@@ -70,7 +99,7 @@ def size_label(parameter_count: int) -> str:
     return f"{scaled:.{decimals}f}{suffix}"
 
 
-def _named(checkpoint: Checkpoint, card: dict[str, Any], parameter_count: int) -> dict[str, Any]:
+def _named(checkpoint: Checkpoint, card: dict[str, Any], model_size: Size) -> dict[str, Any]:
     """Keys from the card, else from the model's name in the config, else from the directory's name.
 
     A snapshot in huggingface_hub's cache takes the name of its repository. llama.cpp's converter takes the name of its
@@ -83,15 +112,15 @@ def _named(checkpoint: Checkpoint, card: dict[str, Any], parameter_count: int) -
     # A name with more than one slash is a local path.
     if isinstance(origin, str) and origin.count("/") <= 1 and len(origin) <= MAX_NAME_LENGTH and origin.isprintable():
         ids.insert(0, origin)
-    for identity in (parse_model_name(model, parameter_count) for model in ids):
+    for identity in (parse_model_name(model, model_size.parameters) for model in ids):
         for key in _IDENTITY_KEYS:
             part = getattr(identity, key)
             if named[key] is None and part is not None:
                 named[key] = title(part) if key == "name" else part
     if named["name"] is None:
         named["name"] = directory.rpartition("/")[2]
-    if named["size_label"] is None and parameter_count:
-        named["size_label"] = size_label(parameter_count)
+    if named["size_label"] is None and model_size.parameters:
+        named["size_label"] = model_size.label
     return named
 
 

@@ -43,6 +43,12 @@ LOADED: Mapping[str, tuple[Collection[str], Collection[str]]] = {
     "command-r": (
         ("token_embd.weight", "output_norm.weight"), ("attn_norm.weight", *_PROJECTIONS, *_HEAD_NORMS, *_FEED_FORWARD),
     ),
+    "deepseek2": (
+        _WHOLE,
+        ("attn_norm.weight", "attn_q.weight", "attn_q_a.weight", "attn_q_a_norm.weight", "attn_q_b.weight",
+         "attn_kv_a_mqa.weight", "attn_kv_a_norm.weight", "attn_k_b.weight", "attn_v_b.weight", "attn_kv_b.weight",
+         "attn_output.weight", "ffn_norm.weight", *_FEED_FORWARD, *_EXPERTS, *_SHARED, "exp_probs_b.bias"),
+    ),
     "exaone": ((*_WHOLE, "rope_freqs.weight"), (*_ATTENTION, *_FEED_FORWARD)),
     "falcon": (
         (*_WHOLE, "output_norm.bias"),
@@ -58,10 +64,19 @@ LOADED: Mapping[str, tuple[Collection[str], Collection[str]]] = {
         (*_WHOLE, "position_embd.weight", "output_norm.bias"),
         (*_LAYER_NORMS, *_FUSED, *_FUSED_BIASES, *_PLAIN_FEED_FORWARD, *_PLAIN_BIASES),
     ),
+    "gpt-oss": (
+        _WHOLE,
+        (*_PROJECTIONS, "attn_norm.weight", "post_attention_norm.weight", "attn_output.bias", "attn_sinks.weight",
+         *_EXPERTS, "ffn_gate_inp.bias", "ffn_gate_exps.bias", "ffn_up_exps.bias", "ffn_down_exps.bias"),
+    ),
     "gptneox": (
         (*_WHOLE, "output_norm.bias"), (*_LAYER_NORMS, *_FUSED, *_FUSED_BIASES, *_PLAIN_FEED_FORWARD, *_PLAIN_BIASES),
     ),
     "granite": (
+        (*_WHOLE, *_LONG_ROPE, "rope_freqs.weight"),
+        (*_ATTENTION, "attn_output.bias", *_FEED_FORWARD, *_FEED_FORWARD_BIASES, *_EXPERTS, *_SHARED),
+    ),
+    "granitemoe": (
         (*_WHOLE, *_LONG_ROPE, "rope_freqs.weight"),
         (*_ATTENTION, "attn_output.bias", *_FEED_FORWARD, *_FEED_FORWARD_BIASES, *_EXPERTS, *_SHARED),
     ),
@@ -81,6 +96,7 @@ LOADED: Mapping[str, tuple[Collection[str], Collection[str]]] = {
     ),
     "olmo": (("token_embd.weight", "output.weight"), (*_PROJECTIONS, *_FEED_FORWARD)),
     "olmo2": (_WHOLE, (*_PROJECTIONS, *_HEAD_NORMS, *_POST_NORMS, *_FEED_FORWARD)),
+    "olmoe": (_WHOLE, (*_ATTENTION, *_HEAD_NORMS, *_EXPERTS)),
     "phi2": (
         (*_WHOLE, "output.bias", "output_norm.bias"),
         ("attn_norm.weight", "attn_norm.bias", *_PROJECTIONS, "attn_output.bias", *_PLAIN_FEED_FORWARD, *_PLAIN_BIASES),

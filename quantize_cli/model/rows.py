@@ -4,9 +4,10 @@ Each has `rows(start, stop)`, as `formats.stored.StoredTensor` has, which may be
 plain values without open files, so they can be pickled and read by any process that sees the same files.
 """
 
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from math import prod
-from typing import Protocol, runtime_checkable
+from typing import Protocol, TypeGuard, runtime_checkable
 
 import numpy as np
 
@@ -102,6 +103,44 @@ class Slab:
 
     def rows(self, start: int, stop: int) -> np.ndarray:
         return self.source.rows(self.first + start, self.first + stop)
+
+
+@dataclass(frozen=True)
+class SlabOfEach:
+    """Of each matrix of a stack, `count` rows from row `first` on."""
+
+    source: Source
+    matrix_rows: int
+    """Rows of one matrix of the source."""
+    first: int
+    count: int
+
+    def rows(self, start: int, stop: int) -> np.ndarray:
+        parts = [self.source.rows(at, end) for at, end in self._ranges(start, stop)]
+        return np.concatenate(parts) if parts else self.source.rows(0, 0)
+
+    def _ranges(self, start: int, stop: int) -> Iterator[tuple[int, int]]:
+        """The rows of the source, matrix by matrix."""
+        while start < stop:
+            matrix, within = divmod(start, self.count)
+            taken = min(stop - start, self.count - within)
+            at = matrix * self.matrix_rows + self.first + within
+            yield at, at + taken
+            start += taken
+
+
+@dataclass(frozen=True)
+class EverySecond:
+    """Every second row from row `first` on: 0 or 1. Of vectors, of which each is a row, the elements."""
+
+    source: Source
+    first: int
+    are_vectors: bool = False
+
+    def rows(self, start: int, stop: int) -> np.ndarray:
+        if self.are_vectors:
+            return self.source.rows(start, stop)[:, self.first :: 2]
+        return self.source.rows(2 * start, 2 * stop)[self.first :: 2]
 
 
 @dataclass(frozen=True)
@@ -212,6 +251,24 @@ class Transposed:
         return np.concatenate(parts).T
 
 
+@dataclass(frozen=True)
+class EachTransposed:
+    """Every matrix of a stack with rows and columns exchanged."""
+
+    source: Source
+    shape: tuple[int, int]
+    """Of one matrix of the source: rows and columns."""
+
+    def rows(self, start: int, stop: int) -> np.ndarray:
+        (count, columns), parts = self.shape, []
+        while start < stop:
+            matrix, first = divmod(start, columns)
+            last = min(columns, first + stop - start)
+            parts.append(Transposed(Slab(self.source, matrix * count), self.shape).rows(first, last))
+            start += last - first
+        return np.concatenate(parts) if parts else self.source.rows(0, 0)[:, :0].reshape(0, count)
+
+
 @dataclass(frozen=True, eq=False)
 class Scaled:
     """The same numbers as float32, times one factor for each column and then one for each row."""
@@ -290,7 +347,7 @@ class Merged:
         )
 
 
-_MADE = (Slab, PairedHeads, Ungrouped, Transposed, Scaled, Shifted, Merged)
+_MADE = (Slab, SlabOfEach, EverySecond, PairedHeads, Ungrouped, Transposed, EachTransposed, Scaled, Shifted, Merged)
 
 
 def innermost(source: Source) -> Source:
@@ -302,16 +359,20 @@ def innermost(source: Source) -> Source:
 
 def dequantized(source: Source) -> Dequantized | None:
     """What another tool quantized, where rows are nothing but its rows in some order."""
-    while isinstance(source, (Slab, PairedHeads)):
+    while isinstance(source, (Slab, SlabOfEach, PairedHeads)) or _takes_rows(source):
         source = source.source
     return source if isinstance(source, Dequantized) else None
+
+
+def _takes_rows(source: Source) -> TypeGuard[EverySecond]:
+    return isinstance(source, EverySecond) and not source.are_vectors
 
 
 def repacked(source: Source, type_: GgmlType) -> Source:
     """The rows that `dequantized` has something for, as blocks of `type_`."""
     if isinstance(source, Dequantized) and isinstance(source.source, Repackable):
         return Repacked(source.source, type_)
-    assert isinstance(source, (Slab, PairedHeads))
+    assert isinstance(source, (Slab, SlabOfEach, EverySecond, PairedHeads))
     return replace(source, source=repacked(source.source, type_))
 
 
@@ -324,6 +385,10 @@ def as_stored(source: Source, values: np.ndarray) -> tuple[int, np.ndarray]:
     while isinstance(source, _MADE):
         if isinstance(source, Slab):
             first += source.first
+        elif isinstance(source, SlabOfEach):
+            raise ValueError(f"{len(values)} rows are {source.count} of each {source.matrix_rows}, no whole range")
+        elif isinstance(source, (EverySecond, EachTransposed)):
+            raise ValueError(f"{len(values)} rows of a stack are no whole range of what is stored")
         elif isinstance(source, (PairedHeads, Ungrouped)):
             first, values = source.undone(first, values)
         elif isinstance(source, Transposed):

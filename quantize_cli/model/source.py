@@ -2,7 +2,6 @@
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
-from math import prod
 from pathlib import Path
 from types import ModuleType
 
@@ -18,14 +17,16 @@ from quantize_cli.formats.gguf.layout import Value, text
 from quantize_cli.formats.gguf.magic import is_gguf
 from quantize_cli.formats.quoted import quoted
 from quantize_cli.formats.source import FileStamps, record_opened_files
+from quantize_cli.model import nearest
 from quantize_cli.model.adapter_tensors import refuse_adapter
 from quantize_cli.model.card import MAX_NBYTES, CardError, front_matter
 from quantize_cli.model.general import metadata as general_metadata
+from quantize_cli.model.general import size_of
 from quantize_cli.model.loadable_tensors import not_loaded, takes_scale
 from quantize_cli.model.sampling import sampling_settings
 from quantize_cli.model.tensor import Tensor, from_stored
 from quantize_cli.model.wrapper_names import without_wrappers
-from quantize_cli.tokenizers import checkpoint_tokenizer, guard_libraries, special_warnings
+from quantize_cli.tokenizers import TokenizerMetadata, checkpoint_tokenizer, guard_libraries, special_warnings
 
 _ARCHITECTURE = "general.architecture"
 _CARD = "README.md"
@@ -64,12 +65,12 @@ def _opened(path: Path) -> Model:
     refuse_adapter(checkpoint)
     if checkpoint.config is None:
         return _without_config(checkpoint)
-    family, warnings = _family(checkpoint, checkpoint.config)
+    family, warnings = family_of(checkpoint, checkpoint.config)
     warnings = (*checkpoint.warnings, *warnings)
     return _of_family(checkpoint, with_defaults(checkpoint.config, family), family, warnings)
 
 
-def _family(checkpoint: Checkpoint, config: dict[str, object]) -> tuple[ModuleType, tuple[str, ...]]:
+def family_of(checkpoint: Checkpoint, config: dict[str, object]) -> tuple[ModuleType, tuple[str, ...]]:
     """What reads the model: by its model_type, or by its class where that names no family."""
     model_type = config.get("model_type")
     if isinstance(model_type, str) and model_type in plugins.names("families"):
@@ -80,7 +81,7 @@ def _family(checkpoint: Checkpoint, config: dict[str, object]) -> tuple[ModuleTy
         family = plugins.load("families", name)
         if class_name.lower() in {f"{family.CLASS}{ending}".lower() for ending in _CLASS_ENDINGS}:
             return family, (f"{where} is not known, taken for {quoted(name)}, as {class_name} is",)
-    raise InputError(f"{where} is not supported", hint="known: " + ", ".join(plugins.names("families")))
+    raise InputError(f"{where} is not supported", hint=nearest.advice(checkpoint, str(model_type), class_name))
 
 
 def _of_family(
@@ -88,7 +89,7 @@ def _of_family(
 ) -> Model:
     read, remarks = schemes.tensors_of(checkpoint, [t for t in checkpoint.tensors if not is_buffer(t.name)])
     warnings += remarks
-    tensors, added = _placed(config, read, family)
+    tensors, added = placed(config, read, family)
     if added:
         warnings += (f"{checkpoint.path}: names of tensors are read without {quoted(added)}, which a wrapper added",)
     _refuse_not_loaded(family.ARCHITECTURE, tensors)
@@ -100,26 +101,33 @@ def _of_family(
         warnings += (f"{checkpoint.directory}: how embeddings are pooled is not converted, state it to the engine",)
     metadata = {"general.architecture": text(family.ARCHITECTURE), **general, **family.metadata(config)}
     rows = next(tensor.shape[0] for tensor in tensors if tensor.name == "token_embd.weight")
-    complete = {**config, "vocab_size": rows}
-    with guard_libraries(checkpoint):
-        more = family.tokenizer_metadata(checkpoint, complete) if hasattr(family, "tokenizer_metadata") else {}
-        tokenizer = checkpoint_tokenizer(checkpoint, complete, family.TOKENIZERS, more)
+    tokenizer = tokenizer_of(checkpoint, {**config, "vocab_size": rows}, family)
     metadata.update(tokenizer.metadata)
     warnings += tokenizer.warnings + sampling_settings(checkpoint)[1] + special_warnings(checkpoint, metadata)
     return Model(checkpoint.path, family.ARCHITECTURE, metadata, tensors, warnings)
 
 
-def _placed(config: dict[str, object], stored: list[Tensor], family: ModuleType) -> tuple[list[Tensor], str]:
+def tokenizer_of(checkpoint: Checkpoint, config: dict[str, object], family: ModuleType) -> TokenizerMetadata:
+    """The `tokenizer.*` keys; `vocab_size` of the config is the number of the embedding's rows.
+
+    InputError when the checkpoint has no tokenizer that we read.
+    """
+    with guard_libraries(checkpoint):
+        more = family.tokenizer_metadata(checkpoint, config) if hasattr(family, "tokenizer_metadata") else {}
+        return checkpoint_tokenizer(checkpoint, config, family.TOKENIZERS, more)
+
+
+def placed(config: dict[str, object], stored: list[Tensor], family: ModuleType) -> tuple[list[Tensor], str]:
     """The tensors under their GGUF names, and what a wrapper had put into their names."""
     bare, added = without_wrappers(stored)
     try:
-        placed: list[Tensor] = family.tensors(config, bare)
+        tensors: list[Tensor] = family.tensors(config, bare)
     except InputError as error:
         if not added:
             raise
         hint = f"names have {quoted(added)} of a wrapper in them, but without it the model is not whole either"
         raise InputError(str(error), hint=hint) from error
-    return placed, added
+    return tensors, added
 
 
 def _refuse_not_loaded(architecture: str, tensors: list[Tensor]) -> None:
@@ -136,13 +144,13 @@ def _refuse_not_loaded(architecture: str, tensors: list[Tensor]) -> None:
 
 def _general(checkpoint: Checkpoint, tensors: Iterable[Tensor]) -> tuple[dict[str, Value], tuple[str, ...]]:
     """The `general.*` keys; a model card that cannot be read is only worth a warning."""
-    parameter_count = sum(prod(tensor.shape) for tensor in tensors)
+    size = size_of({tensor.name: tensor.shape for tensor in tensors})
     try:
         card = front_matter(checkpoint.head(_CARD, MAX_NBYTES + 1) or b"")
     except (CardError, FormatError) as error:
         warning = f"{checkpoint.directory}/{_CARD}: the model card is not read: {error}"
-        return general_metadata(checkpoint, {}, parameter_count), (warning,)
-    return general_metadata(checkpoint, card, parameter_count), ()
+        return general_metadata(checkpoint, {}, size), (warning,)
+    return general_metadata(checkpoint, card, size), ()
 
 
 def _from_gguf(path: Path) -> Model:

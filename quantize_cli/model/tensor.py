@@ -14,6 +14,8 @@ from quantize_cli.formats.stored import StoredTensor
 from quantize_cli.model.rows import (
     LOSSLESS,
     Dequantized,
+    EachTransposed,
+    EverySecond,
     Held,
     Merged,
     PairedHeads,
@@ -21,6 +23,7 @@ from quantize_cli.model.rows import (
     Scaled,
     Shifted,
     Slab,
+    SlabOfEach,
     Source,
     Transposed,
     UnderScale,
@@ -151,6 +154,19 @@ class Tensor:
         shape = (count, self.columns)
         return replace(self, shape=shape, source=Slab(self.source, first), first_row=self.first_row + first)
 
+    def rows_of_each(self, first: int, count: int) -> "Tensor":
+        """`count` rows from row `first` on of each matrix of a stack, as a stack."""
+        matrices, rows, columns = self.shape
+        source = SlabOfEach(self.source, rows, first, count)
+        return replace(self, shape=(matrices, count, columns), source=source, first_row=0)
+
+    def every_second(self, first: int) -> "Tensor":
+        """Every second row of each matrix of a stack, or element of each vector, from number `first` on: 0 or 1."""
+        *stack, rows, columns = self.shape
+        source = EverySecond(self.source, first, are_vectors=not stack)
+        shape = (*stack, rows // 2, columns) if stack else (rows, columns // 2)
+        return replace(self, shape=shape, source=source)
+
     def with_paired_heads(self, heads: int) -> "Tensor":
         """The rows of each of so many heads as adjacent pairs, where they are stored as two halves."""
         length = self.shape[0]
@@ -166,7 +182,10 @@ class Tensor:
         return replace(self, type=GgmlType.F32, source=Shifted(self.source, amount))
 
     def transposed(self) -> "Tensor":
-        """The matrix with rows and columns exchanged."""
+        """The matrix, or each of a stack, with rows and columns exchanged."""
+        if len(self.shape) == 3:
+            matrices, rows, columns = self.shape
+            return replace(self, shape=(matrices, columns, rows), source=EachTransposed(self.source, (rows, columns)))
         rows, columns = self.shape
         if isinstance(self.source, Transposed):
             return replace(self, shape=(columns, rows), source=self.source.source)

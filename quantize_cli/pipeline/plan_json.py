@@ -24,14 +24,29 @@ from quantize_cli.formats.ggml import FileType, GgmlType
 from quantize_cli.formats.gguf.layout import Value, ValueType
 from quantize_cli.formats.source import FileStamp
 from quantize_cli.formats.stored import StoredTensor
-from quantize_cli.model.rows import Dequantized, Held, Merged, PairedHeads, Repacked, Scaled, Slab, Transposed
+from quantize_cli.model.rows import (
+    Dequantized,
+    EachTransposed,
+    EverySecond,
+    Held,
+    Merged,
+    PairedHeads,
+    Repacked,
+    Scaled,
+    Shifted,
+    Slab,
+    SlabOfEach,
+    Transposed,
+    Ungrouped,
+)
+from quantize_cli.model.stacks import Stacked
 from quantize_cli.model.tensor import Tensor
 from quantize_cli.pipeline.plan import Plan, Step, lay_out_steps
 from quantize_cli.pipeline.recipe import Recipe, Rule
 
 _KINDS = (
-    Dequantized, Held, Merged, PairedHeads, Recipe, Repacked, Rule, Scaled, Slab, Step, StoredTensor, Tensor,
-    Transposed, Value,
+    Dequantized, EachTransposed, EverySecond, Held, Merged, PairedHeads, Recipe, Repacked, Rule, Scaled, Shifted, Slab,
+    SlabOfEach, Stacked, Step, StoredTensor, Tensor, Transposed, Ungrouped, Value,
 )  # fmt: skip
 _ENUMS = {enum.__name__: enum for enum in (FileType, GgmlType, ValueType)}
 

@@ -17,6 +17,10 @@ class Experts:
     """The shares of the chosen experts are divided by their sum."""
     shared: bool = False
     """One more expert sees every token, weighted by a sigmoid of its own."""
+    shared_ungated: bool = False
+    """One more expert may see every token, and is added as it is, where the file says how wide it is."""
+    own_width: bool = True
+    """Experts may have another inner width than the file says of feed-forwards."""
 
 
 @dataclass(frozen=True)
@@ -130,9 +134,13 @@ FAMILIES: Mapping[str, Family] = {
     "granite": Family(
         only_runs=True, adjacent_pairs=True, rotary_divisors=True, heeded=_SCALES, logits_divided=True,
     ),
+    "granitemoe": Family(
+        only_runs=True, adjacent_pairs=True, rotary_divisors=True, heeded=_SCALES, logits_divided=True,
+        experts=Experts(shared_ungated=True, own_width=False),
+    ),
     "internlm2": Family(adjacent_pairs=True),
     "llama": Family(
-        adjacent_pairs=True, rotary_divisors=True, long_divisors=True, experts=Experts(required=False),
+        adjacent_pairs=True, rotary_divisors=True, long_divisors=True, experts=Experts(required=False, own_width=False),
     ),
     "minicpm": Family(
         only_runs=True, adjacent_pairs=True, rotary_divisors=True, long_divisors=True, heeded=_SCALES[1:],
@@ -148,6 +156,9 @@ FAMILIES: Mapping[str, Family] = {
     "olmo2": Family(
         only_runs=True, norms_before=False, post_norms=True, head_norms=True, all_heads_normed=True,
         window=Window(default=0, period=4, local_base=None, scaled=False),
+    ),
+    "olmoe": Family(
+        only_runs=True, head_norms=True, all_heads_normed=True, experts=Experts(normalized=False, own_width=False),
     ),
     "phi2": Family(
         only_runs=True, layer_norms=True, gated=False, gelu=True, partly_rotated=True, parallel=True,

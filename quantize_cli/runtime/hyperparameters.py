@@ -41,6 +41,7 @@ class ExpertSettings:
     """Experts a token is sent to."""
     feed_forward: int
     shared_feed_forward: int
+    """Of the expert that sees every token; 0 where there is none."""
 
 
 @dataclass(frozen=True)
@@ -201,9 +202,13 @@ def _mixing(model: HasMetadata, architecture: str, feed_forward: int) -> ExpertS
     if used > count:
         raise InputError(f"{model.path}: {used} of {count} experts cannot be used")
     inner = feed_forward
-    if family.required:
+    if family.own_width:
         inner = integer(model, f"{architecture}.expert_feed_forward_length", max(1, feed_forward // used))
-    shared = integer(model, f"{architecture}.expert_shared_feed_forward_length", feed_forward) if family.shared else 0
+    shared, key = 0, f"{architecture}.expert_shared_feed_forward_length"
+    if family.shared:
+        shared = integer(model, key, feed_forward)
+    elif family.shared_ungated:
+        shared = integer(model, key, 0, least=0)
     return ExpertSettings(family, count, used, inner, shared)
 
 

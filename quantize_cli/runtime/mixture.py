@@ -26,14 +26,15 @@ class Mixture:
     """The shares of the chosen add up to one."""
     shared: FeedForward | None
     shared_gate: Linear | None
-    """One row, whose sigmoid weights the shared expert."""
+    """One row, whose sigmoid weights the shared expert; None where it is added as it is."""
 
     def record(self, recorder: Recorder, x: np.ndarray) -> np.ndarray:
         """Which experts are chosen is known when the recording runs, so Python sends the tokens to them."""
         logits, out = self.router.record(recorder, x), recorder.array(*x.shape)
         recorder.call(lambda: self._mix(recorder, x, logits, out))
-        if self.shared is not None and self.shared_gate is not None:
-            shared, gate = self.shared.record(recorder, x), self.shared_gate.record(recorder, x)
+        if self.shared is not None:
+            shared = self.shared.record(recorder, x)
+            gate = None if self.shared_gate is None else self.shared_gate.record(recorder, x)
             recorder.call(lambda: _add_shared(out, shared, gate))
         return out
 
@@ -56,5 +57,5 @@ class Mixture:
         return chosen, shares
 
 
-def _add_shared(out: np.ndarray, shared: np.ndarray, gate: np.ndarray) -> None:
-    out += shared / (1 + exponentials(-np.maximum(gate, _LOWEST)))
+def _add_shared(out: np.ndarray, shared: np.ndarray, gate: np.ndarray | None) -> None:
+    out += shared if gate is None else shared / (1 + exponentials(-np.maximum(gate, _LOWEST)))

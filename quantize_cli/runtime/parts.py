@@ -187,8 +187,9 @@ def _mixture(parts: Parts, sizes: Hyperparameters, prefix: str) -> Mixture:
     assert sizes.mixing is not None
     mixing, width = sizes.mixing, sizes.width
     inner, shared, shared_gate = mixing.feed_forward, None, None
-    if mixing.family.shared:
+    if mixing.shared_feed_forward:
         shared = _feed_forward(parts, sizes, prefix, mixing.shared_feed_forward, "_shexp")
+    if mixing.family.shared:
         shared_gate = Linear(parts.row(f"{prefix}.ffn_gate_inp_shexp.weight", width), None)
     stacks = [
         parts.experts(f"{prefix}.ffn_{kind}_exps", mixing.count, rows, columns)

@@ -15,7 +15,14 @@ from quantize_cli.tokenizers.vocabulary.library_guard import guard_libraries
 from quantize_cli.tokenizers.vocabulary.special_tokens import special_warnings
 from quantize_cli.tokenizers.vocabulary.tokenizer import Tokenizer
 
-__all__ = ["Tokenizer", "checkpoint_tokenizer", "guard_libraries", "load_tokenizer", "special_warnings"]
+__all__ = [
+    "Tokenizer",
+    "TokenizerMetadata",
+    "checkpoint_tokenizer",
+    "guard_libraries",
+    "load_tokenizer",
+    "special_warnings",
+]
 
 _KINDS = {"llama": "spm", "gpt2": "bpe"}
 """`tokenizer.ggml.model` -> the file that reads it."""

@@ -64,7 +64,7 @@ def change_the_family(model: Path) -> tuple[str, ...]:
     config = json.loads((model / "config.json").read_text())
     changed = {"model_type": "mamba\n\x1b[2J", "architectures": ["MambaForCausalLM"]}
     (model / "config.json").write_text(json.dumps({**config, **changed}))
-    return r"config.json: model_type 'mamba\n\x1b[2J' is not supported", "hint: known: gpt2, llama"
+    return r"config.json: model_type 'mamba\n\x1b[2J' is not supported", "hint: known: "
 
 
 def put_a_nan(model: Path) -> tuple[str, ...]:

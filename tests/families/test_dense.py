@@ -137,7 +137,7 @@ def test_factors_for_long_contexts_are_as_many_as_pairs(tmp_path: Path) -> None:
         open_model(build("phi3-longrope-bf16", tmp_path, config={"rope_scaling": few}))
 
 
-@pytest.mark.parametrize("name", ["gpt_neox", "phi", "stablelm", "olmo2", "internlm2"])
+@pytest.mark.parametrize("name", ["gpt_neox", "phi", "stablelm", "olmo2", "internlm2", "qwen2_moe", "olmoe"])
 def test_an_output_is_written_where_llama_cpp_asks_for_one(name: str, tmp_path: Path) -> None:
     head = {"gpt_neox": "embed_out.weight", "internlm2": "output.weight"}.get(name, "lm_head.weight")
     model = open_model(build(name, tmp_path, config={"tie_word_embeddings": True}, tensors={head: None}))

@@ -1,6 +1,6 @@
 """What Llama and its descendants share: slots for their tensors, and the metadata that describes them."""
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from quantize_cli.errors import InputError
@@ -46,8 +46,9 @@ HEAD_NORMS = {
     "layers.{}.self_attn.q_norm.weight": Slot("blk.{}.attn_q_norm.weight", ("head",)),
     "layers.{}.self_attn.k_norm.weight": Slot("blk.{}.attn_k_norm.weight", ("head",)),
 }
+FEED_FORWARD_NORM = {"layers.{}.post_attention_layernorm.weight": Slot("blk.{}.ffn_norm.weight", ("hidden",))}
 FEED_FORWARD = {
-    "layers.{}.post_attention_layernorm.weight": Slot("blk.{}.ffn_norm.weight", ("hidden",)),
+    **FEED_FORWARD_NORM,
     "layers.{}.mlp.gate_proj.weight": Slot("blk.{}.ffn_gate.weight", ("feed_forward", "hidden")),
     "layers.{}.mlp.up_proj.weight": Slot("blk.{}.ffn_up.weight", ("feed_forward", "hidden")),
     "layers.{}.mlp.down_proj.weight": Slot("blk.{}.ffn_down.weight", ("hidden", "feed_forward")),
@@ -122,21 +123,28 @@ def metadata(architecture: str, config: Config) -> dict[str, Value]:
     }
 
 
-def tensors(slots: Slots, config: Config, stored: Sequence[Tensor], names: Names = LLAMA) -> list[Tensor]:
-    """The stored tensors under their GGUF names. Raises as `place` does.
+def tensors(
+    slots: Slots,
+    config: Config,
+    stored: Sequence[Tensor],
+    names: Names = LLAMA,
+    sizes: Mapping[str, int] | None = None,
+) -> list[Tensor]:
+    """The stored tensors under their GGUF names. Raises as `place` does. `sizes` are words besides `sizes_of`.
 
     A model that shares its embedding with its output need store one of the two, one saved without a head no output.
     Where `slots` has no place for an output, llama.cpp takes the embedding, and a stored output is left out.
     """
     tied = switch(config, "tie_word_embeddings")
+    words = {**sizes_of(config), **(sizes or {})}
     whole = with_embedding(stored, names.embedding, tied, names.prefix, names.head)
     if names.head not in slots:
         whole = [tensor for tensor in whole if tensor.name != names.head]
-        return place(slots, sizes_of(config), whole, names.prefix)
+        return place(slots, words, whole, names.prefix)
     class_name = architecture_class(config)
     headless = bool(class_name) and not class_name.endswith(("ForCausalLM", "LMHeadModel"))
     head = replace(slots[names.head], optional=tied or headless)
-    return place({**slots, names.head: head}, sizes_of(config), whole, names.prefix)
+    return place({**slots, names.head: head}, words, whole, names.prefix)
 
 
 def with_output(placed: Sequence[Tensor]) -> list[Tensor]:

@@ -1,7 +1,7 @@
 """Names of stored tensors -> names of a GGUF file, each with the shape the config promises."""
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from quantize_cli.errors import InputError
@@ -14,6 +14,7 @@ Slots = Mapping[str, "Slot"]
 """By stored name, with `{}` for the number of the layer."""
 
 _LAYER = re.compile(r"(?<=\.)(?:0|[1-9][0-9]{0,8})(?=\.)")
+_EXPERT = re.compile(r"(?<=\.experts\.)(?:0|[1-9][0-9]{0,8})\.")
 _BUFFERS = re.compile(r"(?:\.attn|\.attention)\.(?:bias|masked_bias)|\.rotary_emb\.inv_freq")
 """Causal masks and rotary frequencies that old checkpoints store, and every engine computes."""
 
@@ -21,6 +22,17 @@ _STUB_HINT = (
     "deepspeed's zero-3 leaves such stubs: run its zero_to_fp32.py, or save with "
     "stage3_gather_16bit_weights_on_model_save"
 )
+
+
+class NoSlotError(InputError):
+    """A stored tensor has no slot."""
+
+    def __init__(self, tensor: Tensor) -> None:
+        super().__init__(
+            f"{tensor.origin} has no place in this architecture",
+            hint="the config's model_type may not be the model's, or the checkpoint holds more than a text model",
+        )
+        self.origin = tensor.origin
 
 
 @dataclass(frozen=True)
@@ -41,7 +53,12 @@ class Slot:
     shift: float = 0.0
     """What is added to the weights."""
     parts: tuple["Slot", ...] = ()
-    """What the rows are divided among, one after the other; each part has a target and a shape of its own."""
+    """What the rows are divided among, one after the other; each part has a target and a shape of its own.
+
+    Of a stack, the rows of each matrix.
+    """
+    alternate: bool = False
+    """The two parts take the rows of each matrix, or the elements of each vector, by turns."""
     hint: str = "a shard may be missing, or the config may not be the model's"
     """What to try when the slot stays empty."""
 
@@ -49,6 +66,16 @@ class Slot:
 def is_buffer(name: str) -> bool:
     """Whether a stored tensor is no weight, and left out of every GGUF file."""
     return any(match.end() == len(name) for match in _BUFFERS.finditer(name))
+
+
+def without_slot(slots: Slots, names: Iterable[str], prefix: str) -> list[str]:
+    """The stored names that `place` has no slot for; experts one by one go by the slot of their stack."""
+    return [name for name in names if not is_buffer(name) and _pattern(_EXPERT.sub("", name), prefix) not in slots]
+
+
+def _pattern(name: str, prefix: str) -> str:
+    name = name.removeprefix(prefix)
+    return _LAYER.sub("{}", name, count=1)
 
 
 def place(slots: Slots, sizes: Mapping[str, int], stored: Sequence[Tensor], prefix: str) -> list[Tensor]:
@@ -78,10 +105,7 @@ def _slot_of(slots: Slots, sizes: Mapping[str, int], tensor: Tensor, prefix: str
     pattern = name[: match.start()] + "{}" + name[match.end() :] if match else name
     slot = slots.get(pattern)
     if slot is None or "{}" in name:
-        raise InputError(
-            f"{tensor.origin} has no place in this architecture",
-            hint="the config's model_type may not be the model's, or the checkpoint holds more than a text model",
-        )
+        raise NoSlotError(tensor)
     if match and int(match.group()) >= sizes["layers"]:
         raise InputError(f"{tensor.origin} is of layer {match.group()}, the config has {sizes['layers']} layers")
     return slot, match.group() if match else ""
@@ -91,10 +115,14 @@ def _divided(slot: Slot, sizes: Mapping[str, int], tensor: Tensor) -> Iterator[t
     """The parts of a slot with their rows; without parts the slot itself."""
     if not slot.parts:
         yield slot, tensor
+    if slot.alternate:
+        yield from ((part, tensor.every_second(number)) for number, part in enumerate(slot.parts))
+        return
     first = 0
     for part in slot.parts:
-        rows = sizes[part.shape[0]]
-        yield part, _reordered(part, sizes, tensor.row_range(first, rows))
+        is_stack = len(part.shape) == 3
+        rows = sizes[part.shape[-2 if is_stack else 0]]
+        yield part, _reordered(part, sizes, (tensor.rows_of_each if is_stack else tensor.row_range)(first, rows))
         first += rows
 
 

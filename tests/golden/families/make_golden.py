@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from tests.golden.converter.make_golden import convert, one_per_line, summary
-from tests.golden.families.variants import HERE, VARIANTS, Variant, build
+from tests.golden.families.variants import HERE, VARIANTS, Variant, build, without_nulls
 
 TOKENS = tuple(range(3, 403, 9))
 """What logits are computed of: 45 tokens, more than the windows of the variants."""
@@ -54,7 +54,7 @@ def _skeleton(variant: Variant, directory: Path) -> dict[str, Any]:
     model = getattr(transformers, variant.auto_class).from_config(config)
     model.save_pretrained(directory)
     settings = json.loads((directory / "config.json").read_text(encoding="utf-8"))
-    settings = {key: value for key, value in {**settings, **variant.edited}.items() if value is not None}
+    settings = without_nulls({**settings, **variant.edited})
     with safetensors.safe_open(directory / "model.safetensors", "numpy") as file:
         shapes = {name: file.get_slice(name).get_shape() for name in file.keys()}  # noqa: SIM118
     return {"config": settings, "stored": shapes}

@@ -49,6 +49,11 @@ class Variant(NamedTuple):
         return cuts.get(self.tokenizer, self.tokenizer)
 
 
+def without_nulls(config: Mapping[str, Any]) -> dict[str, Any]:
+    """A config without the keys that say nothing; null says something of one, whose default is a number."""
+    return {key: value for key, value in config.items() if value is not None or key == "q_lora_rank"}
+
+
 def golden(name: str) -> dict[str, Any]:
     """What llama.cpp's converter made of a checkpoint, and what the checkpoint was."""
     stored: dict[str, Any] = json.loads((HERE / f"{name}.json").read_text(encoding="utf-8"))
@@ -75,7 +80,7 @@ def build(
     kept = {key: values for key, values in {**weights, **(tensors or {})}.items() if values is not None}
     path = directory / "model.safetensors"
     checkpoints.save_safetensors(path, {key: checkpoints.cast(key, v, variant.dtype) for key, v in kept.items()})
-    files = {**described, **variant.files, "config.json": {k: v for k, v in settings.items() if v is not None}}
+    files = {**described, **variant.files, "config.json": without_nulls(settings)}
     for file, content in files.items():
         checkpoints.write(directory / file, content)
     return directory
@@ -200,6 +205,35 @@ def _minicpm(tied: bool) -> dict[str, tuple[int, ...]]:
 _YARN = {"rope_type": "yarn", "rope_theta": 500000.0, "factor": 4.0, "original_max_position_embeddings": 32}
 _LLAMA = {**_SIZES, **_IDS, "vocab_size": 1024}
 _BIASES = {"attention_bias": True, "mlp_bias": True}
+_EXPERTS = {"num_experts": 4, "num_experts_per_tok": 2}
+_QWEN2_MOE = {
+    **_BYTE_LEVEL,
+    "vocab_size": 420,
+    **_EXPERTS,
+    "moe_intermediate_size": 32,
+    "shared_expert_intermediate_size": 48,
+}
+_QWEN3_MOE = {
+    **_BYTE_LEVEL,
+    "vocab_size": 420,
+    **_EXPERTS,
+    "moe_intermediate_size": 32,
+    "head_dim": 16,
+    "norm_topk_prob": True,
+}
+_GPT_OSS = {**_BYTE_LEVEL, "head_dim": 16, "sliding_window": 16, "num_local_experts": 4, "num_experts_per_tok": 2}
+_DEEPSEEK = {
+    **_BYTE_LEVEL, "kv_lora_rank": 32, "q_lora_rank": 24, "qk_rope_head_dim": 8, "qk_nope_head_dim": 16,
+    "v_head_dim": 12, "n_routed_experts": 4, "n_shared_experts": 2, "num_experts_per_tok": 2, "num_key_value_heads": 4,
+    "moe_intermediate_size": 32, "first_k_dense_replace": 1,
+}  # fmt: skip
+_DEEPSEEK_YARN = {
+    "type": "yarn", "factor": 4.0, "original_max_position_embeddings": 32, "beta_fast": 32, "beta_slow": 1,
+    "mscale": 0.707, "mscale_all_dim": 0.707,
+}  # fmt: skip
+_GROUPS = {"n_group": 2, "topk_group": 1}
+_NO_AUXILIARY = {"scoring_func": "sigmoid", "topk_method": "noaux_tc"}
+_OLD_ROPE = {"rope_parameters": None, "rope_theta": 10000.0}
 
 VARIANTS: dict[str, Variant] = {
     "llama-linear-biased-tied": Variant(
@@ -359,6 +393,63 @@ VARIANTS: dict[str, Variant] = {
     "exaone-llama3-tied": Variant(
         "", {**_EXAONE, "tie_word_embeddings": True, "rope_scaling": _LLAMA3}, "gpt-2", dtype="BF16",
         shapes=_exaone(tied=True), plain=True,
+    ),
+    "mixtral": Variant("MixtralConfig", {**_LLAMA, "num_local_experts": 4, "head_dim": None}, "sentencepiece"),
+    "mixtral-published-bf16": Variant(
+        "MixtralConfig", {**_LLAMA, "num_local_experts": 3, "num_experts_per_tok": 1, "head_dim": 32},
+        "sentencepiece", dtype="BF16", edited={"rope_parameters": None, "rope_theta": 1000000.0},
+    ),
+    "qwen2_moe": Variant("Qwen2MoeConfig", _QWEN2_MOE, "qwen2", edited={"layer_types": None}),
+    "qwen2_moe-bf16": Variant(
+        "Qwen2MoeConfig", {**_QWEN2_MOE, "num_experts": 5, "rms_norm_eps": 1e-5}, "qwen2",
+        dtype="BF16", edited=_OLD_ROPE,
+    ),
+    "qwen3_moe": Variant("Qwen3MoeConfig", _QWEN3_MOE, "qwen2"),
+    "qwen3_moe-published-bf16": Variant(
+        "Qwen3MoeConfig", {**_QWEN3_MOE, "head_dim": 32, "num_experts": 6, "num_experts_per_tok": 3}, "qwen2",
+        dtype="BF16", edited={**_OLD_ROPE, "num_local_experts": None, "num_experts": 6},
+    ),
+    "olmoe": Variant("OlmoeConfig", {**_BYTE_LEVEL, **_EXPERTS, "num_key_value_heads": 4}, "gpt-2"),
+    "olmoe-published-f16": Variant(
+        "OlmoeConfig", {**_BYTE_LEVEL, **_EXPERTS, "num_attention_heads": 2, "num_experts": 5}, "gpt-2", dtype="F16",
+        edited=_OLD_ROPE,
+    ),
+    "granitemoe": Variant("GraniteMoeConfig", {**_GRANITE, "num_local_experts": 4}, "smollm"),
+    "granitemoe-tied-bf16": Variant(
+        "GraniteMoeConfig",
+        {**_GRANITE, "num_local_experts": 3, "num_experts_per_tok": 1, "tie_word_embeddings": True}, "smollm",
+        dtype="BF16", edited=_OLD_ROPE,
+    ),
+    "granitemoeshared": Variant(
+        "GraniteMoeSharedConfig", {**_GRANITE, "num_local_experts": 4, "shared_intermediate_size": 48}, "smollm",
+    ),
+    "granitemoeshared-tied-bf16": Variant(
+        "GraniteMoeSharedConfig",
+        {**_GRANITE, "num_local_experts": 3, "shared_intermediate_size": 32, "tie_word_embeddings": True}, "smollm",
+        dtype="BF16",
+    ),
+    "deepseek_v2": Variant("DeepseekV2Config", _DEEPSEEK, "gpt-2", edited={"scoring_func": "softmax"}),
+    "deepseek_v2-lite-bf16": Variant(
+        "DeepseekV2Config",
+        {**_DEEPSEEK, "q_lora_rank": None, "first_k_dense_replace": 2, "num_hidden_layers": 3, "n_shared_experts": 1},
+        "gpt-2", dtype="BF16",
+        edited={"rope_parameters": None, "rope_theta": 10000, "scoring_func": "softmax", "n_group": 1, "topk_group": 1,
+                "rope_scaling": _DEEPSEEK_YARN, "moe_layer_freq": 1, "ep_size": 1},
+    ),
+    "deepseek_v3": Variant("DeepseekV3Config", {**_DEEPSEEK, **_GROUPS}, "gpt-2", edited=_NO_AUXILIARY),
+    "deepseek_v3-yarn-bf16": Variant(
+        "DeepseekV3Config", {**_DEEPSEEK, **_GROUPS, "num_hidden_layers": 3, "n_shared_experts": 1}, "gpt-2",
+        dtype="BF16",
+        edited={**_NO_AUXILIARY, "rope_parameters": None, "rope_theta": 10000,
+                "rope_scaling": {**_DEEPSEEK_YARN, "mscale": 1.0, "mscale_all_dim": 1.0}},
+    ),
+    "gpt_oss": Variant("GptOssConfig", _GPT_OSS, "gpt-2"),
+    "gpt_oss-bf16": Variant(
+        "GptOssConfig", {**_GPT_OSS, "num_hidden_layers": 3, "num_local_experts": 3, "rms_norm_eps": 1e-6}, "gpt-2",
+        dtype="BF16",
+        edited={"rope_parameters": None, "rope_theta": 150000, "initial_context_length": 32, "experts_per_token": 2,
+                "rope_scaling": {"rope_type": "yarn", "factor": 4.0, "beta_fast": 32.0, "beta_slow": 1.0,
+                                 "original_max_position_embeddings": 32}},
     ),
     "glm4": Variant("Glm4Config", _GLM4, "glm4"),
     "glm4-tied-bf16": Variant(
