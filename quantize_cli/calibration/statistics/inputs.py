@@ -7,11 +7,12 @@ import numpy as np
 
 from quantize_cli.calibration.rounding.feedback import factor
 from quantize_cli.calibration.statistics.moments import Moments
+from quantize_cli.calibration.statistics.shrinkage import best_damping
 from quantize_cli.jit.matrices import inverse, multiply
 from quantize_cli.machine import processors
 
 _DAMPING = 0.01
-"""Added to the diagonal of moments, as a share of its mean: columns that hardly vary keep their weights (GPTQ's)."""
+"""Added to the diagonal of moments, as a share of its mean, where no tokens tell a better one (GPTQ's)."""
 _CORRECTION_DAMPING = 0.05
 """The same where weights are changed to make up for inputs that differ, which follows the calibration text closer."""
 _PAID = 0.5
@@ -28,6 +29,8 @@ class Inputs:
     """(F - X)^T X (n, n) f64 in the same scale, F being the float model's inputs and X the quantized one's; or None."""
     residual: np.ndarray | None = None
     """(G - Y)^T X (rows, n) f64, G and Y being what the product is added to; or None."""
+    damping: float = _DAMPING
+    """Added to the diagonal of H before anything is rounded for it."""
 
     def prepare(self) -> None:
         """Work out what several threads are about to ask for."""
@@ -38,7 +41,7 @@ class Inputs:
     @cached_property
     def damped(self) -> np.ndarray:
         """H (n, n) f32, positive definite."""
-        return self._damped(_DAMPING).astype(np.float32)
+        return self._damped(self.damping).astype(np.float32)
 
     @cached_property
     def diagonal(self) -> np.ndarray:
@@ -48,7 +51,7 @@ class Inputs:
     @cached_property
     def factors(self) -> tuple[np.ndarray, np.ndarray]:
         """R (n, n) f32 and D (n,) f32 of `damped`; see feedback.py."""
-        return factor(self._damped(_DAMPING))
+        return factor(self._damped(self.damping))
 
     def corrected(self, weights: np.ndarray, first: int = 0) -> np.ndarray:
         """What best gives, from the quantized model's inputs, what `weights` (rows, n) f32 give from the float's.
@@ -84,7 +87,8 @@ def of_moments(moments: Moments) -> Inputs:
     scale = moments.second.diagonal().mean()
     if not scale:
         return Inputs(np.eye(len(moments.second)))
+    damping = best_damping(moments.without_held_back(), moments.held_back, processors())
     for sums in (moments.second, moments.shift, moments.residual):
         if sums is not None:
             sums /= scale
-    return Inputs(moments.second, moments.shift, moments.residual)
+    return Inputs(moments.second, moments.shift, moments.residual, damping)

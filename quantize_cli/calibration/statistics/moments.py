@@ -5,6 +5,14 @@ import numpy as np
 from quantize_cli.jit.matrices import add_gram
 from quantize_cli.machine import processors
 
+_LONGEST = 1000.0
+"""Tokens count as if their squared length were at most so many times the median one: attention sinks are longer by far,
+and few, so that moments would be of them alone."""
+_HELD_BACK = 7
+"""One token in so many is kept as it is, to tell how far moments can be trusted: a prime, so that these stand at all
+positions of chunks."""
+_MOST_HELD_BACK = 4096
+
 
 class Moments:
     """Sums over tokens of products of what the quantized model gives a matrix with itself and with what the float does.
@@ -20,15 +28,45 @@ class Moments:
         """(F - X)^T X (columns, columns); None if there are no F for the same tokens."""
         self.residual: np.ndarray | None = None
         """(G - Y)^T X (rows, columns); None as before, or if there is no stream."""
+        self._held_back: list[np.ndarray] = []
 
     def add(self, x: np.ndarray, original: np.ndarray | None = None, residual: np.ndarray | None = None) -> None:
         """Count in X and F (n, columns) f32 of the same tokens, and G - Y (n, rows) f32."""
+        if not len(x):
+            return
+        weights = _weights(x)
+        if weights is not None:
+            x, original, residual = (None if each is None else each * weights for each in (x, original, residual))
+        first = -self.count % _HELD_BACK
+        if self.count < _HELD_BACK * _MOST_HELD_BACK:
+            self._held_back.append(x[first::_HELD_BACK].copy())
         self.count += len(x)
         add_gram(self.second, x, threads=processors())
         if original is not None:
             self.shift = _added(self.shift, original - x, x)
             if residual is not None:
                 self.residual = _added(self.residual, residual, x)
+
+
+    @property
+    def held_back(self) -> np.ndarray:
+        """Some of the activations X, (n, columns) f32, spread evenly over the tokens; they are in the sums too."""
+        return np.concatenate(self._held_back) if self._held_back else np.empty((0, len(self.second)), np.float32)
+
+    def without_held_back(self) -> np.ndarray:
+        """X^T X of the other activations, (columns, columns)."""
+        others = self.second.copy()
+        add_gram(others, self.held_back, -self.held_back, processors())
+        return others
+
+
+def _weights(x: np.ndarray) -> np.ndarray | None:
+    """What activations (n, columns) f32 are multiplied with so that none is too long, (n, 1) f32; None if none is."""
+    squares = np.square(x).sum(axis=1, dtype=np.float64)
+    longest = _LONGEST * np.median(squares)
+    if not squares.max() > longest:
+        return None
+    return np.sqrt(np.minimum(1, longest / np.maximum(squares, longest))).astype(np.float32)[:, None]
 
 
 def _added(total: np.ndarray | None, left: np.ndarray, right: np.ndarray) -> np.ndarray:
