@@ -47,7 +47,6 @@ class Moments:
             if residual is not None:
                 self.residual = _added(self.residual, residual, x)
 
-
     @property
     def held_back(self) -> np.ndarray:
         """Some of the activations X, (n, columns) f32, spread evenly over the tokens; they are in the sums too."""
