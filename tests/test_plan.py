@@ -95,7 +95,7 @@ def test_a_file_that_is_mostly_of_stand_ins_is_said_to_be_so() -> None:
     said = plan.stand_ins(made)
     assert said is not None
     assert said.startswith("q4_k: 63 % of the weights are in larger types, most of them in q5_0, as rows of 288 do not")
-    assert plan.stand_ins(plan.make(model_of(wide, wide), recipe.named("q4_k"))) is None
+    assert plan.stand_ins(plan.make(model_of(wide), recipe.named("q4_k"))) is None
 
 
 def test_the_metadata_names_the_mix() -> None:
