@@ -8,7 +8,6 @@ import numpy as np
 from quantize_cli.calibration.rounding.feedback import factor
 from quantize_cli.calibration.statistics.moments import Moments
 from quantize_cli.jit.matrices import inverse, multiply
-from quantize_cli.machine import processors
 
 _DAMPING = 0.01
 """Added to the diagonal of moments, as a share of its mean: columns that hardly vary keep their weights (GPTQ's)."""
@@ -28,6 +27,8 @@ class Inputs:
     """(F - X)^T X (n, n) f64 in the same scale, F being the float model's inputs and X the quantized one's; or None."""
     residual: np.ndarray | None = None
     """(G - Y)^T X (rows, n) f64, G and Y being what the product is added to; or None."""
+    threads: int = 1
+    """That work out what follows from these."""
 
     def prepare(self) -> None:
         """Work out what several threads are about to ask for."""
@@ -48,7 +49,7 @@ class Inputs:
     @cached_property
     def factors(self) -> tuple[np.ndarray, np.ndarray]:
         """R (n, n) f32 and D (n,) f32 of `damped`; see feedback.py."""
-        return factor(self._damped(_DAMPING))
+        return factor(self._damped(_DAMPING), self.threads)
 
     def corrected(self, weights: np.ndarray, first: int = 0) -> np.ndarray:
         """What best gives, from the quantized model's inputs, what `weights` (rows, n) f32 give from the float's.
@@ -71,7 +72,7 @@ class Inputs:
 
     @cached_property
     def _inverse(self) -> np.ndarray:
-        return inverse(self._damped(_CORRECTION_DAMPING), processors()).astype(np.float32)
+        return inverse(self._damped(_CORRECTION_DAMPING), self.threads).astype(np.float32)
 
     def _damped(self, share: float) -> np.ndarray:
         damped = self.moments.copy()
@@ -83,8 +84,8 @@ def of_moments(moments: Moments) -> Inputs:
     """What the sums say, which are scaled where they are; the same for all columns where no token was seen."""
     scale = moments.second.diagonal().mean()
     if not scale:
-        return Inputs(np.eye(len(moments.second)))
+        return Inputs(np.eye(len(moments.second)), threads=moments.threads)
     for sums in (moments.second, moments.shift, moments.residual):
         if sums is not None:
             sums /= scale
-    return Inputs(moments.second, moments.shift, moments.residual)
+    return Inputs(moments.second, moments.shift, moments.residual, moments.threads)

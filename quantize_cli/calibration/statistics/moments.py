@@ -2,8 +2,7 @@
 
 import numpy as np
 
-from quantize_cli.jit.matrices import add_gram
-from quantize_cli.machine import processors
+from quantize_cli.jit.matrices import Packed, add_packed_gram, pack
 
 
 class Moments:
@@ -12,8 +11,8 @@ class Moments:
     X and F being the inputs in the quantized and in the float model, Y and G the streams their products are added to.
     """
 
-    def __init__(self, columns: int) -> None:
-        self.count = 0
+    def __init__(self, columns: int, threads: int = 1) -> None:
+        self.count, self.threads = 0, threads
         self.second = np.zeros((columns, columns))
         """X^T X."""
         self.shift: np.ndarray | None = None
@@ -24,15 +23,15 @@ class Moments:
     def add(self, x: np.ndarray, original: np.ndarray | None = None, residual: np.ndarray | None = None) -> None:
         """Count in X and F (n, columns) f32 of the same tokens, and G - Y (n, rows) f32."""
         self.count += len(x)
-        add_gram(self.second, x, threads=processors())
+        packed = pack(x)
+        add_packed_gram(self.second, packed, packed, self.threads)
         if original is not None:
-            self.shift = _added(self.shift, original - x, x)
+            self.shift = self._added(self.shift, original - x, packed)
             if residual is not None:
-                self.residual = _added(self.residual, residual, x)
+                self.residual = self._added(self.residual, residual, packed)
 
-
-def _added(total: np.ndarray | None, left: np.ndarray, right: np.ndarray) -> np.ndarray:
-    if total is None:
-        total = np.zeros((left.shape[1], right.shape[1]))
-    add_gram(total, left, right, processors())
-    return total
+    def _added(self, total: np.ndarray | None, left: np.ndarray, right: Packed) -> np.ndarray:
+        if total is None:
+            total = np.zeros((left.shape[1], right.columns))
+        add_packed_gram(total, pack(left), right, self.threads)
+        return total

@@ -44,7 +44,7 @@ def test_neither_layout_nor_neighbours_change_a_bit(kind: type) -> None:
 
 
 def test_threads_change_no_bit(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(products, "_ALONE", 0)
+    monkeypatch.setattr(products, "ALONE", 0)
     x = numbers(300, 90).astype(np.float32)
     assert np.array_equal(matrices.multiply(x, x.T, 3), matrices.multiply(x, x.T))
     totals = np.zeros((2, 90, 90))
