@@ -1,7 +1,7 @@
 """The first tokens of a long text, without those of all of it.
 
 A text may be cut in front of a space between two letters if no token holds a letter and a space behind it: merges then
-never cross the cut, and no pre-tokenizer looks past the space. What is in front has the tokens that it has in the whole.
+never cross the cut, and no pre-tokenizer looks past the space. What is in front has the tokens that the whole gives it.
 """
 
 import re

@@ -16,6 +16,8 @@ _DEPTH = 1024
 """Terms added before the next sums' turn, so that a panel of the right stays in a core's second cache."""
 _NEAR = 16
 """Panels of the left that meet one of the right while that is there."""
+_SQUARE = 16
+"""Rows and columns that are mirrored at once, so that lines of memory are filled while they are near."""
 ALONE = 1 << 26
 """Products fewer than these are not worth a second thread."""
 
@@ -64,8 +66,20 @@ def gram_of_triangle(lower: np.ndarray, threads: int = 1) -> np.ndarray:
     shared(
         lambda first, stop: _fill_gram(lefts, rights, out, first, stop), len(lefts), lower.size * len(lower), threads
     )
-    found = np.triu(out[: len(lower), : len(lower)])
-    return found + np.triu(found, 1).T
+    found = np.empty(lower.shape)
+    _mirror(out, found)
+    return found
+
+
+@kernel
+def _mirror(upper, found):
+    """The symmetric matrix (n, n) of which the part on and above the diagonal is at hand, block by block."""
+    size = found.shape[0]
+    for top in range(0, size, _SQUARE):
+        for left in range(top, size, _SQUARE):
+            for i in range(top, min(top + _SQUARE, size)):
+                for j in range(max(i, left), min(left + _SQUARE, size)):
+                    found[i, j] = found[j, i] = upper[i, j]
 
 
 @merged
