@@ -11,21 +11,17 @@ import numpy as np
 
 from quantize_cli.jit.kernel import inlined, kernel
 from quantize_cli.jit.matrices.products import LINES, ROWS, shared
-from quantize_cli.jit.simd import floats
-from quantize_cli.jit.simd.brains import TINY, has_pairs, pair_tile_of
-from quantize_cli.jit.simd.tile import LINE_NBYTES, tile_of
+from quantize_cli.jit.simd.brains import brain_bits, brain_tile_of, has_pairs
+from quantize_cli.jit.simd.tile import LINE_NBYTES
 
 _SUMMED = 256
 """Products added up in float32 before they join a sum in float64."""
 _WIDTH = LINES * LINE_NBYTES // 4
 _APART = _WIDTH if _WIDTH % ROWS == 0 else ROWS
 """The width of panels of the left: that of the right where a tile's rows do not straddle two of them."""
-_PAIRED = has_pairs()
-_TERMS = 2 if _PAIRED else 1
+_TERMS = 2 if has_pairs() else 1
 """Tokens whose products are added in one step."""
-_empty, _add, _, _store = pair_tile_of(ROWS, LINES) if _PAIRED else tile_of(floats, ROWS, LINES)
-_TINY, _INFINITE = np.float32(TINY).view(np.uint32), np.float32(np.inf).view(np.uint32)
-_NOT_A_NUMBER = np.uint32(0x7FC00000)
+_empty, _add, _, _store = brain_tile_of(ROWS, LINES)
 _BLOCK = 16
 """Pairs of tokens laid out at once, so that what is read of them stays near until all panels have it."""
 
@@ -51,7 +47,7 @@ def _panels(bits: np.ndarray, width: int) -> np.ndarray:
     """(panels, pairs of tokens, width) u32, or single ones, the second of two first, as f32 (panels, tokens, width)."""
     panels, pairs = -(-bits.shape[1] // width), -(-len(bits) // 2)
     laid_out = np.empty((panels, pairs * 2 // _TERMS, width), np.uint32)
-    (_lay_out_pairs if _PAIRED else _lay_out_singles)(bits, laid_out)
+    (_lay_out_pairs if _TERMS == 2 else _lay_out_singles)(bits, laid_out)
     return laid_out
 
 
@@ -73,15 +69,6 @@ def add_packed_gram(total: np.ndarray, left: Packed, right: Packed, threads: int
     )  # fmt: skip
 
 
-@inlined
-def _brain(bits):
-    """The bits of a float32 -> those of the nearest bfloat16, ties to even, in the upper half."""
-    magnitude = bits & np.uint32(0x7FFFFFFF)
-    rounded = (bits + np.uint32(0x7FFF) + ((bits >> np.uint32(16)) & np.uint32(1))) & np.uint32(0xFFFF0000)
-    rounded = rounded if magnitude >= _TINY else np.uint32(0)
-    return rounded if magnitude <= _INFINITE else _NOT_A_NUMBER
-
-
 @kernel
 def _lay_out_pairs(bits, panels):
     """bits (tokens, n) u32 -> pairs (panels, pairs, width) u32, the second of two tokens in the upper halves."""
@@ -93,11 +80,11 @@ def _lay_out_pairs(bits, panels):
                 panels[panel, pair, count:] = 0
                 if 2 * pair + 1 < bits.shape[0]:
                     for i in range(count):
-                        lower = _brain(bits[2 * pair, first + i]) >> np.uint32(16)
-                        panels[panel, pair, i] = _brain(bits[2 * pair + 1, first + i]) | lower
+                        lower = brain_bits(bits[2 * pair, first + i]) >> np.uint32(16)
+                        panels[panel, pair, i] = brain_bits(bits[2 * pair + 1, first + i]) | lower
                 else:
                     for i in range(count):
-                        panels[panel, pair, i] = _brain(bits[2 * pair, first + i]) >> np.uint32(16)
+                        panels[panel, pair, i] = brain_bits(bits[2 * pair, first + i]) >> np.uint32(16)
 
 
 @kernel
@@ -111,7 +98,7 @@ def _lay_out_singles(bits, panels):
                 panels[panel, step, :] = 0
                 if step ^ 1 < bits.shape[0]:
                     for i in range(count):
-                        panels[panel, step, i] = _brain(bits[step ^ 1, first + i])
+                        panels[panel, step, i] = brain_bits(bits[step ^ 1, first + i])
 
 
 @kernel
