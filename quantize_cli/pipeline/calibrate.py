@@ -105,7 +105,7 @@ class Calibrated:
         if self.chunks is None or self.methods.is_sequential:
             return None
         with self._report.progress(len(self.chunks), " chunks", "importance") as advance:
-            importance, self.experts_without_tokens = importance_of(model, self.chunks, advance)
+            importance, self.experts_without_tokens = importance_of(model, self.chunks, advance, self.threads)
         return importance
 
     def rounding(self, model: Model, whole: Plan, importance: Importance | None) -> Rounding:
@@ -127,8 +127,8 @@ def calibrate(job: Job, model: Model, recipe: Recipe, report: Report) -> Decisio
     budget = budget_of(job)
     if budget is not None:
         types = budget.types or calibrated.candidates
-        losses = measure_sensitivities(model, calibrated.sample, types, calibrated.trial, report).losses
-        options = type_choices(model, losses, provenance, recipe.overrides)
+        measured = measure_sensitivities(model, calibrated.sample, types, calibrated.trial, report, calibrated.threads)
+        options = type_choices(model, measured.losses, provenance, recipe.overrides)
         recipe = replace(search_recipe(model, budget, options, report), overrides=recipe.overrides)
         bits = plan.bits_per_weight(plan.decide(model, recipe, True, True))
         recipe = replace(recipe, name=f"{bits:.2f}bpw")

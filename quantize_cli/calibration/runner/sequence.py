@@ -9,7 +9,6 @@ The float model computes each layer once. The other computes once more what come
 and of the feed-forward, as that has to be seen before the last matrix is rounded.
 """
 
-import gc
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import NoReturn
@@ -93,7 +92,7 @@ class SequenceJob:
 
 def rounder(round_rows: RoundRows, second: np.ndarray, threads: int) -> Callable[[GgmlType, np.ndarray], np.ndarray]:
     """What rounds any weights (rows, n) f32 to rows of a file for inputs with second moments (n, n), on all threads."""
-    moments = Moments(len(second))
+    moments = Moments(len(second), threads)
     moments.second[:] = second
     inputs = of_moments(moments)
     inputs.prepare()
@@ -137,7 +136,7 @@ class _SequentialRounding:
         self._tensors = {tensor.name: tensor for tensor in job.model.tensors}
         self._done: dict[str, Tensor] = {}
         self._float = from_model(job.model, job.threads, resident=False)
-        self._runner = LayerRunner(self._float, job.chunks.shape[1])
+        self._runner = LayerRunner(replace(self._float, brains=True), job.chunks.shape[1])
         self._streams: tuple[np.ndarray, np.ndarray]
         """What the float model and the one that it becomes give their next layer."""
         self._paths = {tensor.stored_at[0] for tensor in job.model.tensors if tensor.stored_at}
@@ -145,6 +144,10 @@ class _SequentialRounding:
     @property
     def layers(self) -> int:
         return self._float.hyperparameters.layers
+
+    @property
+    def _threads(self) -> int:
+        return self._float.threads.count
 
     def embedding(self) -> Rounded:
         """Rounded by what errors cost in the layers, and in predictions where it serves as output matrix too."""
@@ -154,12 +157,12 @@ class _SequentialRounding:
             mean_squares.append(float(np.square(stream).mean()))
             self._runner.record(self._read(index, {})).run_all(stream)
         mean_squares.append(float(np.square(stream).mean()))
-        cost = _scaled(embedding.metric(self._job.model, mean_squares))
+        cost = _scaled(embedding.metric(self._job.model, mean_squares, self._threads))
         if _OUTPUT not in self._tensors:
-            moments = Moments(stream.shape[1])
+            moments = Moments(stream.shape[1], self._threads)
             moments.add(self._normed(stream))
             cost = cost + _scaled(moments.second)
-        return self._round(_EMBEDDING, [Inputs(cost / 2)])
+        return self._round(_EMBEDDING, [Inputs(cost / 2, threads=self._threads)])
 
     def enter(self) -> None:
         """Take both models to their first layer."""
@@ -185,7 +188,6 @@ class _SequentialRounding:
                         self._job.experts_without_tokens[name] = idle
                     yield self._round(name, observed.inputs(name, self._parts(name), self._tensors[name].columns))
                 del observed
-                gc.collect()  # recordings refer to themselves, and hold hundreds of megabytes
             elif stage.ends_half:
                 self._runner.record(original, record=stage.record).run_all(self._streams[0])
             if stage.ends_half:
@@ -197,7 +199,7 @@ class _SequentialRounding:
 
     def output(self) -> Rounded:
         original, quantized = (self._normed(stream) for stream in self._streams)
-        moments = Moments(self._tensors[_OUTPUT].columns)
+        moments = Moments(self._tensors[_OUTPUT].columns, self._threads)
         moments.add(quantized, original)
         return self._round(_OUTPUT, [of_moments(moments)])
 
@@ -212,7 +214,7 @@ class _SequentialRounding:
         def is_before(name: str) -> bool:
             return _ROUTER in name or self._role(name) not in ahead
 
-        inputs, shown = StageInputs(), frozenset(names).__contains__
+        inputs, shown = StageInputs(self._threads), frozenset(names).__contains__
         runs = [
             self._runner.record(observed_layer(layer, observer, shown, multiplied), record=stage.record)
             for layer, observer, multiplied in (
@@ -258,7 +260,7 @@ class _SequentialRounding:
                     self._refuse_not_finite(name)
                 rows[tensor_rows] = self._job.round_rows(type_, weights, of_matrix)
 
-            map_rows(work, per_matrix, _ROWS, self._float.threads.count)
+            map_rows(work, per_matrix, _ROWS, self._threads)
         self._done[name] = tensor.rounded(type_, rows)
         return name, rows
 

@@ -9,7 +9,6 @@ from quantize_cli.calibration.rounding.feedback import factor
 from quantize_cli.calibration.statistics.moments import Moments
 from quantize_cli.calibration.statistics.shrinkage import best_damping
 from quantize_cli.jit.matrices import inverse, multiply
-from quantize_cli.machine import processors
 
 _DAMPING = 0.01
 """Added to the diagonal of moments, as a share of its mean, where no tokens tell a better one (GPTQ's)."""
@@ -31,6 +30,8 @@ class Inputs:
     """(G - Y)^T X (rows, n) f64, G and Y being what the product is added to; or None."""
     damping: float = _DAMPING
     """Added to the diagonal of H before anything is rounded for it."""
+    threads: int = 1
+    """That work out what follows from these."""
 
     def prepare(self) -> None:
         """Work out what several threads are about to ask for."""
@@ -51,7 +52,7 @@ class Inputs:
     @cached_property
     def factors(self) -> tuple[np.ndarray, np.ndarray]:
         """R (n, n) f32 and D (n,) f32 of `damped`; see feedback.py."""
-        return factor(self._damped(self.damping))
+        return factor(self._damped(self.damping), self.threads)
 
     def corrected(self, weights: np.ndarray, first: int = 0) -> np.ndarray:
         """What best gives, from the quantized model's inputs, what `weights` (rows, n) f32 give from the float's.
@@ -74,7 +75,7 @@ class Inputs:
 
     @cached_property
     def _inverse(self) -> np.ndarray:
-        return inverse(self._damped(_CORRECTION_DAMPING), processors()).astype(np.float32)
+        return inverse(self._damped(_CORRECTION_DAMPING), self.threads).astype(np.float32)
 
     def _damped(self, share: float) -> np.ndarray:
         damped = self.moments.copy()
@@ -86,9 +87,9 @@ def of_moments(moments: Moments) -> Inputs:
     """What the sums say, which are scaled where they are; the same for all columns where no token was seen."""
     scale = moments.second.diagonal().mean()
     if not scale:
-        return Inputs(np.eye(len(moments.second)))
-    damping = best_damping(moments.without_held_back(), moments.held_back, processors())
+        return Inputs(np.eye(len(moments.second)), threads=moments.threads)
+    damping = best_damping(moments.without_held_back(), moments.held_back, moments.threads)
     for sums in (moments.second, moments.shift, moments.residual):
         if sums is not None:
             sums /= scale
-    return Inputs(moments.second, moments.shift, moments.residual, damping)
+    return Inputs(moments.second, moments.shift, moments.residual, damping, moments.threads)

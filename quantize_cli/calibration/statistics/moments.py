@@ -2,8 +2,7 @@
 
 import numpy as np
 
-from quantize_cli.jit.matrices import add_gram
-from quantize_cli.machine import processors
+from quantize_cli.jit.matrices import Packed, add_gram, add_packed_gram, pack
 
 _LONGEST = 1000.0
 """Tokens count as if their squared length were at most so many times the median one: attention sinks are longer by far,
@@ -20,8 +19,8 @@ class Moments:
     X and F being the inputs in the quantized and in the float model, Y and G the streams their products are added to.
     """
 
-    def __init__(self, columns: int) -> None:
-        self.count = 0
+    def __init__(self, columns: int, threads: int = 1) -> None:
+        self.count, self.threads = 0, threads
         self.second = np.zeros((columns, columns))
         """X^T X."""
         self.shift: np.ndarray | None = None
@@ -41,11 +40,12 @@ class Moments:
         if self.count < _HELD_BACK * _MOST_HELD_BACK:
             self._held_back.append(x[first::_HELD_BACK].copy())
         self.count += len(x)
-        add_gram(self.second, x, threads=processors())
+        packed = pack(x)
+        add_packed_gram(self.second, packed, packed, self.threads)
         if original is not None:
-            self.shift = _added(self.shift, original - x, x)
+            self.shift = self._added(self.shift, original - x, packed)
             if residual is not None:
-                self.residual = _added(self.residual, residual, x)
+                self.residual = self._added(self.residual, residual, packed)
 
     @property
     def held_back(self) -> np.ndarray:
@@ -55,8 +55,14 @@ class Moments:
     def without_held_back(self) -> np.ndarray:
         """X^T X of the other activations, (columns, columns)."""
         others = self.second.copy()
-        add_gram(others, self.held_back, -self.held_back, processors())
+        add_gram(others, self.held_back, -self.held_back, self.threads)
         return others
+
+    def _added(self, total: np.ndarray | None, left: np.ndarray, right: Packed) -> np.ndarray:
+        if total is None:
+            total = np.zeros((left.shape[1], right.columns))
+        add_packed_gram(total, pack(left), right, self.threads)
+        return total
 
 
 def _weights(x: np.ndarray) -> np.ndarray | None:
@@ -66,10 +72,3 @@ def _weights(x: np.ndarray) -> np.ndarray | None:
     if not squares.max() > longest:
         return None
     return np.sqrt(np.minimum(1, longest / np.maximum(squares, longest))).astype(np.float32)[:, None]
-
-
-def _added(total: np.ndarray | None, left: np.ndarray, right: np.ndarray) -> np.ndarray:
-    if total is None:
-        total = np.zeros((left.shape[1], right.shape[1]))
-    add_gram(total, left, right, processors())
-    return total

@@ -5,10 +5,11 @@ their order, sixteen such numbers side by side; what a machine is like only says
 """
 
 from quantize_cli.jit.matrices.factors import cholesky, inverse, inverse_of_triangle, solve_triangle
-from quantize_cli.jit.matrices.products import add_gram, multiply
+from quantize_cli.jit.matrices.grams import Packed, add_gram, add_packed_gram, pack
+from quantize_cli.jit.matrices.products import multiply
 from quantize_cli.jit.matrices.small import inverses, inverses_of_triangles, weighted_grams
 
 __all__ = [
-    "add_gram", "cholesky", "inverse", "inverse_of_triangle", "inverses", "inverses_of_triangles", "multiply",
-    "solve_triangle", "weighted_grams",
+    "Packed", "add_gram", "add_packed_gram", "cholesky", "inverse", "inverse_of_triangle", "inverses",
+    "inverses_of_triangles", "multiply", "pack", "solve_triangle", "weighted_grams",
 ]  # fmt: skip
