@@ -80,7 +80,7 @@ def _lay_out_pairs(bits, panels):
                 panels[panel, pair, count:] = 0
                 if 2 * pair + 1 < bits.shape[0]:
                     for i in range(count):
-                        lower = brain_bits(bits[2 * pair, first + i]) >> np.uint32(16)
+                        lower = np.uint32(brain_bits(bits[2 * pair, first + i]) >> np.uint32(16))
                         panels[panel, pair, i] = brain_bits(bits[2 * pair + 1, first + i]) | lower
                 else:
                     for i in range(count):
