@@ -40,7 +40,8 @@ def pack(x: np.ndarray) -> Packed:
     """Lay activations (tokens, n) f32 out."""
     bits = np.ascontiguousarray(x).view(np.uint32)
     right = _panels(bits, _WIDTH)
-    return Packed(*x.shape, right if _APART == _WIDTH else _panels(bits, _APART), right)
+    left = right if _APART == _WIDTH else _panels(bits, _APART)
+    return Packed(x.shape[0], x.shape[1], left, right)
 
 
 def _panels(bits: np.ndarray, width: int) -> np.ndarray:
