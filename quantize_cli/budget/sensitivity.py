@@ -125,7 +125,7 @@ class _Measurement:
         rounding: TrialRounding | None,
         effort: Effort,
     ) -> None:
-        transformer = effort.transformer or from_model(model)
+        transformer = effort.transformer or from_model(model, rounding.threads if rounding else None)
         self._quantized = {tensor.name: tensor for tensor in quantizable_tensors(model)}
         self._chunks, self._types, self._run = chunks, types, effort.types
         self._text = ObservedLayers(transformer, chunks)

@@ -21,7 +21,6 @@ from quantize_cli.model.source import Model
 from quantize_cli.pipeline.job import Job
 from quantize_cli.pipeline.recipe import Recipe, block_type
 from quantize_cli.progress import SILENT, Report
-from quantize_cli.runtime.transformer import from_model
 from quantize_cli.units import nbytes_of, size
 
 _TOKENS_RUN = 512
@@ -117,9 +116,8 @@ def measure_sensitivities(
     types: Sequence[GgmlType] = TYPES,
     rounding: TrialRounding | None = None,
     report: Report = SILENT,
-    threads: int | None = None,
 ) -> Sensitivities:
-    """What each tensor costs in each type, as measured on `chunks` on so many threads; tells how far it is."""
+    """What each tensor costs in each type, as measured on `chunks`; tells how far it is."""
     with report.progress(len(quantizable_tensors(model)), " tensors", "sensitivities") as advance:
-        effort = Effort(chunks=max(1, _TOKENS_RUN // chunks.shape[1]), transformer=from_model(model, threads))
+        effort = Effort(chunks=max(1, _TOKENS_RUN // chunks.shape[1]))
         return measure(model, chunks, types, rounding, advance, effort)

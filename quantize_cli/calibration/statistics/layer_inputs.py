@@ -41,6 +41,10 @@ class StageInputs:
         original.clear()
         quantized.clear()
 
+    def latest(self, name: str) -> np.ndarray:
+        """What a tensor of one matrix was given last in the quantized model, (n, columns) f32, which stays as it is."""
+        return self._latest[1][input_of(name), 0].x
+
     def inputs(self, name: str, matrices: int, columns: int) -> Iterator[Inputs]:
         """The inputs of each of a tensor's matrices; an expert seldom or never reached is lent those of all.
 

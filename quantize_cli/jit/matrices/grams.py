@@ -40,7 +40,8 @@ def pack(x: np.ndarray) -> Packed:
     """Lay activations (tokens, n) f32 out."""
     bits = np.ascontiguousarray(x).view(np.uint32)
     right = _panels(bits, _WIDTH)
-    return Packed(*x.shape, right if _APART == _WIDTH else _panels(bits, _APART), right)
+    left = right if _APART == _WIDTH else _panels(bits, _APART)
+    return Packed(x.shape[0], x.shape[1], left, right)
 
 
 def _panels(bits: np.ndarray, width: int) -> np.ndarray:
@@ -80,7 +81,7 @@ def _lay_out_pairs(bits, panels):
                 panels[panel, pair, count:] = 0
                 if 2 * pair + 1 < bits.shape[0]:
                     for i in range(count):
-                        lower = brain_bits(bits[2 * pair, first + i]) >> np.uint32(16)
+                        lower = np.uint32(brain_bits(bits[2 * pair, first + i]) >> np.uint32(16))
                         panels[panel, pair, i] = brain_bits(bits[2 * pair + 1, first + i]) | lower
                 else:
                     for i in range(count):

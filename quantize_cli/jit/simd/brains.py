@@ -57,8 +57,9 @@ def brain_tile_of(rows: int, lines: int) -> Tile:
 @inlined
 def brain_bits(bits):
     """Bits of a float32 (u32) -> those of the nearest bfloat16, ties to even, in the upper half; zero for tiny ones."""
-    magnitude = bits & np.uint32(0x7FFFFFFF)
-    rounded = (bits + np.uint32(0x7FFF) + ((bits >> np.uint32(16)) & np.uint32(1))) & np.uint32(0xFFFF0000)
+    magnitude = np.uint32(bits & np.uint32(0x7FFFFFFF))
+    odd = np.uint32(np.uint32(bits >> np.uint32(16)) & np.uint32(1))
+    rounded = np.uint32(np.uint32(bits + np.uint32(0x7FFF) + odd) & np.uint32(0xFFFF0000))
     rounded = rounded if magnitude >= _TINY else np.uint32(0)
     return rounded if magnitude <= _INFINITE else _NOT_A_NUMBER
 
