@@ -2,7 +2,8 @@
 
 import numpy as np
 
-from quantize_cli.jit.matrices import Packed, add_gram, add_packed_gram, pack
+from quantize_cli.calibration.statistics.shrinkage import LeftOut
+from quantize_cli.jit.matrices import Packed, add_packed_gram, pack
 
 _LONGEST = 1000.0
 """Tokens count as if their squared length were at most so many times the median one: attention sinks are longer by far,
@@ -28,6 +29,7 @@ class Moments:
         self.residual: np.ndarray | None = None
         """(G - Y)^T X (rows, columns); None as before, or if there is no stream."""
         self._held_back: list[np.ndarray] = []
+        self._missing: list[np.ndarray] = []
 
     def add(self, x: np.ndarray, original: np.ndarray | None = None, residual: np.ndarray | None = None) -> None:
         """Count in X and F (n, columns) f32 of the same tokens, and G - Y (n, rows) f32."""
@@ -36,27 +38,31 @@ class Moments:
         weights = _weights(x)
         if weights is not None:
             x, original, residual = (None if each is None else each * weights for each in (x, original, residual))
-        first = -self.count % _HELD_BACK
-        if self.count < _HELD_BACK * _MOST_HELD_BACK:
-            self._held_back.append(x[first::_HELD_BACK].copy())
+        held_back = slice(-self.count % _HELD_BACK, None, _HELD_BACK)
+        if self.count >= _HELD_BACK * _MOST_HELD_BACK:
+            held_back = slice(0)
+        self._held_back.append(x[held_back].copy())
         self.count += len(x)
         packed = pack(x)
         add_packed_gram(self.second, packed, packed, self.threads)
         if original is not None:
-            self.shift = self._added(self.shift, original - x, packed)
+            missing = original - x
+            self._missing.append(missing[held_back].copy())
+            self.shift = self._added(self.shift, missing, packed)
             if residual is not None:
                 self.residual = self._added(self.residual, residual, packed)
 
-    @property
-    def held_back(self) -> np.ndarray:
-        """Some of the activations X, (n, columns) f32, spread evenly over the tokens; they are in the sums too."""
-        return np.concatenate(self._held_back) if self._held_back else np.empty((0, len(self.second)), np.float32)
-
-    def without_held_back(self) -> np.ndarray:
-        """X^T X of the other activations, (columns, columns)."""
-        others = self.second.copy()
-        add_gram(others, self.held_back, -self.held_back, self.threads)
-        return others
+    def left_out(self) -> LeftOut:
+        """The tokens that were held back, spread evenly over all, and the sums without them."""
+        tokens = np.concatenate(self._held_back) if self._held_back else np.empty((0, len(self.second)), np.float32)
+        packed = pack(tokens)
+        moments = self.second.copy()
+        add_packed_gram(moments, pack(-tokens), packed, self.threads)
+        if self.shift is None:
+            return LeftOut(moments, tokens)
+        missing, shift = np.concatenate(self._missing), self.shift.copy()
+        add_packed_gram(shift, pack(-missing), packed, self.threads)
+        return LeftOut(moments, tokens, shift, missing)
 
     def _added(self, total: np.ndarray | None, left: np.ndarray, right: Packed) -> np.ndarray:
         if total is None:
