@@ -88,6 +88,16 @@ def test_columns_that_fill_no_blocks_get_the_stand_in_and_the_reason(columns: in
     assert (step.type.name, step.reason) == (type_, f"q4_k: default{expected}")
 
 
+def test_a_file_that_is_mostly_of_stand_ins_is_said_to_be_so() -> None:
+    narrow, wide = tensor("a.weight", (96, 288)), tensor("b.weight", (32, 512))
+    made = plan.make(model_of(narrow, wide), recipe.named("q4_k"))
+    assert [step.replaces for step in made.steps] == [GgmlType.Q4_K, None]
+    said = plan.stand_ins(made)
+    assert said is not None
+    assert said.startswith("q4_k: 63 % of the weights are in larger types, most of them in q5_0, as rows of 288 do not")
+    assert plan.stand_ins(plan.make(model_of(wide), recipe.named("q4_k"))) is None
+
+
 def test_the_metadata_names_the_mix() -> None:
     made = plan.make(Case().model(), recipe.named("q5_k_m"))
     assert made.metadata["general.file_type"].data == FileType.Q5_K_M

@@ -7,7 +7,6 @@ import numpy as np
 
 from quantize_cli.calibration.statistics.observer import Input, NarrowMoments, Observer, Sample, Squares
 from quantize_cli.jit.matrices import multiply
-from quantize_cli.machine import processors
 from quantize_cli.model.tensor import Tensor
 from quantize_cli.runtime.observed_layer import input_of
 
@@ -24,6 +23,8 @@ class TensorInputs:
     """By matrix, some of them, (n, columns) f32 each."""
     moments: np.ndarray | None = None
     """The sum of their outer products, (columns, columns) f32, of all matrices together; None where not asked for."""
+    threads: int = 1
+    """That multiply."""
 
     def importance(self) -> np.ndarray:
         """Mean squares (matrices, columns) f32; ones for a matrix that met nothing, as in llama.cpp."""
@@ -37,12 +38,12 @@ class TensorInputs:
         Where there are moments, as if each matrix had met what all together did.
         """
         if self.moments is not None:
-            return float(np.multiply(multiply(error, self.moments, processors()), error, dtype=np.float64).sum())
+            return float(np.multiply(multiply(error, self.moments, self.threads), error, dtype=np.float64).sum())
         rows = len(error) // len(self.counts)
         total = 0.0
         for number, parts in self.samples.items():
             x = np.concatenate(parts)
-            added = multiply(x, error[number * rows : (number + 1) * rows].T, processors())
+            added = multiply(x, error[number * rows : (number + 1) * rows].T, self.threads)
             total += float(np.square(added).sum(dtype=np.float64)) * self.counts[number] / len(x)
         return total
 
@@ -50,13 +51,16 @@ class TensorInputs:
 class LayerInputs:
     """The activations of the tensors of a layer, as an observer sees them."""
 
-    def __init__(self, observer: Observer, sample: int, moments: bool = False) -> None:
+    def __init__(self, observer: Observer, sample: int, moments: bool = False, threads: int = 1) -> None:
         """`sample` activations of those that a matrix is shown at once are kept, or their `moments`."""
+        self._threads = threads
         self._squares = observer.collect(Squares)
         self._samples: dict[Input, Sample] = {}
         self._moments: dict[Input, NarrowMoments] = {}
         if moments:
-            self._moments = observer.collect(NarrowMoments, lambda input_: (input_[0], 0))
+            self._moments = observer.collect(
+                lambda columns: NarrowMoments(columns, threads), lambda input_: (input_[0], 0)
+            )
         else:
             self._samples = observer.collect(lambda columns: Sample(sample))
 
@@ -71,4 +75,5 @@ class LayerInputs:
             squares=np.stack([each.total for each in squares]),
             samples={key[1]: self._samples[key].parts for key in keys if key in self._samples},
             moments=self._moments[keys[0]].second if keys[0] in self._moments else None,
+            threads=self._threads,
         )

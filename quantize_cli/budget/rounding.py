@@ -27,6 +27,8 @@ class TrialRounding:
     """What rounds a tensor with these activations; None where they are not known."""
     needs_moments: bool = False
     """Whether it needs second moments of activations."""
+    threads: int | None = None
+    """That a measurement with it takes; None for all."""
 
 
 def by_importance(threads: int) -> TrialRounding:
@@ -36,7 +38,7 @@ def by_importance(threads: int) -> TrialRounding:
         costs = None if inputs is None else inputs.importance()
         return lambda type_, weights: _encoded(type_, weights, costs, threads)
 
-    return TrialRounding(of)
+    return TrialRounding(of, threads=threads)
 
 
 def by_method(prepare: Callable[[np.ndarray], Round], threads: int) -> TrialRounding:
@@ -47,7 +49,7 @@ def by_method(prepare: Callable[[np.ndarray], Round], threads: int) -> TrialRoun
             return by_importance(threads).of(inputs)
         return prepare(inputs.moments)
 
-    return TrialRounding(of, needs_moments=True)
+    return TrialRounding(of, needs_moments=True, threads=threads)
 
 
 def _encoded(type_: GgmlType, weights: np.ndarray, costs: np.ndarray | None, threads: int) -> np.ndarray:

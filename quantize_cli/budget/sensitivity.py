@@ -125,12 +125,13 @@ class _Measurement:
         rounding: TrialRounding | None,
         effort: Effort,
     ) -> None:
-        transformer = effort.transformer or from_model(model)
+        transformer = effort.transformer or from_model(model, rounding.threads if rounding else None)
         self._quantized = {tensor.name: tensor for tensor in quantizable_tensors(model)}
         self._chunks, self._types, self._run = chunks, types, effort.types
         self._text = ObservedLayers(transformer, chunks)
         self._trials = Trials(transformer, chunks[: effort.chunks])
         self._rounding = rounding or by_importance(transformer.threads.count)
+        self._threads = transformer.threads.count
         self._encode: Round
         self._moments: np.ndarray | None = None
         """What `_encode` was prepared for."""
@@ -147,7 +148,7 @@ class _Measurement:
         text.runner.finish(text.stream)
         output, embedding = trials.transformer.output.matrix.tensor.name, trials.transformer.embedding.tensor.name
         observer = Observer()
-        inputs = LayerInputs(observer, _SAMPLE, self._rounding.needs_moments)
+        inputs = LayerInputs(observer, _SAMPLE, self._rounding.needs_moments, self._threads)
         observer(output, 0, text.stream)
         last = [] if trials.is_tied else self._tried(output, trials.of_output, inputs, report)
         return [*self._tried(embedding, trials.of_embedding, inputs, report), *layers, *last]
@@ -156,7 +157,7 @@ class _Measurement:
         """Take the text through the next layer, and tell what its tensors were given."""
         observer, text = Observer(), self._text
         sample = max(1, _SAMPLE // len(list(text.runner.parts(text.stream))))
-        inputs = LayerInputs(observer, sample, self._rounding.needs_moments)
+        inputs = LayerInputs(observer, sample, self._rounding.needs_moments, self._threads)
         text.observe(observer, self._quantized.__contains__)
         return inputs
 

@@ -16,8 +16,8 @@ from quantize_cli.runtime.transformer import Transformer
 
 _KEPT_LOGITS = 1 << 28
 """1 GiB. Up to so many of the unchanged model are kept, beyond that they are computed again each time."""
-_LOGITS = 1 << 25
-"""Compared at once."""
+_LOGITS = 1 << 22
+"""Made and compared at once: 16 MiB of float32, of which several are needed."""
 
 Loss = Callable[[str, np.ndarray], float]
 """The mean KL divergence, over all positions, of the model with other weights (rows, columns) f32 in one tensor."""
@@ -72,11 +72,12 @@ class Trials:
         return stream
 
     def _divergence(self, hidden: np.ndarray, other: Transformer) -> float:
-        total = 0.0
+        found = []
         for start, base in self._projected():
             logits = other.project(hidden[start : start + len(base)])
             _, against = compare(logits, Predictions(base), np.zeros(len(base), np.int64))
-            total += float(against.divergence.sum())
+            found.append(against.divergence)
+        total = float(np.concatenate(found).sum())
         if not np.isfinite(total):
             raise InputError("the model's logits are not finite: its weights, or a type they are stored in, overflow")
         return max(total, 0.0) / len(hidden)

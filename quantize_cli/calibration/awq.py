@@ -67,7 +67,9 @@ def search(
     for turn, inputs in enumerate(turns):
         observer = Observer()
         magnitudes = observer.collect(Magnitudes)
-        moments = observer.collect(Moments, {input_: input_ for input_ in inputs}.get)
+        moments = observer.collect(
+            lambda columns: Moments(columns, rounding.threads), {input_: input_ for input_ in inputs}.get
+        )
         text.observe(observer, stay=turn + 1 < len(turns))
         for index, mapping in enumerate(layer):
             if mapping.input not in magnitudes:

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from quantize_cli.errors import InputError, UsageError
+from quantize_cli.evaluation.first_tokens import start_of
 from quantize_cli.evaluation.special_tokens import control_token_notice, count_control_tokens, is_worth_a_notice
 from quantize_cli.formats.reference import MIN_CONTEXT
 from quantize_cli.tokenizers import Tokenizer
@@ -53,7 +54,7 @@ def read_chunks(
         raise UsageError(f"cannot measure {limit} chunks, at least 1 is needed")
     if tokenizer.adds_eos:
         raise InputError("the vocabulary ends every text with a token, which chunks of a text cannot have")
-    tokens = _tokens(path, tokenizer, reading)
+    tokens = _tokens(path, tokenizer, None if limit is None else max(limit, 2) * context, reading)
     if len(tokens) < 2 * context:
         raise InputError(
             f"{path}: the text is {len(tokens)} tokens long, {2 * context} are needed for a context of {context}",
@@ -66,9 +67,13 @@ def read_chunks(
     return chunks
 
 
-def _tokens(path: Path, tokenizer: Tokenizer, reading: Reading) -> list[int]:
+def _tokens(path: Path, tokenizer: Tokenizer, count: int | None, reading: Reading) -> list[int]:
+    """At least the first `count` tokens of a text, all for None; the notice is on the part they come from."""
     text = read_text(path)
-    tokens = tokenizer.encode(text, parse_special=reading.special)
+    if count is None:
+        tokens = tokenizer.encode(text, parse_special=reading.special)
+    else:
+        text, tokens = start_of(text, count, tokenizer, reading.special)
     counts = {} if reading.special else count_control_tokens(text, tokenizer)
     if is_worth_a_notice(counts, len(tokens)):
         reading.notice(control_token_notice(str(path), counts))

@@ -141,9 +141,11 @@ def _files(plan: "Plan", output: Path, limit: int | None) -> "Mapping[Path, Plan
 
 
 def _warn(job: "Job", model: "Model", decided: "Decisions", report: Report) -> None:
-    """Tell which rules name nothing, and which weights the importance matrix says nothing of."""
-    from quantize_cli.pipeline.plan import idle_rules, unweighted
+    """Tell what a recipe cannot give, which rules name nothing, and what the importance matrix says nothing of."""
+    from quantize_cli.pipeline.plan import idle_rules, stand_ins, unweighted
 
+    if note := stand_ins(decided.plan):
+        report.note(note)
     for warning in idle_rules(decided.plan.recipe, model):
         report.warn(warning)
     importance = decided.rounding.importance

@@ -8,7 +8,7 @@ from functools import partial
 import numpy as np
 
 from quantize_cli.budget.options import quantizable_tensors, type_choices
-from quantize_cli.budget.rounding import TrialRounding, by_method
+from quantize_cli.budget.rounding import TrialRounding, by_importance, by_method
 from quantize_cli.budget.sensitivity import TYPES
 from quantize_cli.calibration.runner import methods
 from quantize_cli.calibration.runner.methods import Methods
@@ -87,10 +87,10 @@ class Calibrated:
         return methods.ERROR_FEEDBACK_TYPES if self.methods.is_sequential else TYPES
 
     @property
-    def trial(self) -> TrialRounding | None:
+    def trial(self) -> TrialRounding:
         """How tensors are rounded to see what that costs."""
         if not self.methods.is_sequential:
-            return None
+            return by_importance(self.threads)
         return by_method(partial(self.methods.rounder, threads=self.threads), self.threads)
 
     def folded(self, model: Model, types: Mapping[str, GgmlType]) -> Model:
@@ -107,7 +107,7 @@ class Calibrated:
         if self.chunks is None or self.methods.is_sequential:
             return None
         with self._report.progress(len(self.chunks), " chunks", "importance") as advance:
-            importance, self.experts_without_tokens = importance_of(model, self.chunks, advance)
+            importance, self.experts_without_tokens = importance_of(model, self.chunks, advance, self.threads)
         return importance
 
     def rounding(self, model: Model, whole: Plan, importance: Importance | None) -> Rounding:
@@ -129,8 +129,8 @@ def calibrate(job: Job, model: Model, recipe: Recipe, report: Report) -> Decisio
     budget = budget_of(job)
     if budget is not None:
         types = budget.types or calibrated.candidates
-        losses = measure_sensitivities(model, calibrated.sample, types, calibrated.trial, report).losses
-        options = type_choices(model, losses, provenance, recipe.overrides)
+        measured = measure_sensitivities(model, calibrated.sample, types, calibrated.trial, report)
+        options = type_choices(model, measured.losses, provenance, recipe.overrides)
         recipe = replace(search_recipe(model, budget, options, report), overrides=recipe.overrides)
         bits = plan.bits_per_weight(plan.decide(model, recipe, True, True))
         recipe = replace(recipe, name=f"{bits:.2f}bpw")

@@ -42,6 +42,8 @@ class Step:
     reason: str
     offset: int = 0
     """From the start of the file."""
+    replaces: GgmlType | None = None
+    """The type that the recipe names, where rows do not fill its blocks."""
 
     @property
     def info(self) -> TensorInfo:
@@ -162,6 +164,23 @@ def split(plan: Plan, limit: int) -> tuple[Plan, ...]:
     return tuple(lay_out_steps(plan.recipe, steps, marks, plan.sources) for steps, marks in paired)
 
 
+def stand_ins(plan: Plan) -> str | None:
+    """What to say where most weights are in types that the recipe does not name, as rows do not fill its blocks."""
+    replaced = Counter[tuple[GgmlType, GgmlType, int]]()
+    for step in plan.steps:
+        if step.replaces is not None:
+            replaced[step.replaces, step.type, step.tensor.columns] += prod(step.tensor.shape)
+    if 2 * replaced.total() < plan.weights:
+        return None
+    (named, used, columns), _ = replaced.most_common(1)[0]
+    share = round(100 * replaced.total() / plan.weights)
+    return (
+        f"{plan.recipe.name}: {share} % of the weights are in larger types, most "
+        f"of them in {used.name.lower()}, as rows of {columns} do not fill blocks of {BLOCK_SHAPE[named].weights}: "
+        f"{plan.bits_per_weight:.2f} bits per weight; --size chooses among the types that fit"
+    )
+
+
 def _keep(model: Model, tensor: Tensor, recipe: Recipe, reason: str) -> Step:
     """A tensor that is not quantized: float32 out of a checkpoint, as it is out of a GGUF file."""
     if recipe.file_type is FileType.F32 and tensor.type in FLOAT_TYPES:
@@ -182,7 +201,9 @@ def _fit(tensor: Tensor, type_: GgmlType, reason: str, requantize: bool) -> tupl
             hint="supported: " + ", ".join(plugins.names("quants")),
         )
     reason = f"{reason}; {misfit}" if misfit else reason
-    return _from_scheme(tensor, substitute, reason) if tensor.scheme else (Step(tensor, substitute, reason),)
+    if tensor.scheme:
+        return _from_scheme(tensor, substitute, reason)
+    return (Step(tensor, substitute, reason, replaces=type_ if misfit else None),)
 
 
 def _from_scheme(tensor: Tensor, type_: GgmlType, reason: str) -> tuple[Step, ...]:

@@ -67,7 +67,8 @@ class Matrix:
         out = recorder.array(len(x), self.tensor.row_count)
         dot = dots.find(self.tensor.type)
         if dot is None:
-            recorder.call(lambda: self._multiply(x, out, recorder.threads))
+            threads = recorder.threads  # a recording that refers to itself would stay in memory for a while
+            recorder.call(lambda: self._multiply(x, out, threads))
         else:
             recorder.multiply(self.stored, dot, x, out)
         return out

@@ -6,6 +6,7 @@ import numpy as np
 
 from quantize_cli.runtime.kernels.exponential import exponentials
 from quantize_cli.runtime.layer import FeedForward, Linear
+from quantize_cli.runtime.program import Threads
 from quantize_cli.runtime.recorder import Recorder, apply_part
 
 _SMALLEST_SUM = np.float32(2.0**-14)
@@ -31,19 +32,20 @@ class Mixture:
     def record(self, recorder: Recorder, x: np.ndarray) -> np.ndarray:
         """Which experts are chosen is known when the recording runs, so Python sends the tokens to them."""
         logits, out = self.router.record(recorder, x), recorder.array(*x.shape)
-        recorder.call(lambda: self._mix(recorder, x, logits, out))
+        threads = recorder.threads  # not the recorder, which would then refer to itself
+        recorder.call(lambda: self._mix(threads, x, logits, out))
         if self.shared is not None:
             shared = self.shared.record(recorder, x)
             gate = None if self.shared_gate is None else self.shared_gate.record(recorder, x)
             recorder.call(lambda: _add_shared(out, shared, gate))
         return out
 
-    def _mix(self, recorder: Recorder, x: np.ndarray, logits: np.ndarray, out: np.ndarray) -> None:
+    def _mix(self, threads: Threads, x: np.ndarray, logits: np.ndarray, out: np.ndarray) -> None:
         chosen, shares = self._route(logits)
         out[:] = 0
         for expert in np.unique(chosen):
             tokens, ranks = np.nonzero(chosen == expert)
-            formed = apply_part(self.experts[expert], x[tokens], recorder.threads)
+            formed = apply_part(self.experts[expert], x[tokens], threads)
             out[tokens] += formed * shares[tokens, ranks, None]
 
     def _route(self, logits: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

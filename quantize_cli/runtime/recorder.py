@@ -59,13 +59,15 @@ class Rounded(NamedTuple):
 class Recorder:
     """Records operations and lends the arrays they work on."""
 
-    def __init__(self, threads: Threads) -> None:
-        self.threads = threads
+    def __init__(self, threads: Threads, brains: bool = False) -> None:
+        """Products of bfloat16 round activations to it too where `brains` are wanted, which takes half the time."""
+        self.threads, self._brains = threads, brains
         self._program = Program()
         self._free: dict[tuple[int, int], list[np.ndarray]] = {}
         self._lent: list[np.ndarray] = []
         self._rounded: dict[tuple[object, ...], Rounded] = {}
-        self._tiled: dict[int, np.ndarray] = {}
+        self._tiled: dict[tuple[int, bool], np.ndarray] = {}
+        """By the activations, and whether they are rounded to bfloat16."""
         self._scratch: dict[int, np.ndarray] = {}
         self._multiplied: object = None
         """The activations of the product recorded last, if nothing was since."""
@@ -106,7 +108,8 @@ class Recorder:
     def multiply(self, weights: np.ndarray, dot: dots.Dot | dots.FloatDot, x: np.ndarray, out: np.ndarray) -> None:
         """Append out = x times the rows of `weights` u8 (rows, row bytes): x (n, columns), out (n, rows) f32."""
         if isinstance(dot, dots.FloatDot):
-            self._multiply_floats(weights, dot, x, out)
+            brains = self._brains and dot.is_brain and len(x) >= FEW and x.shape[1] % 2 == 0
+            (self._multiply_brains if brains else self._multiply_floats)(weights, dot, x, out)
             return
         if len(x) < FEW:
             rounded = self._rows(x, dot)
@@ -124,14 +127,26 @@ class Recorder:
         if len(x) < FEW:
             self._add_product(x, dot.rows, weights=weights, x=x, out=out)
             return
-        if id(x) not in self._tiled:
+        if (id(x), False) not in self._tiled:
             tiles = self.array(-(-len(x) // dots.TOKENS), x.shape[1] * dots.TOKENS)
             self.add(dots.tiles_float, x=x, tiles=tiles)
-            self._tiled[id(x)] = tiles
+            self._tiled[id(x), False] = tiles
         scratch = self._scratch_of(dots.float_scratch_nbytes(x.shape[1]))
-        tiles, unpack = self._tiled[id(x)], dot.unpack.address
+        tiles, unpack = self._tiled[id(x), False], dot.unpack.address
         self._add_product(
             tiles, dots.multiply_floats, weights=weights, unpack=unpack, tiles=tiles, out=out, scratch=scratch
+        )
+
+    def _multiply_brains(self, weights: np.ndarray, dot: dots.FloatDot, x: np.ndarray, out: np.ndarray) -> None:
+        steps = x.shape[1] // dots.BRAIN_COLUMNS
+        if (id(x), True) not in self._tiled:
+            tiles = self.array(-(-len(x) // dots.TOKENS), steps * dots.TOKENS).view(np.int32)
+            self.add(dots.tiles_brains, bits=x.view(np.int32), tiles=tiles)
+            self._tiled[id(x), True] = tiles
+        scratch = self._scratch_of(dots.float_scratch_nbytes(steps))
+        tiles, unpack = self._tiled[id(x), True], dots.unpack_brains.address
+        self._add_product(
+            tiles, dots.multiply_brains, weights=weights, unpack=unpack, tiles=tiles, out=out, scratch=scratch
         )
 
     def _add_product(self, activations: object, operation: Operation, **arguments: np.ndarray | float) -> None:

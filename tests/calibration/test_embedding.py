@@ -25,7 +25,7 @@ def test_the_cost_is_the_sum_over_all_that_read_the_stream(tmp_path: Path) -> No
                 expected += seen.T @ seen / mean_square
     seen = made["output.weight"].astype(float) * made["output_norm.weight"]
     expected += seen.T @ seen / 3.0
-    assert np.allclose(found, expected, rtol=1e-5, atol=1e-5)
+    assert np.allclose(found, expected, rtol=1e-2, atol=1e-2)  # weights are rounded to bfloat16
 
 
 def test_fused_matrices_cost_what_their_parts_do(tmp_path: Path) -> None:
@@ -34,7 +34,7 @@ def test_fused_matrices_cost_what_their_parts_do(tmp_path: Path) -> None:
     for norm, reader in (("attn_norm", "attn_qkv"), ("ffn_norm", "ffn_up")):
         seen = made[f"blk.0.{reader}.weight"].astype(float) * made[f"blk.0.{norm}.weight"]
         expected += seen.T @ seen
-    assert np.allclose(found, expected, rtol=1e-5, atol=1e-5)
+    assert np.allclose(found, expected, rtol=1e-2, atol=1e-2)  # weights are rounded to bfloat16
 
 
 def test_errors_that_are_said_to_cost_less_change_predictions_less(tmp_path: Path) -> None:

@@ -7,8 +7,7 @@ from quantize_cli import quants
 from quantize_cli.calibration.rounding import windows
 from quantize_cli.calibration.rounding.feedback import factor
 from quantize_cli.calibration.rounding.level_codes import Codes, reference_codes
-from quantize_cli.calibration.statistics.inputs import _DAMPING as DAMPING
-from quantize_cli.calibration.statistics.inputs import Inputs
+from quantize_cli.calibration.statistics.inputs import _DAMPINGS, Inputs
 from quantize_cli.formats.ggml import BLOCK_SHAPE, GgmlType
 from tests.calibration.naive import DECODED, GRIDLESS, GRIDS, costs, left, moments, nearest, targets, weights
 
@@ -87,7 +86,7 @@ def test_what_columns_lose_by_their_targets_is_what_rows_lose_by_their_inputs(ty
 def test_columns_that_vary_apart_are_rounded_apart(type_: GgmlType) -> None:
     wanted = weights(ROWS, COLUMNS)
     importance = np.random.default_rng(2).uniform(0.5, 1.5, COLUMNS)
-    codes, error = windows.with_feedback(type_, wanted, Inputs(np.diag(importance - DAMPING)))
+    codes, error = windows.with_feedback(type_, wanted, Inputs(np.diag(importance - _DAMPINGS.rounding)))
     for found, window in zip(codes, windows.windows(COLUMNS, type_), strict=True):
         chosen = reference_codes(type_, wanted[:, window], importance[window].astype(np.float32))
         for name in ("scale", "minimum", "scale_code", "minimum_code"):

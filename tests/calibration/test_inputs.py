@@ -62,7 +62,7 @@ def test_rows_that_are_rounded_later_make_up_for_their_own() -> None:
     assert np.allclose(np.concatenate(apart), inputs.corrected(WEIGHTS), atol=1e-6)  # float32 products of other shapes
 
 
-@pytest.mark.parametrize("scale", [1e-3, 1.0, 1e3])
+@pytest.mark.parametrize("scale", [2.0**-10, 1.0, 2.0**10])
 def test_the_size_of_inputs_does_not_matter(scale: float) -> None:
     f = naive.tokens(TOKENS, COLUMNS) * np.float32(scale)
     x = distorted(f)

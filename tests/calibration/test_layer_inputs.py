@@ -15,8 +15,8 @@ from quantize_cli.runtime.observed_layer import input_of, observed_layer
 from quantize_cli.runtime.transformer import Transformer, from_model
 from tests.runtime.synthetic import Decoder, tokens, weights, write
 
-CLOSE = 1e-5
-"""Of the largest: parts are summed in float32."""
+CLOSE = 1e-2
+"""Of the largest: activations are rounded to bfloat16."""
 CONTEXT = 20
 CHUNKS = tokens(4 * CONTEXT).reshape(4, CONTEXT)
 DECODER = Decoder("llama", layers=1)
@@ -85,7 +85,7 @@ def test_moments_are_those_of_the_quantized_models_inputs(name: str, tmp_path: P
     assert inputs.residual is None
     assert_scaled(inputs)
     assert_are(x.T @ x, inputs.moments)
-    assert np.allclose((f - x).T @ x * np.trace(inputs.moments) / np.square(x).sum(), inputs.shift, atol=1e-4)
+    assert np.allclose((f - x).T @ x * np.trace(inputs.moments) / np.square(x).sum(), inputs.shift, atol=2e-3)
 
 
 def test_an_input_that_is_shared_is_worked_out_once(tmp_path: Path) -> None:

@@ -6,8 +6,8 @@ import pytest
 from quantize_cli.calibration.statistics.moments import Moments
 from tests.calibration import naive
 
-CLOSE = 1e-5
-"""Of the largest: a part is summed in float32."""
+CLOSE = 1e-2
+"""Of the largest: activations are rounded to bfloat16."""
 X, F = naive.tokens(60, 8, 1), naive.tokens(60, 8, 2)
 RESIDUAL = np.random.default_rng(0).normal(size=(60, 5)).astype(np.float32)
 

@@ -45,7 +45,7 @@ def test_every_statistic_registered_is_of_all_that_was_shown() -> None:
     assert np.allclose(squares[key].total, np.square(x).sum(axis=0))
     assert (squares[key].count, second[key].count) == (50, 50)
     for moments in (second[key], narrow[key]):
-        assert np.allclose(moments.second, x.T.astype(float) @ x, rtol=1e-4, atol=1e-5)
+        assert np.allclose(moments.second, x.T.astype(float) @ x, rtol=1e-2, atol=1e-2)
     assert [len(part) for part in samples[key].parts] == [4, 4, 4]
     assert np.array_equal(x[35:], latest[key].x)
 

@@ -9,11 +9,13 @@ import pytest
 from quantize_cli.budget.options import quantizable_tensors
 from quantize_cli.budget.sensitivity import Effort, measure
 from quantize_cli.calibration import awq, gptq, smoothquant
+from quantize_cli.calibration.runner import last_matrix
 from quantize_cli.calibration.runner.method import Method
 from quantize_cli.calibration.runner.sequence import SequenceJob, rounded
 from quantize_cli.calibration.statistics.collector import importance_of
 from quantize_cli.formats.ggml import GgmlType
 from quantize_cli.model.source import Model, open_model
+from quantize_cli.runtime import layer_runner
 from quantize_cli.runtime.matrix import Matrix
 from quantize_cli.runtime.recorder import Recorder
 from tests.runtime.synthetic import small, tokens
@@ -63,13 +65,25 @@ def test_a_method_that_folds_takes_one_pass(method: Method, model: Model, multip
     assert passes(multiplied) == ONCE
 
 
-def test_a_sequence_takes_one_pass_of_the_float_model_and_less_than_two_of_the_other(
+def test_a_sequence_takes_one_pass_of_the_float_model_and_one_of_the_other(
     model: Model, multiplied: Counter[str]
 ) -> None:
     types = {name: type_ for name, type_ in types_of(model).items() if name.startswith("blk.")}
     list(rounded(SequenceJob(model, types, CHUNKS, gptq.round_rows)))
-    twice = dict.fromkeys(("attn_output", "ffn_down"), 2.0)
-    assert passes(multiplied) == {kind: twice.get(kind, 3.0) for kind in KINDS}
+    assert passes(multiplied) == dict.fromkeys(KINDS, 2.0)
+
+
+def test_what_there_is_no_room_to_keep_is_computed_once_more(
+    model: Model, multiplied: Counter[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    types = {name: type_ for name, type_ in types_of(model).items() if name.startswith("blk.")}
+    monkeypatch.setattr(layer_runner, "_TOKENS", CHUNKS.shape[1])
+    expected = dict(rounded(SequenceJob(model, types, CHUNKS, gptq.round_rows)))
+    multiplied.clear()
+    monkeypatch.setattr(last_matrix, "_KEPT_NBYTES", 3 * CHUNKS.shape[1] * 96 * 4)  # three chunks' of the wider one
+    found = dict(rounded(SequenceJob(model, types, CHUNKS, gptq.round_rows)))
+    assert passes(multiplied)["ffn_up"] == 2 + 1 / 4
+    assert all(np.array_equal(expected[name], rows) for name, rows in found.items())
 
 
 def test_a_token_embedding_takes_one_more_of_a_few_tokens(model: Model, multiplied: Counter[str]) -> None:

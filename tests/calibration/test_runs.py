@@ -9,8 +9,7 @@ from quantize_cli import quants
 from quantize_cli.calibration.rounding import windows
 from quantize_cli.calibration.rounding.vector_codes import RunCodes, lattice_of, reference_codes
 from quantize_cli.calibration.rounding.vectors import UNIT
-from quantize_cli.calibration.statistics.inputs import _DAMPING as DAMPING
-from quantize_cli.calibration.statistics.inputs import Inputs
+from quantize_cli.calibration.statistics.inputs import _DAMPINGS, Inputs
 from quantize_cli.formats.ggml import GgmlType
 from quantize_cli.quants import Lattice, Signs
 from tests import distributions
@@ -155,7 +154,7 @@ def test_the_error_is_what_is_lost_in_the_file(type_: GgmlType) -> None:
 def test_scales_are_the_references_for_what_is_to_be_rounded(type_: GgmlType) -> None:
     wanted = weights(ROWS, 256)
     importance = np.random.default_rng(2).uniform(0.5, 1.5, 256)
-    (codes,), _ = windows.with_feedback(type_, wanted, Inputs(np.diag(importance - DAMPING)))
+    (codes,), _ = windows.with_feedback(type_, wanted, Inputs(np.diag(importance - _DAMPINGS.rounding)))
     chosen = reference_codes(type_, wanted, importance.astype(np.float32))
     assert isinstance(codes, RunCodes)
     assert np.array_equal(codes.scale, chosen.scale)

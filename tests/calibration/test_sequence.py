@@ -160,7 +160,7 @@ def test_each_expert_is_rounded_for_the_tokens_it_is_sent(tmp_path: Path) -> Non
     assert len(given) == decoder.experts
     for second, inputs in zip(own, given, strict=True):
         expected = second + 0.25 * decoder.width * pooled
-        assert np.allclose(inputs.moments, expected / expected.diagonal().mean(), atol=1e-4)
+        assert np.allclose(inputs.moments, expected / expected.diagonal().mean(), atol=2e-2)  # bfloat16
 
 
 @pytest.mark.parametrize("kinds", [("attn_q", "attn_v"), ("ffn_gate", "ffn_up")])

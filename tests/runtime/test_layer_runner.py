@@ -1,15 +1,21 @@
 """Layer by layer is the same as all at once, however many sequences run together."""
 
+import gc
+import weakref
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from quantize_cli.formats.ggml import GgmlType
 from quantize_cli.model.source import open_model
 from quantize_cli.runtime import layer_runner
+from quantize_cli.runtime.layer import Layer
 from quantize_cli.runtime.layer_runner import LayerRunner
-from quantize_cli.runtime.transformer import Transformer, from_model
-from tests.runtime.synthetic import tokens, weights, write
+from quantize_cli.runtime.observed_layer import observed_layer
+from quantize_cli.runtime.recorder import Recorder
+from quantize_cli.runtime.transformer import Recording, Transformer, from_model
+from tests.runtime.synthetic import Decoder, tokens, weights, write
 from tests.runtime.test_transformer import DECODERS
 
 CONTEXT = 24
@@ -73,3 +79,35 @@ def test_parts_are_whole_sequences(
     parts = list(runner_of_llama(tmp_path).parts(rows, -rows))
     assert [part[0] for part, _ in parts] == starts
     assert all(np.array_equal(part, -other) for part, other in parts)
+
+
+WIDE = Decoder("llama", width=128, head_width=32, feed_forward=128)
+RECORDED = {
+    "floats": (DECODERS["llama"], GgmlType.F32),
+    "experts": (DECODERS["qwen2moe"], GgmlType.F32),
+    "blocks": (WIDE, GgmlType.Q4_0),
+    "no product of its own": (WIDE, GgmlType.Q1_0),
+}
+
+
+@pytest.mark.parametrize("name", RECORDED)
+def test_a_recording_is_gone_with_its_last_name(name: str, tmp_path: Path) -> None:
+    """It does not refer to itself: recordings hold hundreds of megabytes."""
+    decoder, type_ = RECORDED[name]
+    path = write(tmp_path / "model.gguf", decoder, weights(decoder), lambda name: type_)
+    transformer = from_model(open_model(path))
+    runner, seen = LayerRunner(transformer, CONTEXT), list[weakref.ref[Recorder]]()
+
+    def record(transformer: Transformer, recording: Recording, layer: Layer) -> None:
+        seen.append(weakref.ref(recording.recorder))
+        transformer.record_layer(recording, layer)
+
+    layer = observed_layer(
+        transformer.layers[0], lambda name, number, x: None, multiplied=lambda name: "attn_k" not in name
+    )
+    gc.disable()
+    try:
+        runner.record(layer, record=record).run(runner.embed(CHUNKS[:1]))
+        assert [recorder() for recorder in seen] == [None]
+    finally:
+        gc.enable()

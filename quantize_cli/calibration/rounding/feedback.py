@@ -14,16 +14,15 @@ import numpy as np
 from quantize_cli.jit.kernel import inlined, kernel
 from quantize_cli.jit.matrices import cholesky
 from quantize_cli.jit.simd import load, splat, store
-from quantize_cli.machine import processors
 
 f32 = np.float32
 _FAR = f32(1e6)
 """Beyond every level, and small enough to be an int."""
 
 
-def factor(moments: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def factor(moments: np.ndarray, threads: int = 1) -> tuple[np.ndarray, np.ndarray]:
     """H (n, n) f64, positive definite -> R (n, n) f32 with ones on its diagonal, and D (n,) f32; LinAlgError if not."""
-    upper = cholesky(moments[::-1, ::-1], processors())[::-1, ::-1]
+    upper = cholesky(moments[::-1, ::-1], threads)[::-1, ::-1]
     diagonal = upper.diagonal().copy()
     upper /= diagonal
     return upper.astype(np.float32), np.square(diagonal).astype(np.float32)

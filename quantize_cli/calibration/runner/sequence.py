@@ -5,11 +5,10 @@ inputs of queries, keys and values are looked at, and these rounded; then, with 
 output matrix; then the feed-forward's two stages. So errors do not add up unseen, and no more than one layer's moments
 are in memory.
 
-The float model computes each layer once. The other computes once more what comes before the last matrix of attention
-and of the feed-forward, as that has to be seen before the last matrix is rounded.
+Both models compute each layer once: what the last matrix of attention and of the feed-forward is given is kept while
+it is rounded, as far as there is room. Experts, and tokens for which there is none, are computed once more.
 """
 
-import gc
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import NoReturn
@@ -17,7 +16,9 @@ from typing import NoReturn
 import numpy as np
 
 from quantize_cli.calibration.rounding.rows import map_rows
+from quantize_cli.calibration.runner.last_matrix import KeptInputs
 from quantize_cli.calibration.runner.method import RoundRows
+from quantize_cli.calibration.runner.stages import STAGES, Stage
 from quantize_cli.calibration.statistics import embedding
 from quantize_cli.calibration.statistics.inputs import Inputs, of_moments
 from quantize_cli.calibration.statistics.layer_inputs import StageInputs
@@ -30,40 +31,13 @@ from quantize_cli.model.tensor import Tensor, refuse_not_finite
 from quantize_cli.pipeline.roles import role_of
 from quantize_cli.quants import decode
 from quantize_cli.runtime.layer import Layer
-from quantize_cli.runtime.layer_runner import LayerRunner, RecordLayer
+from quantize_cli.runtime.layer_runner import LayerRunner
 from quantize_cli.runtime.matrix import release
 from quantize_cli.runtime.observed_layer import observed_layer
 from quantize_cli.runtime.parts import Parts, read_layer
 from quantize_cli.runtime.recorder import apply_part
-from quantize_cli.runtime.transformer import Recording, Transformer, from_model
+from quantize_cli.runtime.transformer import from_model
 
-
-@dataclass(frozen=True)
-class _Stage:
-    """Matrices of a layer whose inputs come from the stages before."""
-
-    roles: tuple[str, ...]
-    record: RecordLayer
-    """What of a layer has to be run for that, from the start of a layer or of its second half."""
-    ends_half: bool
-    """Whether its products are added to the stream."""
-
-
-def _record_projections(transformer: Transformer, recording: Recording, layer: Layer) -> None:
-    """Queries, keys and values, without the attention that follows."""
-    x = layer.attention_norm.record(recording.recorder, recording.stream)
-    for projection in (layer.query, layer.key, layer.value):
-        projection.record(recording.recorder, x)
-
-
-_ATTENTION, _FEED_FORWARD = Transformer.record_attention, Transformer.record_feed_forward
-_STAGES = (
-    _Stage(("attention_query", "attention_key", "attention_value"), _record_projections, ends_half=False),
-    _Stage(("attention_output",), _ATTENTION, ends_half=True),
-    _Stage(("ffn_gate", "ffn_up"), _FEED_FORWARD, ends_half=False),
-    _Stage(("ffn_down",), _FEED_FORWARD, ends_half=True),
-)
-"""In the order in which they act."""
 _ROUTER = "ffn_gate_inp"
 """In names of what says which experts see a token: it has the role of a gate, but acts before any of them."""
 _LOOKED_AT = 4096
@@ -93,7 +67,7 @@ class SequenceJob:
 
 def rounder(round_rows: RoundRows, second: np.ndarray, threads: int) -> Callable[[GgmlType, np.ndarray], np.ndarray]:
     """What rounds any weights (rows, n) f32 to rows of a file for inputs with second moments (n, n), on all threads."""
-    moments = Moments(len(second))
+    moments = Moments(len(second), threads)
     moments.second[:] = second
     inputs = of_moments(moments)
     inputs.prepare()
@@ -108,7 +82,7 @@ def rounder(round_rows: RoundRows, second: np.ndarray, threads: int) -> Callable
 def covered(model: Model, types: Mapping[str, GgmlType]) -> dict[str, GgmlType]:
     """Those of the tensors and types that `rounded` gives: matrices it sees the inputs of."""
     tied = all(tensor.name != _OUTPUT for tensor in model.tensors)
-    roles = {role for stage in _STAGES for role in stage.roles} | {"output", "embedding"}
+    roles = {role for stage in STAGES for role in stage.roles} | {"output", "embedding"}
     return {
         tensor.name: types[tensor.name]
         for tensor in model.tensors
@@ -137,7 +111,7 @@ class _SequentialRounding:
         self._tensors = {tensor.name: tensor for tensor in job.model.tensors}
         self._done: dict[str, Tensor] = {}
         self._float = from_model(job.model, job.threads, resident=False)
-        self._runner = LayerRunner(self._float, job.chunks.shape[1])
+        self._runner = LayerRunner(replace(self._float, brains=True), job.chunks.shape[1])
         self._streams: tuple[np.ndarray, np.ndarray]
         """What the float model and the one that it becomes give their next layer."""
         self._paths = {tensor.stored_at[0] for tensor in job.model.tensors if tensor.stored_at}
@@ -145,6 +119,10 @@ class _SequentialRounding:
     @property
     def layers(self) -> int:
         return self._float.hyperparameters.layers
+
+    @property
+    def _threads(self) -> int:
+        return self._float.threads.count
 
     def embedding(self) -> Rounded:
         """Rounded by what errors cost in the layers, and in predictions where it serves as output matrix too."""
@@ -154,12 +132,12 @@ class _SequentialRounding:
             mean_squares.append(float(np.square(stream).mean()))
             self._runner.record(self._read(index, {})).run_all(stream)
         mean_squares.append(float(np.square(stream).mean()))
-        cost = _scaled(embedding.metric(self._job.model, mean_squares))
+        cost = _scaled(embedding.metric(self._job.model, mean_squares, self._threads))
         if _OUTPUT not in self._tensors:
-            moments = Moments(stream.shape[1])
+            moments = Moments(stream.shape[1], self._threads)
             moments.add(self._normed(stream))
             cost = cost + _scaled(moments.second)
-        return self._round(_EMBEDDING, [Inputs(cost / 2)])
+        return self._round(_EMBEDDING, [Inputs(cost / 2, threads=self._threads)])
 
     def enter(self) -> None:
         """Take both models to their first layer."""
@@ -175,21 +153,21 @@ class _SequentialRounding:
     def layer(self, index: int) -> Iterator[Rounded]:
         """The matrices of one layer, after which both models have passed it."""
         original = self._read(index, {})
-        for stage in _STAGES:
+        for stage in STAGES:
+            kept = KeptInputs()
             names = [name for name in self._job.types if self._is_of(name, index, stage.roles)]
             if names:
-                observed = self._observe(original, self._read(index, self._done), names, stage)
+                observed = self._observe(original, self._read(index, self._done), names, stage, kept)
                 for name in names:
                     idle = observed.experts_without_tokens(name, self._parts(name))
                     if idle and self._parts(name) > 1:
                         self._job.experts_without_tokens[name] = idle
                     yield self._round(name, observed.inputs(name, self._parts(name), self._tensors[name].columns))
                 del observed
-                gc.collect()  # recordings refer to themselves, and hold hundreds of megabytes
             elif stage.ends_half:
                 self._runner.record(original, record=stage.record).run_all(self._streams[0])
             if stage.ends_half:
-                self._runner.record(self._read(index, self._done), record=stage.record).run_all(self._streams[1])
+                self._end_half(self._read(index, self._done), stage, kept)
         for name in [name for name in self._done if name.startswith(f"blk.{index}.")]:
             del self._done[name]
         for path in self._paths:
@@ -197,22 +175,36 @@ class _SequentialRounding:
 
     def output(self) -> Rounded:
         original, quantized = (self._normed(stream) for stream in self._streams)
-        moments = Moments(self._tensors[_OUTPUT].columns)
+        moments = Moments(self._tensors[_OUTPUT].columns, self._threads)
         moments.add(quantized, original)
         return self._round(_OUTPUT, [of_moments(moments)])
 
-    def _observe(self, original: Layer, quantized: Layer, names: Sequence[str], stage: _Stage) -> StageInputs:
+    def _end_half(self, quantized: Layer, stage: Stage, kept: KeptInputs) -> None:
+        """Take the model that it becomes behind a half of a layer, all of which is rounded now."""
+        assert stage.ending is not None
+        ending, whole = stage.ending(quantized), self._runner.record(quantized, record=stage.record)
+        if ending is None:
+            whole.run_all(self._streams[1])
+            return
+        parts = (part for (part,) in self._runner.parts(self._streams[1]))
+        kept.finish(self._runner.transformer, ending, parts, whole.run)
+
+    def _observe(
+        self, original: Layer, quantized: Layer, names: Sequence[str], stage: Stage, kept: KeptInputs
+    ) -> StageInputs:
         """What the tensors `names`, of one stage, are given in the two models; the float one then is behind the half.
 
-        Only what comes before the stage is multiplied, and all of the float model's half where the stage ends it.
+        Only what comes before the stage is multiplied, and all of the float model's half where the stage ends it. What
+        its one matrix is given is then `kept`.
         """
-        ahead = {role for other in _STAGES[_STAGES.index(stage) :] for role in other.roles}
+        keeps = stage.ending is not None and stage.ending(quantized) is not None
+        ahead = {role for other in STAGES[STAGES.index(stage) :] for role in other.roles}
         added = stage.ends_half and not self._float.hyperparameters.family.post_norms
 
         def is_before(name: str) -> bool:
             return _ROUTER in name or self._role(name) not in ahead
 
-        inputs, shown = StageInputs(), frozenset(names).__contains__
+        inputs, shown = StageInputs(self._threads), frozenset(names).__contains__
         runs = [
             self._runner.record(observed_layer(layer, observer, shown, multiplied), record=stage.record)
             for layer, observer, multiplied in (
@@ -224,6 +216,8 @@ class _SequentialRounding:
             residual = parts[0] - parts[1] if added else None
             runs[0].run(parts[0] if stage.ends_half else parts[0].copy())
             runs[1].run(parts[1].copy())
+            if keeps:
+                kept.add(inputs.latest(names[0]))
             inputs.count_in(residual)
         return inputs
 
@@ -258,7 +252,7 @@ class _SequentialRounding:
                     self._refuse_not_finite(name)
                 rows[tensor_rows] = self._job.round_rows(type_, weights, of_matrix)
 
-            map_rows(work, per_matrix, _ROWS, self._float.threads.count)
+            map_rows(work, per_matrix, _ROWS, self._threads)
         self._done[name] = tensor.rounded(type_, rows)
         return name, rows
 

@@ -47,13 +47,13 @@ def fingerprint(subject: EvaluatedModel) -> str:
 
 
 def importance_of(
-    model: Model, chunks: np.ndarray, advance: Callable[[int], None]
+    model: Model, chunks: np.ndarray, advance: Callable[[int], None], threads: int | None = None
 ) -> tuple[Importance, dict[str, tuple[int, ...]]]:
     """What errors in the columns of the model's matrices cost, by the tokens (chunks, context) that it reads.
 
     By name too, the matrices that were given nothing: experts. `advance` is called after each chunk.
     """
-    transformer = from_model(model)
+    transformer = from_model(model, threads)
     collector = Collector(model.path, transformer, shapes_of(transformer, process_output=False), None)
     for number, tokens in enumerate(chunks, 1):
         collector.run(number, tokens)

@@ -13,7 +13,6 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from quantize_cli.jit.matrices import add_gram
-from quantize_cli.machine import processors
 from quantize_cli.model.source import Model
 from quantize_cli.model.tensor import Tensor
 from quantize_cli.quants import decode
@@ -25,7 +24,7 @@ _READERS = (
 _ROWS = 4096
 
 
-def metric(model: Model, mean_squares: Sequence[float]) -> np.ndarray:
+def metric(model: Model, mean_squares: Sequence[float], threads: int = 1) -> np.ndarray:
     """M (width, width) f64; `mean_squares` are those of the inputs of each layer, and of the last norm."""
     tensors = {tensor.name: tensor for tensor in model.tensors}
     width = tensors["token_embd.weight"].columns
@@ -33,18 +32,18 @@ def metric(model: Model, mean_squares: Sequence[float]) -> np.ndarray:
     for layer, mean_square in enumerate(mean_squares[:-1]):
         for norm, readers in _READERS:
             names = [f"blk.{layer}.{reader}.weight" for reader in readers]
-            cost += _seen(tensors, f"blk.{layer}.{norm}.weight", names) / mean_square
-    return cost + _seen(tensors, "output_norm.weight", ["output.weight"]) / mean_squares[-1]
+            cost += _seen(tensors, f"blk.{layer}.{norm}.weight", names, threads) / mean_square
+    return cost + _seen(tensors, "output_norm.weight", ["output.weight"], threads) / mean_squares[-1]
 
 
-def _seen(tensors: Mapping[str, Tensor], norm: str, readers: Sequence[str]) -> np.ndarray:
+def _seen(tensors: Mapping[str, Tensor], norm: str, readers: Sequence[str], threads: int) -> np.ndarray:
     """N W^T W N summed over those readers W that there are."""
     width = tensors["token_embd.weight"].columns
     gram = np.zeros((width, width))
     for reader in (tensors[name] for name in readers if name in tensors):
         for start in range(0, reader.row_count, _ROWS):
             rows = decode(reader.type, reader.read(start, min(start + _ROWS, reader.row_count)))
-            add_gram(gram, rows, threads=processors())
+            add_gram(gram, rows, threads=threads)
     weight = np.ones(width)
     if norm in tensors:
         weight = decode(tensors[norm].type, tensors[norm].read(0, 1))[0].astype(np.float64)

@@ -7,13 +7,11 @@ import numpy as np
 
 from quantize_cli.calibration.rounding.feedback import factor
 from quantize_cli.calibration.statistics.moments import Moments
+from quantize_cli.calibration.statistics.shrinkage import Dampings, best_dampings
 from quantize_cli.jit.matrices import inverse, multiply
-from quantize_cli.machine import processors
 
-_DAMPING = 0.01
-"""Added to the diagonal of moments, as a share of its mean: columns that hardly vary keep their weights (GPTQ's)."""
-_CORRECTION_DAMPING = 0.05
-"""The same where weights are changed to make up for inputs that differ, which follows the calibration text closer."""
+_DAMPINGS = Dampings(rounding=0.01, correction=0.05)
+"""Where no tokens tell better ones: GPTQ's own, and more where weights are changed, which follows the text closer."""
 _PAID = 0.5
 """The share of what a stream is off that the matrix that adds to it is to make up for."""
 
@@ -28,6 +26,10 @@ class Inputs:
     """(F - X)^T X (n, n) f64 in the same scale, F being the float model's inputs and X the quantized one's; or None."""
     residual: np.ndarray | None = None
     """(G - Y)^T X (rows, n) f64, G and Y being what the product is added to; or None."""
+    dampings: Dampings = _DAMPINGS
+    """Added to the diagonal of H before anything is rounded for it, or corrected by it."""
+    threads: int = 1
+    """That work out what follows from these."""
 
     def prepare(self) -> None:
         """Work out what several threads are about to ask for."""
@@ -38,7 +40,7 @@ class Inputs:
     @cached_property
     def damped(self) -> np.ndarray:
         """H (n, n) f32, positive definite."""
-        return self._damped(_DAMPING).astype(np.float32)
+        return self._damped(self.dampings.rounding).astype(np.float32)
 
     @cached_property
     def diagonal(self) -> np.ndarray:
@@ -48,7 +50,7 @@ class Inputs:
     @cached_property
     def factors(self) -> tuple[np.ndarray, np.ndarray]:
         """R (n, n) f32 and D (n,) f32 of `damped`; see feedback.py."""
-        return factor(self._damped(_DAMPING))
+        return factor(self._damped(self.dampings.rounding), self.threads)
 
     def corrected(self, weights: np.ndarray, first: int = 0) -> np.ndarray:
         """What best gives, from the quantized model's inputs, what `weights` (rows, n) f32 give from the float's.
@@ -71,7 +73,7 @@ class Inputs:
 
     @cached_property
     def _inverse(self) -> np.ndarray:
-        return inverse(self._damped(_CORRECTION_DAMPING), processors()).astype(np.float32)
+        return inverse(self._damped(self.dampings.correction), self.threads).astype(np.float32)
 
     def _damped(self, share: float) -> np.ndarray:
         damped = self.moments.copy()
@@ -83,8 +85,9 @@ def of_moments(moments: Moments) -> Inputs:
     """What the sums say, which are scaled where they are; the same for all columns where no token was seen."""
     scale = moments.second.diagonal().mean()
     if not scale:
-        return Inputs(np.eye(len(moments.second)))
+        return Inputs(np.eye(len(moments.second)), threads=moments.threads)
+    dampings = best_dampings(moments.left_out(), moments.threads)
     for sums in (moments.second, moments.shift, moments.residual):
         if sums is not None:
             sums /= scale
-    return Inputs(moments.second, moments.shift, moments.residual)
+    return Inputs(moments.second, moments.shift, moments.residual, dampings, moments.threads)

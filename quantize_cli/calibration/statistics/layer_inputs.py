@@ -17,7 +17,8 @@ _SHARE = 0.25
 class StageInputs:
     """Sums over all tokens, of what both models show part by part."""
 
-    def __init__(self) -> None:
+    def __init__(self, threads: int = 1) -> None:
+        self._threads = threads
         self.original, self.quantized = Observer(), Observer()
         self._latest = self.original.collect(Latest), self.quantized.collect(Latest)
         self._moments: dict[Input, Moments] = {}
@@ -30,13 +31,19 @@ class StageInputs:
         """
         original, quantized = self._latest
         for key, latest in quantized.items():
-            moments = self._moments.setdefault(key, Moments(latest.x.shape[1]))
+            if key not in self._moments:
+                self._moments[key] = Moments(latest.x.shape[1], self._threads)
+            moments = self._moments[key]
             if _STACKED in key[0]:
                 moments.add(latest.x)
             else:
                 moments.add(latest.x, original[key].x, residual)
         original.clear()
         quantized.clear()
+
+    def latest(self, name: str) -> np.ndarray:
+        """What a tensor of one matrix was given last in the quantized model, (n, columns) f32, which stays as it is."""
+        return self._latest[1][input_of(name), 0].x
 
     def inputs(self, name: str, matrices: int, columns: int) -> Iterator[Inputs]:
         """The inputs of each of a tensor's matrices; an expert seldom or never reached is lent those of all.
@@ -46,7 +53,7 @@ class StageInputs:
         if matrices == 1:
             key = input_of(name)
             if key not in self._inputs:  # worked out once for all tensors that share it
-                self._inputs[key] = of_moments(self._moments.get((key, 0)) or Moments(columns))
+                self._inputs[key] = of_moments(self._moments.get((key, 0)) or Moments(columns, self._threads))
             yield self._inputs[key]
             return
         of_all = [self._moments.get((input_of(name), number)) or Moments(columns) for number in range(matrices)]
@@ -55,7 +62,7 @@ class StageInputs:
         for moments in of_all:
             second = moments.second + _SHARE * columns * lent
             scale = float(second.diagonal().mean())
-            yield Inputs(second / scale if scale else np.eye(columns))
+            yield Inputs(second / scale if scale else np.eye(columns), threads=self._threads)
 
     def experts_without_tokens(self, name: str, matrices: int) -> tuple[int, ...]:
         """Those of a tensor's matrices that were given nothing: experts."""

@@ -6,7 +6,6 @@ from typing import Any, Protocol, TypeVar
 import numpy as np
 
 from quantize_cli.jit.matrices import add_gram
-from quantize_cli.machine import processors
 from quantize_cli.runtime.layer_runner import LayerRunner
 from quantize_cli.runtime.observed_layer import Chosen, input_of, observed_layer
 from quantize_cli.runtime.transformer import Transformer
@@ -89,12 +88,12 @@ class Squares:
 class NarrowMoments:
     """The sum of products of each two columns, (columns, columns), kept as f32: half the memory of `Moments`."""
 
-    def __init__(self, columns: int) -> None:
-        self.second = np.zeros((columns, columns), np.float32)
+    def __init__(self, columns: int, threads: int = 1) -> None:
+        self.second, self._threads = np.zeros((columns, columns), np.float32), threads
 
     def add(self, x: np.ndarray) -> None:
         second = self.second.astype(np.float64)
-        add_gram(second, x, threads=processors())
+        add_gram(second, x, threads=self._threads)
         self.second = second.astype(np.float32)
 
 

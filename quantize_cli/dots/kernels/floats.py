@@ -1,7 +1,7 @@
 """Products with weights stored as floats, by float activations.
 
-A type says how sixteen weights are loaded, `load_of(address)`, and how one is, `one_of(address)`. Sixteen rows opened
-into float32 are a panel (columns, 16), and activations come in tiles (columns, TOKENS) f32; see gemm.py.
+A type says how sixteen weights are loaded, `load_of(address)`, and how one is, `one_of(address)`. Some rows opened
+into float32 are a panel (columns, rows), and activations come in tiles (columns, TOKENS) f32; see gemm.py.
 """
 
 from typing import Any
@@ -9,23 +9,28 @@ from typing import Any
 import numpy as np
 
 from quantize_cli.dots.interface.dot import FLOAT_ROWS, FloatDot
-from quantize_cli.dots.kernels.tiles import TOKENS, add_column, copy_corner, empty_tile, store_tile, transpose
+from quantize_cli.dots.kernels.tiles import TOKENS, transpose
 from quantize_cli.jit.arguments import Arguments, f32_array, number, u8_array
 from quantize_cli.jit.kernel import merged
+from quantize_cli.jit.matrices.products import LINES
 from quantize_cli.jit.operation import claim, claim_part, operation, row_unpacker, share, unpack_row
-from quantize_cli.jit.simd import multiply_add, row_address, splat, total
+from quantize_cli.jit.simd import floats, multiply_add, row_address, splat, total
 from quantize_cli.jit.simd.addresses import fetch_ahead, float_at, load_floats, set_float, store_bytes
+from quantize_cli.jit.simd.tile import tile_of
 
-_ROWS, _PANELS = 16, 2
+_ROWS, HALVES = 16, LINES
+PANEL = HALVES * _ROWS
+"""Rows of weights that meet a tile of activations at once: as many sums as the registers hold."""
+_empty_tile, _add_column, _, _store_tile = tile_of(floats, TOKENS, HALVES)
 _NOTHING = np.float32(0)
 
 
 def float_scratch_nbytes(columns: int) -> int:
-    """Bytes each thread needs: sixteen rows as opened, the panels, and a tile for the last rows of a matrix."""
-    return (1 + _PANELS) * _ROWS * 4 * (-(-columns // 16) * 16) + 4 * _ROWS * TOKENS
+    """Bytes each thread needs: sixteen rows as opened, the panel, and a tile for the last rows of a matrix."""
+    return (1 + HALVES) * _ROWS * 4 * (-(-columns // 16) * 16) + 4 * PANEL * TOKENS
 
 
-def float_dot(block: np.dtype, load_of: Any, one_of: Any) -> FloatDot:
+def float_dot(block: np.dtype, load_of: Any, one_of: Any, is_brain: bool = False) -> FloatDot:
     """The products of a type whose block is one weight, from how sixteen are loaded, and how one is."""
     nbytes = block.itemsize
 
@@ -37,7 +42,7 @@ def float_dot(block: np.dtype, load_of: Any, one_of: Any) -> FloatDot:
     def unpack(row, columns, values, _unused, _unused_too):
         _widen(row, columns, values, nbytes, load_of, one_of)
 
-    return FloatDot(rows, unpack)
+    return FloatDot(rows, unpack, is_brain)
 
 
 @merged
@@ -100,37 +105,41 @@ def multiply_floats(args, thread, threads):
     """Many activations. weights (rows, row bytes); `unpack`, the address of what widens a row; tiles (tiles,
     columns * TOKENS); out (n, rows); scratch (threads, `float_scratch_nbytes`).
     """
-    rows, columns, scratch = args.weights.shape[0], args.tiles.shape[1] // TOKENS, row_address(args.scratch, thread)
-    row_nbytes = 4 * ((columns + 15) // 16 * 16)
-    panel_nbytes = _ROWS * row_nbytes
-    panels = scratch + panel_nbytes
-    start = claim(args) * _PANELS * _ROWS
-    while start < rows:
-        stop = min(start + _PANELS * _ROWS, rows)
-        for panel in range((stop - start + _ROWS - 1) // _ROWS):
-            first = start + panel * _ROWS
-            for row in range(min(_ROWS, stop - first)):
-                weights = row_address(args.weights, first + row)
-                unpack_row(args.unpack, weights, columns, scratch + row * row_nbytes, 0, 0)
-            for column in range(0, row_nbytes, 64):
-                transpose(scratch + column, row_nbytes, panels + panel * panel_nbytes + column * _ROWS)
-        _apply(args, start, stop, columns, panels, panel_nbytes, scratch + (1 + _PANELS) * panel_nbytes)
-        start = claim(args) * _PANELS * _ROWS
+    multiply_tiles(args, thread, _empty_tile, _add_column, _store_tile)
 
 
 @merged
-def _apply(args, start, stop, columns, panels, panel_nbytes, corner):
-    """Unpacked panels times all activations."""
-    out = args.out
+def multiply_tiles(args, thread, empty, add, store):
+    """The same of what is added in any way, a step of four bytes of each row and of each activation."""
+    rows, columns, opened = args.weights.shape[0], args.tiles.shape[1] // TOKENS, row_address(args.scratch, thread)
+    row_nbytes = 4 * ((columns + 15) // 16 * 16)
+    panel = opened + _ROWS * row_nbytes
+    start = claim(args) * PANEL
+    while start < rows:
+        for half in range(HALVES):
+            first = start + half * _ROWS
+            for row in range(min(_ROWS, rows - first)):
+                weights = row_address(args.weights, first + row)
+                unpack_row(args.unpack, weights, columns, opened + row * row_nbytes, 0, 0)
+            for column in range(0, row_nbytes, 64):
+                transpose(opened + column, row_nbytes, panel + (column // 4 * HALVES + half) * 64, HALVES * 64)
+        _apply(args, start, columns, panel, panel + PANEL * row_nbytes, empty, add, store)
+        start = claim(args) * PANEL
+
+
+@merged
+def _apply(args, start, columns, panel, corner, empty, add, store):
+    """A panel times all activations; what a whole tile would not fit into goes to `corner` first."""
+    out, count = args.out, min(PANEL, args.weights.shape[0] - start)
     for tile in range(args.tiles.shape[0]):
-        panel, count = panels, min(TOKENS, out.shape[0] - tile * TOKENS)
-        for row in range(start, stop, _ROWS):
-            x, sums = row_address(args.tiles, tile), empty_tile()
-            for column in range(columns):
-                sums = add_column(sums, x + column * 4 * TOKENS, 4, panel + column * 64)
-            if row + _ROWS <= stop:
-                store_tile(sums, row_address(out, tile * TOKENS) + 4 * row, 4 * out.shape[1], count)
-            else:
-                store_tile(sums, corner, 4 * _ROWS, count)
-                copy_corner(corner, out, tile * TOKENS, count, row, stop)
-            panel += panel_nbytes
+        x, sums = row_address(args.tiles, tile), empty()
+        for column in range(columns):
+            sums = add(sums, x + column * 4 * TOKENS, 4, panel + column * 4 * PANEL)
+        tokens = min(TOKENS, out.shape[0] - tile * TOKENS)
+        if tokens == TOKENS and count == PANEL:
+            store(sums, row_address(out, tile * TOKENS) + 4 * start, 4 * out.shape[1], 64)
+            continue
+        store(sums, corner, 4 * PANEL, 64)
+        for token in range(tokens):
+            for row in range(count):
+                out[tile * TOKENS + token, start + row] = float_at(corner + 4 * (token * PANEL + row))

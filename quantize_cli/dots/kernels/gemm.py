@@ -79,10 +79,10 @@ def _unpack(args, first, count, columns, group, scratch, panel):
         weights, group_offset = row_address(args.weights, first + row), row * 4 * groups
         unpack_row(args.unpack, weights, columns, scratch + row * padded, scales + group_offset, offsets + group_offset)
     for column in range(0, padded, 64):
-        transpose(scratch + column, padded, panel + column * _ROWS)
+        transpose(scratch + column, padded, panel + column * _ROWS, 64)
     for at in range(0, 8 * _ROWS * groups, 4 * _ROWS * groups):
         for column in range(0, 4 * groups, 64):
-            transpose(scales + at + column, 4 * groups, panel + _ROWS * padded + at + column * _ROWS)
+            transpose(scales + at + column, 4 * groups, panel + _ROWS * padded + at + column * _ROWS, 64)
 
 
 @merged

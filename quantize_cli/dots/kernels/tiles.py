@@ -76,11 +76,14 @@ def store_tile(typing: Any, sums: Any, address: Any, stride: Any, count: Any) ->
 
 
 @intrinsic
-def transpose(typing: Any, source: Any, stride: Any, target: Any) -> Any:
-    """Sixteen rows of 64 bytes, `stride` bytes apart -> sixteen runs of 64 bytes: four bytes of each row in each."""
+def transpose(typing: Any, source: Any, stride: Any, target: Any, apart: Any) -> Any:
+    """Sixteen rows of 64 bytes, `stride` bytes apart -> sixteen runs of 64 bytes: four bytes of each row in each.
+
+    Runs are `apart` bytes apart.
+    """
 
     def codegen(context: Any, builder: ir.IRBuilder, sig: Any, args: Any) -> ir.Value:
-        source, stride, target = args
+        source, stride, target, apart = args
         rows = [
             load_from(builder, builder.add(source, builder.mul(stride, ir.Constant(stride.type, row))), ints.llvm)
             for row in range(LANES)
@@ -94,11 +97,11 @@ def transpose(typing: Any, source: Any, stride: Any, target: Any) -> Any:
                     pair = rows[row], rows[row + distance]
                     rows[row], rows[row + distance] = (builder.shuffle_vector(*pair, order) for order in orders)
         for row, value in enumerate(rows):
-            place = builder.add(target, ir.Constant(target.type, 64 * row))
+            place = builder.add(target, builder.mul(apart, ir.Constant(apart.type, row)))
             builder.store(value, builder.inttoptr(place, ints.llvm.as_pointer())).align = 1
         return context.get_dummy_value()
 
-    return types.void(types.int64, types.int64, types.int64), codegen
+    return types.void(*[types.int64] * 4), codegen
 
 
 @merged

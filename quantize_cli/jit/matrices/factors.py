@@ -35,6 +35,17 @@ def inverse_of_triangle(lower: np.ndarray, threads: int = 1) -> np.ndarray:
     return found
 
 
+def solve_triangle(lower: np.ndarray, right: np.ndarray, threads: int = 1) -> np.ndarray:
+    """L (n, n) f64, lower triangular, and B (n, columns) f64 -> L^-1 B."""
+    solved = np.empty(right.shape)
+    for start in range(0, len(lower), _BLOCK):
+        stop = min(start + _BLOCK, len(lower))
+        rows = right[start:stop] - multiply(lower[start:stop, :start], solved[:start], threads)
+        _solve(lower[start:stop, start:stop], rows)
+        solved[start:stop] = rows
+    return solved
+
+
 def inverse(matrix: np.ndarray, threads: int = 1) -> np.ndarray:
     """Of H (n, n) f64, symmetric; LinAlgError unless it is positive definite."""
     return gram_of_triangle(inverse_of_triangle(cholesky(matrix, threads), threads), threads)

@@ -139,6 +139,17 @@ def set_float(typing: Any, address: Any, value: Any) -> Any:
 
 
 @intrinsic
+def set_int(typing: Any, address: Any, value: Any) -> Any:
+    """Put 32 bits at an address."""
+
+    def codegen(context: Any, builder: ir.IRBuilder, sig: Any, args: Any) -> ir.Value:
+        builder.store(args[1], builder.inttoptr(args[0], I32.as_pointer())).align = 4
+        return context.get_dummy_value()
+
+    return types.void(types.int64, types.uint32), codegen
+
+
+@intrinsic
 def load_floats(typing: Any, address: Any) -> Any:
     """Sixteen float32."""
     return floats(types.int64), lambda context, builder, sig, args: load_from(builder, args[0], floats.llvm)

@@ -5,6 +5,7 @@ In float32 a product and the sum it is added to are rounded once, in float64 twi
 in bytes.
 """
 
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 from llvmlite import ir
@@ -32,9 +33,19 @@ class Tile(NamedTuple):
     """(tile, address, row distance, line distance): put the sums there."""
 
 
-def tile_of(line: Vector, rows: int, lines: int) -> Tile:
-    """Tiles of `rows` by `lines` of `floats` or `doubles`."""
-    kind = types.UniTuple(line, rows * lines)
+Grow = Callable[[ir.IRBuilder, ir.Value, ir.Value, ir.Value], ir.Value]
+"""The instructions for a line's factor in all lanes, the values of that line and the sums -> the new sums."""
+
+
+def _grown(builder: ir.IRBuilder, factor: ir.Value, values: ir.Value, total: ir.Value) -> ir.Value:
+    if values.type == floats.llvm:
+        return emit_fused(builder, factor, values, total)
+    return builder.fadd(builder.fmul(factor, values), total)
+
+
+def tile_of(line: Vector, rows: int, lines: int, operand: Vector | None = None, grow: Grow = _grown) -> Tile:
+    """Tiles of `rows` by `lines` of `floats` or `doubles`; of `operand` are the factors and columns, if of another."""
+    kind, operand = types.UniTuple(line, rows * lines), operand or line
     nbytes = LINE_NBYTES // line.lanes
 
     @intrinsic
@@ -49,11 +60,11 @@ def tile_of(line: Vector, rows: int, lines: int) -> Tile:
         def codegen(context: Any, builder: ir.IRBuilder, sig: Any, args: Any) -> ir.Value:
             sums, factors, distance, columns = args
             starts = [_behind(builder, columns, LINE_NBYTES, at) for at in range(lines)]
-            values = [load_from(builder, start, line.llvm, nbytes) for start in starts]
+            values = [load_from(builder, start, operand.llvm, nbytes) for start in starts]
             for row in range(rows):
-                factor = spread_from(builder, _behind(builder, factors, distance, row), line, nbytes)
+                factor = spread_from(builder, _behind(builder, factors, distance, row), operand, nbytes)
                 for at, value in enumerate(values, row * lines):
-                    total = _grown(builder, factor, value, builder.extract_value(sums, at))
+                    total = grow(builder, factor, value, builder.extract_value(sums, at))
                     sums = builder.insert_value(sums, total, at)
             return sums
 
@@ -94,9 +105,3 @@ def _addresses(builder: ir.IRBuilder, args: Any, rows: int, lines: int) -> list[
     address, row_distance, line_distance = args
     starts = [_behind(builder, address, row_distance, row) for row in range(rows)]
     return [_behind(builder, start, line_distance, line) for start in starts for line in range(lines)]
-
-
-def _grown(builder: ir.IRBuilder, factor: ir.Value, values: ir.Value, total: ir.Value) -> ir.Value:
-    if values.type == floats.llvm:
-        return emit_fused(builder, factor, values, total)
-    return builder.fadd(builder.fmul(factor, values), total)

@@ -44,37 +44,12 @@ def test_neither_layout_nor_neighbours_change_a_bit(kind: type) -> None:
 
 
 def test_threads_change_no_bit(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(products, "_ALONE", 0)
+    monkeypatch.setattr(products, "ALONE", 0)
     x = numbers(300, 90).astype(np.float32)
     assert np.array_equal(matrices.multiply(x, x.T, 3), matrices.multiply(x, x.T))
-    totals = np.zeros((2, 90, 90))
-    matrices.add_gram(totals[0], x)
-    matrices.add_gram(totals[1], x, threads=3)
-    assert np.array_equal(*totals)
 
 
 def test_a_product_of_no_terms_is_zero() -> None:
     assert np.array_equal(
         matrices.multiply(np.empty((3, 0), np.float32), np.empty((0, 2), np.float32)), np.zeros((3, 2))
     )
-
-
-@pytest.mark.parametrize("tokens", [1, 256, 300])
-def test_a_gram_adds_float32_sums_in_float64(tokens: int) -> None:
-    x = numbers(tokens, 11).astype(np.float32)
-    total = numbers(11, 11, seed=1)
-    total += total.T
-    expected = total.copy()
-    added = np.zeros_like(total)
-    for start in range(0, tokens, 256):
-        part = x[start : start + 256]
-        added += matrices.multiply(part.T, part)
-    matrices.add_gram(total, x)
-    assert np.array_equal(total, expected + added)
-
-
-def test_a_gram_of_two_matrices() -> None:
-    left, right = numbers(40, 9).astype(np.float32), numbers(40, 70, seed=1).astype(np.float32)
-    total = np.zeros((9, 70))
-    matrices.add_gram(total, left, right)
-    assert np.array_equal(total, matrices.multiply(left.T, right))
