@@ -46,6 +46,7 @@ MAY_IMPORT = {
     "model.model_name": WORDS,
     "model.loadable_tensors": WORDS,
     "model.adapter_tensors": WORDS,
+    "model.pooling": WORDS,
     "model.sampling": WORDS,
     "model.wrapper_names": WORDS | {"model.tensor"},
     "model.general": WORDS | {"model.model_name", "model.sampling"},
@@ -54,7 +55,7 @@ MAY_IMPORT = {
     "model.description": WORDS | {"certificate.statement"},
     "model.source": WORDS | {
         "plugins", "model.tensor", "model.card", "model.loadable_tensors", "model.adapter_tensors", "model.general",
-        "model.sampling", "model.wrapper_names", "schemes", "families", "tokenizers", "certificate.statement",
+        "model.pooling", "model.sampling", "model.wrapper_names", "schemes", "families", "tokenizers", "certificate.statement",
     },
     "families": WORDS | {"model.tensor"},
     "schemes": WORDS | {"model.rows", "model.tensor", "plugins", "quants"},

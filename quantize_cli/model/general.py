@@ -87,7 +87,7 @@ def _named(checkpoint: Checkpoint, card: dict[str, Any], parameter_count: int) -
         for key in _IDENTITY_KEYS:
             part = getattr(identity, key)
             if named[key] is None and part is not None:
-                named[key] = title(part) if key == "name" else part
+                named[key] = title(part) if key in ("name", "organization") else part
     if named["name"] is None:
         named["name"] = directory.rpartition("/")[2]
     if named["size_label"] is None and parameter_count:

@@ -34,7 +34,16 @@ _PLAIN_FEED_FORWARD = ("ffn_up.weight", "ffn_down.weight")
 _PLAIN_BIASES = ("ffn_up.bias", "ffn_down.bias")
 _PROJECTIONS = tuple(name for name in _ATTENTION if "norm" not in name)
 
+_ENCODER = (
+    "token_embd.weight", "token_types.weight", "position_embd.weight", "token_embd_norm.weight", "token_embd_norm.bias",
+    "cls.weight", "cls.bias", "cls.output.weight", "cls.output.bias",
+)  # fmt: skip
+_ENCODER_NORMS = ("attn_output_norm.weight", "attn_output_norm.bias", "layer_output_norm.weight", "layer_output_norm.bias")
+
 LOADED: Mapping[str, tuple[Collection[str], Collection[str]]] = {
+    "bert": (
+        _ENCODER, (*_PROJECTIONS, "attn_output.bias", *_ENCODER_NORMS, *_PLAIN_FEED_FORWARD, *_PLAIN_BIASES),
+    ),
     "bloom": (
         (*_WHOLE, "token_embd_norm.weight", "token_embd_norm.bias", "output_norm.bias"),
         (*_LAYER_NORMS, *_FUSED, *_FUSED_BIASES, *_PLAIN_FEED_FORWARD, *_PLAIN_BIASES),

@@ -22,6 +22,7 @@ from quantize_cli.model.adapter_tensors import refuse_adapter
 from quantize_cli.model.card import MAX_NBYTES, CardError, front_matter
 from quantize_cli.model.general import metadata as general_metadata
 from quantize_cli.model.loadable_tensors import not_loaded, takes_scale
+from quantize_cli.model.pooling import pooling_metadata
 from quantize_cli.model.sampling import sampling_settings
 from quantize_cli.model.tensor import Tensor, from_stored
 from quantize_cli.model.wrapper_names import without_wrappers
@@ -29,7 +30,7 @@ from quantize_cli.tokenizers import checkpoint_tokenizer, guard_libraries, speci
 
 _ARCHITECTURE = "general.architecture"
 _CARD = "README.md"
-_CLASS_ENDINGS = ("ForCausalLM", "LMHeadModel", "Model")
+_CLASS_ENDINGS = ("ForCausalLM", "LMHeadModel", "Model", "ForMaskedLM")
 _OF_THE_MIX = ("general.file_type", "general.quantization_version")
 
 
@@ -96,9 +97,9 @@ def _of_family(
     warnings += family.remarks(config, tensors)
     general, remarks = _general(checkpoint, tensors)
     warnings += remarks
-    if checkpoint.file("modules.json"):
-        warnings += (f"{checkpoint.directory}: how embeddings are pooled is not converted, state it to the engine",)
-    metadata = {"general.architecture": text(family.ARCHITECTURE), **general, **family.metadata(config)}
+    pooling, remarks = pooling_metadata(checkpoint, family.ARCHITECTURE)
+    warnings += remarks
+    metadata = {"general.architecture": text(family.ARCHITECTURE), **general, **family.metadata(config), **pooling}
     rows = next(tensor.shape[0] for tensor in tensors if tensor.name == "token_embd.weight")
     complete = {**config, "vocab_size": rows}
     with guard_libraries(checkpoint):

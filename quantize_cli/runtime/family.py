@@ -95,11 +95,21 @@ class Family:
     """Settings that most architectures do not have."""
     logits_divided: bool = False
     """Logits are divided by `logit_scale` rather than multiplied."""
+    encoder: bool = False
+    """It gives embeddings and predicts nothing: there is no output, and no norm before one."""
+    norms_stream: bool = False
+    """The stream itself is normed after each addition to it."""
+    token_types: bool = False
+    """Embeddings have that of the first type of token added to them, where the file has types."""
 
 
 _SCALES = ("attention.scale", "embedding_scale", "residual_scale", "logit_scale")
 
 FAMILIES: Mapping[str, Family] = {
+    "bert": Family(
+        only_runs=True, encoder=True, rotates=False, layer_norms=True, norms_before=False, norms_stream=True,
+        gated=False, gelu=True, exact_gelu=True, learned_positions=True, token_types=True, embedding_norm=True,
+    ),
     "bloom": Family(
         only_runs=True, rotates=False, layer_norms=True, gated=False, gelu=True, embedding_norm=True, alibi=8.0,
     ),

@@ -30,6 +30,11 @@ class Norm:
         recorder.add(norm.norm, x=x, weight=self.weight, bias=bias, y=out, epsilon=self.epsilon, centres=self.centres)
         return out
 
+    def record_in_place(self, recorder: Recorder, x: np.ndarray) -> None:
+        """The same, written over what it is given."""
+        bias = _NOTHING if self.bias is None else self.bias
+        recorder.add(norm.norm, x=x, weight=self.weight, bias=bias, y=x, epsilon=self.epsilon, centres=self.centres)
+
 
 @dataclass(frozen=True)
 class Linear:
