@@ -55,7 +55,8 @@ MAY_IMPORT = {
     "model.description": WORDS | {"certificate.statement"},
     "model.source": WORDS | {
         "plugins", "model.tensor", "model.card", "model.loadable_tensors", "model.adapter_tensors", "model.general",
-        "model.pooling", "model.sampling", "model.wrapper_names", "schemes", "families", "tokenizers", "certificate.statement",
+        "model.pooling", "model.sampling", "model.wrapper_names", "schemes", "families", "tokenizers",
+        "certificate.statement",
     },
     "families": WORDS | {"model.tensor"},
     "schemes": WORDS | {"model.rows", "model.tensor", "plugins", "quants"},

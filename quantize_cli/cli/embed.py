@@ -44,17 +44,15 @@ def command(
     texts = _texts(text or (), file)
     loaded = api.load(model, report=report(quiet=True))
     way = pooling_of(loaded.source) if pooling is None else pooling.value
-    rows = (loaded.embed(texts, pooling=way, normalize=not unscaled) if json else None)
-    if rows is None:
-        for index, listed in enumerate(texts):
-            (row,) = loaded.embed([listed], pooling=way, normalize=not unscaled, first=index + 1)
+    embeddings = []
+    for number, listed in enumerate(texts, start=1):
+        (row,) = loaded.embed([listed], pooling=way, normalize=not unscaled, first=number)
+        if not json:
             sys.stdout.write(f"[{', '.join(map(str, _numbers(row)))}]\n")
-        return
-    embeddings = [
-        {"text": listed, "tokens": len(loaded.tokenize(listed)), "embedding": _numbers(row)}
-        for listed, row in zip(texts, rows, strict=True)
-    ]
-    print_json({"model": str(model), "pooling": way, "normalized": not unscaled, "embeddings": embeddings})
+            continue
+        embeddings.append({"text": listed, "tokens": len(loaded.tokenize(listed)), "embedding": _numbers(row)})
+    if json:
+        print_json({"model": str(model), "pooling": way, "normalized": not unscaled, "embeddings": embeddings})
 
 
 def _texts(named: Sequence[str], file: Path | None) -> list[str]:

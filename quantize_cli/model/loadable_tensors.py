@@ -38,7 +38,12 @@ _ENCODER = (
     "token_embd.weight", "token_types.weight", "position_embd.weight", "token_embd_norm.weight", "token_embd_norm.bias",
     "cls.weight", "cls.bias", "cls.output.weight", "cls.output.bias",
 )  # fmt: skip
-_ENCODER_NORMS = ("attn_output_norm.weight", "attn_output_norm.bias", "layer_output_norm.weight", "layer_output_norm.bias")
+_ENCODER_NORMS = (
+    "attn_output_norm.weight",
+    "attn_output_norm.bias",
+    "layer_output_norm.weight",
+    "layer_output_norm.bias",
+)
 
 LOADED: Mapping[str, tuple[Collection[str], Collection[str]]] = {
     "bert": (

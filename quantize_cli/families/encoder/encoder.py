@@ -11,10 +11,11 @@ from quantize_cli.families.decoder.slots import Slot, Slots, biases, place
 from quantize_cli.formats.gguf.layout import Value, f32, flag, u32
 from quantize_cli.model.tensor import Tensor
 
+POSITIONS = "position_embd.weight"
 _LAYER = "encoder.layer.{}."
 _EMBEDDINGS = {
     "embeddings.word_embeddings.weight": Slot("token_embd.weight", ("vocabulary", "hidden")),
-    "embeddings.position_embeddings.weight": Slot("position_embd.weight", ("positions", "hidden")),
+    "embeddings.position_embeddings.weight": Slot(POSITIONS, ("positions", "hidden")),
     "embeddings.token_type_embeddings.weight": Slot("token_types.weight", ("types", "hidden")),
 }
 _WITH_BIASES = {
@@ -53,6 +54,17 @@ def metadata(architecture: str, config: Config, positions: int) -> dict[str, Val
         "attention.causal": flag(False),
     }
     return {f"{architecture}.{key}": value for key, value in values.items()}
+
+
+def positions_after_padding(config: Config) -> tuple[int, int]:
+    """The first position of a text's tokens, which that of padding comes before, and how many there are from there."""
+    stored, padding = count(config, "max_position_embeddings"), config.get("pad_token_id")
+    if padding is None:
+        return 0, stored
+    first = int(number(config, "pad_token_id")) + 1
+    if not 0 <= first < stored:
+        raise InputError(f"config.json: position {first}, behind that of padding, is not among {stored}")
+    return first, stored - first
 
 
 def token_types(config: Config) -> dict[str, Value]:

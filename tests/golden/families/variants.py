@@ -46,6 +46,7 @@ class Variant(NamedTuple):
     def pretokenizer(self) -> str | None:
         """The name its converter is told, as no hash is known of vocabularies made up here."""
         cuts = {"sentencepiece": None, "gemma": None, "glm4": "llama-bpe"}
+        cuts |= {"wordpiece": "bert-bge", "wordpiece-cased": "bert-bge", "roberta": "gpt-2", "modern-bert": "gpt-2"}
         return cuts.get(self.tokenizer, self.tokenizer)
 
 
@@ -67,7 +68,7 @@ def build(
 
     `config` replaces keys of config.json, and drops those it gives None for; `tensors` does the same with tensors.
     """
-    variant, stored = VARIANTS[name], stored or golden(name)
+    variant, stored = {**VARIANTS, **ENCODERS}[name], stored or golden(name)
     directory.mkdir(parents=True, exist_ok=True)
     described, _ = checkpoints.tokenizer_files(variant.tokenizer)
     settings = {**stored["config"], **(config or {})}
@@ -373,3 +374,42 @@ VARIANTS: dict[str, Variant] = {
         "sentencepiece", dtype="BF16", shapes=_minicpm(tied=False),
     ),
 }  # fmt: skip
+
+_BERT = {
+    "hidden_size": 64, "intermediate_size": 96, "num_hidden_layers": 2, "num_attention_heads": 4, "vocab_size": 417,
+    "max_position_embeddings": 128, "pad_token_id": 0,
+}  # fmt: skip
+
+
+def _modules(pooling: Mapping[str, Any], *more: str) -> dict[str, Any]:
+    """The files of sentence-transformers beside a model."""
+    kinds = ["Transformer", "Pooling", *more]
+    modules = [
+        {"idx": index, "name": str(index), "path": f"{index}_{kind}" if index else "",
+         "type": f"sentence_transformers.models.{kind}"}
+        for index, kind in enumerate(kinds)
+    ]  # fmt: skip
+    return {"modules.json": modules, "1_Pooling/config.json": {"word_embedding_dimension": 64, **pooling}}
+
+
+_MEAN = _modules({"pooling_mode_cls_token": False, "pooling_mode_mean_tokens": True}, "Normalize")
+_FIRST = _modules({"pooling_mode_cls_token": True, "pooling_mode_mean_tokens": False}, "Normalize")
+_LAST = _modules({"pooling_mode": "lasttoken"}, "Normalize")
+
+_ROBERTA = {**_BERT, "vocab_size": 421, "pad_token_id": 1, "bos_token_id": 416, "eos_token_id": 418}
+
+ENCODERS: dict[str, Variant] = {
+    "bert": Variant("BertConfig", _BERT, "wordpiece", files=_MEAN, auto_class="AutoModel"),
+    "bert-masked-f16": Variant(
+        "BertConfig", {**_BERT, "type_vocab_size": 1, "layer_norm_eps": 1e-6, "num_attention_heads": 2},
+        "wordpiece-cased", dtype="F16", files=_FIRST, auto_class="AutoModelForMaskedLM",
+    ),
+    "roberta": Variant(
+        "RobertaConfig", {**_ROBERTA, "type_vocab_size": 1}, "roberta", files=_MEAN, auto_class="AutoModel",
+    ),
+    "roberta-bf16": Variant(
+        "RobertaConfig", {**_ROBERTA, "max_position_embeddings": 100, "num_attention_heads": 2, "pad_token_id": 2},
+        "roberta", dtype="BF16", files=_LAST, auto_class="AutoModel",
+    ),
+}  # fmt: skip
+"""Models that give embeddings."""
