@@ -88,10 +88,19 @@ LOADED: Mapping[str, tuple[Collection[str], Collection[str]]] = {
         (*_WHOLE, *_LONG_ROPE, "rope_freqs.weight"),
         (*_ATTENTION, "attn_output.bias", *_FEED_FORWARD, *_FEED_FORWARD_BIASES, *_EXPERTS, *_SHARED),
     ),
+    "modern-bert": (
+        ("token_embd.weight", "token_embd_norm.weight", "output_norm.weight", "cls.weight", "cls.norm.weight",
+         "cls.output.weight", "cls.output.bias"),
+        ("attn_norm.weight", *_FUSED, *_PLAIN_FEED_FORWARD, "ffn_norm.weight"),
+    ),
     "mpt": (
         (*_WHOLE, "position_embd.weight", "output_norm.bias"),
         (*_LAYER_NORMS, *_FUSED, *_FUSED_BIASES, *_PLAIN_FEED_FORWARD, *_PLAIN_BIASES, *_HEAD_NORMS,
          "attn_q_norm.bias", "attn_k_norm.bias", "ffn_act.scales"),
+    ),
+    "nomic-bert": (
+        _ENCODER[:2] + _ENCODER[3:5],
+        (*_PROJECTIONS, "attn_output.bias", *_ENCODER_NORMS, *_FEED_FORWARD, *_PLAIN_BIASES),
     ),
     "olmo": (("token_embd.weight", "output.weight"), (*_PROJECTIONS, *_FEED_FORWARD)),
     "olmo2": (_WHOLE, (*_PROJECTIONS, *_HEAD_NORMS, *_POST_NORMS, *_FEED_FORWARD)),

@@ -190,7 +190,8 @@ def _windows(model: HasMetadata, architecture: str, layers: int) -> tuple[int, .
         local = [bool(flag) for flag in value.data]
     else:
         period = integer(model, key, rule.period, least=0)
-        local = [period == 0 or layer % period < period - 1 for layer in range(layers)]
+        whole = 0 if rule.whole_first else period - 1
+        local = [period == 0 or layer % period != whole for layer in range(layers)]
     return tuple(window if windowed else 0 for windowed in local)
 
 

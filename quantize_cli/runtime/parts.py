@@ -175,6 +175,8 @@ def _norms(parts: Parts, sizes: Hyperparameters, prefix: str) -> tuple[Norm, Nor
     if not family.norms_before:
         idle = idle_norm(sizes)
         return idle, idle, False
+    if family.first_layer_bare and prefix == "blk.0" and "blk.0.attn_norm.weight" not in parts:
+        return idle_norm(sizes), parts.norm("blk.0.ffn_norm", width), False
     first = parts.norm(f"{prefix}.attn_norm", width)
     if not family.parallel or f"{prefix}.ffn_norm.weight" in parts:
         return first, parts.norm(f"{prefix}.ffn_norm", width), sizes.parallel
@@ -191,7 +193,7 @@ def _feed_forward(parts: Parts, sizes: Hyperparameters, prefix: str, inner: int,
         gate = parts.linear(f"{prefix}.ffn_gate{suffix}", inner, width) if family.gated else None
         up = parts.linear(f"{prefix}.ffn_up{suffix}", inner, width)
     down = parts.linear(f"{prefix}.ffn_down{suffix}", width, inner)
-    return FeedForward(gate, up, down, family.gelu, family.exact_gelu)
+    return FeedForward(gate, up, down, family.gelu and not sizes.adjustments.silu, family.exact_gelu)
 
 
 def _mixture(parts: Parts, sizes: Hyperparameters, prefix: str) -> Mixture:

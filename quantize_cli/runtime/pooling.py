@@ -12,7 +12,7 @@ _RANK = 4
 
 
 def pooling_of(model: HasMetadata) -> str:
-    """How a file says that tokens are pooled; InputError where it does not, and for a model that ranks pairs of texts."""
+    """How a file says that tokens are pooled; InputError where it does not, or where the model ranks pairs."""
     key = f"{string(model, 'general.architecture')}.pooling_type"
     number = integer(model, key, 0, least=0, highest=_RANK)
     if number == _RANK:

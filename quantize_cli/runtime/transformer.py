@@ -280,7 +280,7 @@ def from_model(
         rotary=rotary,
         local_rotary=None if rotary is None else read_local_rotary(model, sizes, rotary),
         layers=layers,
-        norm=idle_norm(sizes) if sizes.family.encoder else parts.norm("output_norm", sizes.width),
+        norm=idle_norm(sizes) if sizes.family.norms_stream else parts.norm("output_norm", sizes.width),
         output=parts.linear("output", vocabulary, sizes.width) if "output.weight" in parts else Linear(embedding, None),
         threads=Threads(threads or processors()),
         path=model.path,

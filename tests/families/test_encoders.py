@@ -14,14 +14,17 @@ from tests.families.test_converter import DECIDED_BY_THE_RECIPE, as_golden
 from tests.families.test_dense import tensors_of
 from tests.golden.families.variants import ENCODERS, build, golden
 
+DELIBERATE = {"modernbert": {"modern-bert.attention.layer_norm_epsilon": "without it llama.cpp loads no such file"}}
+"""By variant, the keys that differ, and why."""
 KEPT = ("pooler.", "cls.predictions.", "cls.seq_relationship.", "lm_head.")
 
 
 @pytest.mark.parametrize("name", ENCODERS)
 def test_a_checkpoint_becomes_what_the_converter_makes_of_it(name: str, tmp_path: Path) -> None:
     model, expected = open_model(build(name, tmp_path / name)), golden(name)
-    metadata = {key: as_golden(value) for key, value in model.metadata.items() if key not in DECIDED_BY_THE_RECIPE}
-    assert {key: value for key, value in expected["metadata"].items() if key not in DECIDED_BY_THE_RECIPE} == metadata
+    skipped = DECIDED_BY_THE_RECIPE | DELIBERATE.get(name, {}).keys()
+    metadata = {key: as_golden(value) for key, value in model.metadata.items() if key not in skipped}
+    assert {key: value for key, value in expected["metadata"].items() if key not in skipped} == metadata
     assert list(expected["tensors"]) == [tensor.name for tensor in model.tensors]
     assert expected["tensors"] == tensors_of(model)
 

@@ -95,9 +95,14 @@ def tensors(config: Config, stored: Sequence[Tensor], prefix: str) -> list[Tenso
 
 def remarks(architecture: str, config: Config, defaults: Collection[str]) -> tuple[str, ...]:
     """Warnings for what the file will lack; InputError for a key that llama.cpp has no place for."""
+    refuse_uneven_heads(config)
+    unknown = keys.check(config, architecture, {*defaults, *_CONVERTED}, FIXED)
+    return *unknown, *keys.approximated_gelu(config, "hidden_act")
+
+
+def refuse_uneven_heads(config: Config) -> None:
+    """InputError for heads that do not have equally many columns."""
     if count(config, "hidden_size") % count(config, "num_attention_heads"):
         raise InputError(
             f"config.json: {config['num_attention_heads']} heads do not share {config['hidden_size']} columns evenly"
         )
-    unknown = keys.check(config, architecture, {*defaults, *_CONVERTED}, FIXED)
-    return *unknown, *keys.approximated_gelu(config, "hidden_act")

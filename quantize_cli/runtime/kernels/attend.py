@@ -79,7 +79,7 @@ def attend(args, thread, threads):
     positions yet; out like queries; scratch (threads, scratch_columns); `scale`, what scores are multiplied by; `cap`,
     what they are capped at, 0 for nothing; `window`, how many positions up to its own a query sees, 0 for all; `slopes`
     (heads,), how fast scores fall with distance, or (0,); `ahead`, whether a query sees the positions after its own too
-    (1) or not (0), which a window or slopes are not made for.
+    (1) or not (0). Half the window then lies on either side of its own position. Slopes are not made for that.
     """
     width, sequences, stored = args.all_values.shape[1], args.sequences, args.stored[0, 0]
     shared = args.all_keys.shape[0] // (sequences * width)
@@ -143,14 +143,18 @@ def _attend_unit(args, scratch, unit):
 @merged
 def _sees_from(unit, row):
     """The first position that a row sees."""
-    after = _sees_to(unit, row)
-    return max(0, after - unit.window) if unit.window else 0
+    own = unit.stored + row // unit.group
+    before = unit.window // 2 if unit.ahead else unit.window - 1
+    return max(0, own - before) if unit.window else 0
 
 
 @merged
 def _sees_to(unit, row):
     """One past the last position that a row sees: its own, or the last of all."""
-    return unit.stored + (unit.ahead if unit.ahead else row // unit.group + 1)
+    own, stop = unit.stored + row // unit.group, unit.stored + unit.ahead
+    if unit.ahead and unit.window:
+        return min(stop, own + unit.window // 2 + 1)
+    return stop if unit.ahead else own + 1
 
 
 @merged

@@ -148,7 +148,25 @@ def _internlm2(directory: Path) -> Any:
     return model
 
 
-_STAND_INS = {"minicpm": _minicpm, "internlm2": _internlm2}
+def _nomic_bert(directory: Path) -> Any:
+    """Nomic BERT by the names that transformers has for its keys; it reads the tensors by their own."""
+    import torch
+    import transformers
+
+    config = json.loads((directory / "config.json").read_text(encoding="utf-8"))
+    stated = {
+        "hidden_size": config["n_embd"], "intermediate_size": config["n_inner"], "num_hidden_layers": config["n_layer"],
+        "num_attention_heads": config["n_head"], "head_dim": config["n_embd"] // config["n_head"],
+        "vocab_size": config["vocab_size"], "type_vocab_size": config["type_vocab_size"],
+        "layer_norm_eps": config["layer_norm_epsilon"],
+        "rope_parameters": {"rope_type": "default", "rope_theta": float(config["rotary_emb_base"])},
+    }  # fmt: skip
+    return transformers.NomicBertModel.from_pretrained(
+        directory, config=transformers.NomicBertConfig(**stated), dtype=torch.float32, add_pooling_layer=False
+    )
+
+
+_STAND_INS = {"minicpm": _minicpm, "internlm2": _internlm2, "nomic_bert": _nomic_bert}
 """Families that transformers lacks, as others that compute the same."""
 _ENCODERS = ("AutoModel", "AutoModelForMaskedLM")
 

@@ -26,6 +26,10 @@ _IDS = {"bos_token_id": 1, "eos_token_id": 2, "pad_token_id": None}
 _BYTES = {"bos_token_id": None, "eos_token_id": None, "pad_token_id": 0}
 
 
+_NULL = ("rotary_emb_scale_base",)
+"""Keys that the converter asks for, though they are null."""
+
+
 class Variant(NamedTuple):
     """A checkpoint: its class in transformers, the arguments of its configuration, and its tokenizer."""
 
@@ -76,7 +80,11 @@ def build(
     kept = {key: values for key, values in {**weights, **(tensors or {})}.items() if values is not None}
     path = directory / "model.safetensors"
     checkpoints.save_safetensors(path, {key: checkpoints.cast(key, v, variant.dtype) for key, v in kept.items()})
-    files = {**described, **variant.files, "config.json": {k: v for k, v in settings.items() if v is not None}}
+    files = {
+        **described,
+        **variant.files,
+        "config.json": {k: v for k, v in settings.items() if v is not None or k in _NULL},
+    }
     for file, content in files.items():
         checkpoints.write(directory / file, content)
     return directory
@@ -397,6 +405,35 @@ _FIRST = _modules({"pooling_mode_cls_token": True, "pooling_mode_mean_tokens": F
 _LAST = _modules({"pooling_mode": "lasttoken"}, "Normalize")
 
 _ROBERTA = {**_BERT, "vocab_size": 421, "pad_token_id": 1, "bos_token_id": 416, "eos_token_id": 418}
+_MODERN = {
+    **_BERT, "vocab_size": 421, "num_hidden_layers": 4, "local_attention": 16, "cls_token_id": 416, "bos_token_id": 416,
+    "sep_token_id": 418, "eos_token_id": 418, "pad_token_id": 417,
+}  # fmt: skip
+_NOMIC = {
+    "architectures": ["NomicBertModel"], "model_type": "nomic_bert", "activation_function": "swiglu", "causal": False,
+    "n_embd": 64, "n_head": 4, "n_inner": 96, "n_layer": 2, "n_positions": 8192, "max_trained_positions": 2048,
+    "vocab_size": 417, "type_vocab_size": 2, "layer_norm_epsilon": 1e-12, "pad_vocab_size_multiple": 64,
+    "mlp_fc1_bias": False, "mlp_fc2_bias": False, "qkv_proj_bias": False, "prenorm": False, "parallel_block": False,
+    "parallel_block_tied_norm": False, "rotary_emb_base": 1000, "rotary_emb_fraction": 1.0,
+    "rotary_emb_interleaved": False, "rotary_emb_scale_base": None, "rotary_scaling_factor": None,
+    "scale_attn_weights": True, "scale_attn_by_inverse_layer_idx": False, "use_rms_norm": False, "use_xentropy": True,
+    "dense_seq_output": True, "fused_bias_fc": True, "fused_dropout_add_ln": True, "use_flash_attn": True,
+    "torch_dtype": "float32", "auto_map": {"AutoModel": "modeling_hf_nomic_bert.NomicBertModel"},
+}  # fmt: skip
+
+
+def _nomic(types: int) -> dict[str, tuple[int, ...]]:
+    layer = {
+        "attn.Wqkv.weight": (192, 64), "attn.out_proj.weight": (64, 64), "mlp.fc11.weight": (96, 64),
+        "mlp.fc12.weight": (96, 64), "mlp.fc2.weight": (64, 96), "norm1.weight": (64,), "norm1.bias": (64,),
+        "norm2.weight": (64,), "norm2.bias": (64,),
+    }  # fmt: skip
+    whole = {
+        "emb_ln.weight": (64,), "emb_ln.bias": (64,), "embeddings.word_embeddings.weight": (417, 64),
+        "embeddings.token_type_embeddings.weight": (types, 64),
+    }  # fmt: skip
+    return _layers({f"encoder.layers.{{}}.{name}": shape for name, shape in layer.items()}, whole)
+
 
 ENCODERS: dict[str, Variant] = {
     "bert": Variant("BertConfig", _BERT, "wordpiece", files=_MEAN, auto_class="AutoModel"),
@@ -410,6 +447,20 @@ ENCODERS: dict[str, Variant] = {
     "roberta-bf16": Variant(
         "RobertaConfig", {**_ROBERTA, "max_position_embeddings": 100, "num_attention_heads": 2, "pad_token_id": 2},
         "roberta", dtype="BF16", files=_LAST, auto_class="AutoModel",
+    ),
+    "modernbert": Variant("ModernBertConfig", _MODERN, "modern-bert", files=_FIRST, auto_class="AutoModel"),
+    "modernbert-published-bf16": Variant(
+        "ModernBertConfig", {**_MODERN, "num_hidden_layers": 5}, "modern-bert", dtype="BF16", files=_MEAN,
+        edited={"layer_types": None, "rope_parameters": None, "global_attn_every_n_layers": 2,
+                "global_rope_theta": 80000.0, "local_rope_theta": 10000.0, "layer_norm_eps": 1e-5},
+        auto_class="AutoModel",
+    ),
+    "nomic_bert": Variant(
+        "", _NOMIC, "wordpiece", files=_MEAN, shapes=_nomic(2), auto_class="AutoModel", plain=True,
+    ),
+    "nomic_bert-short-f16": Variant(
+        "", {**_NOMIC, "n_positions": 2048, "type_vocab_size": 1, "rotary_emb_base": 10000, "n_head": 2}, "wordpiece",
+        dtype="F16", files=_LAST, shapes=_nomic(1), auto_class="AutoModel", plain=True,
     ),
 }  # fmt: skip
 """Models that give embeddings."""

@@ -30,8 +30,11 @@ def naive(
     mixed = np.empty((sequences, count, heads, width))
     for sequence, token, head in np.ndindex(sequences, count, heads):
         source = head * keys.shape[1] // heads
-        stop = stored + (count if ahead else token + 1)
-        seen = slice(max(0, stop - window) if window else 0, stop)
+        own = stored + token
+        seen = slice(max(0, own + 1 - window) if window else 0, own + 1)
+        if ahead:
+            first, last = (own - window // 2, own + window // 2) if window else (0, stored + count - 1)
+            seen = slice(max(0, first), min(last + 1, stored + count))
         scores = keys[sequence, source, seen].astype(float) @ queries[sequence, token, head] * scale
         if cap:
             scores = cap * np.tanh(scores / cap)
@@ -66,8 +69,10 @@ class Case:
         )  # fmt: skip
         return out
 
-    def naive(self, scale: float, cap: float, window: int, slopes: np.ndarray = NONE) -> np.ndarray:
-        return naive(self.queries, self.keys, self.values, self.stored, scale, cap, window, slopes)
+    def naive(
+        self, scale: float, cap: float, window: int, slopes: np.ndarray = NONE, ahead: bool = False
+    ) -> np.ndarray:
+        return naive(self.queries, self.keys, self.values, self.stored, scale, cap, window, slopes, ahead)
 
 
 @pytest.mark.parametrize("threads", [1, 2])
@@ -112,8 +117,9 @@ def test_a_prompt_in_pieces_gives_what_it_gives_at_once() -> None:
     assert last.attend(0.2, 0.0, 0, 1).tobytes() == whole.attend(0.2, 0.0, 0, 1)[39:].tobytes()
 
 
+@pytest.mark.parametrize("window", [0, 1, 16, 33])
 @pytest.mark.parametrize(("count", "group"), [(1, 1), (9, 3), (33, 1), (80, 1)])
-def test_an_encoder_sees_positions_after_its_own(count: int, group: int) -> None:
+def test_an_encoder_sees_positions_after_its_own(count: int, group: int, window: int) -> None:
     case = Case(2, count, 0, shared=2, group=group, width=16)
-    expected = naive(case.queries, case.keys, case.values, 0, 0.5, 0.0, 0, ahead=True)
-    np.testing.assert_allclose(case.attend(0.5, 0.0, 0, 2, ahead=True), expected, rtol=0, atol=NEAR)
+    expected = case.naive(0.5, 0.0, window, ahead=True)
+    np.testing.assert_allclose(case.attend(0.5, 0.0, window, 2, ahead=True), expected, rtol=0, atol=NEAR)
