@@ -92,7 +92,7 @@ class Conversation:
 def chat_model(
     model: LoadedModel, sampling: Sampling, context: int | None = None, stops: Sequence[str] = (), tokens: int = 0
 ) -> ChatModel:
-    """A model ready to speak, within `context` tokens; InputError for a model without a chat template, and for an encoder."""
+    """A model ready to speak, within `context` tokens; InputError without a chat template, and for an encoder."""
     refuse_encoder(model.source)
     template = chat_template(model.source.metadata, model.path)
     text = GeneratedText(model.transformer, capacity(model, context))

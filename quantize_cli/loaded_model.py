@@ -83,7 +83,7 @@ class LoadedModel:
         """An embedding of each text, (texts, width) f32, of length one unless `normalize` is false.
 
         `pooling` is "mean", "cls" (the first token) or "last", by default what the file says; InputError where it does
-        not, and for a text without tokens, or with more than the model has positions. Messages count texts from `first`.
+        not, and for a text without tokens, or with more than the model has positions. Texts are counted from `first`.
         """
         pooling = pooling_of(self.source) if pooling is None else pooling
         if pooling not in POOLINGS:

@@ -122,7 +122,8 @@ def _period(config: Config) -> int:
     if not isinstance(kinds, list):
         stated = config.get("global_attn_every_n_layers")
         return _PERIOD if stated is None else count(config, "global_attn_every_n_layers")
-    for period in (_PERIOD, *range(1, layers + 1)):
+    periods: list[int] = [_PERIOD, *range(1, layers + 1)]
+    for period in periods:
         if kinds == [f"{'sliding' if layer % period else 'full'}_attention" for layer in range(layers)]:
             return period
     raise InputError("config.json: key 'layer_types' is no pattern whose first layer of a few sees everything")
