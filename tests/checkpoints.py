@@ -142,6 +142,13 @@ def tokenizer_files(kind: str) -> tuple[dict[str, Any], int]:
         roles = ("bos", "pad", "eos", "unk", "mask") if kind == "roberta" else ("cls", "pad", "sep", "unk", "mask")
         stated = {f"{role}_token": name for role, name in zip(roles, names, strict=True)}
         stated |= {"tokenizer_class": "RobertaTokenizer" if kind == "roberta" else "PreTrainedTokenizerFast"}
+    elif kind == "unigram":
+        document = vocabularies.unigram()
+        stated = {"bos_token": "<s>", "eos_token": "</s>", "sep_token": "</s>", "cls_token": "<s>"}
+        stated |= {"unk_token": "<unk>", "pad_token": "<pad>", "mask_token": "<mask>"}
+        stated |= {"tokenizer_class": "XLMRobertaTokenizer"}
+        files = {"tokenizer.json": vocabularies.dump(document), "tokenizer_config.json": stated}
+        return files, len(document["model"]["vocab"])
     elif kind == "glm4":
         document = vocabularies.byte_level("llama-bpe", ["<|endoftext|>", "<|user|>"])
         stated = {"eos_token": "<|endoftext|>", "tokenizer_class": "PreTrainedTokenizerFast"}

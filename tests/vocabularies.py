@@ -222,3 +222,25 @@ def between(document: dict[str, Any], kind: str, first: str, last: str) -> dict[
         "special_tokens": {name: {"id": name, "ids": [ids[name]], "tokens": [name]} for name in (first, last)},
     }  # fmt: skip
     return {**document, "post_processor": processor}
+
+
+UNIGRAM = Path(__file__).resolve().parent / "golden" / "families" / "unigram.json"
+"""Pieces and their scores, and a map of characters, trained by this project on its sentences with sentencepiece."""
+
+
+def unigram() -> dict[str, Any]:
+    """A tokenizer.json as XLM-RoBERTa's."""
+    trained = json.loads(UNIGRAM.read_text(encoding="utf-8"))
+    first = ["<s>", "<pad>", "</s>", "<unk>"]
+    vocabulary = [*([name, 0.0] for name in first), *trained["pieces"], ["<mask>", 0.0]]
+    added = [_added(token, name) for token, name in enumerate(first)]
+    added.append({**_added(len(vocabulary) - 1, "<mask>"), "lstrip": True})
+    space = {"type": "Metaspace", "replacement": "\u2581", "prepend_scheme": "always", "split": True}
+    document = {
+        "version": "1.0", "truncation": None, "padding": None, "added_tokens": added,
+        "normalizer": {"type": "Precompiled", "precompiled_charsmap": trained["map"]},
+        "pre_tokenizer": {"type": "Sequence", "pretokenizers": [{"type": "WhitespaceSplit"}, space]},
+        "decoder": space,
+        "model": {"type": "Unigram", "unk_id": 3, "vocab": vocabulary, "byte_fallback": False},
+    }  # fmt: skip
+    return between(document, "unigram", "<s>", "</s>")

@@ -73,8 +73,9 @@ def _opened(path: Path) -> Model:
 def _family(checkpoint: Checkpoint, config: dict[str, object]) -> tuple[ModuleType, tuple[str, ...]]:
     """What reads the model: by its model_type, or by its class where that names no family."""
     model_type = config.get("model_type")
-    if isinstance(model_type, str) and model_type in plugins.names("families"):
-        return plugins.load("families", model_type), ()
+    name = model_type.replace("-", "_") if isinstance(model_type, str) else ""
+    if name in plugins.names("families"):
+        return plugins.load("families", name), ()
     where = f"{checkpoint.directory}/config.json: model_type {spelled(model_type)}"
     class_name = architecture_class(config)
     for name in plugins.names("families"):

@@ -17,9 +17,9 @@ from quantize_cli.tokenizers.vocabulary.tokenizer import Tokenizer
 
 __all__ = ["Tokenizer", "checkpoint_tokenizer", "guard_libraries", "load_tokenizer", "special_warnings"]
 
-_KINDS = {"llama": "spm", "gpt2": "bpe", "bert": "wordpiece"}
+_KINDS = {"llama": "spm", "gpt2": "bpe", "bert": "wordpiece", "t5": "unigram"}
 """`tokenizer.ggml.model` -> the file that reads it."""
-_FILES = {"spm": "tokenizer.model", "bpe": "tokenizer.json", "wordpiece": "tokenizer.json"}
+_FILES = {"spm": "tokenizer.model", "bpe": "tokenizer.json", "wordpiece": "tokenizer.json", "unigram": "tokenizer.json"}
 
 
 class TokenizerMetadata(NamedTuple):

@@ -11,7 +11,7 @@ from typing import NamedTuple
 from quantize_cli.tokenizers.vocabulary.gguf_keys import CONTROL, NORMAL, USER_DEFINED
 
 EOG_IDS_KEY = "eog_token_ids"
-DEFAULT_EOS = {"llama": 2, "gpt2": 11, "bert": 102}
+DEFAULT_EOS = {"llama": 2, "gpt2": 11, "bert": 102, "t5": 1}
 """By kind of tokenizer, llama.cpp's default for the end of a text; of BERT's, what separates two."""
 
 _TURN_ENDS = (

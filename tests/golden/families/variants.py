@@ -50,7 +50,13 @@ class Variant(NamedTuple):
     def pretokenizer(self) -> str | None:
         """The name its converter is told, as no hash is known of vocabularies made up here."""
         cuts = {"sentencepiece": None, "gemma": None, "glm4": "llama-bpe"}
-        cuts |= {"wordpiece": "bert-bge", "wordpiece-cased": "bert-bge", "roberta": "gpt-2", "modern-bert": "gpt-2"}
+        cuts |= {
+            "wordpiece": "bert-bge",
+            "wordpiece-cased": "bert-bge",
+            "roberta": "gpt-2",
+            "modern-bert": "gpt-2",
+            "unigram": None,
+        }
         return cuts.get(self.tokenizer, self.tokenizer)
 
 
@@ -409,6 +415,7 @@ _MODERN = {
     **_BERT, "vocab_size": 421, "num_hidden_layers": 4, "local_attention": 16, "cls_token_id": 416, "bos_token_id": 416,
     "sep_token_id": 418, "eos_token_id": 418, "pad_token_id": 417,
 }  # fmt: skip
+_XLM = {**_BERT, "vocab_size": 421, "pad_token_id": 1, "bos_token_id": 0, "eos_token_id": 2}
 _NOMIC = {
     "architectures": ["NomicBertModel"], "model_type": "nomic_bert", "activation_function": "swiglu", "causal": False,
     "n_embd": 64, "n_head": 4, "n_inner": 96, "n_layer": 2, "n_positions": 8192, "max_trained_positions": 2048,
@@ -447,6 +454,13 @@ ENCODERS: dict[str, Variant] = {
     "roberta-bf16": Variant(
         "RobertaConfig", {**_ROBERTA, "max_position_embeddings": 100, "num_attention_heads": 2, "pad_token_id": 2},
         "roberta", dtype="BF16", files=_LAST, auto_class="AutoModel",
+    ),
+    "xlm_roberta": Variant(
+        "XLMRobertaConfig", {**_XLM, "type_vocab_size": 1}, "unigram", files=_MEAN, auto_class="AutoModel",
+    ),
+    "xlm_roberta-f16": Variant(
+        "XLMRobertaConfig", {**_XLM, "num_attention_heads": 2, "pad_token_id": 2}, "unigram", dtype="F16", files=_FIRST,
+        auto_class="AutoModel",
     ),
     "modernbert": Variant("ModernBertConfig", _MODERN, "modern-bert", files=_FIRST, auto_class="AutoModel"),
     "modernbert-published-bf16": Variant(
