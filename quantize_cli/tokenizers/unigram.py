@@ -50,7 +50,7 @@ def from_checkpoint(checkpoint: Checkpoint, config: Mapping[str, Any]) -> Checkp
         "tokenizer.ggml.scores": array(ValueType.FLOAT32, [piece.score for piece in pieces]),
         "tokenizer.ggml.token_type": array(ValueType.INT32, [piece.type for piece in pieces]),
         "tokenizer.ggml.add_space_prefix": flag(True),
-        "tokenizer.ggml.remove_extra_whitespaces": flag(_merges_spaces(checkpoint)),
+        "tokenizer.ggml.remove_extra_whitespaces": flag(_merges_spaces(document)),
         **_character_map(document, source),
         **special,
     }
@@ -58,9 +58,14 @@ def from_checkpoint(checkpoint: Checkpoint, config: Mapping[str, Any]) -> Checkp
     return CheckpointTokenizer(metadata, source, backend_encode(tokenizer), (*renumbered, *warnings))
 
 
-def _merges_spaces(checkpoint: Checkpoint) -> bool:
-    """What llama.cpp's converter takes for it."""
-    return bool((checkpoint.json("tokenizer_config.json") or {}).get("clean_up_tokenization_spaces"))
+def _merges_spaces(document: Mapping[str, Any]) -> bool:
+    """Whether words are cut at spaces, however many.
+
+    Without a sentencepiece.bpe.model llama.cpp's converter believes a key about decoded text instead.
+    """
+    cutter = document.get("pre_tokenizer")
+    parts = cutter.get("pretokenizers", [cutter]) if isinstance(cutter, dict) else []
+    return any(isinstance(part, dict) and part.get("type") == "WhitespaceSplit" for part in parts)
 
 
 def _character_map(document: Mapping[str, Any], source: str) -> dict[str, Value]:

@@ -1,8 +1,7 @@
 """Unigram tokens by the sentencepiece library, from what a GGUF file says: llama.cpp computes what it does."""
 
 import struct
-from collections.abc import Callable, Iterator
-from functools import cache
+from collections.abc import Callable
 
 from sentencepiece import SentencePieceProcessor
 
@@ -14,6 +13,7 @@ _TEXT, _SCORE, _TYPE = 1, 2, 3
 _MODEL_TYPE, _UNIGRAM = 3, 1
 _CHARACTER_MAP, _ADDS_PREFIX, _MERGES_SPACES, _MARKS_SPACES = 2, 3, 4, 5
 """Fields of sentencepiece_model.proto."""
+_MARK = "▁".encode()
 _FOUR_BYTES = 5
 """The kind of a field that holds a float32."""
 
@@ -28,39 +28,32 @@ def word_encoder(
     """
     if vocab.types.count(UNKNOWN) != 1:
         raise InputError(f"'tokenizer.ggml.token_type' marks {vocab.types.count(UNKNOWN)} tokens as unknown, not one")
-    pieces = b"".join(_pieces(vocab))
-
-    @cache
-    def processor(adds: bool) -> SentencePieceProcessor:
-        return _processor(pieces, (character_map, adds, merges_spaces, True))
-
-    fewest = _piece("?", 0.0, UNKNOWN) + _piece("a", 0.0, NORMAL)
-    mapping = _processor(fewest, (character_map, False, merges_spaces, False))
-    processor(adds_space)
+    mapping = _processor(_piece("?", 0.0, UNKNOWN) + _piece("a", 0.0, NORMAL), character_map)
+    pieces = _processor(b"".join(map(_piece, vocab.texts, vocab.scores, vocab.types)), b"")
 
     def encode(text: str) -> list[int]:
         raw = (text.removeprefix(" ") if adds_space else text).encode(errors="surrogateescape")
-        # llama.cpp puts no space before spaces alone.
-        has_letters = bool(mapping.normalize(raw).strip(b" "))
-        ids: list[int] = processor(adds_space and has_letters).encode(raw, out_type=int)
+        mapped = mapping.normalize(raw)
+        # The library takes the mark of a space in a text for a space. llama.cpp merges only spaces, and marks each word.
+        if merges_spaces:
+            marked = b"".join(_MARK + word for word in mapped.split(b" ") if word)
+        else:
+            first = _MARK if adds_space and mapped.strip(b" ") else b""
+            marked = first + mapped.replace(b" ", _MARK)
+        ids: list[int] = pieces.encode(marked, out_type=int)
         return ids
 
     return encode
 
 
-def _processor(pieces: bytes, normalization: tuple[bytes, bool, bool, bool]) -> SentencePieceProcessor:
-    """By the character map, and whether a space is put before a text, spaces are merged, and written as their mark."""
-    character_map, *switches = normalization
-    flags = b"".join(map(_number, (_ADDS_PREFIX, _MERGES_SPACES, _MARKS_SPACES), switches))
+def _processor(pieces: bytes, character_map: bytes) -> SentencePieceProcessor:
+    """What replaces characters and finds pieces, and leaves spaces as they are."""
+    flags = b"".join(_number(flag, False) for flag in (_ADDS_PREFIX, _MERGES_SPACES, _MARKS_SPACES))
     trainer, normalizer = _number(_MODEL_TYPE, _UNIGRAM), _bytes(_CHARACTER_MAP, character_map) + flags
     try:
         return SentencePieceProcessor(model_proto=pieces + _bytes(_TRAINER, trainer) + _bytes(_NORMALIZER, normalizer))
     except RuntimeError as error:
         raise InputError(f"the unigram tokenizer of the file is damaged: {str(error).splitlines()[0]}") from error
-
-
-def _pieces(vocab: Vocabulary) -> Iterator[bytes]:
-    return map(_piece, vocab.texts, vocab.scores, vocab.types)
 
 
 def _piece(text: str, score: float, type_: int) -> bytes:
