@@ -82,7 +82,12 @@ def tensors(config: Config, stored: Sequence[Tensor], prefix: str) -> list[Tenso
         for old, new in _OLD_NAMES:
             name = re.sub(rf"\.{old}$", f".{new}", name)
         used.append(tensor if name == tensor.name else tensor.renamed(name))
-    sizes = {
+    return place(SLOTS, sizes_of(config), used, prefix)
+
+
+def sizes_of(config: Config) -> dict[str, int]:
+    """The words of shapes, in numbers."""
+    return {
         "layers": count(config, "num_hidden_layers"),
         "vocabulary": count(config, "vocab_size"),
         "positions": count(config, "max_position_embeddings"),
@@ -90,7 +95,6 @@ def tensors(config: Config, stored: Sequence[Tensor], prefix: str) -> list[Tenso
         "hidden": count(config, "hidden_size"),
         "feed_forward": count(config, "intermediate_size"),
     }
-    return place(SLOTS, sizes, used, prefix)
 
 
 def remarks(architecture: str, config: Config, defaults: Collection[str]) -> tuple[str, ...]:

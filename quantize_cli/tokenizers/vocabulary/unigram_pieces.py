@@ -34,7 +34,7 @@ def word_encoder(
     def encode(text: str) -> list[int]:
         raw = (text.removeprefix(" ") if adds_space else text).encode(errors="surrogateescape")
         mapped = mapping.normalize(raw)
-        # The library takes the mark of a space in a text for a space. llama.cpp merges only spaces, and marks each word.
+        # The library takes the mark of a space in a text for a space. llama.cpp merges only spaces, and marks words.
         if merges_spaces:
             marked = b"".join(_MARK + word for word in mapped.split(b" ") if word)
         else:

@@ -415,6 +415,10 @@ _MODERN = {
     **_BERT, "vocab_size": 421, "num_hidden_layers": 4, "local_attention": 16, "cls_token_id": 416, "bos_token_id": 416,
     "sep_token_id": 418, "eos_token_id": 418, "pad_token_id": 417,
 }  # fmt: skip
+_DISTIL = {
+    "dim": 64, "hidden_dim": 96, "n_layers": 2, "n_heads": 4, "vocab_size": 417, "max_position_embeddings": 128,
+    "pad_token_id": 0,
+}  # fmt: skip
 _XLM = {**_BERT, "vocab_size": 421, "pad_token_id": 1, "bos_token_id": 0, "eos_token_id": 2}
 _NOMIC = {
     "architectures": ["NomicBertModel"], "model_type": "nomic_bert", "activation_function": "swiglu", "causal": False,
@@ -454,6 +458,11 @@ ENCODERS: dict[str, Variant] = {
     "roberta-bf16": Variant(
         "RobertaConfig", {**_ROBERTA, "max_position_embeddings": 100, "num_attention_heads": 2, "pad_token_id": 2},
         "roberta", dtype="BF16", files=_LAST, auto_class="AutoModel",
+    ),
+    "distilbert": Variant("DistilBertConfig", _DISTIL, "wordpiece", files=_MEAN, auto_class="AutoModel"),
+    "distilbert-masked-bf16": Variant(
+        "DistilBertConfig", {**_DISTIL, "n_layers": 3, "n_heads": 2}, "wordpiece-cased", dtype="BF16", files=_LAST,
+        auto_class="AutoModelForMaskedLM",
     ),
     "xlm_roberta": Variant(
         "XLMRobertaConfig", {**_XLM, "type_vocab_size": 1}, "unigram", files=_MEAN, auto_class="AutoModel",
