@@ -77,11 +77,14 @@ class Checkpoint:
             _, hint = encoding_of(stored) or (None, None)
             raise FormatError(f"{path}: not utf-8 at byte {error.start} of {len(stored)}", hint=hint) from error
 
-    def json(self, name: str) -> dict[str, Any] | None:
-        """A file's JSON object, or None when there is no such file. It is parsed once and shared: do not change it."""
-        key = (self.directory, name)
+    def json(self, name: str, folder: str = "") -> dict[str, Any] | None:
+        """A file's JSON object, or None when there is no such file. It is parsed once and shared: do not change it.
+
+        The file may be in a `folder` of the checkpoint.
+        """
+        key = (self.directory / folder, name)
         if key not in self._parsed:
-            self._parsed[key] = _object(self.directory, name)
+            self._parsed[key] = _object(self.directory, name, folder=folder)
         return self._parsed[key]
 
 
@@ -276,8 +279,8 @@ def adapter(path: Path, directory: Path) -> FormatError:
     )
 
 
-def _object(directory: Path, name: str, unique_keys: bool = False) -> dict[str, Any] | None:
-    path = _find(directory, name)
+def _object(directory: Path, name: str, unique_keys: bool = False, folder: str = "") -> dict[str, Any] | None:
+    path = _find(directory, name, folder)
     if path is None:
         return None
     refuse_wrong_kind(path)
@@ -291,11 +294,16 @@ def _required(directory: Path, name: str) -> Path:
     return path
 
 
-def _find(directory: Path, name: str) -> Path | None:
-    """The file called `name` in the directory, or None; FormatError when the name or a link leads out of it."""
-    if not name.isprintable() or "/" in name or "\\" in name or name in ("", ".", ".."):
-        raise FormatError(f"{directory}: {quoted(name)} is no plain file name")
-    path = directory / name
+def _find(directory: Path, name: str, folder: str = "") -> Path | None:
+    """The file called `name` in the directory, or in a folder of it, or None.
+
+    FormatError when a name or a link leads out of the directory.
+    """
+    parts = (folder, name) if folder else (name,)
+    for part in parts:
+        if not part.isprintable() or "/" in part or "\\" in part or part in ("", ".", ".."):
+            raise FormatError(f"{directory}: {quoted(part)} is no plain file name")
+    path = directory.joinpath(*parts)
     # realpath, because Path.resolve raises on a loop of links before Python 3.13.
     target = Path(os.path.realpath(path))
     home = directory.resolve()

@@ -9,6 +9,7 @@ from quantize_cli.model.chat_templates import chat_template, render
 from quantize_cli.runtime.detokenizer import StreamingDetokenizer
 from quantize_cli.runtime.generation import GeneratedText
 from quantize_cli.runtime.hyperparameters import longest_context
+from quantize_cli.runtime.only_run import refuse_encoder
 from quantize_cli.runtime.sampler import Sampler, Sampling
 from quantize_cli.tokenizers import Tokenizer
 
@@ -91,7 +92,8 @@ class Conversation:
 def chat_model(
     model: LoadedModel, sampling: Sampling, context: int | None = None, stops: Sequence[str] = (), tokens: int = 0
 ) -> ChatModel:
-    """A model ready to speak, within `context` tokens; InputError for a model without a chat template."""
+    """A model ready to speak, within `context` tokens; InputError without a chat template, and for an encoder."""
+    refuse_encoder(model.source)
     template = chat_template(model.source.metadata, model.path)
     text = GeneratedText(model.transformer, capacity(model, context))
     model.transformer.prepare(model.report.note)

@@ -59,13 +59,13 @@ def _family(name: str) -> FamilyCoverage:
 
 def _works(architecture: str) -> Works:
     known = FAMILIES.get(architecture)
-    predicts = known is not None and not getattr(known, "encoder", False)
+    predicts = known is not None and not known.encoder
     return Works(
         convert=True,
         run=predicts,
         eval=predicts,
         train=predicts and known is not None and not known.only_runs,
-        embed=known is not None and "embed" in plugins.names("cli"),
+        embed=known is not None,
     )
 
 

@@ -6,12 +6,15 @@ from pathlib import Path
 
 import numpy as np
 
-from quantize_cli.errors import InputError
+from quantize_cli.errors import InputError, UsageError
 from quantize_cli.evaluation.special_tokens import control_token_notice, count_control_tokens
+from quantize_cli.formats.quoted import quoted
 from quantize_cli.model.source import Model, open_model
 from quantize_cli.progress import SILENT, Report
 from quantize_cli.runtime.detokenizer import StreamingDetokenizer
 from quantize_cli.runtime.generation import generate
+from quantize_cli.runtime.only_run import refuse_encoder
+from quantize_cli.runtime.pooling import POOLINGS, normalized, pooled, pooling_of
 from quantize_cli.runtime.sampler import Sampler, Sampling
 from quantize_cli.runtime.transformer import Transformer, from_model
 from quantize_cli.tokenizers import Tokenizer, load_tokenizer
@@ -70,8 +73,40 @@ class LoadedModel:
         return self.tokenizer.decode(list(tokens))
 
     def logits(self, tokens: Sequence[int]) -> np.ndarray:
-        """What the model predicts after each of n tokens, (n, vocabulary) f32."""
+        """What the model predicts after each of n tokens, (n, vocabulary) f32; InputError for an encoder."""
+        refuse_encoder(self.source)
         return self.transformer.logits(np.asarray(tokens, np.int32))
+
+    def embed(
+        self, texts: str | Sequence[str], *, pooling: str | None = None, normalize: bool = True, first: int = 1
+    ) -> np.ndarray:
+        """An embedding of each text, (texts, width) f32, of length one unless `normalize` is false.
+
+        `pooling` is "mean", "cls" (the first token) or "last", by default what the file says; InputError where it does
+        not, and for a text without tokens, or with more than the model has positions. Texts are counted from `first`.
+        """
+        pooling = pooling_of(self.source) if pooling is None else pooling
+        if pooling not in POOLINGS:
+            raise UsageError(f"pooling {quoted(pooling)} is not one of {', '.join(POOLINGS)}")
+        listed = [texts] if isinstance(texts, str) else texts
+        rows = np.empty((len(listed), self.transformer.hyperparameters.width), np.float32)
+        self.transformer.prepare(self.report.note)
+        for index, text in enumerate(listed):
+            states = self.transformer.hidden(np.asarray(self._embeddable(text, first + index), np.int32))
+            rows[index] = normalized(pooled(states, pooling)) if normalize else pooled(states, pooling)
+        return rows
+
+    def _embeddable(self, text: str, number: int) -> list[int]:
+        """The tokens of a text, by its number for messages; InputError for none or too many."""
+        ids, positions = self.tokenize(text), self.transformer.positions
+        if not ids:
+            raise InputError(f"text {number} is empty, and the vocabulary has no token to begin with")
+        if positions is not None and len(ids) > positions.tensor.row_count:
+            raise InputError(
+                f"text {number} has {len(ids)} tokens, {self.path} has {positions.tensor.row_count} positions",
+                hint="cut it into parts, and embed each",
+            )
+        return ids
 
     def generate(
         self,
@@ -87,8 +122,9 @@ class LoadedModel:
         """The text that continues a prompt, as it is made: at most `tokens` more, up to a string of `stop`.
 
         Without a temperature the likeliest token is taken. `sampling` says more than temperature and seed, in their
-        place; `special` reads control tokens out of the prompt. InputError for an empty prompt.
+        place; `special` reads control tokens out of the prompt. InputError for an empty prompt, and for an encoder.
         """
+        refuse_encoder(self.source)
         sampler = Sampler(sampling or Sampling(temperature, seed=seed))
         ids = self._prompt(prompt, special)
         sampler.accept(ids)
@@ -114,4 +150,4 @@ def load(path: Path, threads: int | None = None, report: Report = SILENT) -> Loa
     model = open_model(path)
     for warning in model.warnings:
         report.warn(warning)
-    return LoadedModel(model, load_tokenizer(model.metadata), from_model(model, threads), report)
+    return LoadedModel(model, load_tokenizer(model.metadata), from_model(model, threads, embeds=True), report)

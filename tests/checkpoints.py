@@ -101,10 +101,14 @@ def save_safetensors(path: Path, tensors: Mapping[str, np.ndarray], metadata: Ma
 
 def write(path: Path, content: Any) -> None:
     """A file of bytes, of text, or of what JSON can say."""
+    path.parent.mkdir(exist_ok=True)
     if isinstance(content, bytes):
         path.write_bytes(content)
     else:
         path.write_text(content if isinstance(content, str) else json.dumps(content, indent=1), encoding="utf-8")
+
+
+_OF_BERT = ("[CLS]", "[PAD]", "[SEP]", "[UNK]", "[MASK]")
 
 
 def tokenizer_files(kind: str) -> tuple[dict[str, Any], int]:
@@ -126,6 +130,25 @@ def tokenizer_files(kind: str) -> tuple[dict[str, Any], int]:
         specials = ["<|begin_of_text|>", "<|end_of_text|>", "<|eot_id|>"]
         document = vocabularies.byte_level(kind, specials, bos=specials[0])
         stated = {"bos_token": specials[0], "eos_token": specials[2], "tokenizer_class": "PreTrainedTokenizerFast"}
+    elif kind in ("wordpiece", "wordpiece-cased"):
+        document = vocabularies.wordpiece(lowercase=kind == "wordpiece")
+        stated = {"cls_token": "[CLS]", "sep_token": "[SEP]", "unk_token": "[UNK]", "pad_token": "[PAD]"}
+        stated |= {"mask_token": "[MASK]", "do_lower_case": kind == "wordpiece", "tokenizer_class": "BertTokenizer"}
+        files = {"tokenizer.json": vocabularies.dump(document), "tokenizer_config.json": stated}
+        return files, len(document["model"]["vocab"])
+    elif kind in ("roberta", "modern-bert"):
+        names = ["<s>", "<pad>", "</s>", "<unk>", "<mask>"] if kind == "roberta" else list(_OF_BERT)
+        document = vocabularies.between(vocabularies.byte_level("gpt-2", names), kind, names[0], names[2])
+        roles = ("bos", "pad", "eos", "unk", "mask") if kind == "roberta" else ("cls", "pad", "sep", "unk", "mask")
+        stated = {f"{role}_token": name for role, name in zip(roles, names, strict=True)}
+        stated |= {"tokenizer_class": "RobertaTokenizer" if kind == "roberta" else "PreTrainedTokenizerFast"}
+    elif kind == "unigram":
+        document = vocabularies.unigram()
+        stated = {"bos_token": "<s>", "eos_token": "</s>", "sep_token": "</s>", "cls_token": "<s>"}
+        stated |= {"unk_token": "<unk>", "pad_token": "<pad>", "mask_token": "<mask>"}
+        stated |= {"tokenizer_class": "XLMRobertaTokenizer"}
+        files = {"tokenizer.json": vocabularies.dump(document), "tokenizer_config.json": stated}
+        return files, len(document["model"]["vocab"])
     elif kind == "glm4":
         document = vocabularies.byte_level("llama-bpe", ["<|endoftext|>", "<|user|>"])
         stated = {"eos_token": "<|endoftext|>", "tokenizer_class": "PreTrainedTokenizerFast"}

@@ -123,6 +123,9 @@ _SIGNATURES: dict[str, tuple[Any, list[Any]]] = {
     "llama_batch_free": (None, [_Batch]),
     "llama_decode": (_INT, [_POINTER, _Batch]),
     "llama_get_logits": (_POINTER, [_POINTER]),
+    "llama_set_embeddings": (None, [_POINTER, _BOOL]),
+    "llama_get_embeddings_seq": (_POINTER, [_POINTER, _INT]),
+    "llama_model_n_embd": (_INT, [_POINTER]),
     "llama_get_memory": (_POINTER, [_POINTER]),
     "llama_memory_clear": (None, [_POINTER, _BOOL]),
     "llama_adapter_lora_init": (_POINTER, [_POINTER, ctypes.c_char_p]),
@@ -276,7 +279,22 @@ class Model:
         """Tokens (n,), n <= context -> logits (n, vocabulary) f32, each text from position zero."""
         llama = library()
         llama.llama_memory_clear(llama.llama_get_memory(self._context), True)
-        count = len(tokens)
+        self._decode(tokens)
+        count, address = len(tokens), llama.llama_get_logits(self._context)
+        found = np.ctypeslib.as_array((ctypes.c_float * (count * self.vocabulary)).from_address(address))
+        return found.reshape(count, self.vocabulary).copy()
+
+    def embedding(self, tokens: np.ndarray) -> np.ndarray:
+        """Tokens (n,), n <= context -> what they are pooled to, as the file says, (width,) f32, not normalised."""
+        llama = library()
+        llama.llama_set_embeddings(self._context, True)
+        self._decode(tokens)
+        address, width = llama.llama_get_embeddings_seq(self._context, 0), llama.llama_model_n_embd(self._model)
+        assert address, "the file does not say how to pool"
+        return np.ctypeslib.as_array((ctypes.c_float * width).from_address(address)).copy()
+
+    def _decode(self, tokens: np.ndarray) -> None:
+        llama, count = library(), len(tokens)
         batch = llama.llama_batch_init(count, 0, 1)
         batch.count = count
         for index, token in enumerate(tokens):
@@ -286,9 +304,6 @@ class Model:
         status = llama.llama_decode(self._context, batch)
         llama.llama_batch_free(batch)
         assert status == 0, f"llama_decode returned {status}"
-        address = llama.llama_get_logits(self._context)
-        found = np.ctypeslib.as_array((ctypes.c_float * (count * self.vocabulary)).from_address(address))
-        return found.reshape(count, self.vocabulary).copy()
 
 
 def _free(llama: ctypes.CDLL, context: int, model: int) -> None:

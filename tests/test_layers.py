@@ -47,6 +47,7 @@ MAY_IMPORT = {
     "model.model_name": WORDS,
     "model.loadable_tensors": WORDS,
     "model.adapter_tensors": WORDS,
+    "model.pooling": WORDS,
     "model.sampling": WORDS,
     "model.wrapper_names": WORDS | {"model.tensor"},
     "model.general": WORDS | {"model.model_name", "model.sampling"},
@@ -56,7 +57,7 @@ MAY_IMPORT = {
     "model.description": WORDS | {"certificate.statement"},
     "model.source": WORDS | {
         "plugins", "model.tensor", "model.card", "model.loadable_tensors", "model.adapter_tensors", "model.general",
-        "model.nearest", "model.sampling", "model.wrapper_names", "schemes", "families", "tokenizers",
+        "model.nearest", "model.pooling", "model.sampling", "model.wrapper_names", "schemes", "families", "tokenizers",
         "certificate.statement",
     },
     "families": WORDS | {"model.stacks", "model.tensor"},

@@ -225,6 +225,7 @@ JSON_COMMANDS = {
     "train": "train examples/tiny-llama --text examples/sample.txt --type q2_k --ctx 64 --start-method hqq --dry-run "
     "-o json.gguf",
     "analyze": "analyze examples/tiny-llama --text examples/sample.txt --chunks 1 --types q3_k,q8_0",
+    "embed": "embed examples/tiny-llama --text Once --pooling last",
     "run": "run examples/tiny-llama --prompt Once --tokens 1",
     "chat": "convert examples/tiny-llama --type f16 --set tokenizer.chat_template=str:x -o chat.gguf 2> /dev/null && "
     "quantize chat chat.gguf --prompt Once --tokens 1",

@@ -176,7 +176,7 @@ def test_a_snapshot_of_a_cache_is_named_after_its_repository(tmp_path: Path) -> 
     place = tmp_path / "models--org--Tiny-Llama-1M" / "snapshots" / ("0123456789" * 4)
     metadata = open_model(checkpoints.build("llama", place)).metadata
     found = {key: metadata[f"general.{key}"].data for key in ("name", "organization", "basename")}
-    assert found == {"name": "Tiny Llama 1M", "organization": "org", "basename": "Tiny-Llama"}
+    assert found == {"name": "Tiny Llama 1M", "organization": "Org", "basename": "Tiny-Llama"}
 
 
 @pytest.mark.parametrize("card", [b"---\nlicense: mit\n---\nna\xefve\n", b"---\na: &a [x]\nlicense: *a\n---\n"])

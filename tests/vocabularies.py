@@ -163,3 +163,84 @@ def size(document: dict[str, Any]) -> int:
 
 def dump(document: dict[str, Any]) -> str:
     return json.dumps(document, ensure_ascii=False, indent=1)
+
+
+def wordpiece(lowercase: bool = True) -> dict[str, Any]:
+    """A tokenizer.json as BERT's: our letters, whether they begin a word or not, and some of our words."""
+    specials = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
+    text = " ".join(_SENTENCES).lower() if lowercase else " ".join(_SENTENCES)
+    letters = sorted(set(text) - {" "} | set("人工가")) + (["A", "T"] if not lowercase else [])
+    words = [word for word, _ in Counter(text.split()).most_common(60) if len(word) > 1 and word.isalpha()]
+    endings = ["##" + word[at:] for word in words[:40] for at in (2,) if len(word) > 3]
+    pieces = list(dict.fromkeys([*specials, *letters, *("##" + letter for letter in letters), *words, *endings]))
+
+    def marker(name: str) -> dict[str, Any]:
+        return {"SpecialToken": {"id": name, "type_id": 0}}
+
+    def sequence(name: str) -> dict[str, Any]:
+        return {"Sequence": {"id": name, "type_id": 0}}
+
+    return {
+        "version": "1.0", "truncation": None, "padding": None,
+        "added_tokens": [
+            {"id": token, "content": name, "special": True, "single_word": False, "lstrip": False, "rstrip": False,
+             "normalized": False}
+            for token, name in enumerate(specials)
+        ],
+        "normalizer": {
+            "type": "BertNormalizer", "clean_text": True, "handle_chinese_chars": True, "strip_accents": None,
+            "lowercase": lowercase,
+        },
+        "pre_tokenizer": {"type": "BertPreTokenizer"},
+        "post_processor": {
+            "type": "TemplateProcessing", "single": [marker("[CLS]"), sequence("A"), marker("[SEP]")],
+            "pair": [marker("[CLS]"), sequence("A"), marker("[SEP]"), sequence("B"), marker("[SEP]")],
+            "special_tokens": {
+                name: {"id": name, "ids": [specials.index(name)], "tokens": [name]} for name in ("[CLS]", "[SEP]")
+            },
+        },
+        "decoder": {"type": "WordPiece", "prefix": "##", "cleanup": True},
+        "model": {
+            "type": "WordPiece", "unk_token": "[UNK]", "continuing_subword_prefix": "##",
+            "max_input_chars_per_word": 100, "vocab": {piece: token for token, piece in enumerate(pieces)},
+        },
+    }  # fmt: skip
+
+
+def between(document: dict[str, Any], kind: str, first: str, last: str) -> dict[str, Any]:
+    """The tokenizer.json with these tokens around every text, as RoBERTa's or ModernBERT's says it."""
+    ids = {entry["content"]: entry["id"] for entry in document["added_tokens"]}
+    if kind == "roberta":
+        ends = {"sep": [last, ids[last]], "cls": [first, ids[first]]}
+        processor = {"type": "RobertaProcessing", **ends, "trim_offsets": True, "add_prefix_space": False}
+        return {**document, "post_processor": processor}
+    parts = {name: {"SpecialToken": {"id": name, "type_id": 0}} for name in (first, last)}
+    text, other = {"Sequence": {"id": "A", "type_id": 0}}, {"Sequence": {"id": "B", "type_id": 0}}
+    processor = {
+        "type": "TemplateProcessing", "single": [parts[first], text, parts[last]],
+        "pair": [parts[first], text, parts[last], other, parts[last]],
+        "special_tokens": {name: {"id": name, "ids": [ids[name]], "tokens": [name]} for name in (first, last)},
+    }  # fmt: skip
+    return {**document, "post_processor": processor}
+
+
+UNIGRAM = Path(__file__).resolve().parent / "golden" / "families" / "unigram.json"
+"""Pieces and their scores, and a map of characters, trained by this project on its sentences with sentencepiece."""
+
+
+def unigram() -> dict[str, Any]:
+    """A tokenizer.json as XLM-RoBERTa's."""
+    trained = json.loads(UNIGRAM.read_text(encoding="utf-8"))
+    first = ["<s>", "<pad>", "</s>", "<unk>"]
+    vocabulary = [*([name, 0.0] for name in first), *trained["pieces"], ["<mask>", 0.0]]
+    added = [_added(token, name) for token, name in enumerate(first)]
+    added.append({**_added(len(vocabulary) - 1, "<mask>"), "lstrip": True})
+    space = {"type": "Metaspace", "replacement": "\u2581", "prepend_scheme": "always", "split": True}
+    document = {
+        "version": "1.0", "truncation": None, "padding": None, "added_tokens": added,
+        "normalizer": {"type": "Precompiled", "precompiled_charsmap": trained["map"]},
+        "pre_tokenizer": {"type": "Sequence", "pretokenizers": [{"type": "WhitespaceSplit"}, space]},
+        "decoder": space,
+        "model": {"type": "Unigram", "unk_id": 3, "vocab": vocabulary, "byte_fallback": False},
+    }  # fmt: skip
+    return between(document, "unigram", "<s>", "</s>")

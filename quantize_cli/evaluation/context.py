@@ -3,6 +3,7 @@
 from collections.abc import Iterable
 
 from quantize_cli.runtime.hyperparameters import HasMetadata, longest_context
+from quantize_cli.runtime.only_run import refuse_encoder
 
 DEFAULT_CONTEXT = 512
 
@@ -10,9 +11,13 @@ DEFAULT_CONTEXT = 512
 def chunk_tokens(asked: int | None, models: Iterable[HasMetadata]) -> int:
     """Tokens of a chunk for all of `models`.
 
-    None means 512, or the context of their training if that is shorter; 0 means the latter, as in llama.cpp.
+    None means 512, or the context of their training if that is shorter; 0 means the latter, as in llama.cpp. InputError
+    for an encoder: chunks are for models to predict.
     """
-    trained = min(map(longest_context, models))
+    predicting = list(models)
+    for model in predicting:
+        refuse_encoder(model)
+    trained = min(map(longest_context, predicting))
     return min(DEFAULT_CONTEXT, trained) if asked is None else asked or trained
 
 

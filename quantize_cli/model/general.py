@@ -116,7 +116,7 @@ def _named(checkpoint: Checkpoint, card: dict[str, Any], model_size: Size) -> di
         for key in _IDENTITY_KEYS:
             part = getattr(identity, key)
             if named[key] is None and part is not None:
-                named[key] = title(part) if key == "name" else part
+                named[key] = title(part) if key in ("name", "organization") else part
     if named["name"] is None:
         named["name"] = directory.rpartition("/")[2]
     if named["size_label"] is None and model_size.parameters:

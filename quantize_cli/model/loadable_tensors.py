@@ -34,7 +34,21 @@ _PLAIN_FEED_FORWARD = ("ffn_up.weight", "ffn_down.weight")
 _PLAIN_BIASES = ("ffn_up.bias", "ffn_down.bias")
 _PROJECTIONS = tuple(name for name in _ATTENTION if "norm" not in name)
 
+_ENCODER = (
+    "token_embd.weight", "token_types.weight", "position_embd.weight", "token_embd_norm.weight", "token_embd_norm.bias",
+    "cls.weight", "cls.bias", "cls.output.weight", "cls.output.bias",
+)  # fmt: skip
+_ENCODER_NORMS = (
+    "attn_output_norm.weight",
+    "attn_output_norm.bias",
+    "layer_output_norm.weight",
+    "layer_output_norm.bias",
+)
+
 LOADED: Mapping[str, tuple[Collection[str], Collection[str]]] = {
+    "bert": (
+        _ENCODER, (*_PROJECTIONS, "attn_output.bias", *_ENCODER_NORMS, *_PLAIN_FEED_FORWARD, *_PLAIN_BIASES),
+    ),
     "bloom": (
         (*_WHOLE, "token_embd_norm.weight", "token_embd_norm.bias", "output_norm.bias"),
         (*_LAYER_NORMS, *_FUSED, *_FUSED_BIASES, *_PLAIN_FEED_FORWARD, *_PLAIN_BIASES),
@@ -89,10 +103,19 @@ LOADED: Mapping[str, tuple[Collection[str], Collection[str]]] = {
         (*_WHOLE, *_LONG_ROPE, "rope_freqs.weight"),
         (*_ATTENTION, "attn_output.bias", *_FEED_FORWARD, *_FEED_FORWARD_BIASES, *_EXPERTS, *_SHARED),
     ),
+    "modern-bert": (
+        ("token_embd.weight", "token_embd_norm.weight", "output_norm.weight", "cls.weight", "cls.norm.weight",
+         "cls.output.weight", "cls.output.bias"),
+        ("attn_norm.weight", *_FUSED, *_PLAIN_FEED_FORWARD, "ffn_norm.weight"),
+    ),
     "mpt": (
         (*_WHOLE, "position_embd.weight", "output_norm.bias"),
         (*_LAYER_NORMS, *_FUSED, *_FUSED_BIASES, *_PLAIN_FEED_FORWARD, *_PLAIN_BIASES, *_HEAD_NORMS,
          "attn_q_norm.bias", "attn_k_norm.bias", "ffn_act.scales"),
+    ),
+    "nomic-bert": (
+        _ENCODER[:2] + _ENCODER[3:5],
+        (*_PROJECTIONS, "attn_output.bias", *_ENCODER_NORMS, *_FEED_FORWARD, *_PLAIN_BIASES),
     ),
     "olmo": (("token_embd.weight", "output.weight"), (*_PROJECTIONS, *_FEED_FORWARD)),
     "olmo2": (_WHOLE, (*_PROJECTIONS, *_HEAD_NORMS, *_POST_NORMS, *_FEED_FORWARD)),

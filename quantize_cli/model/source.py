@@ -23,6 +23,7 @@ from quantize_cli.model.card import MAX_NBYTES, CardError, front_matter
 from quantize_cli.model.general import metadata as general_metadata
 from quantize_cli.model.general import size_of
 from quantize_cli.model.loadable_tensors import not_loaded, takes_scale
+from quantize_cli.model.pooling import pooling_metadata
 from quantize_cli.model.sampling import sampling_settings
 from quantize_cli.model.tensor import Tensor, from_stored
 from quantize_cli.model.wrapper_names import without_wrappers
@@ -30,7 +31,7 @@ from quantize_cli.tokenizers import TokenizerMetadata, checkpoint_tokenizer, gua
 
 _ARCHITECTURE = "general.architecture"
 _CARD = "README.md"
-_CLASS_ENDINGS = ("ForCausalLM", "LMHeadModel", "Model")
+_CLASS_ENDINGS = ("ForCausalLM", "LMHeadModel", "Model", "ForMaskedLM")
 _OF_THE_MIX = ("general.file_type", "general.quantization_version")
 
 
@@ -73,8 +74,9 @@ def _opened(path: Path) -> Model:
 def family_of(checkpoint: Checkpoint, config: dict[str, object]) -> tuple[ModuleType, tuple[str, ...]]:
     """What reads the model: by its model_type, or by its class where that names no family."""
     model_type = config.get("model_type")
-    if isinstance(model_type, str) and model_type in plugins.names("families"):
-        return plugins.load("families", model_type), ()
+    name = model_type.replace("-", "_") if isinstance(model_type, str) else ""
+    if name in plugins.names("families"):
+        return plugins.load("families", name), ()
     where = f"{checkpoint.directory}/config.json: model_type {spelled(model_type)}"
     class_name = architecture_class(config)
     for name in plugins.names("families"):
@@ -97,9 +99,9 @@ def _of_family(
     warnings += family.remarks(config, tensors)
     general, remarks = _general(checkpoint, tensors)
     warnings += remarks
-    if checkpoint.file("modules.json"):
-        warnings += (f"{checkpoint.directory}: how embeddings are pooled is not converted, state it to the engine",)
-    metadata = {"general.architecture": text(family.ARCHITECTURE), **general, **family.metadata(config)}
+    pooling, remarks = pooling_metadata(checkpoint, family.ARCHITECTURE)
+    warnings += remarks
+    metadata = {"general.architecture": text(family.ARCHITECTURE), **general, **family.metadata(config), **pooling}
     rows = next(tensor.shape[0] for tensor in tensors if tensor.name == "token_embd.weight")
     tokenizer = tokenizer_of(checkpoint, {**config, "vocab_size": rows}, family)
     metadata.update(tokenizer.metadata)

@@ -32,7 +32,7 @@ def record_mix(sizes: Hyperparameters, recording: Recording, layer: Layer, index
     recorder.add(
         attend.attend, queries=queries, all_keys=all_keys, all_values=all_values, stored=cache.cell, out=out,
         scratch=scratch, scale=sizes.score_scale, cap=sizes.score_cap, window=layer.window,
-        sequences=cache.sequences, slopes=slopes(sizes.heads, sizes.adjustments.alibi),
+        sequences=cache.sequences, slopes=slopes(sizes.heads, sizes.adjustments.alibi), ahead=not sizes.causal,
     )  # fmt: skip
     return layer.attention_output.record(recorder, out)
 

@@ -35,6 +35,8 @@ class Window:
     """The rotary base of windowed layers, which are then never scaled; None if they rotate as the others do."""
     scaled: bool = True
     """Windowed layers are scaled as the others are, where they have no base of their own."""
+    whole_first: bool = False
+    """The first of so many layers sees everything, rather than the last."""
     alone_rotates: bool = False
     """Layers that see everything do not rotate."""
 
@@ -99,11 +101,23 @@ class Family:
     """Settings that most architectures do not have."""
     logits_divided: bool = False
     """Logits are divided by `logit_scale` rather than multiplied."""
+    encoder: bool = False
+    """It gives embeddings and predicts nothing."""
+    norms_stream: bool = False
+    """The stream itself is normed after each addition to it."""
+    first_layer_bare: bool = False
+    """The first layer may lack a norm before its attention, as the embeddings are normed."""
+    token_types: bool = False
+    """Embeddings have that of the first type of token added to them, where the file has types."""
 
 
 _SCALES = ("attention.scale", "embedding_scale", "residual_scale", "logit_scale")
 
 FAMILIES: Mapping[str, Family] = {
+    "bert": Family(
+        only_runs=True, encoder=True, rotates=False, layer_norms=True, norms_before=False, norms_stream=True,
+        gated=False, gelu=True, exact_gelu=True, learned_positions=True, token_types=True, embedding_norm=True,
+    ),
     "bloom": Family(
         only_runs=True, rotates=False, layer_norms=True, gated=False, gelu=True, embedding_norm=True, alibi=8.0,
     ),
@@ -146,9 +160,18 @@ FAMILIES: Mapping[str, Family] = {
         only_runs=True, adjacent_pairs=True, rotary_divisors=True, long_divisors=True, heeded=_SCALES[1:],
         logits_divided=True,
     ),
+    "modern-bert": Family(
+        only_runs=True, encoder=True, layer_norms=True, gate_in_up=True, gelu=True, exact_gelu=True,
+        embedding_norm=True, first_layer_bare=True, heeded=("hidden_activation",),
+        window=Window(default=0, period=3, local_base=10000.0, whole_first=True),
+    ),
     "mpt": Family(
         only_runs=True, rotates=False, layer_norms=True, gated=False, gelu=True, exact_gelu=True,
         heeded=("attention.clamp_kqv", "attention.max_alibi_bias"),
+    ),
+    "nomic-bert": Family(
+        only_runs=True, encoder=True, layer_norms=True, norms_before=False, norms_stream=True, token_types=True,
+        embedding_norm=True,
     ),
     "olmo": Family(
         only_runs=True, adjacent_pairs=True, layer_norms=True, bare_norms=True, heeded=("attention.clamp_kqv",),

@@ -71,6 +71,8 @@ class Hyperparameters:
     """Per layer, whether queries and keys are rotated."""
     parallel: bool
     """Attention and feed-forward read the same stream, where both have norms of their own."""
+    causal: bool = True
+    """A position attends to none after it."""
 
 
 _MOST_EXPERTS = 512
@@ -122,6 +124,7 @@ def read_hyperparameters(model: HasMetadata) -> Hyperparameters:
         rotated=tuple(_rotates(family, layer, window) for layer, window in enumerate(windows)),
         parallel=family.parallel_stated
         and scalars.boolean(f"{model.path}: ", model.metadata, f"{architecture}.use_parallel_residual", True),
+        causal=_is_causal(model, architecture),
     )
 
 
@@ -188,7 +191,8 @@ def _windows(model: HasMetadata, architecture: str, layers: int) -> tuple[int, .
         local = [bool(flag) for flag in value.data]
     else:
         period = integer(model, key, rule.period, least=0)
-        local = [period == 0 or layer % period < period - 1 for layer in range(layers)]
+        whole = 0 if rule.whole_first else period - 1
+        local = [period == 0 or layer % period != whole for layer in range(layers)]
     return tuple(window if windowed else 0 for windowed in local)
 
 
@@ -251,9 +255,13 @@ def _refuse_unsupported(model: HasMetadata, architecture: str) -> None:
         if value is not None and (value.type is ValueType.ARRAY or value.data not in values):
             text = scalars.value_text(value)
             raise InputError(f"{model.path}: cannot run a model whose '{architecture}.{key}' is {text}")
-    if not scalars.boolean(f"{model.path}: ", model.metadata, f"{architecture}.attention.causal", True):
+    if not family.encoder and not _is_causal(model, architecture):
         raise InputError(f"{model.path}: cannot run a model whose '{architecture}.attention.causal' is false")
     _refuse_unequal_widths(model, architecture)
+
+
+def _is_causal(model: HasMetadata, architecture: str) -> bool:
+    return scalars.boolean(f"{model.path}: ", model.metadata, f"{architecture}.attention.causal", True)
 
 
 def _refuse_unequal_widths(model: HasMetadata, architecture: str) -> None:

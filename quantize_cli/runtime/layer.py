@@ -30,6 +30,11 @@ class Norm:
         recorder.add(norm.norm, x=x, weight=self.weight, bias=bias, y=out, epsilon=self.epsilon, centres=self.centres)
         return out
 
+    def record_in_place(self, recorder: Recorder, x: np.ndarray) -> None:
+        """The same, written over what it is given."""
+        bias = _NOTHING if self.bias is None else self.bias
+        recorder.add(norm.norm, x=x, weight=self.weight, bias=bias, y=x, epsilon=self.epsilon, centres=self.centres)
+
 
 @dataclass(frozen=True)
 class Linear:
@@ -59,14 +64,15 @@ class FeedForward:
     gelu: bool
     """The activation is GELU rather than SiLU."""
     exact: bool = False
-    """GELU by the error function rather than the tanh formula, where there is no gate."""
+    """GELU by the error function rather than the tanh formula."""
 
     def record(self, recorder: Recorder, x: np.ndarray) -> np.ndarray:
         up = self.up.record(recorder, x)
         if self.gate is None:
             recorder.add(elementwise.exact_gelu if self.exact else elementwise.gelu, y=up)
         else:
-            gated = elementwise.gate_gelu if self.gelu else elementwise.gate_silu
+            gelu = elementwise.gate_exact_gelu if self.exact else elementwise.gate_gelu
+            gated = gelu if self.gelu else elementwise.gate_silu
             recorder.add(gated, up=up, gate=self.gate.record(recorder, x))
         return self.down.record(recorder, up)
 

@@ -10,6 +10,7 @@ from quantize_cli.errors import InputError
 from quantize_cli.formats.quoted import quoted
 from quantize_cli.model.tensor import Tensor, refuse_not_finite
 from quantize_cli.quants import decode, supported
+from quantize_cli.runtime.family import Family
 from quantize_cli.runtime.hyperparameters import HasMetadata, Hyperparameters
 from quantize_cli.runtime.layer import FeedForward, Layer, Linear, Norm
 from quantize_cli.runtime.matrix import Matrix
@@ -146,24 +147,36 @@ def read_layer(parts: Parts, sizes: Hyperparameters, index: int) -> Layer:
         query_norm=norm("attn_q_norm", family.head_norms, query if all_heads else sizes.head_width),
         key_norm=norm("attn_k_norm", family.head_norms, key if all_heads else sizes.head_width),
         attention_output=parts.linear(f"{prefix}.attn_output", sizes.width, query),
-        attention_post_norm=norm("post_attention_norm", family.post_norms),
+        attention_post_norm=norm(*_behind(family, "post_attention_norm", "attn_output_norm")),
         feed_forward_norm=feed_forward_norm,
         feed_forward=_mixture(parts, sizes, prefix)
         if sizes.mixing
         else _feed_forward(parts, sizes, prefix, sizes.feed_forward),
-        feed_forward_post_norm=norm("post_ffw_norm", family.post_norms),
+        feed_forward_post_norm=norm(*_behind(family, "post_ffw_norm", "layer_output_norm")),
         window=sizes.windows[index],
         rotates=sizes.rotated[index],
         is_parallel=is_parallel,
     )
 
 
+def idle_norm(sizes: Hyperparameters) -> Norm:
+    """What stands where other models norm."""
+    return Norm(np.empty(0, np.float32), None, sizes.epsilon, sizes.family.layer_norms, is_idle=True)
+
+
+def _behind(family: Family, before_addition: str, after_addition: str) -> tuple[str, bool]:
+    """The name of the norm behind attention or feed-forward, and whether there is one."""
+    return (after_addition, True) if family.norms_stream else (before_addition, family.post_norms)
+
+
 def _norms(parts: Parts, sizes: Hyperparameters, prefix: str) -> tuple[Norm, Norm, bool]:
     """What attention and feed-forward are given normed, and whether both of the same stream."""
     family, width = sizes.family, sizes.width
     if not family.norms_before:
-        idle = Norm(np.empty(0, np.float32), None, sizes.epsilon, family.layer_norms, is_idle=True)
+        idle = idle_norm(sizes)
         return idle, idle, False
+    if family.first_layer_bare and prefix == "blk.0" and "blk.0.attn_norm.weight" not in parts:
+        return idle_norm(sizes), parts.norm("blk.0.ffn_norm", width), False
     first = parts.norm(f"{prefix}.attn_norm", width)
     if not family.parallel or f"{prefix}.ffn_norm.weight" in parts:
         return first, parts.norm(f"{prefix}.ffn_norm", width), sizes.parallel
@@ -180,7 +193,7 @@ def _feed_forward(parts: Parts, sizes: Hyperparameters, prefix: str, inner: int,
         gate = parts.linear(f"{prefix}.ffn_gate{suffix}", inner, width) if family.gated else None
         up = parts.linear(f"{prefix}.ffn_up{suffix}", inner, width)
     down = parts.linear(f"{prefix}.ffn_down{suffix}", width, inner)
-    return FeedForward(gate, up, down, family.gelu, family.exact_gelu)
+    return FeedForward(gate, up, down, family.gelu and not sizes.adjustments.silu, family.exact_gelu)
 
 
 def _mixture(parts: Parts, sizes: Hyperparameters, prefix: str) -> Mixture:

@@ -18,8 +18,8 @@ from quantize_cli.runtime.hyperparameters import HasMetadata, Hyperparameters, r
 from quantize_cli.runtime.kernels import elementwise
 from quantize_cli.runtime.layer import Layer, Linear, Norm
 from quantize_cli.runtime.matrix import Matrix
-from quantize_cli.runtime.only_run import refuse_only_run
-from quantize_cli.runtime.parts import Parts, read_layer
+from quantize_cli.runtime.only_run import refuse_encoder, refuse_only_run
+from quantize_cli.runtime.parts import Parts, idle_norm, read_layer
 from quantize_cli.runtime.program import Threads
 from quantize_cli.runtime.recorder import FEW, Recorder, Recordings, apply_part
 from quantize_cli.runtime.recording import Recording
@@ -35,13 +35,15 @@ _PATIENCE_SECONDS = 1.0
 
 @dataclass(frozen=True)
 class Transformer:
-    """A decoder ready to run. What was processed before is in a `Cache`; what is kept here only saves recording."""
+    """A model ready to run. What was processed before is in a `Cache`; what is kept here only saves recording."""
 
     hyperparameters: Hyperparameters
     embedding: Matrix
     embedding_norm: Norm | None
     positions: Matrix | None
     """Learned position embeddings, one row per position."""
+    token_type: np.ndarray | None
+    """What is added to every embedding, (width,) f32."""
     rotary: Rotary | None
     local_rotary: Rotary | None
     """How layers with a window rotate; most often as the others do."""
@@ -163,10 +165,12 @@ class Transformer:
                 stream = stream * np.float32(np.sqrt(self.hyperparameters.width))
             if (factor := self.hyperparameters.adjustments.embedding_scale) != 1:
                 stream = stream * np.float32(factor)
-            if self.embedding_norm is not None:
-                stream = apply_part(self.embedding_norm, stream, self.threads)
+            if self.token_type is not None:
+                stream = stream + self.token_type
             if self.positions is not None:
                 stream = stream + np.tile(self.positions.rows(positions), (len(batch), 1))
+            if self.embedding_norm is not None:
+                stream = apply_part(self.embedding_norm, stream, self.threads)
         return stream
 
     def _recorded_projection(self, count: int) -> tuple[Recorder, np.ndarray, np.ndarray]:
@@ -226,12 +230,17 @@ class Transformer:
             self._add(recording, layer.feed_forward.record(recording.recorder, normed), layer.feed_forward_post_norm)
 
     def _add(self, recording: Recording, x: np.ndarray, post: Norm | None) -> None:
-        """Record that x, normed by `post` and scaled as the model asks for it, is added to the stream."""
-        recorder = recording.recorder
-        added = x if post is None else post.record(recorder, x)
+        """Record that x, normed by `post` and scaled as the model asks for it, is added to the stream.
+
+        Where the family norms the stream, `post` norms the sum instead.
+        """
+        recorder, norms_sum = recording.recorder, self.hyperparameters.family.norms_stream
+        added = x if post is None or norms_sum else post.record(recorder, x)
         if (factor := self.hyperparameters.adjustments.residual_scale) != 1:
             recorder.add(elementwise.scale, y=added, factor=factor)
         recorder.add(elementwise.add, y=recording.stream, x=added)
+        if post is not None and norms_sum:
+            post.record_in_place(recorder, recording.stream)
 
     def check_tokens(self, batch: np.ndarray, positions: int) -> None:
         """InputError for tokens (sequences, n) that the model does not have, or more positions than it has."""
@@ -244,13 +253,17 @@ class Transformer:
             raise InputError(f"the model has {self.positions.tensor.row_count} positions, {positions} are needed")
 
 
-def from_model(model: HasMetadata, threads: int | None = None, resident: bool = True) -> Transformer:
+def from_model(
+    model: HasMetadata, threads: int | None = None, resident: bool = True, embeds: bool = False
+) -> Transformer:
     """A transformer from a model's metadata and tensors; InputError naming what is missing, extra or misshapen.
 
     It computes on `threads` threads, by default all the process may use. Weights are copied to faster memory where
     there is room, if they are to be `resident`; they are not where a model is trained or rounded layer by layer, which
-    is refused for layers that only the runtime knows.
+    is refused for layers that only the runtime knows. So is an encoder, unless nothing but embeddings is asked for.
     """
+    if not embeds:
+        refuse_encoder(model)
     sizes = read_hyperparameters(model)
     if not resident:
         refuse_only_run(model)
@@ -265,10 +278,11 @@ def from_model(model: HasMetadata, threads: int | None = None, resident: bool = 
         embedding=embedding,
         embedding_norm=parts.norm("token_embd_norm", sizes.width) if sizes.family.embedding_norm else None,
         positions=parts.matrix("position_embd.weight", None, sizes.width) if sizes.family.learned_positions else None,
+        token_type=_token_type(parts, sizes),
         rotary=rotary,
         local_rotary=None if rotary is None else read_local_rotary(model, sizes, rotary),
         layers=layers,
-        norm=parts.norm("output_norm", sizes.width),
+        norm=idle_norm(sizes) if sizes.family.norms_stream else parts.norm("output_norm", sizes.width),
         output=parts.linear("output", vocabulary, sizes.width) if "output.weight" in parts else Linear(embedding, None),
         threads=Threads(threads or processors()),
         path=model.path,
@@ -278,3 +292,11 @@ def from_model(model: HasMetadata, threads: int | None = None, resident: bool = 
         multiplied = [m for m in parts.matrices_made if m is not embedding or transformer.output.matrix is m]
         make_resident(multiplied)
     return transformer
+
+
+def _token_type(parts: Parts, sizes: Hyperparameters) -> np.ndarray | None:
+    """The embedding of the first type, which all tokens of one text have; None without types."""
+    if not sizes.family.token_types or "token_types.weight" not in parts:
+        return None
+    first: np.ndarray = parts.matrix("token_types.weight", None, sizes.width).rows(np.zeros(1, np.int64))[0]
+    return first

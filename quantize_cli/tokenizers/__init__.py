@@ -24,9 +24,9 @@ __all__ = [
     "special_warnings",
 ]
 
-_KINDS = {"llama": "spm", "gpt2": "bpe"}
+_KINDS = {"llama": "spm", "gpt2": "bpe", "bert": "wordpiece", "t5": "unigram"}
 """`tokenizer.ggml.model` -> the file that reads it."""
-_FILES = {"spm": "tokenizer.model", "bpe": "tokenizer.json"}
+_FILES = {"spm": "tokenizer.model", "bpe": "tokenizer.json", "wordpiece": "tokenizer.json", "unigram": "tokenizer.json"}
 
 
 class TokenizerMetadata(NamedTuple):

@@ -1,4 +1,4 @@
-"""Causal attention with grouped heads, on keys and values as `keep` lays them out.
+"""Attention with grouped heads, causal or to both sides, on keys and values as `keep` lays them out.
 
 A unit of work is a tile of eight rows (token, head) that share a key-value head. Its scores, sixteen positions in the
 lanes, are written out for all positions it may see, turned into shares, and multiplied with the values, whose columns
@@ -34,7 +34,7 @@ _INFINITY = f32(np.inf)
 
 _ARGUMENTS = Arguments(
     queries=f32_array, all_keys=f32_array, all_values=f32_array, stored=i64_array, out=f32_array, scratch=f32_array,
-    scale=f32_number, cap=f32_number, window=number, sequences=number, slopes=f32_array,
+    scale=f32_number, cap=f32_number, window=number, sequences=number, slopes=f32_array, ahead=number,
 )  # fmt: skip
 
 
@@ -51,6 +51,8 @@ class _Unit(NamedTuple):
     """Where its heads do."""
     stored: int
     window: int
+    ahead: int
+    """New positions, all of which every row sees; 0 where a row sees none past its own."""
 
 
 class _Scratch(NamedTuple):
@@ -71,18 +73,20 @@ def scratch_columns(capacity: int, head_width: int) -> int:
 
 @operation(_ARGUMENTS)
 def attend(args, thread, threads):
-    """Mix values for each query over the positions up to its own.
+    """Mix values for each query over the positions up to its own, or over all.
 
     queries (sequences * n, heads * head_width); the layer's keys and values; `stored` (1,), which does not count the n
     positions yet; out like queries; scratch (threads, scratch_columns); `scale`, what scores are multiplied by; `cap`,
     what they are capped at, 0 for nothing; `window`, how many positions up to its own a query sees, 0 for all; `slopes`
-    (heads,), how fast scores fall with distance, or (0,).
+    (heads,), how fast scores fall with distance, or (0,); `ahead`, whether a query sees the positions after its own too
+    (1) or not (0). Half the window then lies on either side of its own position. Slopes are not made for that.
     """
     width, sequences, stored = args.all_values.shape[1], args.sequences, args.stored[0, 0]
     shared = args.all_keys.shape[0] // (sequences * width)
     group = args.queries.shape[1] // (shared * width)
     tokens = args.queries.shape[0] // sequences
     tiles = (tokens * group + ROWS - 1) // ROWS
+    ahead = tokens if args.ahead else 0
     scratch = _scratch_of(args, thread)
     while True:
         claimed = claim(args)
@@ -93,7 +97,7 @@ def attend(args, thread, threads):
         first = (tiles - 1 - claimed % tiles) * ROWS
         count = min(ROWS, tokens * group - first)
         row, column = pair // shared * tokens, pair % shared * group * width
-        _attend_unit(args, scratch, _Unit(pair, group, first, count, row, column, stored, args.window))
+        _attend_unit(args, scratch, _Unit(pair, group, first, count, row, column, stored, args.window, ahead))
 
 
 @merged
@@ -139,14 +143,18 @@ def _attend_unit(args, scratch, unit):
 @merged
 def _sees_from(unit, row):
     """The first position that a row sees."""
-    after = _sees_to(unit, row)
-    return max(0, after - unit.window) if unit.window else 0
+    own = unit.stored + row // unit.group
+    before = unit.window // 2 if unit.ahead else unit.window - 1
+    return max(0, own - before) if unit.window else 0
 
 
 @merged
 def _sees_to(unit, row):
-    """One past a row's own position."""
-    return unit.stored + row // unit.group + 1
+    """One past the last position that a row sees: its own, or the last of all."""
+    own, stop = unit.stored + row // unit.group, unit.stored + unit.ahead
+    if unit.ahead and unit.window:
+        return min(stop, own + unit.window // 2 + 1)
+    return stop if unit.ahead else own + 1
 
 
 @merged

@@ -67,6 +67,12 @@ def gate_gelu(args, thread, threads):
     _combine(_by_gelu, args.up, args.gate, f32(0), thread, threads)
 
 
+@operation(Arguments(up=f32_array, gate=f32_array))
+def gate_exact_gelu(args, thread, threads):
+    """up *= gelu(gate), by the error function, of the same shape."""
+    _combine(_by_exact_gelu, args.up, args.gate, f32(0), thread, threads)
+
+
 @operation(Arguments(y=f32_array))
 def gelu(args, thread, threads):
     """y = gelu(y), the tanh form."""
@@ -118,6 +124,11 @@ def _by_gelu(up, gate, number):
 @merged
 def _gelu_of(y, x, number):
     return _by_gelu(splat(f32(1)), y, number)
+
+
+@merged
+def _by_exact_gelu(up, gate, number):
+    return up * _exact_gelu_of(gate, gate, number)
 
 
 @merged

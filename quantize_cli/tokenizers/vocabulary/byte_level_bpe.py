@@ -40,7 +40,7 @@ def word_encoder(vocab: Vocabulary, cuts: Pretokenizer) -> Callable[[str], list[
     def encode(text: str) -> list[int]:
         if not _HALVES.search(text):
             return [token for word, _ in cutter.pre_tokenize_str(text) for token in encode_word(word)]
-        text = _decode_like_llama_cpp(text)
+        text = decode_like_llama_cpp(text)
         words = cutter.pre_tokenize_str(_HALVES.sub(_STAND_IN, text))
         return [token for _, (start, end) in words for token in encode_word(text[start:end])]
 
@@ -63,7 +63,7 @@ def _model(ids: dict[str, int], count: int, merges: Iterable[str]) -> tuple[mode
     return models.BPE(vocab=whole, merges=pairs), spelled
 
 
-def _decode_like_llama_cpp(text: str) -> str:
+def decode_like_llama_cpp(text: str) -> str:
     """Invalid UTF-8 as llama.cpp reads it: overlong encodings and half a surrogate pair are characters.
 
     Any other byte is U+FFFD, as are those of code points beyond Unicode, at which llama.cpp aborts.

@@ -31,7 +31,7 @@ class CheckpointTokenizer(NamedTuple):
     """`load_tokenizer` at less cost, as the bytes of the tokens are not needed."""
 
 
-SUPPORTED = "supported are byte-level BPE (as in GPT-2) and SentencePiece BPE with byte fallback"
+SUPPORTED = "supported are byte-level BPE (as in GPT-2) and SentencePiece BPE with byte fallback, and of BERT WordPiece"
 _KNOWN = {
     "Unigram": "Unigram (that of T5, XLNet and ALBERT)",
     "WordPiece": "WordPiece (that of BERT)",

@@ -11,8 +11,8 @@ from typing import NamedTuple
 from quantize_cli.tokenizers.vocabulary.gguf_keys import CONTROL, NORMAL, USER_DEFINED
 
 EOG_IDS_KEY = "eog_token_ids"
-DEFAULT_EOS = {"llama": 2, "gpt2": 11}
-"""By kind of tokenizer, llama.cpp's default for the end of a text."""
+DEFAULT_EOS = {"llama": 2, "gpt2": 11, "bert": 102, "t5": 1}
+"""By kind of tokenizer, llama.cpp's default for the end of a text; of BERT's, what separates two."""
 
 _TURN_ENDS = (
     *("<|eot_id|>", "<|im_end|>", "<|end|>", "<end_of_turn>", "<|endoftext|>", "<|end_of_text|>"),

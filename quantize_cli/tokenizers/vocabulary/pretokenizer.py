@@ -53,6 +53,7 @@ class Pretokenizer(NamedTuple):
 LLAMA_CPP: dict[str, Pretokenizer] = {
     "default": Pretokenizer((r"[\p{P}\$\+<=>\^~\|]+", _GPT2, r"\p{N}+", "[0-9][0-9][0-9]")),
     **dict.fromkeys(("gpt-2", "phi-2", "gigachat", "a.x-4.0", "mellum", "exaone4"), Pretokenizer((_GPT2,))),
+    **dict.fromkeys(("roberta-bpe", "modern-bert"), Pretokenizer((_GPT2,))),
     **dict.fromkeys(("mpt", "olmo", "jais", "trillion"), Pretokenizer((_GPT2,))),
     **dict.fromkeys(("smollm", "starcoder", "refact", "codeshell", "minerva-7b"), Pretokenizer((r"\p{N}", _GPT2))),
     **dict.fromkeys(("llama-bpe", "falcon3", "pixtral", "midm-2.0", "lfm2"), Pretokenizer((_LLAMA3,), True, True)),
@@ -96,6 +97,11 @@ _KNOWN = {
     "32d85c31273f8019248f2559fed492d929ea28b17e51d81d3bb36fff23ca72b3": "stablelm2",
     "ccc2ef013c104be7bae2965776d611e1d7a8a2a9c547dd93a682c9a9fc80352e": "gpt-4o",
     "d30d75d9059f1aa2c19359de71047b3ae408c70875e8a3ccf8c5fba56c9d8af4": "qwen35",
+    "8b5a93ed704057481f240da0be7e7dca721d7f8f4755263b6807227a2cbeae65": "roberta-bpe",
+    "a0b64b4385f123663873756336c085744376d015ff328bb1d901598f63c44152": "modern-bert",
+    # Of WordPiece, where nothing depends on the name.
+    "0876d13b50744004aa9aeae05e7b0647eac9d801b5ba4668afc01e709c15e19f": "jina-v2-en",
+    "8e62295832751ca1e8f92f2226f403dea30dc5165e448b5bfa05af5340c64ec7": "bert-bge-large",
     # Only llama.cpp knows how these split: we write the names, and do not encode with them.
     "049ecf7629871e3041641907f3de7c733e4dbfdc736f57d882ba0b0845599754": "deepseek-llm",
     "347715f544604f9118bb75ed199f68779f423cabb20db6de6f31b908d04d7821": "deepseek-coder",

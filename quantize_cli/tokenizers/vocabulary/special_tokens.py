@@ -150,6 +150,10 @@ def _apply_post_processor(processor: Any, special: _SpecialTokens) -> None:
             special.added.setdefault("eos", False)
         elif kind == "RobertaProcessing":
             special.added.update(bos=True, eos=True, sep=True)
+            for role in ("cls", "sep"):
+                entry = part.get(role)
+                if isinstance(entry, list) and entry and isinstance(entry[0], str):
+                    special.tokens.setdefault(role, entry[0])
         elif kind == "TemplateProcessing":
             _apply_template(part, special)
 

@@ -23,6 +23,7 @@ from quantize_cli.pipeline.load import load
 from quantize_cli.pipeline.outputs import Outputs
 from quantize_cli.progress import Report
 from quantize_cli.runtime.hyperparameters import read_hyperparameters
+from quantize_cli.runtime.only_run import refuse_only_run
 from quantize_cli.train.data.examples import Examples
 from quantize_cli.train.data.reading import Cutting, read_examples
 from quantize_cli.train.runner import memory
@@ -98,6 +99,7 @@ def prepare(job: TrainJob, report: Report, force: bool) -> Prepared:
         refuse_bad_target(source, job.save_float)
     if job.conversion.certify is not None:
         measurable_chunks(source, job.conversion.certify, contexts.chunk_tokens(None, [source]))
+    refuse_only_run(source)
     cutting = Cutting(job.context, job.held_out, job.seed)
     examples = read_examples(job.data, source, cutting, Reading(job.conversion.special, report.warn))
     start = _file_to_be(job, method, source, checkpoints, report)

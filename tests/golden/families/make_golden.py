@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from tests.golden.converter.make_golden import convert, one_per_line, summary
-from tests.golden.families.variants import HERE, VARIANTS, Variant, build, without_nulls
+from tests.golden.families.variants import ENCODERS, HERE, VARIANTS, Variant, build, without_nulls
 
 TOKENS = tuple(range(3, 403, 9))
 """What logits are computed of: 45 tokens, more than the windows of the variants."""
@@ -28,8 +28,9 @@ TYPES = ("f32", "f16")
 def main(llama_cpp: str, *names: str) -> None:
     sys.path[:0] = [llama_cpp, f"{llama_cpp}/gguf-py"]
     versions = {name: importlib.import_module(name).__version__ for name in ("torch", "transformers", "tokenizers")}
-    for name in names or VARIANTS:
-        variant = VARIANTS[name]
+    variants = {**VARIANTS, **ENCODERS}
+    for name in names or variants:
+        variant = variants[name]
         with tempfile.TemporaryDirectory() as folder:
             stored = _skeleton(variant, Path(folder) / "transformers")
             directory = build(name, Path(folder) / name, stored=stored)
@@ -67,7 +68,7 @@ def _use_plain_config() -> None:
 
 
 def _logits(variant: Variant, directory: Path) -> dict[str, Any]:
-    """Float32 logits of the last of `TOKENS`."""
+    """Float32 logits of the last of `TOKENS`; of an encoder, its state."""
     import torch
     import transformers
 
@@ -78,7 +79,10 @@ def _logits(variant: Variant, directory: Path) -> dict[str, Any]:
         class_ = getattr(transformers, variant.auto_class)
         model = class_.from_pretrained(directory, dtype=torch.float32, attn_implementation="eager")
     with torch.no_grad():
-        logits = model.eval()(input_ids=torch.tensor([TOKENS])).logits[0, -1]
+        if variant.auto_class in _ENCODERS:
+            logits = model.eval()(input_ids=torch.tensor([TOKENS]), output_hidden_states=True).hidden_states[-1][0, -1]
+        else:
+            logits = model.eval()(input_ids=torch.tensor([TOKENS])).logits[0, -1]
     return {"kept": [float(value) for value in logits[:KEPT]], "largest": float(logits.abs().max())}
 
 
@@ -144,8 +148,27 @@ def _internlm2(directory: Path) -> Any:
     return model
 
 
-_STAND_INS = {"minicpm": _minicpm, "internlm2": _internlm2}
+def _nomic_bert(directory: Path) -> Any:
+    """Nomic BERT by the names that transformers has for its keys; it reads the tensors by their own."""
+    import torch
+    import transformers
+
+    config = json.loads((directory / "config.json").read_text(encoding="utf-8"))
+    stated = {
+        "hidden_size": config["n_embd"], "intermediate_size": config["n_inner"], "num_hidden_layers": config["n_layer"],
+        "num_attention_heads": config["n_head"], "head_dim": config["n_embd"] // config["n_head"],
+        "vocab_size": config["vocab_size"], "type_vocab_size": config["type_vocab_size"],
+        "layer_norm_eps": config["layer_norm_epsilon"],
+        "rope_parameters": {"rope_type": "default", "rope_theta": float(config["rotary_emb_base"])},
+    }  # fmt: skip
+    return transformers.NomicBertModel.from_pretrained(
+        directory, config=transformers.NomicBertConfig(**stated), dtype=torch.float32, add_pooling_layer=False
+    )
+
+
+_STAND_INS = {"minicpm": _minicpm, "internlm2": _internlm2, "nomic_bert": _nomic_bert}
 """Families that transformers lacks, as others that compute the same."""
+_ENCODERS = ("AutoModel", "AutoModelForMaskedLM")
 
 
 if __name__ == "__main__":

@@ -26,6 +26,10 @@ _IDS = {"bos_token_id": 1, "eos_token_id": 2, "pad_token_id": None}
 _BYTES = {"bos_token_id": None, "eos_token_id": None, "pad_token_id": 0}
 
 
+_NULL = ("q_lora_rank", "rotary_emb_scale_base")
+"""Keys that the converter asks for, though they are null."""
+
+
 class Variant(NamedTuple):
     """A checkpoint: its class in transformers, the arguments of its configuration, and its tokenizer."""
 
@@ -46,12 +50,19 @@ class Variant(NamedTuple):
     def pretokenizer(self) -> str | None:
         """The name its converter is told, as no hash is known of vocabularies made up here."""
         cuts = {"sentencepiece": None, "gemma": None, "glm4": "llama-bpe"}
+        cuts |= {
+            "wordpiece": "bert-bge",
+            "wordpiece-cased": "bert-bge",
+            "roberta": "gpt-2",
+            "modern-bert": "gpt-2",
+            "unigram": None,
+        }
         return cuts.get(self.tokenizer, self.tokenizer)
 
 
 def without_nulls(config: Mapping[str, Any]) -> dict[str, Any]:
-    """A config without the keys that say nothing; null says something of one, whose default is a number."""
-    return {key: value for key, value in config.items() if value is not None or key == "q_lora_rank"}
+    """A config without the keys that say nothing; null says something of those whose default is a number."""
+    return {key: value for key, value in config.items() if value is not None or key in _NULL}
 
 
 def golden(name: str) -> dict[str, Any]:
@@ -72,7 +83,7 @@ def build(
 
     `config` replaces keys of config.json, and drops those it gives None for; `tensors` does the same with tensors.
     """
-    variant, stored = VARIANTS[name], stored or golden(name)
+    variant, stored = {**VARIANTS, **ENCODERS}[name], stored or golden(name)
     directory.mkdir(parents=True, exist_ok=True)
     described, _ = checkpoints.tokenizer_files(variant.tokenizer)
     settings = {**stored["config"], **(config or {})}
@@ -464,3 +475,102 @@ VARIANTS: dict[str, Variant] = {
         "sentencepiece", dtype="BF16", shapes=_minicpm(tied=False),
     ),
 }  # fmt: skip
+
+_BERT = {
+    "hidden_size": 64, "intermediate_size": 96, "num_hidden_layers": 2, "num_attention_heads": 4, "vocab_size": 417,
+    "max_position_embeddings": 128, "pad_token_id": 0,
+}  # fmt: skip
+
+
+def _modules(pooling: Mapping[str, Any], *more: str) -> dict[str, Any]:
+    """The files of sentence-transformers beside a model."""
+    kinds = ["Transformer", "Pooling", *more]
+    modules = [
+        {"idx": index, "name": str(index), "path": f"{index}_{kind}" if index else "",
+         "type": f"sentence_transformers.models.{kind}"}
+        for index, kind in enumerate(kinds)
+    ]  # fmt: skip
+    return {"modules.json": modules, "1_Pooling/config.json": {"word_embedding_dimension": 64, **pooling}}
+
+
+_MEAN = _modules({"pooling_mode_cls_token": False, "pooling_mode_mean_tokens": True}, "Normalize")
+_FIRST = _modules({"pooling_mode_cls_token": True, "pooling_mode_mean_tokens": False}, "Normalize")
+_LAST = _modules({"pooling_mode": "lasttoken"}, "Normalize")
+
+_ROBERTA = {**_BERT, "vocab_size": 421, "pad_token_id": 1, "bos_token_id": 416, "eos_token_id": 418}
+_MODERN = {
+    **_BERT, "vocab_size": 421, "num_hidden_layers": 4, "local_attention": 16, "cls_token_id": 416, "bos_token_id": 416,
+    "sep_token_id": 418, "eos_token_id": 418, "pad_token_id": 417,
+}  # fmt: skip
+_DISTIL = {
+    "dim": 64, "hidden_dim": 96, "n_layers": 2, "n_heads": 4, "vocab_size": 417, "max_position_embeddings": 128,
+    "pad_token_id": 0,
+}  # fmt: skip
+_XLM = {**_BERT, "vocab_size": 421, "pad_token_id": 1, "bos_token_id": 0, "eos_token_id": 2}
+_NOMIC = {
+    "architectures": ["NomicBertModel"], "model_type": "nomic_bert", "activation_function": "swiglu", "causal": False,
+    "n_embd": 64, "n_head": 4, "n_inner": 96, "n_layer": 2, "n_positions": 8192, "max_trained_positions": 2048,
+    "vocab_size": 417, "type_vocab_size": 2, "layer_norm_epsilon": 1e-12, "pad_vocab_size_multiple": 64,
+    "mlp_fc1_bias": False, "mlp_fc2_bias": False, "qkv_proj_bias": False, "prenorm": False, "parallel_block": False,
+    "parallel_block_tied_norm": False, "rotary_emb_base": 1000, "rotary_emb_fraction": 1.0,
+    "rotary_emb_interleaved": False, "rotary_emb_scale_base": None, "rotary_scaling_factor": None,
+    "scale_attn_weights": True, "scale_attn_by_inverse_layer_idx": False, "use_rms_norm": False, "use_xentropy": True,
+    "dense_seq_output": True, "fused_bias_fc": True, "fused_dropout_add_ln": True, "use_flash_attn": True,
+    "torch_dtype": "float32", "auto_map": {"AutoModel": "modeling_hf_nomic_bert.NomicBertModel"},
+}  # fmt: skip
+
+
+def _nomic(types: int) -> dict[str, tuple[int, ...]]:
+    layer = {
+        "attn.Wqkv.weight": (192, 64), "attn.out_proj.weight": (64, 64), "mlp.fc11.weight": (96, 64),
+        "mlp.fc12.weight": (96, 64), "mlp.fc2.weight": (64, 96), "norm1.weight": (64,), "norm1.bias": (64,),
+        "norm2.weight": (64,), "norm2.bias": (64,),
+    }  # fmt: skip
+    whole = {
+        "emb_ln.weight": (64,), "emb_ln.bias": (64,), "embeddings.word_embeddings.weight": (417, 64),
+        "embeddings.token_type_embeddings.weight": (types, 64),
+    }  # fmt: skip
+    return _layers({f"encoder.layers.{{}}.{name}": shape for name, shape in layer.items()}, whole)
+
+
+ENCODERS: dict[str, Variant] = {
+    "bert": Variant("BertConfig", _BERT, "wordpiece", files=_MEAN, auto_class="AutoModel"),
+    "bert-masked-f16": Variant(
+        "BertConfig", {**_BERT, "type_vocab_size": 1, "layer_norm_eps": 1e-6, "num_attention_heads": 2},
+        "wordpiece-cased", dtype="F16", files=_FIRST, auto_class="AutoModelForMaskedLM",
+    ),
+    "roberta": Variant(
+        "RobertaConfig", {**_ROBERTA, "type_vocab_size": 1}, "roberta", files=_MEAN, auto_class="AutoModel",
+    ),
+    "roberta-bf16": Variant(
+        "RobertaConfig", {**_ROBERTA, "max_position_embeddings": 100, "num_attention_heads": 2, "pad_token_id": 2},
+        "roberta", dtype="BF16", files=_LAST, auto_class="AutoModel",
+    ),
+    "distilbert": Variant("DistilBertConfig", _DISTIL, "wordpiece", files=_MEAN, auto_class="AutoModel"),
+    "distilbert-masked-bf16": Variant(
+        "DistilBertConfig", {**_DISTIL, "n_layers": 3, "n_heads": 2}, "wordpiece-cased", dtype="BF16", files=_LAST,
+        auto_class="AutoModelForMaskedLM",
+    ),
+    "xlm_roberta": Variant(
+        "XLMRobertaConfig", {**_XLM, "type_vocab_size": 1}, "unigram", files=_MEAN, auto_class="AutoModel",
+    ),
+    "xlm_roberta-f16": Variant(
+        "XLMRobertaConfig", {**_XLM, "num_attention_heads": 2, "pad_token_id": 2}, "unigram", dtype="F16", files=_FIRST,
+        auto_class="AutoModel",
+    ),
+    "modernbert": Variant("ModernBertConfig", _MODERN, "modern-bert", files=_FIRST, auto_class="AutoModel"),
+    "modernbert-published-bf16": Variant(
+        "ModernBertConfig", {**_MODERN, "num_hidden_layers": 5}, "modern-bert", dtype="BF16", files=_MEAN,
+        edited={"layer_types": None, "rope_parameters": None, "global_attn_every_n_layers": 2,
+                "global_rope_theta": 80000.0, "local_rope_theta": 10000.0, "layer_norm_eps": 1e-5},
+        auto_class="AutoModel",
+    ),
+    "nomic_bert": Variant(
+        "", _NOMIC, "wordpiece", files=_MEAN, shapes=_nomic(2), auto_class="AutoModel", plain=True,
+    ),
+    "nomic_bert-short-f16": Variant(
+        "", {**_NOMIC, "n_positions": 2048, "type_vocab_size": 1, "rotary_emb_base": 10000, "n_head": 2}, "wordpiece",
+        dtype="F16", files=_LAST, shapes=_nomic(1), auto_class="AutoModel", plain=True,
+    ),
+}  # fmt: skip
+"""Models that give embeddings."""

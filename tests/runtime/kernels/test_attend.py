@@ -23,14 +23,18 @@ def naive(
     cap: float,
     window: int,
     slopes: np.ndarray = NONE,
+    ahead: bool = False,
 ) -> np.ndarray:
     """One loop per sequence, query and head, float64; keys and values (sequences, heads, positions, width)."""
     sequences, count, heads, width = queries.shape
     mixed = np.empty((sequences, count, heads, width))
     for sequence, token, head in np.ndindex(sequences, count, heads):
         source = head * keys.shape[1] // heads
-        stop = stored + token + 1
-        seen = slice(max(0, stop - window) if window else 0, stop)
+        own = stored + token
+        seen = slice(max(0, own + 1 - window) if window else 0, own + 1)
+        if ahead:
+            first, last = (own - window // 2, own + window // 2) if window else (0, stored + count - 1)
+            seen = slice(max(0, first), min(last + 1, stored + count))
         scores = keys[sequence, source, seen].astype(float) @ queries[sequence, token, head] * scale
         if cap:
             scores = cap * np.tanh(scores / cap)
@@ -50,7 +54,9 @@ class Case:
         self.keys, self.values = (numbers(seed, sequences, shared, CAPACITY, width) for seed in (1, 2))
         self.keys[:, :, stored + count :] = self.values[:, :, stored + count :] = np.nan
 
-    def attend(self, scale: float, cap: float, window: int, threads: int, slopes: np.ndarray = NONE) -> np.ndarray:
+    def attend(
+        self, scale: float, cap: float, window: int, threads: int, slopes: np.ndarray = NONE, ahead: bool = False
+    ) -> np.ndarray:
         sequences, count, _, width = self.shape
         keys = np.ascontiguousarray(self.keys.swapaxes(2, 3)).reshape(-1, CAPACITY)
         queries = self.queries.reshape(sequences * count, -1)
@@ -59,12 +65,14 @@ class Case:
         run(
             attend, queries=queries, all_keys=keys, all_values=self.values.reshape(-1, width), stored=cell, out=out,
             scratch=scratch, scale=scale, cap=cap, window=window, sequences=sequences, slopes=slopes,
-            count=threads,
+            ahead=ahead, count=threads,
         )  # fmt: skip
         return out
 
-    def naive(self, scale: float, cap: float, window: int, slopes: np.ndarray = NONE) -> np.ndarray:
-        return naive(self.queries, self.keys, self.values, self.stored, scale, cap, window, slopes)
+    def naive(
+        self, scale: float, cap: float, window: int, slopes: np.ndarray = NONE, ahead: bool = False
+    ) -> np.ndarray:
+        return naive(self.queries, self.keys, self.values, self.stored, scale, cap, window, slopes, ahead)
 
 
 @pytest.mark.parametrize("threads", [1, 2])
@@ -107,3 +115,11 @@ def test_a_prompt_in_pieces_gives_what_it_gives_at_once() -> None:
     last.keys, last.values = whole.keys, whole.values
     last.queries = whole.queries[:, 39:].copy()
     assert last.attend(0.2, 0.0, 0, 1).tobytes() == whole.attend(0.2, 0.0, 0, 1)[39:].tobytes()
+
+
+@pytest.mark.parametrize("window", [0, 1, 16, 33])
+@pytest.mark.parametrize(("count", "group"), [(1, 1), (9, 3), (33, 1), (80, 1)])
+def test_an_encoder_sees_positions_after_its_own(count: int, group: int, window: int) -> None:
+    case = Case(2, count, 0, shared=2, group=group, width=16)
+    expected = case.naive(0.5, 0.0, window, ahead=True)
+    np.testing.assert_allclose(case.attend(0.5, 0.0, window, 2, ahead=True), expected, rtol=0, atol=NEAR)

@@ -1,0 +1,1 @@
+"""What encoder families share."""
