@@ -21,5 +21,8 @@ def test_models_lists_what_the_registries_hold() -> None:
     listed = document("models")
     assert [family["model_type"] for family in listed["families"]] == list(plugins.names("families"))
     assert [scheme["scheme"] for scheme in listed["schemes"]] == list(plugins.names("schemes"))
-    assert all(family["run"] == (family["architecture"] in FAMILIES) for family in listed["families"])
+    for family in listed["families"]:
+        known = FAMILIES.get(family["architecture"])
+        assert family["embed"] == (known is not None)
+        assert family["run"] == family["eval"] == (known is not None and not known.encoder)
     assert not any(family["train"] and FAMILIES[family["architecture"]].only_runs for family in listed["families"])
