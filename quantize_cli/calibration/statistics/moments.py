@@ -37,7 +37,9 @@ class Moments:
             return
         weights = _weights(x)
         if weights is not None:
-            x, original, residual = (None if each is None else each * weights for each in (x, original, residual))
+            x = x * weights
+            original = None if original is None else original * weights
+            residual = None if residual is None else residual * weights
         held_back = slice(-self.count % _HELD_BACK, None, _HELD_BACK)
         if self.count >= _HELD_BACK * _MOST_HELD_BACK:
             held_back = slice(0)
@@ -77,4 +79,5 @@ def _weights(x: np.ndarray) -> np.ndarray | None:
     longest = _LONGEST * np.median(squares)
     if not squares.max() > longest:
         return None
-    return np.sqrt(np.minimum(1, longest / np.maximum(squares, longest))).astype(np.float32)[:, None]
+    weights: np.ndarray = np.sqrt(longest / np.maximum(squares, longest)).astype(np.float32)[:, None]
+    return weights
