@@ -8,6 +8,7 @@ matrix.
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import cached_property
 
 import numpy as np
 
@@ -19,7 +20,7 @@ _TOLERANCE = 1.05
 """The largest share is taken whose loss is within this of the least: tokens that were left out stand beside those that
 were not and are like them, those of other texts less so."""
 _FIRST = SHARES.index(0.1)
-_SAMPLE = 512
+_SAMPLE = 256
 """Tokens that are looked at, to save time."""
 _DIRECTIONS = 64
 """Outputs of which corrections are looked at: sums of all columns with random signs."""
@@ -90,28 +91,35 @@ class _Losses:
             damped = moments[::-1, ::-1].copy()
             damped[np.diag_indices(len(damped))] += SHARES[index] * moments.diagonal().mean()
             lower = cholesky(damped, self.threads)
-            self.known[index] = self._of_rounding(lower), self._of_correction(lower)
+            solved = solve_triangle(lower, self._tokens, self.threads)
+            rounding = float(np.square(solved * lower.diagonal()[:, None]).sum())
+            self.known[index] = rounding, self._of_correction(lower, solved)
         return self.known[index]
+
+    def _of_correction(self, lower: np.ndarray, solved: np.ndarray) -> float:
+        """Of H = L L^T and L^-1 X (n, tokens) f64. What a correction adds is S H^-1 X = (L^-1 S^T)^T (L^-1 X)."""
+        if self.left_out.shift is None:
+            return 0.0
+        wanted, missing = self._outputs
+        half = solve_triangle(lower, wanted, self.threads)
+        return float(np.square(missing - multiply(np.ascontiguousarray(half.T), solved, self.threads)).sum())
+
+    @cached_property
+    def _tokens(self) -> np.ndarray:
+        return self._sampled(self.left_out.tokens)
+
+    @cached_property
+    def _outputs(self) -> tuple[np.ndarray, np.ndarray]:
+        """Of some outputs, sums of columns with random signs: their products with the shift, and what tokens miss."""
+        shift, missing = self.left_out.shift, self.left_out.missing
+        assert shift is not None
+        assert missing is not None
+        signs = np.random.default_rng(0).choice([-1.0, 1.0], (_DIRECTIONS, len(shift)))
+        wanted = np.ascontiguousarray(multiply(signs, shift, self.threads).T[::-1])
+        backwards = np.ascontiguousarray(signs[:, ::-1])
+        return wanted, multiply(backwards, self._sampled(missing), self.threads)
 
     def _sampled(self, tokens: np.ndarray) -> np.ndarray:
         """Some of the tokens (tokens, n) f32, as columns (n, some) f64."""
-        sample = tokens[:: max(1, len(tokens) // _SAMPLE)]
-        return np.ascontiguousarray(sample[:, ::-1].T, np.float64)
-
-    def _of_rounding(self, lower: np.ndarray) -> float:
-        solved = solve_triangle(lower, self._sampled(self.left_out.tokens), self.threads)
-        return float(np.square(solved * lower.diagonal()[:, None]).sum())
-
-    def _of_correction(self, lower: np.ndarray) -> float:
-        shift, missing = self.left_out.shift, self.left_out.missing
-        if shift is None or missing is None:
-            return 0.0
-        signs = np.random.default_rng(0).choice([-1.0, 1.0], (_DIRECTIONS, len(shift)))
-        wanted = np.ascontiguousarray(multiply(signs, shift, self.threads).T[::-1])
-        half = solve_triangle(lower, wanted, self.threads)
-        upside_down = np.ascontiguousarray(lower.T[::-1, ::-1])
-        change = solve_triangle(upside_down, np.ascontiguousarray(half[::-1]), self.threads)[::-1]
-        left = multiply(np.ascontiguousarray(signs[:, ::-1]), self._sampled(missing), self.threads) - multiply(
-            np.ascontiguousarray(change.T), self._sampled(self.left_out.tokens), self.threads
-        )
-        return float(np.square(left).sum())
+        sample = tokens[:: max(1, len(tokens) // _SAMPLE)].astype(np.float64)
+        return np.ascontiguousarray(sample[:, ::-1].T)
