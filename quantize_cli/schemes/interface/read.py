@@ -17,6 +17,7 @@ _HINT = "convert the original checkpoint in f32, f16 or bf16"
 _NOTICE = ": to round them again adds to the error they have, --type keep rounds least"
 _CODES = frozenset(("I8", "U8", "I32", "F8_E4M3", "F8_E5M2", "F8_E8M0"))
 """Dtypes that no float checkpoint has."""
+_FLOATS = frozenset(("F64", "F32", "F16", "BF16"))
 _UNREAD = ((".weight._data", "quanto"),)
 """Ends of names that only schemes write that are not read."""
 
@@ -27,6 +28,8 @@ def tensors_of(checkpoint: Checkpoint, stored: Iterable[StoredTensor]) -> tuple[
     InputError for a scheme that is not read, and for what contradicts its configuration or itself.
     """
     stored, settings = list(stored), settings_of(checkpoint)
+    if not settings.values and all(map(_is_plain, stored)):
+        return [from_stored(tensor) for tensor in stored], ()
     scheme = _scheme(settings, stored)
     if scheme is None:
         _refuse_unread(settings, stored)
@@ -52,6 +55,11 @@ def tensors_of(checkpoint: Checkpoint, stored: Iterable[StoredTensor]) -> tuple[
 def sources() -> tuple[type, ...]:
     """The classes of all schemes' row sources."""
     return tuple(source for name in plugins.names("schemes") for source in _load(name).sources)
+
+
+def _is_plain(stored: StoredTensor) -> bool:
+    """Whether no scheme has such tensors: of these checkpoints none needs to be loaded."""
+    return stored.dtype in _FLOATS and stored.name.endswith((".weight", ".bias"))
 
 
 def _load(name: str) -> Scheme:
