@@ -2,10 +2,10 @@
 
 from collections.abc import Sequence
 
-from quantize_cli.families.decoder import decoder
+from quantize_cli.families.decoder import decoder, granite
 from quantize_cli.families.decoder import llama as architecture
-from quantize_cli.families.decoder.config import Config, count, number, switch
-from quantize_cli.formats.gguf.layout import Value, f32, u32
+from quantize_cli.families.decoder.config import Config, count, switch
+from quantize_cli.formats.gguf.layout import Value, u32
 from quantize_cli.model.tensor import Tensor
 
 ARCHITECTURE = "granite"
@@ -27,12 +27,6 @@ DEFAULTS = {
     "tie_word_embeddings": False,
 }
 """What transformers' GraniteConfig fills in."""
-_SCALES = {
-    "attention_multiplier": "attention.scale",
-    "embedding_multiplier": "embedding_scale",
-    "residual_multiplier": "residual_scale",
-    "logits_scaling": "logit_scale",
-}
 
 PREFIX, SLOTS = architecture.PREFIX, architecture.SLOTS
 tokenizer_metadata = architecture.tokenizer_metadata
@@ -41,7 +35,7 @@ tokenizer_metadata = architecture.tokenizer_metadata
 def metadata(config: Config) -> dict[str, Value]:
     return {
         **decoder.metadata(ARCHITECTURE, {**config, "head_dim": None}),
-        **{f"granite.{target}": f32(number(config, key)) for key, target in _SCALES.items() if config[key]},
+        **granite.scales(ARCHITECTURE, config),
         "granite.vocab_size": u32(count(config, "vocab_size")),
         "granite.rope.dimension_count": u32(decoder.head_dim(config)),
     }

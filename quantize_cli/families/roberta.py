@@ -1,14 +1,10 @@
 """RoBERTa: BERT with byte-level BPE, whose positions begin behind that of padding."""
 
-from collections.abc import Sequence
+from functools import partial
 
-from quantize_cli.families.decoder.config import Config
-from quantize_cli.families.encoder import encoder
-from quantize_cli.formats.checkpoint import Checkpoint
-from quantize_cli.formats.gguf.layout import Value
-from quantize_cli.model.tensor import Tensor
+from quantize_cli.families.encoder import roberta
 
-ARCHITECTURE = "bert"
+ARCHITECTURE = roberta.ARCHITECTURE
 CLASS = "Roberta"
 TOKENIZERS = ("bpe",)
 DEFAULTS = {
@@ -25,24 +21,6 @@ DEFAULTS = {
     "tie_word_embeddings": True,
 }
 """What transformers' RobertaConfig fills in."""
-FIXED = encoder.FIXED
-SLOTS = encoder.SLOTS
-PREFIX = "roberta."
-
-
-def metadata(config: Config) -> dict[str, Value]:
-    return encoder.metadata(ARCHITECTURE, config, encoder.positions_after_padding(config)[1])
-
-
-def tokenizer_metadata(_checkpoint: Checkpoint, config: Config) -> dict[str, Value]:
-    return encoder.token_types(config)
-
-
-def tensors(config: Config, stored: Sequence[Tensor]) -> list[Tensor]:
-    first, count = encoder.positions_after_padding(config)
-    placed = encoder.tensors(config, stored, PREFIX)
-    return [tensor.row_range(first, count) if tensor.name == encoder.POSITIONS else tensor for tensor in placed]
-
-
-def remarks(config: Config, _placed: Sequence[Tensor]) -> tuple[str, ...]:
-    return encoder.remarks(ARCHITECTURE, config, DEFAULTS)
+FIXED, SLOTS, PREFIX = roberta.FIXED, roberta.SLOTS, roberta.PREFIX
+metadata, tokenizer_metadata, tensors = roberta.metadata, roberta.tokenizer_metadata, roberta.tensors
+remarks = partial(roberta.remarks, DEFAULTS)

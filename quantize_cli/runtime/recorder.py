@@ -59,9 +59,9 @@ class Rounded(NamedTuple):
 class Recorder:
     """Records operations and lends the arrays they work on."""
 
-    def __init__(self, threads: Threads, brains: bool = False) -> None:
-        """Products of bfloat16 round activations to it too where `brains` are wanted, which takes half the time."""
-        self.threads, self._brains = threads, brains
+    def __init__(self, threads: Threads, bfloat16: bool = False) -> None:
+        """`bfloat16`: activations that meet weights of bfloat16 are rounded to it too, which takes half the time."""
+        self.threads, self._bfloat16 = threads, bfloat16
         self._program = Program()
         self._free: dict[tuple[int, int], list[np.ndarray]] = {}
         self._lent: list[np.ndarray] = []
@@ -108,8 +108,8 @@ class Recorder:
     def multiply(self, weights: np.ndarray, dot: dots.Dot | dots.FloatDot, x: np.ndarray, out: np.ndarray) -> None:
         """Append out = x times the rows of `weights` u8 (rows, row bytes): x (n, columns), out (n, rows) f32."""
         if isinstance(dot, dots.FloatDot):
-            brains = self._brains and dot.is_brain and len(x) >= FEW and x.shape[1] % 2 == 0
-            (self._multiply_brains if brains else self._multiply_floats)(weights, dot, x, out)
+            bfloat16 = self._bfloat16 and dot.is_bfloat16 and len(x) >= FEW and x.shape[1] % 2 == 0
+            (self._multiply_bfloat16 if bfloat16 else self._multiply_floats)(weights, dot, x, out)
             return
         if len(x) < FEW:
             rounded = self._rows(x, dot)
@@ -137,16 +137,16 @@ class Recorder:
             tiles, dots.multiply_floats, weights=weights, unpack=unpack, tiles=tiles, out=out, scratch=scratch
         )
 
-    def _multiply_brains(self, weights: np.ndarray, dot: dots.FloatDot, x: np.ndarray, out: np.ndarray) -> None:
-        steps = x.shape[1] // dots.BRAIN_COLUMNS
+    def _multiply_bfloat16(self, weights: np.ndarray, dot: dots.FloatDot, x: np.ndarray, out: np.ndarray) -> None:
+        steps = x.shape[1] // dots.BFLOAT16_COLUMNS
         if (id(x), True) not in self._tiled:
             tiles = self.array(-(-len(x) // dots.TOKENS), steps * dots.TOKENS).view(np.int32)
-            self.add(dots.tiles_brains, bits=x.view(np.int32), tiles=tiles)
+            self.add(dots.tiles_bfloat16, bits=x.view(np.int32), tiles=tiles)
             self._tiled[id(x), True] = tiles
         scratch = self._scratch_of(dots.float_scratch_nbytes(steps))
-        tiles, unpack = self._tiled[id(x), True], dots.unpack_brains.address
+        tiles, unpack = self._tiled[id(x), True], dots.unpack_bfloat16.address
         self._add_product(
-            tiles, dots.multiply_brains, weights=weights, unpack=unpack, tiles=tiles, out=out, scratch=scratch
+            tiles, dots.multiply_bfloat16, weights=weights, unpack=unpack, tiles=tiles, out=out, scratch=scratch
         )
 
     def _add_product(self, activations: object, operation: Operation, **arguments: np.ndarray | float) -> None:

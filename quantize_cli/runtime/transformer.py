@@ -53,7 +53,7 @@ class Transformer:
     threads: Threads
     path: Path
     """Of the model, for messages."""
-    brains: bool = False
+    bfloat16: bool = False
     """Layer by layer, activations that meet weights of bfloat16 are rounded to it too, which takes half the time."""
     _passes: Recordings[tuple[int, bool], Recording] = field(
         default_factory=lambda: Recordings(kept=lambda key: key[0] == 1), init=False
@@ -194,7 +194,7 @@ class Transformer:
             everywhere = RotaryTable(self.rotary, count)
             local = everywhere if self.local_rotary is self.rotary else RotaryTable(self.local_rotary, count)
             turns = everywhere, local
-        return Recording(cache, Recorder(self.threads, self.brains), stream, turns, stream)
+        return Recording(cache, Recorder(self.threads, self.bfloat16), stream, turns, stream)
 
     def _record(self, cache: Cache, count: int, predict: bool) -> Recording:
         """Record the pass of `count` more positions of each of the cache's sequences."""

@@ -8,7 +8,7 @@ from quantize_cli.calibration.statistics.inputs import of_moments
 from quantize_cli.calibration.statistics.moments import Moments
 from quantize_cli.calibration.statistics.shrinkage import SHARES, Dampings, LeftOut, best_dampings
 from quantize_cli.jit.matrices import solve_triangle
-from tests.jit.matrices.naive import brain
+from tests.jit.matrices.naive import bfloat16
 
 COLUMNS = 48
 
@@ -61,7 +61,7 @@ def test_tokens_held_back_are_spread_over_all_and_can_be_taken_out_again() -> No
         moments.add(part)
     left_out = moments.left_out()
     assert np.array_equal(left_out.tokens, x[::7])
-    others = brain(np.delete(x, np.s_[::7], axis=0))
+    others = bfloat16(np.delete(x, np.s_[::7], axis=0))
     assert np.allclose(left_out.moments, others.T @ others, atol=1e-3)
     assert of_moments(moments).dampings.rounding in SHARES
 

@@ -66,7 +66,7 @@ def _recorded(
     transformer: Transformer, ending: Ending, x: np.ndarray, width: int
 ) -> tuple[Recorder, np.ndarray, np.ndarray]:
     """A recording, and where its inputs and the stream are put."""
-    (last, norm), recorder = ending, Recorder(transformer.threads, transformer.brains)
+    (last, norm), recorder = ending, Recorder(transformer.threads, transformer.bfloat16)
     given, stream = np.empty_like(x), np.empty((len(x), width), np.float32)
     formed = last.record(recorder, given)
     recorder.add(elementwise.add, y=stream, x=formed if norm is None else norm.record(recorder, formed))

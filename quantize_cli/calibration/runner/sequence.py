@@ -111,7 +111,7 @@ class _SequentialRounding:
         self._tensors = {tensor.name: tensor for tensor in job.model.tensors}
         self._done: dict[str, Tensor] = {}
         self._float = from_model(job.model, job.threads, resident=False)
-        self._runner = LayerRunner(replace(self._float, brains=True), job.chunks.shape[1])
+        self._runner = LayerRunner(replace(self._float, bfloat16=True), job.chunks.shape[1])
         self._streams: tuple[np.ndarray, np.ndarray]
         """What the float model and the one that it becomes give their next layer."""
         self._paths = {tensor.stored_at[0] for tensor in job.model.tensors if tensor.stored_at}

@@ -56,7 +56,9 @@ class Moments:
 
     def left_out(self) -> LeftOut:
         """The tokens that were held back, spread evenly over all, and the sums without them."""
-        tokens = np.concatenate(self._held_back) if self._held_back else np.empty((0, len(self.second)), np.float32)
+        if not self._held_back:
+            return LeftOut(self.second, np.empty((0, len(self.second)), np.float32))
+        tokens = np.concatenate(self._held_back)
         packed = pack(tokens)
         moments = self.second.copy()
         add_packed_gram(moments, pack(-tokens), packed, self.threads)

@@ -82,19 +82,19 @@ class _Losses:
 
     left_out: LeftOut
     threads: int
-    known: dict[int, tuple[float, float]] = field(default_factory=dict)
+    measured: dict[int, tuple[float, float]] = field(default_factory=dict)
 
     def at(self, index: int) -> tuple[float, float]:
         """What rounding and what a correction loses."""
-        if index not in self.known:
+        if index not in self.measured:
             moments = self.left_out.moments
             damped = moments[::-1, ::-1].copy()
             damped[np.diag_indices(len(damped))] += SHARES[index] * moments.diagonal().mean()
             lower = cholesky(damped, self.threads)
             solved = solve_triangle(lower, self._tokens, self.threads)
             rounding = float(np.square(solved * lower.diagonal()[:, None]).sum())
-            self.known[index] = rounding, self._of_correction(lower, solved)
-        return self.known[index]
+            self.measured[index] = rounding, self._of_correction(lower, solved)
+        return self.measured[index]
 
     def _of_correction(self, lower: np.ndarray, solved: np.ndarray) -> float:
         """Of H = L L^T and L^-1 X (n, tokens) f64. What a correction adds is S H^-1 X = (L^-1 S^T)^T (L^-1 X)."""

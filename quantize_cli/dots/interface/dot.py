@@ -41,7 +41,7 @@ class FloatDot:
     unpack: Callback
     """One row -> float32. Takes the address of the row, the number of columns, the address of the values, and two that
     mean nothing."""
-    is_brain: bool = False
+    is_bfloat16: bool = False
     """Whether weights are bfloat16, which can be multiplied with activations that are rounded to it too."""
 
 

@@ -30,7 +30,7 @@ def float_scratch_nbytes(columns: int) -> int:
     return (1 + HALVES) * _ROWS * 4 * (-(-columns // 16) * 16) + 4 * PANEL * TOKENS
 
 
-def float_dot(block: np.dtype, load_of: Any, one_of: Any, is_brain: bool = False) -> FloatDot:
+def float_dot(block: np.dtype, load_of: Any, one_of: Any, is_bfloat16: bool = False) -> FloatDot:
     """The products of a type whose block is one weight, from how sixteen are loaded, and how one is."""
     nbytes = block.itemsize
 
@@ -42,7 +42,7 @@ def float_dot(block: np.dtype, load_of: Any, one_of: Any, is_brain: bool = False
     def unpack(row, columns, values, _unused, _unused_too):
         _widen(row, columns, values, nbytes, load_of, one_of)
 
-    return FloatDot(rows, unpack, is_brain)
+    return FloatDot(rows, unpack, is_bfloat16)
 
 
 @merged

@@ -2,11 +2,11 @@
 
 from collections.abc import Sequence
 
-from quantize_cli.families.decoder import decoder, experts
+from quantize_cli.families.decoder import decoder, experts, granite
 from quantize_cli.families.decoder import llama as architecture
-from quantize_cli.families.decoder.config import Config, count, number
+from quantize_cli.families.decoder.config import Config, count
 from quantize_cli.families.decoder.slots import Slot
-from quantize_cli.formats.gguf.layout import Value, f32, u32
+from quantize_cli.formats.gguf.layout import Value, u32
 from quantize_cli.model.tensor import Tensor
 
 ARCHITECTURE = "granitemoe"
@@ -29,12 +29,6 @@ DEFAULTS = {
     "shared_intermediate_size": 0,
 }
 """What transformers' GraniteMoeConfig and GraniteMoeSharedConfig fill in."""
-_SCALES = {
-    "attention_multiplier": "attention.scale",
-    "embedding_multiplier": "embedding_scale",
-    "residual_multiplier": "residual_scale",
-    "logits_scaling": "logit_scale",
-}
 
 PREFIX = decoder.PREFIX
 _BOTH_SHARED = (
@@ -68,7 +62,7 @@ def metadata(config: Config) -> dict[str, Value]:
     return {
         **decoder.metadata(ARCHITECTURE, {**config, "head_dim": None}),
         **experts.metadata(ARCHITECTURE, config),
-        **{f"granitemoe.{target}": f32(number(config, key)) for key, target in _SCALES.items() if config[key]},
+        **granite.scales(ARCHITECTURE, config),
         **({"granitemoe.expert_shared_feed_forward_length": u32(shared)} if shared else {}),
         "granitemoe.vocab_size": u32(count(config, "vocab_size")),
         "granitemoe.rope.dimension_count": u32(decoder.head_dim(config)),

@@ -56,17 +56,6 @@ def metadata(architecture: str, config: Config, positions: int) -> dict[str, Val
     return {f"{architecture}.{key}": value for key, value in values.items()}
 
 
-def positions_after_padding(config: Config) -> tuple[int, int]:
-    """The first position of a text's tokens, which that of padding comes before, and how many there are from there."""
-    stored, padding = count(config, "max_position_embeddings"), config.get("pad_token_id")
-    if padding is None:
-        return 0, stored
-    first = int(number(config, "pad_token_id")) + 1
-    if not 0 <= first < stored:
-        raise InputError(f"config.json: position {first}, behind that of padding, is not among {stored}")
-    return first, stored - first
-
-
 def token_types(config: Config) -> dict[str, Value]:
     """The number of types of tokens, which llama.cpp looks for among the keys of the tokenizer."""
     return {"tokenizer.ggml.token_type_count": u32(count(config, "type_vocab_size"))}

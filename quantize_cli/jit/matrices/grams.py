@@ -2,7 +2,7 @@
 
 Activations are rounded to bfloat16, which changes each by at most 0.2 %, now up and now down: the sums of thousands
 hardly notice. Processors that multiply pairs of such numbers are then done in half the time; others add the same
-numbers in the same order, and get the same bits (see quantize_cli/jit/simd/brains.py).
+numbers in the same order, and get the same bits (see quantize_cli/jit/simd/bfloat16.py).
 """
 
 from dataclasses import dataclass, field
@@ -11,7 +11,7 @@ import numpy as np
 
 from quantize_cli.jit.kernel import inlined, kernel
 from quantize_cli.jit.matrices.products import LINES, ROWS, shared
-from quantize_cli.jit.simd.brains import brain_bits, brain_tile_of, has_pairs
+from quantize_cli.jit.simd.bfloat16 import bfloat16_bits, bfloat16_tile_of, has_pairs
 from quantize_cli.jit.simd.tile import LINE_NBYTES
 
 _SUMMED = 256
@@ -21,7 +21,7 @@ _APART = _WIDTH if _WIDTH % ROWS == 0 else ROWS
 """The width of panels of the left: that of the right where a tile's rows do not straddle two of them."""
 _TERMS = 2 if has_pairs() else 1
 """Tokens whose products are added in one step."""
-_empty, _add, _, _store = brain_tile_of(ROWS, LINES)
+_empty, _add, _, _store = bfloat16_tile_of(ROWS, LINES)
 _BLOCK = 16
 """Pairs of tokens laid out at once, so that what is read of them stays near until all panels have it."""
 
@@ -81,11 +81,11 @@ def _lay_out_pairs(bits, panels):
                 panels[panel, pair, count:] = 0
                 if 2 * pair + 1 < bits.shape[0]:
                     for i in range(count):
-                        lower = np.uint32(brain_bits(bits[2 * pair, first + i]) >> np.uint32(16))
-                        panels[panel, pair, i] = brain_bits(bits[2 * pair + 1, first + i]) | lower
+                        lower = np.uint32(bfloat16_bits(bits[2 * pair, first + i]) >> np.uint32(16))
+                        panels[panel, pair, i] = bfloat16_bits(bits[2 * pair + 1, first + i]) | lower
                 else:
                     for i in range(count):
-                        panels[panel, pair, i] = brain_bits(bits[2 * pair, first + i]) >> np.uint32(16)
+                        panels[panel, pair, i] = bfloat16_bits(bits[2 * pair, first + i]) >> np.uint32(16)
 
 
 @kernel
@@ -99,7 +99,7 @@ def _lay_out_singles(bits, panels):
                 panels[panel, step, :] = 0
                 if step ^ 1 < bits.shape[0]:
                     for i in range(count):
-                        panels[panel, step, i] = brain_bits(bits[step ^ 1, first + i])
+                        panels[panel, step, i] = bfloat16_bits(bits[step ^ 1, first + i])
 
 
 @kernel

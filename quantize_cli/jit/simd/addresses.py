@@ -164,29 +164,29 @@ def load_halves(typing: Any, address: Any) -> Any:
     )
 
 
-def _widen_brain(builder: ir.IRBuilder, value: ir.Value, kind: ir.Type, result: ir.Type) -> ir.Value:
+def _widen_bfloat16(builder: ir.IRBuilder, value: ir.Value, kind: ir.Type, result: ir.Type) -> ir.Value:
     """The upper half of a float32 is a bfloat16."""
     sixteen = ir.Constant(kind, [16] * LANES if isinstance(kind, ir.VectorType) else 16)
     return builder.bitcast(builder.shl(builder.zext(value, kind), sixteen), result)
 
 
 @intrinsic
-def load_brains(typing: Any, address: Any) -> Any:
+def load_bfloat16(typing: Any, address: Any) -> Any:
     """Sixteen bfloat16 as floats."""
 
     def codegen(context: Any, builder: ir.IRBuilder, sig: Any, args: Any) -> ir.Value:
         value = load_from(builder, args[0], ir.VectorType(I16, LANES))
-        return _widen_brain(builder, value, ints.llvm, floats.llvm)
+        return _widen_bfloat16(builder, value, ints.llvm, floats.llvm)
 
     return floats(types.int64), codegen
 
 
 @intrinsic
-def brain_at(typing: Any, address: Any) -> Any:
+def bfloat16_at(typing: Any, address: Any) -> Any:
     """The bfloat16 at an address, as float32."""
 
     def codegen(context: Any, builder: ir.IRBuilder, sig: Any, args: Any) -> ir.Value:
-        return _widen_brain(builder, load_from(builder, args[0], I16), I32, ir.FloatType())
+        return _widen_bfloat16(builder, load_from(builder, args[0], I16), I32, ir.FloatType())
 
     return types.float32(types.int64), codegen
 

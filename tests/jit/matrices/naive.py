@@ -24,7 +24,7 @@ def product(left: np.ndarray, right: np.ndarray) -> np.ndarray:
     return out
 
 
-def brain(x: np.ndarray) -> np.ndarray:
+def bfloat16(x: np.ndarray) -> np.ndarray:
     """float32 rounded to bfloat16, ties to even, numbers less than 2^-56 to nought."""
     step = np.exp2(np.floor(np.log2(np.maximum(np.abs(x.astype(np.float64)), 2.0**-126))) - 7)
     rounded: np.ndarray = np.where(np.abs(x) < 2.0**-56, 0, np.rint(x / step) * step).astype(np.float32)
@@ -36,5 +36,5 @@ def gram(left: np.ndarray, right: np.ndarray) -> np.ndarray:
     total = np.zeros((left.shape[1], right.shape[1]))
     for start in range(0, len(left), 256):
         order = [token ^ 1 for token in range(start, min(start + 256, len(left) + 1)) if token ^ 1 < len(left)]
-        total += product(brain(left[order]).T, brain(right[order]))
+        total += product(bfloat16(left[order]).T, bfloat16(right[order]))
     return total

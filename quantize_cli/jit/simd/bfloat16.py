@@ -24,20 +24,20 @@ _BY_TYPE = 16
 """LLVM's version from which its instruction takes bfloat16; before, it took integers."""
 
 
-class _Brain(ir.Type):
+class _BFloat16(ir.Type):
     """bfloat16, for which llvmlite has no name."""
 
     def _to_string(self) -> str:
         return "bfloat"
 
     def __eq__(self, other: object) -> bool:
-        return isinstance(other, _Brain)
+        return isinstance(other, _BFloat16)
 
     def __hash__(self) -> int:
-        return hash(_Brain)
+        return hash(_BFloat16)
 
 
-_OPERAND = ir.VectorType(_Brain(), 2 * floats.lanes) if binding.llvm_version_info[0] >= _BY_TYPE else ints.llvm
+_OPERAND = ir.VectorType(_BFloat16(), 2 * floats.lanes) if binding.llvm_version_info[0] >= _BY_TYPE else ints.llvm
 
 
 def has_pairs() -> bool:
@@ -47,7 +47,7 @@ def has_pairs() -> bool:
     return bool(binding.get_host_cpu_features().get("avx512bf16", False))
 
 
-def brain_tile_of(rows: int, lines: int) -> Tile:
+def bfloat16_tile_of(rows: int, lines: int) -> Tile:
     """Tiles of sums of float32 by `rows` and `lines`, of factors and columns that are pairs, or single where no such
     instruction is: then float32, the upper half of a pair before the lower.
     """
@@ -55,7 +55,7 @@ def brain_tile_of(rows: int, lines: int) -> Tile:
 
 
 @inlined
-def brain_bits(bits):
+def bfloat16_bits(bits):
     """Bits of a float32 (u32) -> those of the nearest bfloat16, ties to even, in the upper half; zero for tiny ones."""
     magnitude = np.uint32(bits & np.uint32(0x7FFFFFFF))
     odd = np.uint32(np.uint32(bits >> np.uint32(16)) & np.uint32(1))

@@ -16,7 +16,7 @@ from tests.jit.matrices import naive
 
 DIGEST = """
 import hashlib
-from tests.dots.test_brains import multiplied, numbers
+from tests.dots.test_bfloat16 import multiplied, numbers
 print(hashlib.sha256(multiplied(numbers(0, 19, 98), numbers(1, 37, 98)).tobytes()).hexdigest())
 """
 
@@ -28,8 +28,8 @@ def numbers(seed: int, *shape: int) -> np.ndarray:
     return found
 
 
-def multiplied(x: np.ndarray, weights: np.ndarray, brains: bool = True) -> np.ndarray:
-    dot, recorder = dots.find(GgmlType.BF16), Recorder(Threads(2), brains)
+def multiplied(x: np.ndarray, weights: np.ndarray, bfloat16: bool = True) -> np.ndarray:
+    dot, recorder = dots.find(GgmlType.BF16), Recorder(Threads(2), bfloat16)
     assert dot is not None
     out = np.empty((len(x), len(weights)), np.float32)
     recorder.multiply(encode(GgmlType.BF16, weights), dot, x, out)
@@ -42,14 +42,14 @@ def test_a_product_is_its_naive_twin(tokens: int, rows: int, columns: int) -> No
     """Of each two columns the second first."""
     x, weights = numbers(0, tokens, columns), numbers(1, rows, columns)
     order = np.arange(columns) ^ 1
-    expected = naive.product(naive.brain(x)[:, order], naive.brain(weights).T[order])
+    expected = naive.product(naive.bfloat16(x)[:, order], naive.bfloat16(weights).T[order])
     assert np.array_equal(expected, multiplied(x, weights))
 
 
 @pytest.mark.parametrize(("tokens", "columns"), [(3, 64), (9, 33)])
 def test_few_activations_and_odd_columns_are_multiplied_as_they_are(tokens: int, columns: int) -> None:
     x, weights = numbers(0, tokens, columns), numbers(1, 20, columns)
-    assert np.array_equal(multiplied(x, weights, brains=False), multiplied(x, weights))
+    assert np.array_equal(multiplied(x, weights, bfloat16=False), multiplied(x, weights))
 
 
 def test_processors_that_multiply_no_pairs_give_the_same_bits() -> None:
