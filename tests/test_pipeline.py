@@ -18,8 +18,8 @@ from quantize_cli.formats.ggml import GgmlType
 from quantize_cli.formats.gguf.layout import Value, text
 from quantize_cli.formats.gguf.reader import read_gguf
 from quantize_cli.formats.output import OverwriteGuard
-from quantize_cli.model.rows import Held
 from quantize_cli.model.source import Model, open_model
+from quantize_cli.model.sources import Held
 from quantize_cli.model.tensor import Tensor, from_array
 from quantize_cli.pipeline import plan, quantize, recipe
 from quantize_cli.pipeline import write as writing

@@ -3,18 +3,9 @@
 import numpy as np
 import pytest
 
-from quantize_cli.model.rows import (
-    Held,
-    PairedHeads,
-    Scaled,
-    Shifted,
-    Slab,
-    Source,
-    Transposed,
-    Ungrouped,
-    as_stored,
-    innermost,
-)
+from quantize_cli.model.changed_rows import Scaled, Shifted
+from quantize_cli.model.rows import PairedHeads, Slab, Transposed, Ungrouped
+from quantize_cli.model.sources import Held, Source, as_stored, innermost
 
 STORED = np.random.default_rng(0).normal(size=(48, 32)).astype(np.float32)
 HELD = Held(STORED)

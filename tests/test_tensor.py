@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from quantize_cli.formats.ggml import GgmlType
-from quantize_cli.model.rows import Held
+from quantize_cli.model.sources import Held
 from quantize_cli.model.tensor import Tensor, from_array
 
 

@@ -11,8 +11,9 @@ from quantize_cli.errors import InputError
 from quantize_cli.families.decoder.slots import HEAD, Slot
 from quantize_cli.formats.gguf import scalars
 from quantize_cli.formats.quoted import quoted
-from quantize_cli.model.rows import Held, PairedHeads, Ungrouped
+from quantize_cli.model.rows import PairedHeads, Ungrouped
 from quantize_cli.model.source import Model
+from quantize_cli.model.sources import Held
 
 _HEADS = {"heads": "attention.head_count", "key_heads": "attention.head_count_kv"}
 """Metadata that counts heads, by the words of slots."""

@@ -10,7 +10,7 @@ import numpy as np
 
 from quantize_cli.errors import InputError
 from quantize_cli.formats.ggml import GgmlType
-from quantize_cli.model.rows import LOSSLESS, Dequantized, Repackable, Source, UnderScale
+from quantize_cli.model.sources import LOSSLESS, Dequantized, Repackable, Source, UnderScale
 from quantize_cli.model.tensor import Tensor
 
 

@@ -11,27 +11,27 @@ from quantize_cli.formats.errors import FormatError
 from quantize_cli.formats.ggml import FLOAT_TYPES, GgmlType, row_nbytes
 from quantize_cli.formats.quoted import quoted
 from quantize_cli.formats.stored import StoredTensor
+from quantize_cli.model.changed_rows import Merged, Scaled, Shifted
 from quantize_cli.model.rows import (
-    LOSSLESS,
-    Dequantized,
     EachTransposed,
     EverySecond,
-    Held,
-    Merged,
     PairedHeads,
-    Repackable,
-    Scaled,
-    Shifted,
     Slab,
     SlabOfEach,
-    Source,
     Transposed,
-    UnderScale,
     Ungrouped,
+    matrix_rows,
+)
+from quantize_cli.model.sources import (
+    LOSSLESS,
+    Dequantized,
+    Held,
+    Repackable,
+    Source,
+    UnderScale,
     as_stored,
     dequantized,
     innermost,
-    matrix_rows,
     repacked,
 )
 

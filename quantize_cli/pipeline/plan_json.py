@@ -24,21 +24,9 @@ from quantize_cli.formats.ggml import FileType, GgmlType
 from quantize_cli.formats.gguf.layout import Value, ValueType
 from quantize_cli.formats.source import FileStamp
 from quantize_cli.formats.stored import StoredTensor
-from quantize_cli.model.rows import (
-    Dequantized,
-    EachTransposed,
-    EverySecond,
-    Held,
-    Merged,
-    PairedHeads,
-    Repacked,
-    Scaled,
-    Shifted,
-    Slab,
-    SlabOfEach,
-    Transposed,
-    Ungrouped,
-)
+from quantize_cli.model.changed_rows import Merged, Scaled, Shifted
+from quantize_cli.model.rows import EachTransposed, EverySecond, PairedHeads, Slab, SlabOfEach, Transposed, Ungrouped
+from quantize_cli.model.sources import Dequantized, Held, Repacked
 from quantize_cli.model.stacks import Stacked
 from quantize_cli.model.tensor import Tensor
 from quantize_cli.pipeline.plan import Plan, Step, lay_out_steps

@@ -24,7 +24,7 @@ import numpy as np
 from quantize_cli.errors import InputError
 from quantize_cli.formats.quoted import quoted
 from quantize_cli.formats.stored import ELEMENT, StoredTensor
-from quantize_cli.model.rows import Source
+from quantize_cli.model.sources import Source
 from quantize_cli.model.tensor import Tensor
 from quantize_cli.schemes.interface.scheme import DAMAGED_HINT, Decoder, Group, Scheme, decoded, origin
 from quantize_cli.schemes.interface.settings import Settings

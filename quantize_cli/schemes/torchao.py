@@ -34,7 +34,7 @@ from quantize_cli.formats.json_object import parse_object
 from quantize_cli.formats.memory_limit import BASE_MEMORY_NBYTES, MEMORY_PER_BYTE
 from quantize_cli.formats.quoted import quoted
 from quantize_cli.formats.safetensors import read_metadata
-from quantize_cli.model.rows import Source
+from quantize_cli.model.sources import Source
 from quantize_cli.model.tensor import Tensor
 from quantize_cli.schemes.interface.scheme import DAMAGED_HINT, Decoder, Group, Scheme, decoded, origin
 from quantize_cli.schemes.interface.settings import Settings

@@ -16,8 +16,8 @@ from quantize_cli.budget.search import OverBudgetError
 from quantize_cli.errors import InputError
 from quantize_cli.formats.ggml import FileType, GgmlType
 from quantize_cli.formats.gguf.layout import text, u32
-from quantize_cli.model.rows import Held
 from quantize_cli.model.source import Model, open_model
+from quantize_cli.model.sources import Held
 from quantize_cli.model.tensor import Tensor, from_array
 from quantize_cli.pipeline import plan, recipe
 from quantize_cli.pipeline import write as writing

@@ -10,8 +10,9 @@ import pytest
 from quantize_cli import quants
 from quantize_cli.errors import InputError
 from quantize_cli.formats.ggml import GgmlType
-from quantize_cli.model.rows import LOSSLESS, Held, SlabOfEach
+from quantize_cli.model.rows import SlabOfEach
 from quantize_cli.model.source import Model, open_model
+from quantize_cli.model.sources import LOSSLESS, Held
 from quantize_cli.model.stacks import Stacked, stack
 from quantize_cli.model.tensor import from_array
 from quantize_cli.pipeline import plan, plan_json, recipe

@@ -8,7 +8,7 @@ from quantize_cli.errors import InputError
 from quantize_cli.formats.ggml import GgmlType
 from quantize_cli.formats.quoted import quoted
 from quantize_cli.formats.stored import StoredTensor
-from quantize_cli.model.rows import Dequantized, Source
+from quantize_cli.model.sources import Dequantized, Source
 from quantize_cli.model.tensor import Tensor
 from quantize_cli.schemes.interface.settings import Settings
 

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 import numpy as np
 
 from quantize_cli.formats.ggml import BLOCK_SHAPE, GgmlType
-from quantize_cli.model.rows import LOSSLESS
+from quantize_cli.model.sources import LOSSLESS
 
 LEVELS = {
     GgmlType.Q2_0: (-1, 2),

@@ -6,7 +6,7 @@ from math import prod
 from quantize_cli.errors import InputError
 from quantize_cli.formats.quoted import quoted
 from quantize_cli.formats.stored import StoredTensor
-from quantize_cli.model.rows import Source
+from quantize_cli.model.sources import Source
 from quantize_cli.schemes.interface.scheme import DAMAGED_HINT, Group, origin
 from quantize_cli.schemes.packing.affine import AffineRows, Constant, Reader
 from quantize_cli.schemes.packing.readers import Rows

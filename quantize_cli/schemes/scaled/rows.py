@@ -7,7 +7,7 @@ import numpy as np
 
 from quantize_cli.formats.ggml import BLOCK_SHAPE, GgmlType
 from quantize_cli.formats.stored import StoredTensor
-from quantize_cli.model.rows import LOSSLESS, Source
+from quantize_cli.model.sources import LOSSLESS, Source
 from quantize_cli.schemes.packing import blocks
 from quantize_cli.schemes.packing.readers import Rows
 from quantize_cli.schemes.scaled.readers import BlockScales, FloatsOf4Bits, ScaledScales
